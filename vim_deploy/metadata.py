@@ -1,0 +1,73 @@
+"""What an exported file says about itself: the metadata inside the ONNX file, without PyTorch or onnx."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from vim_deploy.data.preprocess import Preprocessing
+from vim_deploy.errors import EngineError
+
+PREFIX = "vim_deploy."
+FORMAT = 1
+TASKS = ("classify", "features")
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """Everything a runtime needs beside the graph, and where the graph came from.
+
+    `checkpoint` holds `source` (file name, hub id or "generated"), `sha256`, `entry` ("model", "model_ema" or
+    null) and `seed` (for generated weights). `parity` holds the figures of the comparison with the eager model
+    that followed the export; None says that no comparison was made.
+    """
+
+    task: str
+    variant: str
+    config: dict[str, Any]
+    precision: str
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...] | None
+    checkpoint: dict[str, Any]
+    operator: dict[str, Any]
+    versions: dict[str, str]
+    parity: dict[str, Any] | None = None
+    format: int = field(default=FORMAT)
+
+    def to_props(self) -> dict[str, str]:
+        """ONNX metadata properties: one JSON value per field, keys prefixed `vim_deploy.`."""
+        values = dataclasses.asdict(self)
+        values["preprocessing"] = self.preprocessing.to_dict()
+        return {PREFIX + key: json.dumps(value, sort_keys=True) for key, value in values.items()}
+
+    @classmethod
+    def from_props(cls, props: dict[str, str], source: str) -> ModelMetadata:
+        """Read back `to_props`; `source` names the file in errors. Raises EngineError."""
+        values: dict[str, Any] = {}
+        for spec in dataclasses.fields(cls):
+            text = props.get(PREFIX + spec.name)
+            if text is None:
+                raise EngineError(
+                    f"{source} has no metadata field {PREFIX}{spec.name}; expected a file written by vim-export. "
+                    "Export the model again with vim-export."
+                )
+            try:
+                values[spec.name] = json.loads(text)
+            except json.JSONDecodeError as error:
+                raise EngineError(
+                    f"{source}: metadata field {PREFIX}{spec.name} is not JSON ({error}); "
+                    "the file was edited or damaged. Export the model again."
+                ) from None
+        if values["format"] != FORMAT:
+            raise EngineError(
+                f"{source} has metadata format {values['format']}; this version reads {FORMAT}. "
+                "Export the model again, or install the version of vim-deploy that wrote it."
+            )
+        if values["task"] not in TASKS:
+            raise EngineError(f"{source} is for task {values['task']!r}; expected one of {TASKS}.")
+        values["preprocessing"] = Preprocessing.from_dict(values["preprocessing"])
+        names = values["class_names"]
+        values["class_names"] = None if names is None else tuple(str(name) for name in names)
+        return cls(**values)
