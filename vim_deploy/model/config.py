@@ -20,7 +20,7 @@ class ClassToken(str, Enum):
     DOUBLE = "double"
 
     @property
-    def count(self) -> int:
+    def rows(self) -> int:
         """Rows that the class tokens add to the sequence."""
         return {"none": 0, "double": 2}.get(self.value, 1)
 
@@ -70,7 +70,7 @@ _INERT_REFERENCE_FLAGS = {
     "pt_hw_seq_len",
 }
 # Reference options that only training experiments switch on; refused when on.
-_TRAINING_REFERENCE_FLAGS = {
+_TRAINING_REFERENCE_FLAGS: dict[str, tuple[Any, ...]] = {
     "flip_img_sequences_ratio": (-1, -1.0, 0, 0.0, None),
     "use_random_cls_token": (False, None),
     "if_random_token_rank": (False, None),
@@ -160,7 +160,7 @@ class VimConfig:
     @property
     def num_tokens(self) -> int:
         """Sequence length, class tokens included."""
-        return self.num_patches + self.class_token.count
+        return self.num_patches + self.class_token.rows
 
     @property
     def class_index(self) -> int | None:
