@@ -1,4 +1,7 @@
-"""From opset 18, the exporter's lowest, to opset 17 and IR 8: one file for ONNX Runtime 1.17+ and TensorRT 8.6+."""
+"""From opset 18, the exporter's lowest, to opset 17 and IR 8.
+
+That makes one file for ONNX Runtime 1.17 and later and for TensorRT 8.6 and later.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from vim_deploy.errors import ExportError
 OPSET = 17
 IR_VERSION = 8
 
-# Operators whose form differs between 17 and 18 and that this pass rewrites, or that are known to be the same.
-# Anything else that changed in 18 is refused rather than relabelled.
+# Operators that changed in 18. This pass rewrites some and knows others to be the same;
+# the rest is refused rather than relabelled.
 _CHANGED_IN_18 = {
     "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "CenterCropPad", "Col2Im", "GroupNormalization",
     "LpPool", "Mish", "OptionalGetElement", "OptionalHasElement", "Pad", "ReduceL1", "ReduceL2",
@@ -23,7 +26,10 @@ _REDUCTIONS = {name for name in _CHANGED_IN_18 if name.startswith("Reduce")}
 
 
 def lower_to_opset_17(model: onnx.ModelProto) -> None:
-    """Rewrite `model` in place; results are unchanged. Raises ExportError for what opset 17 cannot express."""
+    """Rewrite `model` in place; results are unchanged.
+
+    Raises ExportError for what opset 17 cannot express.
+    """
     constants = {item.name: item for item in model.graph.initializer}
     for node in model.graph.node:
         if node.domain not in ("", "ai.onnx") or node.op_type not in _CHANGED_IN_18:
@@ -49,14 +55,16 @@ def _axes_to_attribute(node: onnx.NodeProto, constants: dict[str, onnx.TensorPro
     if len(node.input) < 2 or not node.input[1]:
         return
     if node.input[1] not in constants:
-        raise ExportError(f"node {node.name}: {node.op_type} over axes that are not constant; expected constants.")
+        raise ExportError(
+            f"node {node.name}: {node.op_type} over axes that are not constant; expected constants."
+        )
     axes = numpy_helper.to_array(constants[node.input[1]])
     node.attribute.append(helper.make_attribute("axes", np.atleast_1d(axes).tolist()))
     del node.input[1:]
 
 
 def _drop_split_count(node: onnx.NodeProto) -> None:
-    if len(node.input) < 2 and len({output for output in node.output}) < 2:
+    if len(node.input) < 2 and len(node.output) < 2:
         raise ExportError(f"node {node.name}: Split without sizes and with one output.")
     _drop_attributes(node, {"num_outputs"})
 

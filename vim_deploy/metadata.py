@@ -19,9 +19,9 @@ TASKS = ("classify", "features")
 class ModelMetadata:
     """Everything a runtime needs beside the graph, and where the graph came from.
 
-    `checkpoint` holds `source` (file name, hub id or "generated"), `sha256`, `entry` ("model", "model_ema" or
-    null) and `seed` (for generated weights). `parity` holds the figures of the comparison with the eager model
-    that followed the export; None says that no comparison was made.
+    `checkpoint` holds `source` (file name, hub id or "generated"), `sha256`, `entry` ("model",
+    "model_ema" or null) and `seed` (for generated weights). `parity` holds the figures of the comparison
+    with the eager model that followed the export; None says that no comparison was made.
     """
 
     task: str
@@ -50,8 +50,9 @@ class ModelMetadata:
             text = props.get(PREFIX + spec.name)
             if text is None:
                 raise EngineError(
-                    f"{source} has no metadata field {PREFIX}{spec.name}; expected a file written by vim-export. "
-                    "Export the model again with vim-export."
+                    f"{source} has no metadata field {PREFIX}{spec.name}; expected a file written by "
+                    "vim-export. "
+                    "Export the model again."
                 )
             try:
                 values[spec.name] = json.loads(text)

@@ -188,10 +188,7 @@ class VimConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, `from_dict` reads them back."""
         values = dataclasses.asdict(self)
-        return {
-            key: value.value if isinstance(value, Enum) else list(value) if isinstance(value, tuple) else value
-            for key, value in values.items()
-        }
+        return {key: _plain(value) for key, value in values.items()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> VimConfig:
@@ -236,11 +233,19 @@ class VimConfig:
         }
         for name, allowed in _TRAINING_REFERENCE_FLAGS.items():
             if name in rest and (value := rest.pop(name)) not in allowed:
-                raise ConfigError(f"reference option {name}={value!r} exists for training only; expected it off.")
+                raise ConfigError(
+                    f"reference option {name}={value!r} exists for training only; expected it off."
+                )
         unknown = sorted(set(rest) - _INERT_REFERENCE_FLAGS)
         if unknown:
             raise ConfigError(f"unknown reference options {unknown}; remove them or check their spelling.")
         return cls(**values)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _pair(value: Any) -> tuple[int, int]:
@@ -280,12 +285,14 @@ PRESETS: dict[str, VimConfig] = {
     "vim_small_plus": _variant(384, 8),
     "vim_base": _variant(768, 16),
 }
+# Spelled as upstream registers them; base has a spelling of its own.
+_REGISTERED = "vim_{}_224_bimambav2_final_pool_mean_abs_pos_embed_with_{}_div2"
 REGISTERED_NAMES: dict[str, str] = {
-    "vim_tiny_patch16_224_bimambav2_final_pool_mean_abs_pos_embed_with_midclstok_div2": "vim_tiny",
-    "vim_tiny_patch16_stride8_224_bimambav2_final_pool_mean_abs_pos_embed_with_midclstok_div2": "vim_tiny_plus",
-    "vim_small_patch16_224_bimambav2_final_pool_mean_abs_pos_embed_with_midclstok_div2": "vim_small",
-    "vim_small_patch16_stride8_224_bimambav2_final_pool_mean_abs_pos_embed_with_midclstok_div2": "vim_small_plus",
-    "vim_base_patch16_224_bimambav2_final_pool_mean_abs_pos_embed_with_middle_cls_token_div2": "vim_base",
+    _REGISTERED.format("tiny_patch16", "midclstok"): "vim_tiny",
+    _REGISTERED.format("tiny_patch16_stride8", "midclstok"): "vim_tiny_plus",
+    _REGISTERED.format("small_patch16", "midclstok"): "vim_small",
+    _REGISTERED.format("small_patch16_stride8", "midclstok"): "vim_small_plus",
+    _REGISTERED.format("base_patch16", "middle_cls_token"): "vim_base",
 }
 
 
