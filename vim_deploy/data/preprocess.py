@@ -1,24 +1,108 @@
-"""From a decoded image to the pixels the network was trained on, without PyTorch."""
-# Placeholder skeleton; being written.
+"""From a decoded image to the pixels the network was trained on, without PyTorch.
+
+The rule is the reference's evaluation transform: the shorter side is resized with Pillow's antialiased
+bicubic filter to `int(size / crop_ratio)`, the centre is cropped, values are divided by 255 and normalised.
+For rectangular inputs: the image is scaled, keeping its proportions, by the smallest factor at which it
+covers `int(height / crop_ratio)` x `int(width / crop_ratio)`. For a square input that is the shorter-side rule.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from vim_deploy.errors import ConfigError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+_MODES = {1: "L", 3: "RGB"}
+_LARGEST_SIDE = 16384
+# Beyond this many pixels a resized image is not built whole: a 1 x 60000 picture would become gigabytes.
+_LARGEST_RESIZED = 1 << 26
+
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How an image becomes an input: shorter side to `resize_to`, centre crop, scale, normalise."""
+    """How an image becomes an input; see the module's rule.
+
+    Raises ConfigError for values that describe no preprocessing (they may come from an untrusted file).
+    """
 
     image_size: tuple[int, int] = (224, 224)  # height, width of the network's input
     crop_ratio: float = 0.875
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     channels: int = 3
+
+    def __post_init__(self) -> None:
+        sides_valid = len(self.image_size) == 2 and all(
+            _is_int(side) and 1 <= side <= _LARGEST_SIDE for side in self.image_size
+        )
+        if not sides_valid:
+            raise ConfigError(
+                f"image_size is {self.image_size!r}; expected (height, width), each 1 to {_LARGEST_SIDE}."
+            )
+        if not (_is_finite(self.crop_ratio) and 0.05 <= self.crop_ratio <= 1):
+            raise ConfigError(f"crop_ratio is {self.crop_ratio!r}; expected a number from 0.05 to 1.")
+        if not (_is_int(self.channels) and self.channels >= 1):
+            raise ConfigError(f"channels is {self.channels!r}; expected 1 or more.")
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if len(values) != self.channels or not all(_is_finite(value) for value in values):
+                raise ConfigError(f"{name} is {values!r}; expected {self.channels} numbers, one per channel.")
+        if not all(value > 0 for value in self.std):
+            raise ConfigError(f"std is {self.std!r}; expected numbers above 0.")
+
+    def __call__(self, image: Image.Image) -> np.ndarray:
+        """Float32 (channels, height, width) from an 8-bit Pillow image, made grayscale for one channel.
+
+        Raises ConfigError for channel counts that images do not have.
+        """
+        if self.channels not in _MODES:
+            raise ConfigError(
+                f"the model takes {self.channels} channels, images have 1 or 3; "
+                "prepare the pixels yourself and call Engine.run(pixels)."
+            )
+        values = np.asarray(self._resize_and_crop(image.convert(_MODES[self.channels])))
+        values = values.reshape(*self.image_size, self.channels)
+        out = np.empty((self.channels, *self.image_size), np.float32)
+        for channel, table in enumerate(self._tables):
+            np.take(table, values[:, :, channel], out=out[channel])
+        return out
+
+    @cached_property
+    def _tables(self) -> np.ndarray:
+        """Normalised value of each 8-bit value, (channels, 256), rounded in the reference's order."""
+        scaled = np.arange(256, dtype=np.float32) / np.float32(255)
+        mean = np.asarray(self.mean, np.float32)[:, None]
+        std = np.asarray(self.std, np.float32)[:, None]
+        return (scaled - mean) / std
+
+    def resized_size(self, width: int, height: int) -> tuple[int, int]:
+        """(width, height) before the crop; the longer side is rounded down, as the reference does."""
+        target_height, target_width = (int(side / self.crop_ratio) for side in self.image_size)
+        if width * target_height <= height * target_width:
+            return target_width, int(target_width * height / width)
+        return int(target_height * width / height), target_height
+
+    def _resize_and_crop(self, image: Image.Image) -> Image.Image:
+        width, height = self.resized_size(*image.size)
+        crop_height, crop_width = self.image_size
+        top, left = round((height - crop_height) / 2.0), round((width - crop_width) / 2.0)
+        box = (left, top, left + crop_width, top + crop_height)
+        if width * height <= _LARGEST_RESIZED:
+            return image.resize((width, height), Image.Resampling.BICUBIC).crop(box)
+        # Extreme proportions: compute the cropped part alone; equal to within one 8-bit step.
+        scale_x, scale_y = image.width / width, image.height / height
+        source = (box[0] * scale_x, box[1] * scale_y, box[2] * scale_x, box[3] * scale_y)
+        return image.resize((crop_width, crop_height), Image.Resampling.BICUBIC, box=source)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -31,10 +115,28 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Preprocessing:
-        return cls(
-            image_size=tuple(values["image_size"]),
-            crop_ratio=values["crop_ratio"],
-            mean=tuple(values["mean"]),
-            std=tuple(values["std"]),
-            channels=values["channels"],
-        )
+        """Reads `to_dict`. Raises ConfigError for missing or unusable values."""
+        try:
+            return cls(
+                image_size=_sequence(values["image_size"]),
+                crop_ratio=values["crop_ratio"],
+                mean=_sequence(values["mean"]),
+                std=_sequence(values["std"]),
+                channels=values["channels"],
+            )
+        except (KeyError, TypeError) as error:
+            raise ConfigError(f"preprocessing {values!r} is incomplete or malformed: {error!r}.") from None
+
+
+def _sequence(values: Sequence[Any]) -> Any:
+    if not isinstance(values, (list, tuple)):
+        raise TypeError(f"{values!r} is not a list")
+    return tuple(values)
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

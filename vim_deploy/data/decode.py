@@ -1,0 +1,173 @@
+"""From a file to an 8-bit grayscale or RGB image, by these rules and no others.
+
+- Formats: JPEG, PNG, WebP, BMP, TIFF and GIF, told by content. Everything else is refused.
+- The first frame or page counts (flag `first_frame` when there are more).
+- EXIF orientation is applied (flag `rotated`). ICC profiles are left alone: values are used as stored.
+- Transparency, in whatever form, is composited on white (flag `alpha`).
+- CMYK becomes RGB by Pillow's plain formula (flag `from_cmyk`).
+- 16-bit samples keep their high byte (flag `from_16bit`); Pillow does the same to 16-bit colour.
+- Floating-point samples must lie in 0..1, which becomes 0..255, rounded (flag `from_float`).
+- Images of more pixels than the limit are refused before they are decoded.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from typing import IO
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from vim_deploy.errors import ImageError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+MAX_PIXELS = 89_478_485
+_ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
+
+# First bytes of what people take for images: (offset, signature, name).
+_REFUSED_SIGNATURES = (
+    (4, b"ftypheic", "HEIC"),
+    (4, b"ftypheix", "HEIC"),
+    (4, b"ftypmif1", "HEIF"),
+    (4, b"ftypavif", "AVIF"),
+    (4, b"ftypavis", "AVIF"),
+    (0, b"%!PS", "PostScript or EPS"),
+    (0, b"\xc5\xd0\xd3\xc6", "EPS"),
+    (0, b"%PDF", "PDF"),
+    (0, b"<svg", "SVG"),
+    (0, b"<?xml", "XML or SVG"),
+    (0, b"8BPS", "Photoshop"),
+    (0, b"\xff\x0a", "JPEG XL"),
+    (0, b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
+    (0, b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
+)
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """An upright image of mode L or RGB, and what was done to make it so."""
+
+    image: Image.Image
+    size: tuple[int, int]  # width, height of `image`
+    flags: tuple[str, ...]
+
+
+def decode(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> DecodedImage:
+    """Read an image file.
+
+    Raises ImageError for anything that is not a whole image of a known format; the message is the reason
+    alone, since the caller has the path.
+    """
+    try:
+        with _open_regular_file(path) as file:
+            return _decode_file(file, max_pixels)
+    except OSError as error:
+        raise ImageError(f"cannot be read: {error.strerror or error}") from None
+
+
+def load_image(source: str | os.PathLike[str] | Image.Image, max_pixels: int = MAX_PIXELS) -> DecodedImage:
+    """`decode` for a path, `convert` for an image already in memory. Raises ImageError."""
+    if not isinstance(source, Image.Image):
+        return decode(source, max_pixels)
+    try:
+        return convert(source)
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:
+        raise ImageError(f"damaged {_one_line(error)}") from error
+
+
+def convert(image: Image.Image) -> DecodedImage:
+    """Apply the module's rules to an image that Pillow has opened. Raises ImageError."""
+    flags = []
+    if getattr(image, "is_animated", False):
+        flags.append("first_frame")
+    if image.width < 1 or image.height < 1:
+        raise ImageError(f"the image is empty ({image.width} x {image.height} pixels)")
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    if isinstance(orientation, int) and 2 <= orientation <= 8:
+        flags.append("rotated")
+        image = ImageOps.exif_transpose(image)
+    image, flag = _to_8bit(image)
+    if flag:
+        flags.append(flag)
+    return DecodedImage(image, image.size, tuple(flags))
+
+
+def _open_regular_file(path: str | os.PathLike[str]) -> IO[bytes]:
+    # Opening a FIFO would wait for a writer, hence O_NONBLOCK and the look before anything is read.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise ImageError("is a folder" if stat.S_ISDIR(mode) else "is not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def _decode_file(file: IO[bytes], max_pixels: int) -> DecodedImage:
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            if image.width * image.height > max_pixels:
+                raise ImageError(
+                    f"{image.width} x {image.height} pixels are more than the limit of {max_pixels} pixels"
+                )
+            image.load()
+            return convert(image)
+    except UnidentifiedImageError:
+        file.seek(0)
+        raise ImageError(_why_unknown(file.read(64))) from None
+    except (ImageError, MemoryError):
+        raise
+    # Pillow's readers answer damaged files with errors of many kinds (struct.error, SyntaxError, ...).
+    except Exception as error:
+        raise ImageError(f"damaged {_one_line(error)}") from error
+
+
+def _why_unknown(head: bytes) -> str:
+    if not head:
+        return "the file is empty"
+    known = ", ".join(FORMATS)
+    for offset, signature, name in _REFUSED_SIGNATURES:
+        if head[offset : offset + len(signature)] == signature:
+            return f"{name} is not supported; expected one of {known}"
+    return f"not an image, or a damaged one; expected one of {known}"
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"file ({type(error).__name__}: {text[:200]})" if text else f"file ({type(error).__name__})"
+
+
+def _to_8bit(image: Image.Image) -> tuple[Image.Image, str | None]:
+    mode = image.mode
+    if mode in _ALPHA_MODES or (mode in ("P", "L", "RGB") and "transparency" in image.info):
+        return _on_white(image), "alpha"
+    if mode in ("L", "RGB"):
+        return image, None
+    if mode == "1":
+        return image.convert("L"), None
+    if mode in ("P", "YCbCr", "RGBX"):
+        return image.convert("RGB"), None
+    if mode == "CMYK":
+        return image.convert("RGB"), "from_cmyk"
+    if mode.startswith("I;16") or (mode == "I" and image.format == "PNG"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)), "from_16bit"
+    if mode == "F":
+        return _from_float(np.asarray(image)), "from_float"
+    raise ImageError(f"pixels of Pillow mode {mode!r} have no stated scaling; convert the image to 8 bits")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    # Pillow composites premultiplied modes only through their plain forms.
+    plain = {"La": "LA", "RGBa": "RGBA"}.get(image.mode)
+    rgba = (image.convert(plain) if plain else image).convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+
+
+def _from_float(values: np.ndarray) -> Image.Image:
+    low, high = float(np.min(values)), float(np.max(values))
+    if not (low >= 0 and high <= 1):  # also true for NaN
+        raise ImageError(f"floating-point pixels from {low:g} to {high:g}; expected 0 to 1")
+    return Image.fromarray(np.rint(values * 255).astype(np.uint8))

@@ -1,0 +1,169 @@
+"""Which images a run is about: files, folders and globs, in a fixed order, with labels from folders.
+
+- A file is taken as it is, whatever its name. A path that exists is never read as a glob.
+- A folder is searched to the bottom, names in sorted order, files of a folder before its subfolders. Hidden
+  entries (leading dot) are left out. A file belongs to the run when its name ends like an image's, or when
+  its first bytes are an image's; others are counted in `Discovery.other_files`.
+- A glob (`*`, `?`, `[...]`, `**`) is expanded in sorted order; folders among the matches are searched too.
+- The same file given twice gives two items. A link to a folder is followed unless it leads back into its own
+  path.
+
+Items come as they are found: a folder of a million images is never listed whole.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from vim_deploy.errors import ImageError
+
+# Names of formats that are not read are here too: such files are refused with a reason, not overlooked.
+_IMAGE_SUFFIXES = frozenset(
+    """jpg jpeg jpe jfif png webp bmp dib tif tiff gif
+    heic heif avif jxl jp2 svg eps psd""".split()  # noqa: SIM905
+)
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*", b"GIF8")
+
+
+class Labels(str, Enum):
+    """Where an image's true class comes from."""
+
+    AUTO = "auto"  # as FOLDER when every subfolder of every input folder is named like a class, else as NONE
+    NONE = "none"
+    FOLDER = "folder"  # the name of the folder the image lies in is the name of its class
+    SORTED = "sorted"  # the i-th subfolder of the input folder, sorted by name, is class i
+
+
+@dataclass(frozen=True)
+class Item:
+    """One input: its path as found, and the index of its true class where known."""
+
+    path: str
+    label: int | None = None
+
+
+@dataclass
+class Discovery:
+    """Iterating yields the items; the counts are complete once it has ended."""
+
+    inputs: Sequence[str | os.PathLike[str]]
+    classes: Mapping[str, int] = field(default_factory=dict)  # folder name to class index
+    other_files: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Item]:
+        """Raises ImageError for an input that does not exist and a glob without a match."""
+        self.other_files, self.notes = 0, []
+        for given in self.inputs:
+            text = os.fspath(given)
+            if os.path.lexists(text):
+                yield from self._expand(text)
+                continue
+            is_glob = glob.has_magic(text)
+            matches = sorted(glob.glob(text, recursive=True)) if is_glob else []  # noqa: PTH207
+            if not matches:
+                kind = "matches no file" if is_glob else "does not exist"
+                raise ImageError(f"input {text!r} {kind}; give image files, folders or globs.")
+            for match in matches:
+                yield from self._expand(match)
+
+    def _expand(self, path: str) -> Iterator[Item]:
+        if Path(path).is_dir():
+            yield from self._search(path, ())
+        else:
+            yield self._item(path)
+
+    def _search(self, folder: str, ancestors: tuple[tuple[int, int], ...]) -> Iterator[Item]:
+        try:
+            status = Path(folder).stat()
+            with os.scandir(folder) as entries:
+                names = sorted((entry.name, _is_dir(entry)) for entry in entries if entry.name[0] != ".")
+        except OSError as error:
+            self.notes.append(f"folder {folder} was left out: {error.strerror}")
+            return
+        identity = (status.st_dev, status.st_ino)
+        if identity in ancestors:
+            self.notes.append(f"folder {folder} was left out: the link leads back to a folder above it")
+            return
+        for name, is_dir in names:
+            if is_dir:
+                continue
+            path = os.path.join(folder, name)  # noqa: PTH118 - a Path for each of a million names costs time
+            if _is_image(path, name):
+                yield self._item(path)
+            else:
+                self.other_files += 1
+        for name, is_dir in names:
+            if is_dir:
+                yield from self._search(os.path.join(folder, name), (*ancestors, identity))  # noqa: PTH118
+
+    def _item(self, path: str) -> Item:
+        return Item(path, self.classes.get(Path(path).parent.name) if self.classes else None)
+
+
+def folder_classes(
+    inputs: Sequence[str | os.PathLike[str]],
+    labels: Labels,
+    class_names: Sequence[str] | None,
+    class_count: int,
+) -> dict[str, int]:
+    """The table from folder name to class index that `labels` asks for; empty when there are no labels.
+
+    Raises ImageError where FOLDER or SORTED was asked for and the folders do not fit the classes.
+    """
+    if labels is Labels.NONE:
+        return {}
+    names = class_names or [str(index) for index in range(class_count)]
+    by_name = {name: index for index, name in enumerate(names)}
+    found = {name for folder in inputs if Path(folder).is_dir() for name in _subfolders(folder)}
+    if labels is Labels.SORTED:
+        if len(found) != class_count:
+            raise ImageError(
+                f"--labels sorted needs one subfolder for each of the {class_count} classes; "
+                f"the inputs have {len(found)}."
+            )
+        return {name: index for index, name in enumerate(sorted(found))}
+    strangers = sorted(found - by_name.keys())
+    if labels is Labels.AUTO:
+        return by_name if found and not strangers else {}
+    if strangers:
+        raise ImageError(
+            f"--labels folder: {len(strangers)} folders are not named like a class of the model "
+            f"(first: {strangers[0]!r}; the classes begin {names[:3]}). "
+            "Rename them, or use --labels sorted or none."
+        )
+    return by_name
+
+
+def _subfolders(folder: str | os.PathLike[str]) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries if entry.name[0] != "." and _is_dir(entry)]
+    except OSError:
+        return []  # the search reports it
+
+
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _is_image(path: str, name: str) -> bool:
+    if name.rpartition(".")[2].lower() in _IMAGE_SUFFIXES:
+        return True
+    try:
+        if not stat.S_ISREG(Path(path).stat().st_mode):
+            return False
+        with open(path, "rb") as file:  # noqa: PTH123
+            head = file.read(12)
+    except OSError:
+        return False
+    return head.startswith(_SIGNATURES) or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
