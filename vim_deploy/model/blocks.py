@@ -1,0 +1,44 @@
+"""Patch embedding and residual block."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from vim_deploy.model.config import VimConfig
+from vim_deploy.model.mixer import Mixer
+from vim_deploy.model.norms import make_norm, widen
+
+
+class PatchEmbedding(nn.Module):
+    """(batch, channels, height, width) to (batch, patches, embed), patches row by row, overlapping where the
+    stride is below the patch size."""
+
+    def __init__(self, config: VimConfig) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(config.channels, config.embed_dim, config.patch_size, config.stride)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        patches: Tensor = self.proj(pixels)
+        return patches.flatten(2).transpose(1, 2)
+
+
+class Block(nn.Module):
+    """Adds the mixer's last output to the residual stream, then mixes the normalised sum.
+
+    The sum is one block late: after the block, the stream is residual + hidden. It stays in float32 or wider.
+    """
+
+    def __init__(self, config: VimConfig) -> None:
+        super().__init__()
+        self.mixer = Mixer(config)
+        self.norm = make_norm(config)
+
+    def forward(
+        self, hidden: Tensor, residual: Tensor | None = None, reverse: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """(hidden, residual), each (batch, length, embed), to the next pair; the first block has no residual.
+
+        `reverse` lets time run from the last token to the first; the order of tokens is kept.
+        """
+        residual = widen(hidden) if residual is None else residual + hidden
+        return self.mixer(self.norm(residual).to(hidden.dtype), reverse), residual

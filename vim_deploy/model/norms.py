@@ -1,0 +1,46 @@
+"""Normalisation over the embedding, in float32 or wider whatever the type of the weights."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from vim_deploy.model.config import VimConfig
+
+_HALF = (torch.float16, torch.bfloat16)
+
+
+def widen(tensor: Tensor) -> Tensor:
+    """float16 and bfloat16 as float32; other types untouched, so that no cast enters an exported graph."""
+    return tensor.float() if tensor.dtype in _HALF else tensor
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x^2) + eps) * weight, over the last axis."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = widen(x)
+        return x / torch.sqrt(x.pow(2).mean(-1, keepdim=True) + self.eps) * widen(self.weight)
+
+
+class LayerNorm(nn.Module):
+    """(x - mean) / sqrt(variance + eps) * weight + bias, over the last axis."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(size))
+        self.bias = nn.Parameter(torch.zeros(size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(widen(x), self.weight.shape, widen(self.weight), widen(self.bias), self.eps)
+
+
+def make_norm(config: VimConfig) -> nn.Module:
+    return (RMSNorm if config.rms_norm else LayerNorm)(config.embed_dim, config.norm_eps)
