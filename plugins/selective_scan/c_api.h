@@ -1,0 +1,25 @@
+// The library's plain C functions, for callers that are no runtime of their own (vim_deploy/ops/native.py).
+#pragma once
+
+#include <cstdint>
+
+#include "export.h"
+#include "scan.h"
+
+extern "C" {
+
+// The version of the operator's contract that this library serves.
+VIM_EXPORT std::int32_t vim_deploy_contract_version();
+
+// The instruction set in use, or null, and then the reason.
+VIM_EXPORT const char* vim_deploy_instruction_set();
+VIM_EXPORT const char* vim_deploy_instruction_set_error();
+
+// The size of vim_scan::Arguments, for a binding to hold against its own.
+VIM_EXPORT std::int64_t vim_deploy_scan_arguments_size();
+
+// As vim_scan::task_count and vim_scan::run_tasks.
+VIM_EXPORT std::int64_t vim_deploy_scan_task_count(const vim_scan::Arguments* arguments);
+VIM_EXPORT void vim_deploy_scan_run_tasks(const vim_scan::Arguments* arguments, std::int64_t first,
+                                          std::int64_t last);
+}

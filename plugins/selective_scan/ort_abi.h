@@ -1,0 +1,93 @@
+// The part of ONNX Runtime's C interface that this library uses, declared here because few systems carry its
+// headers. The interface only ever grows: OrtApi is a table of functions whose slots stay where they are, and
+// OrtCustomOp a struct whose later members are read only when `version` says that they are there.
+// abi_check.cpp holds all of this against the real header where a build is given one (ONNXRUNTIME_ROOT).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace ort_abi {
+
+// The first version with KernelContext_ParallelFor: ONNX Runtime 1.17.
+constexpr std::uint32_t kApiVersion = 17;
+
+struct Status;
+struct Value;
+struct KernelInfo;
+struct KernelContext;
+struct ShapeInferContext;
+struct TensorShape;  // OrtTensorTypeAndShapeInfo
+struct SessionOptions;
+struct OpDomain;
+struct ApiTable;  // OrtApi, reached only by slot
+
+struct ApiBase {  // OrtApiBase
+  const ApiTable* (*GetApi)(std::uint32_t version);
+  const char* (*GetVersionString)();
+};
+
+enum ErrorCode : int { kFail = 1, kInvalidArgument = 2 };
+enum ElementType : int { kUndefined = 0, kFloat = 1 };
+enum Characteristic : int { kRequired = 0 };
+
+struct CustomOp {  // OrtCustomOp as of version 17
+  std::uint32_t version;
+  void* (*CreateKernel)(const CustomOp*, const ApiTable*, const KernelInfo*);
+  const char* (*GetName)(const CustomOp*);
+  const char* (*GetExecutionProviderType)(const CustomOp*);
+  ElementType (*GetInputType)(const CustomOp*, std::size_t);
+  std::size_t (*GetInputTypeCount)(const CustomOp*);
+  ElementType (*GetOutputType)(const CustomOp*, std::size_t);
+  std::size_t (*GetOutputTypeCount)(const CustomOp*);
+  void (*KernelCompute)(void*, KernelContext*);
+  void (*KernelDestroy)(void*);
+  Characteristic (*GetInputCharacteristic)(const CustomOp*, std::size_t);
+  Characteristic (*GetOutputCharacteristic)(const CustomOp*, std::size_t);
+  int (*GetInputMemoryType)(const CustomOp*, std::size_t);
+  int (*GetVariadicInputMinArity)(const CustomOp*);
+  int (*GetVariadicInputHomogeneity)(const CustomOp*);
+  int (*GetVariadicOutputMinArity)(const CustomOp*);
+  int (*GetVariadicOutputHomogeneity)(const CustomOp*);
+  Status* (*CreateKernelV2)(const CustomOp*, const ApiTable*, const KernelInfo*, void**);
+  Status* (*KernelComputeV2)(void*, KernelContext*);
+  Status* (*InferOutputShapeFn)(const CustomOp*, ShapeInferContext*);
+  int (*GetStartVersion)(const CustomOp*);
+  int (*GetEndVersion)(const CustomOp*);
+};
+
+// X(function, slot, result, arguments...)
+#define VIM_ORT_FUNCTIONS(X)                                                                                 \
+  X(CreateStatus, 0, Status*, int code, const char* message)                                                 \
+  X(CreateCustomOpDomain, 26, Status*, const char* name, OpDomain** domain)                                  \
+  X(CustomOpDomain_Add, 27, Status*, OpDomain*, const CustomOp*)                                             \
+  X(AddCustomOpDomain, 28, Status*, SessionOptions*, OpDomain*)                                              \
+  X(GetTensorMutableData, 51, Status*, Value*, void** data)                                                  \
+  X(GetDimensionsCount, 61, Status*, const TensorShape*, std::size_t* count)                                 \
+  X(GetDimensions, 62, Status*, const TensorShape*, std::int64_t* dimensions, std::size_t count)             \
+  X(GetTensorTypeAndShape, 65, Status*, const Value*, TensorShape** shape)                                   \
+  X(KernelInfoGetAttribute_int64, 86, Status*, const KernelInfo*, const char* name, std::int64_t* value)     \
+  X(KernelContext_GetInput, 90, Status*, const KernelContext*, std::size_t index, const Value** value)       \
+  X(KernelContext_GetOutput, 91, Status*, KernelContext*, std::size_t index, const std::int64_t* dimensions, \
+    std::size_t count, Value** value)                                                                        \
+  X(ReleaseStatus, 93, void, Status*)                                                                        \
+  X(ReleaseTensorTypeAndShapeInfo, 99, void, TensorShape*)                                                   \
+  X(ReleaseCustomOpDomain, 101, void, OpDomain*)                                                             \
+  X(KernelContext_ParallelFor, 274, Status*, const KernelContext*, void (*task)(void*, std::size_t),         \
+    std::size_t total, std::size_t batches, void* data)
+
+struct Api {  // the functions above, taken out of one runtime's table
+#define VIM_ORT_MEMBER(function, slot, result, ...) result (*function)(__VA_ARGS__);
+  VIM_ORT_FUNCTIONS(VIM_ORT_MEMBER)
+#undef VIM_ORT_MEMBER
+
+  explicit Api(const ApiTable* table) {
+    auto* slots = reinterpret_cast<void* const*>(table);
+#define VIM_ORT_TAKE(function, slot, result, ...) \
+  function = reinterpret_cast<result (*)(__VA_ARGS__)>(slots[slot]);
+    VIM_ORT_FUNCTIONS(VIM_ORT_TAKE)
+#undef VIM_ORT_TAKE
+  }
+};
+
+}  // namespace ort_abi

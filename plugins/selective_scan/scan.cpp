@@ -1,0 +1,96 @@
+// Chooses the kernel for this processor and hands the tasks to it.
+#include "scan.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "scan_tasks.h"
+
+namespace vim_scan {
+namespace {
+
+#if defined(VIM_SCAN_AVX2)
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+#endif
+#if defined(VIM_SCAN_AVX512)
+bool has_avx512() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+}
+#endif
+bool always() { return true; }
+
+struct InstructionSet {
+  const char* name;
+  bool (*supported)();
+  void (*run_tasks)(const Arguments&, std::int64_t, std::int64_t);
+};
+
+constexpr InstructionSet kInstructionSets[] = {  // best first
+#if defined(VIM_SCAN_AVX512)
+    {"avx512", has_avx512, run_tasks_avx512},
+#endif
+#if defined(VIM_SCAN_AVX2)
+    {"avx2", has_avx2, run_tasks_avx2},
+#endif
+    {"portable", always, run_tasks_portable},
+};
+
+struct Choice {
+  const InstructionSet* chosen = nullptr;
+  char error[240] = {};
+};
+
+void explain(Choice& choice, const char* wanted) {
+  char usable[64] = {};
+  for (const InstructionSet& candidate : kInstructionSets) {
+    if (!candidate.supported()) continue;
+    if (usable[0] != '\0') std::strcat(usable, ", ");
+    std::strcat(usable, candidate.name);
+  }
+  std::snprintf(choice.error, sizeof choice.error,
+                "VIM_DEPLOY_ISA=%.40s: this build on this processor can use %s; choose one of them, or unset "
+                "the variable to use the best",
+                wanted, usable);
+}
+
+Choice choose() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();  // this runs before main
+#endif
+  Choice choice;
+  const char* wanted = std::getenv("VIM_DEPLOY_ISA");
+  const bool forced = wanted != nullptr && wanted[0] != '\0';
+  for (const InstructionSet& candidate : kInstructionSets) {
+    if (forced && std::strcmp(wanted, candidate.name) != 0) continue;
+    if (!candidate.supported()) continue;
+    choice.chosen = &candidate;
+    return choice;
+  }
+  explain(choice, wanted);
+  return choice;
+}
+
+const Choice choice = choose();
+
+}  // namespace
+
+void set_dense_pitches(Arguments& arguments) {
+  arguments.u_pitch = arguments.delta_pitch = arguments.z_pitch = arguments.y_pitch = arguments.channels;
+  arguments.B_pitch = arguments.C_pitch = arguments.state;
+}
+
+std::int64_t task_count(const Arguments& arguments) {
+  return arguments.batch * channel_blocks(arguments.channels);
+}
+
+void run_tasks(const Arguments& arguments, std::int64_t first, std::int64_t last) {
+  choice.chosen->run_tasks(arguments, first, last);
+}
+
+const char* instruction_set() { return choice.chosen != nullptr ? choice.chosen->name : nullptr; }
+
+const char* instruction_set_error() { return choice.chosen != nullptr ? nullptr : choice.error; }
+
+}  // namespace vim_scan

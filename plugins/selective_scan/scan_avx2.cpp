@@ -1,0 +1,10 @@
+// Eight lanes; compiled with -mavx2 -mfma.
+#include "scan_kernel.h"
+
+namespace vim_scan {
+
+void run_tasks_avx2(const Arguments& arguments, std::int64_t first, std::int64_t last) {
+  scan_tasks<Lanes<8>>(arguments, first, last);
+}
+
+}  // namespace vim_scan

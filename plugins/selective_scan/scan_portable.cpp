@@ -1,0 +1,10 @@
+// Four lanes: what every x86-64 (SSE2) and 64-bit ARM (NEON) processor has.
+#include "scan_kernel.h"
+
+namespace vim_scan {
+
+void run_tasks_portable(const Arguments& arguments, std::int64_t first, std::int64_t last) {
+  scan_tasks<Lanes<4>>(arguments, first, last);
+}
+
+}  // namespace vim_scan

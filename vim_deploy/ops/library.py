@@ -1,0 +1,84 @@
+"""Finds, loads and checks the operator library; knows the operator's names. Needs no PyTorch and no runtime.
+
+The contract is plugins/selective_scan/README.md.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+from vim_deploy.errors import OperatorLibraryError
+
+OP_DOMAIN = "vim_deploy"
+OP_NAME = "SelectiveScan"
+CONTRACT_VERSION = 1
+
+LIBRARY_VARIABLE = "VIM_DEPLOY_ORT_LIBRARY"
+LIBRARY_NAME = "libvim_deploy_ort.so"
+
+_BUILD_HINT = "build it with `cmake -S . -B build && cmake --build build` in a checkout, or install the package"
+
+
+def ort_library() -> Path:
+    """Path of the operator library, for `SessionOptions.register_custom_ops_library(str(path))` of any session.
+
+    Looked for where `VIM_DEPLOY_ORT_LIBRARY` points, else in the installed package, else in the checkout's
+    `build/lib`. Raises `OperatorLibraryError` where there is none; the file is not loaded.
+    """
+    named = os.environ.get(LIBRARY_VARIABLE)
+    if named:
+        path = Path(named)
+        if not path.is_file():
+            raise OperatorLibraryError(
+                f"{LIBRARY_VARIABLE}={named}: no such file; point it at {LIBRARY_NAME}, or unset it"
+            )
+        return path.resolve()
+    for path in _places():
+        if path.is_file():
+            return path
+    places = ", ".join(str(path) for path in _places())
+    raise OperatorLibraryError(f"the operator library was not found; looked for {places}; {_BUILD_HINT}")
+
+
+def _places() -> Iterator[Path]:
+    package = Path(__file__).resolve().parent.parent
+    yield package / "lib" / LIBRARY_NAME
+    yield package.parent / "build" / "lib" / LIBRARY_NAME
+
+
+def load_library() -> ctypes.CDLL:
+    """The operator library, loaded and checked: it serves this contract and can run on this processor.
+
+    Raises `OperatorLibraryError`, also for an instruction set asked for in `VIM_DEPLOY_ISA` that is not there.
+    """
+    return _load(ort_library())
+
+
+def instruction_set() -> str:
+    """The instruction set that the kernel uses: "avx512", "avx2" or "portable"."""
+    name: bytes = load_library().vim_deploy_instruction_set()
+    return name.decode()
+
+
+@lru_cache(maxsize=None)
+def _load(path: Path) -> ctypes.CDLL:
+    try:
+        library = ctypes.CDLL(str(path))
+        library.vim_deploy_contract_version.restype = ctypes.c_int32
+        library.vim_deploy_instruction_set.restype = ctypes.c_char_p
+        library.vim_deploy_instruction_set_error.restype = ctypes.c_char_p
+    except (OSError, AttributeError) as problem:
+        raise OperatorLibraryError(f"{path} is not a usable operator library: {problem}; {_BUILD_HINT}") from problem
+    version = library.vim_deploy_contract_version()
+    if version != CONTRACT_VERSION:
+        raise OperatorLibraryError(
+            f"{path} serves version {version} of the operator's contract, expected {CONTRACT_VERSION}; "
+            f"it belongs to another release: {_BUILD_HINT}"
+        )
+    if library.vim_deploy_instruction_set() is None:
+        raise OperatorLibraryError(library.vim_deploy_instruction_set_error().decode())
+    return library
