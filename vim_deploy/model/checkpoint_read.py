@@ -1,0 +1,229 @@
+"""Checkpoint files to plain Python values, without ever running code that a file brings along."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import pickletools
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from vim_deploy.errors import CheckpointError
+
+CONFIG_KEY = "vim_deploy.config"
+
+# First bytes of the pickle stream that torch.save wrote before version 1.6: its magic number.
+_LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+_KNOWN_GLOBALS = re.compile(
+    r"collections\.OrderedDict|argparse\.Namespace|torch\._utils\._rebuild_\w+|torch\.\w*Storage|torch\.\w+\d+"
+)
+_WEIGHTS_WANTED = (
+    "Expected a checkpoint written by torch.save (.pth) or a .safetensors file; check that the download is "
+    "complete and is the weights file itself."
+)
+
+
+@dataclass(frozen=True)
+class RawCheckpoint:
+    """What a file holds: the values as they were saved, the hash of its bytes, and the metadata's "
+    "configuration."""
+
+    content: Any
+    sha256: str
+    config: dict[str, Any] | None = None
+
+
+def read_checkpoint(path: Path) -> RawCheckpoint:
+    """Read a `.pth` or `.safetensors` file, told apart by content. Raises CheckpointError naming the file."""
+    if path.is_dir():
+        raise CheckpointError(
+            f"{path} is a folder; expected a file. Name the .pth or .safetensors file in it."
+        )
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+            digest = hashlib.sha256(head)
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{path} does not exist; check the path, or use hf://owner/repo/file."
+        ) from None
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror}); check its permissions.") from None
+    if not head:
+        raise CheckpointError(f"{path} is empty (0 bytes). {_WEIGHTS_WANTED}")
+    if path.suffix == ".safetensors" or _is_safetensors(head):
+        content, config = _read_safetensors(path)
+        return RawCheckpoint(content, digest.hexdigest(), config)
+    if head.startswith(b"PK"):
+        _check_archive(path)
+    else:
+        _check_single_file(path, head)
+    return RawCheckpoint(_torch_load(path, mmap=head.startswith(b"PK")), digest.hexdigest())
+
+
+def _is_safetensors(head: bytes) -> bool:
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100_000_000
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any] | None]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is no readable safetensors file ({error}): truncated or damaged. {_WEIGHTS_WANTED}"
+        ) from None
+    return tensors, _metadata_config(path, metadata.get(CONFIG_KEY))
+
+
+def _metadata_config(path: Path, text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    try:
+        config = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise CheckpointError(
+            f"{path}: the metadata {CONFIG_KEY} is not JSON ({error}); write the file again with "
+            "save_checkpoint."
+        ) from None
+    if not isinstance(config, dict):
+        raise CheckpointError(
+            f"{path}: the metadata {CONFIG_KEY} is a JSON {type(config).__name__}; expected an object with "
+            "VimConfig's fields. Write the file again with save_checkpoint."
+        )
+    return config
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse a ZIP file that is damaged or no checkpoint, and a pickle in it that wants more than tensors."""
+    if not zipfile.is_zipfile(path):
+        raise CheckpointError(f"{path} is truncated: its ZIP directory is missing. {_WEIGHTS_WANTED}")
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    if not any(name.endswith("/data.pkl") for name in names):
+        raise CheckpointError(
+            f"{path} is a ZIP archive but no checkpoint (it holds {', '.join(names[:5]) or 'nothing'}). "
+            f"{_WEIGHTS_WANTED}"
+        )
+    if any(name.endswith("/constants.pkl") for name in names):
+        raise CheckpointError(
+            f"{path} is a TorchScript archive, which carries code; expected weights only. Where it was made, "
+            "save the state dict instead: torch.save(model.state_dict(), 'weights.pth')."
+        )
+    try:
+        with _namespace_allowed():
+            unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception as error:  # a damaged pickle can fail in any way
+        raise _damaged(path, error) from None
+    if unsafe:
+        raise _unsafe(path, unsafe)
+
+
+def _check_single_file(path: Path, head: bytes) -> None:
+    """Only the format that torch.save wrote before 1.6 is a single file that can be read safely."""
+    if head.startswith(b"\x80"):
+        if unsafe := [name for name in _pickle_globals(path) if not _KNOWN_GLOBALS.fullmatch(name)]:
+            raise _unsafe(path, unsafe)
+        if head.startswith(_LEGACY_MAGIC):
+            return
+        raise CheckpointError(
+            f"{path} is a plain Python pickle, not written by torch.save. {_WEIGHTS_WANTED}"
+        )
+    with path.open("rb") as file:
+        file.seek(257)
+        if file.read(5) == b"ustar":
+            raise CheckpointError(
+                f"{path} is a tar archive, a format that PyTorch gave up long ago and that cannot be read "
+                "safely; expected a .pth or .safetensors file. Unpack it, or save the weights again where "
+                "they are trusted, with a current PyTorch."
+            )
+    raise CheckpointError(f"{path} is no checkpoint: {_describe(head)}. {_WEIGHTS_WANTED}")
+
+
+def _describe(head: bytes) -> str:
+    for magic, kind in (
+        (b"\x89PNG", "a PNG image"),
+        (b"\xff\xd8\xff", "a JPEG image"),
+        (b"GIF8", "a GIF image"),
+    ):
+        if head.startswith(magic):
+            return f"it is {kind}"
+    if head.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer (run `git lfs pull` to fetch the file itself)"
+    text = head.decode("utf-8", errors="replace")
+    if text.isprintable() or ("\n" in text and "\ufffd" not in text):
+        return f"it is text that starts with {text.strip()[:40]!r}"
+    return f"it starts with the bytes {head[:8].hex(' ')}"
+
+
+def _torch_load(path: Path, mmap: bool) -> Any:
+    # Mapped, so that the optimizer's moments in a training checkpoint are never read.
+    try:
+        with _namespace_allowed():
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except Exception as error:  # a damaged file can fail in any way
+        if unsafe := re.findall(r"GLOBAL ([\w.]+)", str(error)):
+            raise _unsafe(path, unsafe[:1]) from None
+        raise _damaged(path, error) from None
+
+
+def _namespace_allowed() -> Any:
+    """Training checkpoints keep their arguments in an argparse.Namespace: plain values, no code."""
+    return torch.serialization.safe_globals([(argparse.Namespace, "argparse.Namespace")])
+
+
+def _pickle_globals(path: Path) -> list[str]:
+    """Names of everything that the pickles at the start of a file import, without running them."""
+    found: dict[str, None] = {}
+    try:
+        with path.open("rb") as file:
+            while file.peek(1):
+                _collect_globals(file, found)
+    except Exception:  # the pickles are over: tensor data follows, or the file is damaged
+        return list(found)
+    return list(found)
+
+
+def _collect_globals(file: BinaryIO, found: dict[str, None]) -> None:
+    strings: list[str] = []  # as they are pushed; STACK_GLOBAL takes the last two
+    memo: dict[int, str | None] = {}
+    pushed: str | None = None  # what the operation before pushed, if it was a string
+    for operation, argument, _ in pickletools.genops(file):
+        if operation.name in ("GLOBAL", "INST"):
+            found[str(argument).replace(" ", ".")] = None
+        elif operation.name == "STACK_GLOBAL":
+            found[".".join(strings[-2:])] = None
+        elif operation.name == "MEMOIZE":
+            memo[len(memo)] = pushed
+        elif operation.name in ("PUT", "BINPUT", "LONG_BINPUT"):
+            memo[int(argument)] = pushed
+        elif operation.name in ("GET", "BINGET", "LONG_BINGET"):
+            argument = memo.get(int(argument))
+        pushed = argument if isinstance(argument, str) else None
+        if pushed is not None:
+            strings.append(pushed)
+
+
+def _unsafe(path: Path, names: list[str]) -> CheckpointError:
+    return CheckpointError(
+        f"{path} wants to import {', '.join(sorted(names)[:10])}, which could run code; its weights were NOT "
+        "loaded and nothing of it was run. Expected tensors, plain values and argparse.Namespace only. If "
+        "you trust its origin, save only the weights where it was made: torch.save(model.state_dict(), "
+        "'weights.pth'), or as safetensors. If not, delete it."
+    )
+
+
+def _damaged(path: Path, error: Exception) -> CheckpointError:
+    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return CheckpointError(f"{path} is damaged: {reason[:200]} ({type(error).__name__}). {_WEIGHTS_WANTED}")

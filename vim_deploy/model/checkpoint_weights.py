@@ -1,0 +1,146 @@
+"""From what a checkpoint holds to a clean float32 state dict: entry, prefixes, types, values, fit."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+
+from vim_deploy.errors import CheckpointError
+
+StateDict = dict[str, torch.Tensor]
+
+_PREFIXES = ("module.", "_orig_mod.", "model.")
+_ENTRY_KEYS = {"model": ("model", "state_dict"), "model_ema": ("model_ema", "state_dict_ema")}
+_NAMES_SHOWN = 10
+
+
+def select_entry(content: Any, entry: str, source: str) -> tuple[Mapping[str, Any], str | None]:
+    """The state dict asked for, and its key in the file (None when the file is a bare state dict).
+
+    `entry` is "model" (also found under "state_dict", or bare) or "model_ema" (also "state_dict_ema").
+    """
+    if entry not in _ENTRY_KEYS:
+        raise CheckpointError(f"entry is {entry!r}; expected one of {', '.join(_ENTRY_KEYS)}.")
+    if not isinstance(content, Mapping):
+        raise CheckpointError(
+            f"{source} holds a {type(content).__name__}; expected a state dict (names to tensors) or a "
+            "training checkpoint. Save the weights again with torch.save(model.state_dict(), 'weights.pth')."
+        )
+    present = [str(key) for key, value in content.items() if _is_state_dict(value)]
+    for key in _ENTRY_KEYS[entry]:
+        if key in present:
+            return content[key], key
+    if entry == "model" and _is_state_dict(content):
+        return content, None
+    if _is_state_dict(content):
+        present = ["model (the file is a bare state dict)"]
+    keys = ", ".join(sorted(map(str, content))[:_NAMES_SHOWN]) or "nothing"
+    raise CheckpointError(
+        f"{source} has no weights under {entry!r}. State dicts in it: {', '.join(present) or 'none'}; all "
+        f"keys: {keys}. Ask for an entry that is there, or give another checkpoint."
+    )
+
+
+def _is_state_dict(value: Any) -> bool:
+    return isinstance(value, Mapping) and any(isinstance(item, torch.Tensor) for item in value.values())
+
+
+def training_hints(content: Any) -> dict[str, Any]:
+    """`model_name` and `input_size` from a training checkpoint's arguments, where there are any."""
+    arguments = content.get("args") if isinstance(content, Mapping) else None
+    if isinstance(arguments, argparse.Namespace):
+        arguments = vars(arguments)
+    if not isinstance(arguments, Mapping):
+        return {}
+    name, size = arguments.get("model"), arguments.get("input_size")
+    return {
+        "model_name": name if isinstance(name, str) else None,
+        "input_size": size if isinstance(size, int) else None,
+    }
+
+
+def clean(values: Mapping[str, Any], source: str) -> tuple[StateDict, list[str]]:
+    """An independent float32 copy without wrappers' prefixes, and a note for everything that was changed.
+
+    Raises CheckpointError for values that are no dense floating-point tensors, and for NaN or infinity.
+    """
+    names, notes = _strip_prefixes(list(values))
+    unfit = {name: reason for name, key in names.items() if (reason := _unfit(values[key]))}
+    if unfit:
+        raise CheckpointError(
+            f"{source} holds what are no weights: "
+            f"{listed(f'{name} ({why})' for name, why in unfit.items())}. Expected dense floating-point "
+            "tensors; give the checkpoint from before quantisation or conversion."
+        )
+    kinds = sorted({str(values[key].dtype).removeprefix("torch.") for key in names.values()} - {"float32"})
+    if kinds:
+        count = sum(values[key].dtype != torch.float32 for key in names.values())
+        notes.append(f"{count} of {len(names)} tensors converted from {', '.join(kinds)} to float32.")
+    state = {name: values[key].detach().to(torch.float32, copy=True) for name, key in names.items()}
+    _check_finite(state, source)
+    return state, notes
+
+
+def _strip_prefixes(keys: list[Any]) -> tuple[dict[str, Any], list[str]]:
+    """Clean name to key in the file; a prefix goes when every key has it."""
+    names = {str(key): key for key in keys}
+    notes = []
+    while prefix := next((p for p in _PREFIXES if names and all(name.startswith(p) for name in names)), None):
+        names = {name[len(prefix) :]: key for name, key in names.items()}
+        notes.append(f"prefix {prefix!r} removed from all tensor names.")
+    return names, notes
+
+
+def _unfit(value: Any) -> str | None:
+    if not isinstance(value, torch.Tensor):
+        return type(value).__name__
+    if value.device.type != "cpu":
+        return f"on device {value.device.type}, without data"
+    if value.layout is not torch.strided:
+        return str(value.layout).removeprefix("torch.")
+    return None if value.is_floating_point() else str(value.dtype).removeprefix("torch.")
+
+
+def _check_finite(state: StateDict, source: str) -> None:
+    bad = {
+        name: f"{int(tensor.isnan().sum())} NaN, {int(tensor.isinf().sum())} infinite of {tensor.numel()}"
+        for name, tensor in state.items()
+        if not bool(tensor.isfinite().all())
+    }
+    if bad:
+        raise CheckpointError(
+            f"{source}: {len(bad)} of {len(state)} tensors hold values that are not finite: "
+            f"{listed(f'{name} ({counts})' for name, counts in bad.items())}. Expected finite weights; the "
+            "training diverged or the file is damaged. Give an earlier checkpoint, or try the other entry "
+            "(model, model_ema)."
+        )
+
+
+def check_fit(state: StateDict, expected: Mapping[str, tuple[int, ...]], source: str, described: str) -> None:
+    """Raise CheckpointError unless names and shapes are exactly the expected ones; `described` names the "
+    "model."""
+    missing = [name for name in expected if name not in state]
+    unexpected = [name for name in state if name not in expected]
+    misshapen = [
+        f"{name} (has {tuple(state[name].shape)}, expected {tuple(shape)})"
+        for name, shape in expected.items()
+        if name in state and tuple(state[name].shape) != tuple(shape)
+    ]
+    faults = (("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen))
+    if not any(names for _, names in faults):
+        return
+    what = "; ".join(f"{len(names)} {fault}: {listed(names)}" for fault, names in faults if names)
+    raise CheckpointError(
+        f"{source} does not fit {described}. {what}. Nothing was loaded. Give the configuration that the "
+        "weights were trained with, or a complete checkpoint of this model."
+    )
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first ten, and how many more there are."""
+    names = list(names)
+    more = len(names) - _NAMES_SHOWN
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
