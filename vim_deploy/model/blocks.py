@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from vim_deploy.model.config import VimConfig
 from vim_deploy.model.mixer import Mixer
-from vim_deploy.model.norms import make_norm, widen
+from vim_deploy.model.norms import cast, make_norm, widen
 
 
 class PatchEmbedding(nn.Module):
@@ -41,4 +41,4 @@ class Block(nn.Module):
         `reverse` lets time run from the last token to the first; the order of tokens is kept.
         """
         residual = widen(hidden) if residual is None else residual + hidden
-        return self.mixer(self.norm(residual).to(hidden.dtype), reverse), residual
+        return self.mixer(cast(self.norm(residual), hidden.dtype), reverse), residual

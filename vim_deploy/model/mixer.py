@@ -25,13 +25,19 @@ def causal_conv(x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bool) -
     """Depthwise convolution in which a token sees itself and the width-1 tokens before it.
 
     x: (batch, length, channels); weight: (channels, 1, width), last tap on the token itself.
-    bias: (channels). With `reverse` a token sees those after it instead; the order of tokens is kept. Returns x's shape.
+    bias: (channels). With `reverse` a token sees those after it instead; the order of tokens is kept.
+    Returns x's shape.
     """
-    reach = weight.shape[-1] - 1
-    padding = (0, reach) if reverse else (reach, 0)
-    kernel = weight.flip(-1) if reverse else weight
-    y = F.conv1d(F.pad(x.transpose(1, 2), padding), kernel, bias, groups=weight.shape[0])
-    return y.transpose(1, 2)
+    length, width = x.shape[1], weight.shape[-1]
+    padding = (0, 0, 0, width - 1) if reverse else (0, 0, width - 1, 0)
+    padded = F.pad(x, padding)
+    # A sum of shifted products instead of a convolution operator, which wants channels first: no transpose here
+    # means none in the exported graph.
+    taps = weight[:, 0].flip(-1) if reverse else weight[:, 0]
+    y = padded[:, :length] * taps[:, 0]
+    for tap in range(1, width):
+        y = y + padded[:, tap : tap + length] * taps[:, tap]
+    return y if bias is None else y + bias
 
 
 class ScanInputs(NamedTuple):

@@ -8,12 +8,15 @@ from torch import Tensor, nn
 
 from vim_deploy.model.config import VimConfig
 
-_HALF = (torch.float16, torch.bfloat16)
+
+def cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """`tensor.to(dtype)` that leaves no trace in an exported graph where the type is the same."""
+    return tensor if tensor.dtype == dtype else tensor.to(dtype)
 
 
 def widen(tensor: Tensor) -> Tensor:
-    """float16 and bfloat16 as float32; other types untouched, so that no cast enters an exported graph."""
-    return tensor.float() if tensor.dtype in _HALF else tensor
+    """float16 and bfloat16 as float32; wider types as they are."""
+    return cast(tensor, torch.promote_types(tensor.dtype, torch.float32))
 
 
 class RMSNorm(nn.Module):

@@ -15,14 +15,21 @@ from torch import Tensor, nn
 from vim_deploy.errors import ConfigError
 from vim_deploy.model.blocks import Block, PatchEmbedding
 from vim_deploy.model.config import ClassToken, Pooling, VimConfig, preset
-from vim_deploy.model.norms import make_norm
+from vim_deploy.model.norms import cast, make_norm
 from vim_deploy.model.rope import RotaryEmbedding
 
 START_DEVIATION = 0.02  # of class token, position embedding and head before training
+_SCAN_WEIGHTS = ("A_log", "A_b_log", ".D", ".D_b", "dt_proj.bias", "dt_proj_b.bias")
 
 
 class VisionMamba(nn.Module):
     """Classifier; with num_classes=0 the features that would enter the head are the output."""
+
+    cls_token: (
+        nn.Parameter
+    )  # (1, 1, embed), as the two below; which of them exist is the configuration's choice
+    cls_token_head: nn.Parameter
+    cls_token_tail: nn.Parameter
 
     def __init__(self, config: VimConfig) -> None:
         super().__init__()
@@ -57,8 +64,7 @@ class VisionMamba(nn.Module):
     def forward_features(self, pixels: Tensor) -> Tensor:
         """Images to normalised tokens (batch, length, embed)."""
         hidden, residual = deque(self.trace(pixels), maxlen=1).pop()
-        normalised: Tensor = self.norm_f(residual + hidden)
-        return normalised.to(hidden.dtype)
+        return cast(self.norm_f(residual + hidden), hidden.dtype)
 
     def trace(self, pixels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """The pair (hidden, residual), each (batch, length, embed), after every block.
@@ -113,7 +119,20 @@ class VisionMamba(nn.Module):
         if index is None:
             return patches
         token = self.cls_token.expand(batch, -1, -1)
+        if index == 0:
+            return torch.cat([token, patches], dim=1)
         return torch.cat([patches[:, :index], token, patches[:, index:]], dim=1)
+
+    def cast_weights(self, dtype: torch.dtype) -> None:
+        """Convert the weights in place, except those that the scan takes in float32 whatever its inputs' type.
+
+        Plain `half()` converts these too, which rounds them.
+        """
+        for name, parameter in self.named_parameters():
+            if not name.endswith(_SCAN_WEIGHTS):
+                parameter.data = parameter.data.to(dtype)
+        for buffer in self.buffers():
+            buffer.data = buffer.data.to(dtype)
 
     def _check(self, pixels: Tensor) -> None:
         expected = (self.config.channels, *self.config.image_size)
