@@ -1,0 +1,126 @@
+"""From an eager model to an ONNX graph: opset 17, the scan as one operator with its function body."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import onnx
+import onnxscript
+import torch
+from onnx import helper
+from torch import Tensor, nn
+
+import vim_deploy.ops.scan  # noqa: F401  (registers the PyTorch operator)
+from vim_deploy.errors import ExportError
+from vim_deploy.export.clean import fold_constants, name_after_modules, tidy
+from vim_deploy.export.function_body import function_body
+from vim_deploy.export.opset import IR_VERSION, lower_to_opset_17
+from vim_deploy.model.vim import VisionMamba
+from vim_deploy.ops.library import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
+
+INPUT_NAME = "pixels"
+OUTPUT_NAMES = {"classify": "logits", "features": "features"}
+FEATURE_KINDS = ("pooled", "tokens")
+
+_EXPORTER_OPSET = 18  # the exporter's lowest
+_FLOATS = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"]
+_FLOAT = "tensor(float)"
+_SCAN_INPUTS = {
+    "u": "T", "delta": "T", "A": _FLOAT, "B": "T", "C": "T", "D": _FLOAT, "z": "T", "delta_bias": _FLOAT,
+}  # fmt: skip
+_SCAN_ATTRIBUTES = ("delta_softplus", "reverse")
+
+
+class Task(nn.Module):
+    """One thing a file can compute: `classify`, or `features` pooled or per token.
+
+    Input (batch, channels, height, width). `classify` gives what the model gives; `features` gives
+    (batch, embed) pooled, or (batch, tokens, embed).
+    """
+
+    def __init__(self, model: VisionMamba, task: str, features: str = "pooled") -> None:
+        super().__init__()
+        if task not in OUTPUT_NAMES:
+            raise ExportError(f"task is {task!r}; expected one of {', '.join(OUTPUT_NAMES)}.")
+        if features not in FEATURE_KINDS:
+            raise ExportError(f"features is {features!r}; expected one of {', '.join(FEATURE_KINDS)}.")
+        self.model = model
+        self.output_name = OUTPUT_NAMES[task]
+        self.kind = task if task == "classify" else features
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        if self.kind == "classify":
+            return self.model(pixels)
+        tokens = self.model.forward_features(pixels)
+        return tokens if self.kind == "tokens" else self.model.pool(tokens)
+
+
+def to_onnx(task: Task, *, batch: int | None = None) -> onnx.ModelProto:
+    """The graph of `task` with one input `pixels` and one output, weights inside.
+
+    `batch` None leaves the batch size open. Raises ExportError when the exporter fails.
+    """
+    config = task.model.config
+    # Two images: the exporter would take a batch of one for a constant.
+    pixels = torch.zeros(batch or 2, config.channels, *config.image_size)
+    dynamic = {"pixels": {0: torch.export.Dim("batch", min=1)}} if batch is None else None
+    with warnings.catch_warnings():
+        # The exporter warns of its own internals; what matters is checked below and by the comparison.
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            task.eval(),
+            (pixels,),
+            dynamo=True,
+            opset_version=_EXPORTER_OPSET,
+            input_names=[INPUT_NAME],
+            output_names=[task.output_name],
+            dynamic_shapes=dynamic,
+            custom_translation_table=_translations(),
+            verbose=False,
+        )
+    if program is None:
+        raise ExportError("the PyTorch exporter gave no program; expected an ONNX graph.")
+    model: onnx.ModelProto = program.model_proto
+    lower_to_opset_17(model)
+    fold_constants(model)
+    name_after_modules(model, root="model")
+    _attach_function_body(model)
+    tidy(model, batch_name="batch")
+    onnx.checker.check_model(model, full_check=False)
+    return model
+
+
+def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
+    """How the exporter writes the operator: one node in our domain, attributes as integers."""
+    domain = onnxscript.values.Opset(OP_DOMAIN, CONTRACT_VERSION)
+    scan = onnxscript.values.Op(domain, OP_NAME, _schema())
+
+    def selective_scan(*arguments: Any) -> Any:
+        inputs, flags = arguments[: len(_SCAN_INPUTS)], arguments[len(_SCAN_INPUTS) :]
+        return scan(*inputs, **{name: int(flag) for name, flag in zip(_SCAN_ATTRIBUTES, flags, strict=True)})
+
+    return {torch.ops.vim_deploy.selective_scan.default: selective_scan}
+
+
+def _schema() -> onnx.defs.OpSchema:
+    schema = onnx.defs.OpSchema
+    return schema(
+        OP_NAME,
+        OP_DOMAIN,
+        CONTRACT_VERSION,
+        inputs=[schema.FormalParameter(name, kind) for name, kind in _SCAN_INPUTS.items()],
+        outputs=[schema.FormalParameter("y", "T")],
+        type_constraints=[("T", _FLOATS, "")],
+        attributes=[schema.Attribute(name, schema.AttrType.INT, required=True) for name in _SCAN_ATTRIBUTES],
+    )
+
+
+def _attach_function_body(model: onnx.ModelProto) -> None:
+    del model.functions[:]
+    model.functions.append(function_body())
+    domains = {entry.domain for entry in model.opset_import}
+    if OP_DOMAIN not in domains:
+        model.opset_import.append(helper.make_opsetid(OP_DOMAIN, CONTRACT_VERSION))
+    model.ir_version = IR_VERSION

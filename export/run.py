@@ -1,0 +1,162 @@
+"""One export from start to end: weights, graph, file, comparison with the eager model, metadata."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+import vim_deploy
+from vim_deploy.data.decode import decode
+from vim_deploy.data.discover import Discovery
+from vim_deploy.data.preprocess import Preprocessing
+from vim_deploy.errors import ExportError
+from vim_deploy.export.onnx import Task, to_onnx
+from vim_deploy.export.source import ModelSource, SourceModel, open_source
+from vim_deploy.export.verify import compare_with_eager
+from vim_deploy.metadata import ModelMetadata
+from vim_deploy.model.config import VimConfig, variant_name
+from vim_deploy.ops.library import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
+
+RANDOM_CHECK_IMAGES = 2
+_CHECK_SEED = 0
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What to export and how. `preprocessing` None takes the reference's for the model's image size.
+
+    `check_images` (files, folders, globs) are what the file is compared on, at most `check_count`; without
+    them, random pixels. `check` False leaves the comparison out, and the file says so.
+    """
+
+    source: ModelSource
+    output: Path
+    task: str = "classify"
+    features: str = "pooled"
+    batch: int | None = None
+    precision: str = "fp32"
+    class_names: tuple[str, ...] | None = None
+    preprocessing: Preprocessing | None = None
+    check: bool = True
+    check_images: tuple[str, ...] = ()
+    check_count: int = 8
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """The written file, its metadata, and everything that was assumed about the weights."""
+
+    path: Path
+    metadata: ModelMetadata
+    notes: tuple[str, ...]
+
+
+def export(request: ExportRequest, report: Callable[[str], None] = lambda stage: None) -> ExportResult:
+    """Write `request.output`; `report` is called with the name of each stage as it begins.
+
+    Raises CheckpointError, ConfigError, ImageError or ExportError; the output is then what it was before.
+    """
+    report("reading the weights")
+    source = open_source(request.source)
+    preprocessing = _preprocessing(request, source.model.config)
+    _check_class_names(request, source.model.config)
+    pixels = _check_pixels(request, preprocessing) if request.check else None
+    task = Task(source.model, request.task, request.features)
+    report("tracing the graph")
+    graph = to_onnx(task, batch=request.batch)
+    metadata = _metadata(request, source, preprocessing)
+    partial = request.output.with_name(f"{request.output.name}.{os.getpid()}.partial")
+    try:
+        if pixels is not None:
+            report(f"comparing the file with the eager model on {len(pixels)} images")
+            _write(graph, metadata, partial)
+            figures: dict[str, Any] = dict(compare_with_eager(partial, task, pixels, request.precision))
+            figures["images"] = "real" if request.check_images else "random"
+            metadata = replace(metadata, parity=figures)
+        _write(graph, metadata, partial)
+        partial.replace(request.output)
+    finally:
+        partial.unlink(missing_ok=True)
+    return ExportResult(request.output, metadata, source.notes)
+
+
+def _preprocessing(request: ExportRequest, config: VimConfig) -> Preprocessing:
+    if request.preprocessing is None:
+        if config.channels != 3:
+            raise ExportError(
+                f"the model takes {config.channels} channels, the reference's preprocessing has 3; "
+                "give the model's own with --preprocessing FILE."
+            )
+        return Preprocessing(image_size=config.image_size)
+    given = request.preprocessing
+    if given.channels != config.channels:
+        raise ExportError(
+            f"the preprocessing is for {given.channels} channels, the model takes {config.channels}; "
+            "correct its `channels`, `mean` and `std`."
+        )
+    # The file may describe another size of the same model; the graph decides.
+    return replace(given, image_size=config.image_size)
+
+
+def _check_class_names(request: ExportRequest, config: VimConfig) -> None:
+    names = request.class_names
+    if request.task == "classify" and not config.num_classes:
+        raise ExportError("the model has no head, so it cannot classify; export it with --task features.")
+    if names is not None and request.task == "classify" and len(names) != config.num_classes:
+        raise ExportError(
+            f"{len(names)} class names for a model of {config.num_classes} classes; give one name per class, "
+            "in the order of the head's rows."
+        )
+
+
+def _check_pixels(request: ExportRequest, preprocessing: Preprocessing) -> np.ndarray:
+    if not request.check_images:
+        generator = np.random.default_rng(_CHECK_SEED)
+        shape = (RANDOM_CHECK_IMAGES, preprocessing.channels, *preprocessing.image_size)
+        return generator.standard_normal(shape, dtype=np.float32)
+    items = list(islice(Discovery(request.check_images), request.check_count))
+    if not items:
+        raise ExportError(
+            f"no images in {', '.join(request.check_images)}; give files or folders with images."
+        )
+    return np.stack([preprocessing(decode(item.path).image) for item in items])
+
+
+def _metadata(request: ExportRequest, source: SourceModel, preprocessing: Preprocessing) -> ModelMetadata:
+    config = source.model.config
+    return ModelMetadata(
+        task=request.task,
+        variant=variant_name(config),
+        config=config.to_dict(),
+        precision=request.precision,
+        preprocessing=preprocessing,
+        class_names=request.class_names if request.task == "classify" else None,
+        checkpoint=source.origin,
+        operator={"domain": OP_DOMAIN, "name": OP_NAME, "version": CONTRACT_VERSION},
+        versions={
+            "vim_deploy": vim_deploy.__version__,
+            "python": platform.python_version(),
+            **{package: version(package) for package in ("torch", "onnx", "onnxscript")},
+        },
+        parity=None,
+    )
+
+
+def _write(graph: onnx.ModelProto, metadata: ModelMetadata, path: Path) -> None:
+    onnx.helper.set_model_props(graph, metadata.to_props())
+    graph.producer_name, graph.producer_version = "vim_deploy", vim_deploy.__version__
+    try:
+        onnx.save_model(graph, str(path))
+    except OSError as error:
+        raise ExportError(
+            f"cannot write {path.parent}: {error.strerror or error}; choose another place with -o."
+        ) from None

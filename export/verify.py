@@ -1,0 +1,64 @@
+"""The exported file against the eager model, right after it was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+
+from vim_deploy.errors import ExportError
+from vim_deploy.export.onnx import INPUT_NAME, Task
+from vim_deploy.ops import ort_library, use_scan
+from vim_deploy.parity import RELATIVE_TOLERANCE, Difference, difference
+
+
+def compare_with_eager(
+    path: Path, task: Task, pixels: np.ndarray, precision: str
+) -> dict[str, dict[str, Any]]:
+    """Run the file with our operator library and without it, and compare both with the eager model.
+
+    `pixels` (images, channels, height, width) float32. The eager model runs the reference operator, not the
+    kernel that the library also uses. Returns the figures under `library` and `function_body`, as they go
+    into the file's metadata. Raises ExportError when one of them is beyond the precision's tolerance.
+    """
+    expected = run_eager(task, pixels)
+    figures = {}
+    for name, library in (("library", ort_library()), ("function_body", None)):
+        actual = _run_file(path, pixels, library)
+        found = difference(expected, actual)
+        _refuse_if_apart(path, name, found, precision)
+        figures[name] = found.to_dict()
+    return figures
+
+
+def run_eager(task: Task, pixels: np.ndarray) -> np.ndarray:
+    """The eager result by the reference operator, one image at a time to keep memory low."""
+    with torch.inference_mode(), use_scan("reference"):
+        parts = [task(torch.from_numpy(pixels[i : i + 1])).float().numpy() for i in range(len(pixels))]
+    return np.concatenate(parts)
+
+
+def _run_file(path: Path, pixels: np.ndarray, library: Path | None) -> np.ndarray:
+    options = onnxruntime.SessionOptions()
+    if library is not None:
+        options.register_custom_ops_library(str(library))
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    size = session.get_inputs()[0].shape[0]
+    step = size if isinstance(size, int) else 1
+    # A fixed batch gets its last rows twice rather than a changed shape; the surplus is cut off again.
+    padded = np.concatenate([pixels, pixels[-1:].repeat(-len(pixels) % step, axis=0)])
+    parts = [session.run(None, {INPUT_NAME: padded[i : i + step]})[0] for i in range(0, len(padded), step)]
+    return np.concatenate(parts)[: len(pixels)]
+
+
+def _refuse_if_apart(path: Path, how: str, found: Difference, precision: str) -> None:
+    if not found.within(precision):
+        raise ExportError(
+            f"{path} disagrees with the eager model when run with its {how.replace('_', ' ')}: largest "
+            f"difference {found.max_abs:.3g} on values up to {found.max_reference:.3g} (relative "
+            f"{found.relative:.3g}; expected at most {RELATIVE_TOLERANCE[precision]:g} for {precision}). "
+            "The file was not kept. Check the versions of torch and onnxscript against constraints.txt."
+        )
