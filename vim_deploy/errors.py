@@ -33,5 +33,9 @@ class ImageError(VimDeployError):
     """An image that cannot be read; becomes a row in the result, never a crash."""
 
 
+class OutputError(VimDeployError):
+    """Results that cannot be written where or as asked."""
+
+
 class MissingDependencyError(VimDeployError):
     """An optional package is needed; the message says which extra brings it."""

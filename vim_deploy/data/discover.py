@@ -16,6 +16,7 @@ from __future__ import annotations
 import glob
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -58,20 +59,10 @@ class Discovery:
     notes: list[str] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[Item]:
-        """Raises ImageError for an input that does not exist and a glob without a match."""
+        """Raises ImageError, before the first item, for an input that does not exist or matches nothing."""
         self.other_files, self.notes = 0, []
-        for given in self.inputs:
-            text = os.fspath(given)
-            if os.path.lexists(text):
-                yield from self._expand(text)
-                continue
-            is_glob = glob.has_magic(text)
-            matches = sorted(glob.glob(text, recursive=True)) if is_glob else []  # noqa: PTH207
-            if not matches:
-                kind = "matches no file" if is_glob else "does not exist"
-                raise ImageError(f"input {text!r} {kind}; give image files, folders or globs.")
-            for match in matches:
-                yield from self._expand(match)
+        for path in [path for given in self.inputs for path in _matches(os.fspath(given))]:
+            yield from self._expand(path)
 
     def _expand(self, path: str) -> Iterator[Item]:
         if Path(path).is_dir():
@@ -107,11 +98,19 @@ class Discovery:
         return Item(path, self.classes.get(Path(path).parent.name) if self.classes else None)
 
 
+def _matches(given: str) -> list[str]:
+    if os.path.lexists(given):
+        return [given]
+    is_glob = glob.has_magic(given)
+    matches = sorted(glob.glob(given, recursive=True)) if is_glob else []  # noqa: PTH207
+    if not matches:
+        kind = "matches no file" if is_glob else "does not exist"
+        raise ImageError(f"input {given!r} {kind}; give image files, folders or globs.")
+    return matches
+
+
 def folder_classes(
-    inputs: Sequence[str | os.PathLike[str]],
-    labels: Labels,
-    class_names: Sequence[str] | None,
-    class_count: int,
+    inputs: Sequence[str | os.PathLike[str]], labels: Labels, class_names: Sequence[str]
 ) -> dict[str, int]:
     """The table from folder name to class index that `labels` asks for; empty when there are no labels.
 
@@ -119,13 +118,14 @@ def folder_classes(
     """
     if labels is Labels.NONE:
         return {}
-    names = class_names or [str(index) for index in range(class_count)]
-    by_name = {name: index for index, name in enumerate(names)}
+    # A name that two classes share (ImageNet has such) tells neither.
+    counts = Counter(class_names)
+    by_name = {name: index for index, name in enumerate(class_names) if counts[name] == 1}
     found = {name for folder in inputs if Path(folder).is_dir() for name in _subfolders(folder)}
     if labels is Labels.SORTED:
-        if len(found) != class_count:
+        if len(found) != len(class_names):
             raise ImageError(
-                f"--labels sorted needs one subfolder for each of the {class_count} classes; "
+                f"--labels sorted needs one subfolder for each of the {len(class_names)} classes; "
                 f"the inputs have {len(found)}."
             )
         return {name: index for index, name in enumerate(sorted(found))}
@@ -134,8 +134,8 @@ def folder_classes(
         return by_name if found and not strangers else {}
     if strangers:
         raise ImageError(
-            f"--labels folder: {len(strangers)} folders are not named like a class of the model "
-            f"(first: {strangers[0]!r}; the classes begin {names[:3]}). "
+            f"--labels folder: {len(strangers)} folders are not named like one class of the model "
+            f"(first: {strangers[0]!r}; the classes begin {list(class_names[:3])}). "
             "Rename them, or use --labels sorted or none."
         )
     return by_name

@@ -3,7 +3,7 @@
 The rule is the reference's evaluation transform: the shorter side is resized with Pillow's antialiased
 bicubic filter to `int(size / crop_ratio)`, the centre is cropped, values are divided by 255 and normalised.
 For rectangular inputs: the image is scaled, keeping its proportions, by the smallest factor at which it
-covers `int(height / crop_ratio)` x `int(width / crop_ratio)`. For a square input that is the shorter-side rule.
+covers `int(height / crop_ratio)` x `int(width / crop_ratio)`. For square inputs that is the shorter side.
 """
 
 from __future__ import annotations

@@ -1,0 +1,77 @@
+"""From an ONNX file to an engine file."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timezone
+from pathlib import Path
+
+import vim_deploy
+from vim_deploy.errors import EngineError
+from vim_deploy.files import sha256_of
+
+from .base import BuildOptions
+from .container import write_engine
+from .manifest import FileRecord, Manifest
+from .registry import DEVICES, backend_module
+from .source import SourceModel, read_source
+
+
+def build_engine(
+    onnx_path: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    backend: str = "onnxruntime",
+    options: BuildOptions | None = None,
+) -> Manifest:
+    """Build an engine and write it to `output`, whole or not at all.
+
+    Raises EngineError for a file, an option or an output that does not do, OperatorLibraryError and
+    MissingDependencyError for what is missing.
+    """
+    _check_output(onnx_path, output)
+    return build_from_source(read_source(onnx_path), output, backend=backend, options=options)
+
+
+def build_from_source(
+    source: SourceModel,
+    output: str | os.PathLike[str],
+    *,
+    backend: str = "onnxruntime",
+    options: BuildOptions | None = None,
+) -> Manifest:
+    """`build_engine` for a file that was already read and checked."""
+    options = options or BuildOptions()
+    if options.device not in DEVICES:
+        raise EngineError(f"device is {options.device!r}; expected one of {', '.join(DEVICES)}.")
+    if options.threads is not None and options.threads < 1:
+        raise EngineError(f"threads is {options.threads}; expected 1 or more.")
+    built = backend_module(backend).build(source, options)
+    manifest = Manifest(
+        backend=backend,
+        device=options.device,
+        precision=source.metadata.precision,
+        payload=FileRecord(built.payload_name, sha256_of(built.payload), len(built.payload)),
+        source=source.record,
+        environment=built.environment,
+        operator=built.operator,
+        settings=built.settings,
+        input=built.input,
+        outputs=built.outputs,
+        self_check=built.self_check,
+        metadata=source.props,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        tool_version=vim_deploy.__version__,
+    )
+    write_engine(output, manifest, built.payload)
+    return manifest
+
+
+def _check_output(onnx_path: str | os.PathLike[str], output: str | os.PathLike[str]) -> None:
+    folder = Path(output).parent
+    if not folder.is_dir():
+        raise EngineError(f"the folder {folder} of {os.fspath(output)} does not exist; create it first.")
+    if Path(output).is_dir():
+        raise EngineError(f"{os.fspath(output)} is a folder; give a file name with -o.")
+    if Path(output).exists() and Path(onnx_path).exists() and Path(output).samefile(onnx_path):
+        raise EngineError(f"{os.fspath(output)} is the ONNX file itself; give another name with -o.")

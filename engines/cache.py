@@ -1,0 +1,79 @@
+"""Engines built on the fly from ONNX files, kept for the next time."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+
+import vim_deploy
+from vim_deploy.errors import EngineError
+from vim_deploy.files import sha256_of, sha256_of_file
+
+from . import manifest as manifest_module
+from .base import BuildOptions
+from .build import build_engine
+from .container import read_engine
+from .manifest import Manifest
+from .registry import backend_module
+
+_log = logging.getLogger("vim_deploy")
+
+
+def cache_folder() -> Path:
+    """`$VIM_DEPLOY_CACHE`, or `vim_deploy` in the user's cache folder."""
+    if chosen := os.environ.get("VIM_DEPLOY_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vim_deploy"
+
+
+def cached_engine(
+    onnx_path: str | os.PathLike[str], backend: str, options: BuildOptions
+) -> tuple[Path, Manifest, bytes]:
+    """The engine of an ONNX file: from the cache where one fits, else built and put there.
+
+    The name of a cache entry is a hash over the file and everything else the build depends on, and an entry
+    is checked like any engine. The number of threads is not part of it: it is chosen when one is opened.
+    Raises EngineError.
+    """
+    module = backend_module(backend)
+    try:
+        source_hash = sha256_of_file(onnx_path)
+    except OSError as error:
+        raise EngineError(f"{os.fspath(onnx_path)} cannot be read: {error.strerror or error}.") from None
+    parts = {
+        "source": source_hash,
+        "backend": backend,
+        "device": options.device,
+        "format": manifest_module.FORMAT,
+        "tool": vim_deploy.__version__,
+        **module.fingerprint(options),
+    }
+    key = sha256_of(json.dumps(parts, sort_keys=True).encode())
+    entry = _folder() / f"{key[:40]}.engine"
+    if entry.exists():
+        try:
+            manifest, payload = read_engine(entry)
+            manifest.check_environment(str(entry), module.environment(manifest))
+            if manifest.source.sha256 != source_hash:
+                raise manifest.refuse(str(entry), "source.sha256", manifest.source.sha256, source_hash)
+            return entry, manifest, payload
+        except EngineError as error:
+            _log.warning("the cached engine is built again: %s", error)
+    else:
+        _log.info("building an engine for %s into %s", os.fspath(onnx_path), entry.parent)
+    build_engine(onnx_path, entry, backend=backend, options=options)
+    return (entry, *read_engine(entry))
+
+
+def _folder() -> Path:
+    folder = cache_folder() / "engines"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EngineError(
+            f"the cache folder {folder} cannot be made: {error.strerror or error}. "
+            "Set VIM_DEPLOY_CACHE to a folder that can be written, or build the engine with vim-build."
+        ) from None
+    return folder

@@ -1,0 +1,107 @@
+"""The engine file: an uncompressed zip of `manifest.json` and one payload, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import stat
+import zipfile
+from pathlib import Path
+
+from vim_deploy.errors import EngineError
+from vim_deploy.files import sha256_of, written_whole
+
+from .manifest import Manifest
+
+MANIFEST_NAME = "manifest.json"
+_LARGEST_MANIFEST = 16 << 20
+
+
+def write_engine(path: str | os.PathLike[str], manifest: Manifest, payload: bytes) -> None:
+    """Write an engine; on failure nothing new is left. Raises EngineError."""
+    try:
+        with written_whole(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            archive.writestr(MANIFEST_NAME, manifest.to_json())
+            archive.writestr(manifest.payload.name, payload)
+    except OSError as error:
+        raise EngineError(
+            f"{os.fspath(path)} cannot be written: {error.strerror or error}. Choose another folder with -o."
+        ) from None
+
+
+def read_manifest(path: str | os.PathLike[str]) -> Manifest:
+    """The manifest of an engine file, its own hash checked. Raises EngineError."""
+    with _EngineFile(path) as engine:
+        return engine.manifest
+
+
+def read_engine(path: str | os.PathLike[str]) -> tuple[Manifest, bytes]:
+    """Manifest and payload, both hashes checked. Raises EngineError."""
+    with _EngineFile(path) as engine:
+        return engine.manifest, engine.payload()
+
+
+class _EngineFile:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        try:
+            if not stat.S_ISREG(Path(path).stat().st_mode):
+                raise EngineError(f"{self.path} is not a regular file; give an engine made by vim-build.")
+            self.archive = zipfile.ZipFile(path)
+        except OSError as error:
+            raise EngineError(f"{self.path} cannot be read: {error.strerror or error}.") from None
+        except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+            raise EngineError(
+                f"{self.path} is no engine, or is cut short ({error}); give a file made by vim-build."
+            ) from None
+
+    def __enter__(self) -> _EngineFile:
+        try:
+            self.manifest = self._manifest()
+        except BaseException:
+            self.archive.close()
+            raise
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.archive.close()
+
+    def _manifest(self) -> Manifest:
+        names = self.archive.namelist()
+        if MANIFEST_NAME not in names:
+            raise EngineError(f"{self.path} has no {MANIFEST_NAME}; give a file made by vim-build.")
+        manifest = Manifest.from_json(self._read(MANIFEST_NAME, _LARGEST_MANIFEST), self.path)
+        if sorted(names) != sorted([MANIFEST_NAME, manifest.payload.name]):
+            raise EngineError(
+                f"{self.path} holds {names[:5]}; expected {MANIFEST_NAME} and {manifest.payload.name} alone. "
+                "Build the engine again."
+            )
+        return manifest
+
+    def payload(self) -> bytes:
+        record = self.manifest.payload
+        data = self._read(record.name, record.bytes)
+        for field, recorded, found in (
+            ("payload.bytes", record.bytes, len(data)),
+            ("payload.sha256", record.sha256, sha256_of(data)),
+        ):
+            if recorded != found:
+                raise EngineError(
+                    f"{self.path} was edited or damaged: {field} is {recorded} in the manifest and "
+                    f"{found} in the file. Build it again: {self.manifest.rebuild_command(self.path)}"
+                )
+        return data
+
+    def _read(self, name: str, limit: int) -> bytes:
+        info = self.archive.getinfo(name)
+        # Sizes are checked before anything is read: a zip directory may promise any amount.
+        if info.compress_type != zipfile.ZIP_STORED or info.file_size > limit:
+            raise EngineError(
+                f"{self.path}: {name} is compressed or has {info.file_size} bytes, more than {limit}; "
+                "the engine was edited. Build it again."
+            )
+        try:
+            return self.archive.read(info)
+        except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError) as error:
+            raise EngineError(
+                f"{self.path} was edited or damaged: {name}: {error}. Build the engine again."
+            ) from None

@@ -1,0 +1,146 @@
+"""An opened engine: what users of the Python interface hold in their hands."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from vim_deploy.data.discover import Item
+from vim_deploy.errors import EngineError
+from vim_deploy.metadata import ModelMetadata
+from vim_deploy.predict import Prediction, predict_stream
+
+from .base import Backend, BuildOptions, Closing, RunOptions, TensorSpec
+from .cache import cached_engine
+from .container import read_engine
+from .manifest import Manifest
+from .registry import backend_module
+from .source import OUTPUTS
+
+_ZIP_SIGNATURE = b"PK\x03\x04"
+
+
+class Engine(Closing):
+    """A network ready to run, with its manifest and the model's metadata; a context manager."""
+
+    def __init__(self, backend: Backend, manifest: Manifest, path: str) -> None:
+        self.manifest: Manifest = manifest
+        self.metadata: ModelMetadata = manifest.model_metadata(path)
+        self.path = path
+        self._backend = backend
+
+    @property
+    def input(self) -> TensorSpec:
+        return self._backend.input
+
+    @property
+    def batch(self) -> int | None:
+        """The batch size the engine is fixed to, or None when every size is fine."""
+        return self.input.shape[0]
+
+    @property
+    def output(self) -> TensorSpec:
+        """The task's output, `logits` or `features`."""
+        name = OUTPUTS[self.metadata.task]
+        return next(spec for spec in self._backend.outputs if spec.name == name)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes; their numbers where the model brings no names."""
+        if self.metadata.task != "classify":
+            return ()
+        if self.metadata.class_names is not None:
+            return self.metadata.class_names
+        return tuple(str(index) for index in range(self.output.shape[-1] or 0))
+
+    def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        """Outputs by name for preprocessed pixels: float32 (batch, channels, height, width).
+
+        Nothing is converted or padded. Raises EngineError for another type or shape, and when the runtime
+        fails.
+        """
+        self.input.check(pixels)
+        return self._backend.run(pixels)
+
+    def predict(
+        self,
+        images: str | os.PathLike[str] | Image.Image | Iterable[str | os.PathLike[str] | Image.Image],
+        *,
+        top_k: int = 5,
+        batch_size: int | None = None,
+        workers: int | None = None,
+    ) -> list[Prediction]:
+        """One prediction per image file or Pillow image, in order.
+
+        An image that cannot be read gives a prediction with status "error" and the reason. `batch_size` is 8
+        unless the engine is fixed to another; `workers` is the number of decoding threads. Raises EngineError
+        for options that do not fit the engine.
+        """
+        given = [images] if isinstance(images, (str, os.PathLike, Image.Image)) else images
+        items = (image if isinstance(image, Image.Image) else Item(os.fspath(image)) for image in given)
+        return list(predict_stream(self, items, top_k=top_k, batch_size=batch_size, workers=workers))
+
+    def close(self) -> None:
+        self._backend.close()
+
+
+def load_engine(
+    path: str | os.PathLike[str],
+    *,
+    threads: int | None = None,
+    device: str | None = None,
+    source: str | os.PathLike[str] | None = None,
+) -> Engine:
+    """Open an engine made by vim-build, or an ONNX file made by vim-export.
+
+    For an ONNX file an engine is built into a cache and used from there (see `engines/cache.py`). `threads`
+    defaults to what the engine was built with; `device` must be the engine's own and defaults to it ("cpu"
+    for an ONNX file). With `source`, an engine built from another ONNX file than this one is refused.
+
+    Raises EngineError naming the field in which an engine does not fit, MissingDependencyError and
+    OperatorLibraryError.
+    """
+    name = os.fspath(path)
+    if threads is not None and threads < 1:
+        raise EngineError(f"threads is {threads}; expected 1 or more.")
+    if _is_engine(name):
+        manifest, payload = read_engine(name)
+        module = backend_module(manifest.backend)
+        manifest.check_environment(name, module.environment(manifest))
+    else:
+        entry, manifest, payload = cached_engine(name, "onnxruntime", BuildOptions(device=device or "cpu"))
+        module, name = backend_module(manifest.backend), os.fspath(entry)
+    if device is not None and device != manifest.device:
+        raise manifest.refuse(name, "device", manifest.device, device)
+    if source is not None:
+        _check_source(name, manifest, source)
+    return Engine(module.open_payload(payload, manifest, RunOptions(threads=threads)), manifest, name)
+
+
+def _is_engine(name: str) -> bool:
+    try:
+        with Path(name).open("rb") as file:
+            head = file.read(4)
+    except OSError as error:
+        raise EngineError(f"{name} cannot be read: {error.strerror or error}.") from None
+    if head != _ZIP_SIGNATURE and Path(name).suffix.lower() != ".onnx":
+        raise EngineError(
+            f"{name} is no engine made by vim-build (or it is damaged), and no .onnx file made by vim-export."
+        )
+    return head == _ZIP_SIGNATURE
+
+
+def _check_source(name: str, manifest: Manifest, source: str | os.PathLike[str]) -> None:
+    from vim_deploy.files import sha256_of_file
+
+    try:
+        found: Any = sha256_of_file(source)
+    except OSError as error:
+        raise EngineError(f"{os.fspath(source)} cannot be read: {error.strerror or error}.") from None
+    if manifest.source.sha256 != found:
+        raise manifest.refuse(name, "source.sha256", manifest.source.sha256, found)

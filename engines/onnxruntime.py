@@ -1,0 +1,230 @@
+"""ONNX Runtime as a backend: the optimised graph as payload, the operator library in every session."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import tempfile
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from vim_deploy.errors import EngineError, MissingDependencyError, OperatorLibraryError
+from vim_deploy.files import sha256_of_file
+from vim_deploy.ops.library import CONTRACT_VERSION, ort_library
+
+from . import machine
+from .base import BuildOptions, Built, RunOptions, TensorSpec
+from .manifest import Manifest
+from .selfcheck import compare, random_pixels
+from .source import SourceModel
+
+_log = logging.getLogger("vim_deploy")
+
+OPTIMIZATIONS = {
+    "none": "ORT_DISABLE_ALL",
+    "basic": "ORT_ENABLE_BASIC",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "all": "ORT_ENABLE_ALL",
+}
+PROVIDERS = {
+    "cpu": ["CPUExecutionProvider"],
+    # What CUDA does not take, the selective scan among it, runs on the processor.
+    "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"],
+}
+PAYLOAD_NAME = "model.onnx"
+_LOG_ERRORS_ONLY = 3
+
+
+def runtime() -> ModuleType:
+    """The module onnxruntime. Raises MissingDependencyError when it is not installed."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingDependencyError(
+            f'onnxruntime does not load ({error}); install it with `pip install "vim-deploy[cpu]"` '
+            'or, for NVIDIA GPUs, `pip install "vim-deploy[gpu]"`.'
+        ) from None
+    installed = [name for name in ("onnxruntime", "onnxruntime-gpu") if _is_installed(name)]
+    if len(installed) > 1:
+        _log.warning(
+            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files; "
+            "remove both and install one."
+        )
+    return onnxruntime
+
+
+def build(source: SourceModel, options: BuildOptions) -> Built:
+    """Optimise the graph, reload it and compare it with the original file. Raises EngineError."""
+    if options.optimization not in OPTIMIZATIONS:
+        raise EngineError(
+            f"optimization is {options.optimization!r}; expected one of {', '.join(OPTIMIZATIONS)}."
+        )
+    operator = _operator_record(source, options.use_library)
+    library = ort_library() if operator["implementation"] == "library" else None
+    threads = options.threads or machine.usable_processors()
+    name = source.record.name
+
+    def session(model: bytes, level: str, save_to: Path | None = None) -> Any:
+        return _session(name, model, library, threads, options.device, level, save_to)
+
+    payload = source.data
+    if options.optimization != "none":
+        with tempfile.TemporaryDirectory(prefix="vim-build-") as folder:
+            saved = Path(folder) / PAYLOAD_NAME
+            session(source.data, options.optimization, saved)
+            payload = saved.read_bytes()
+    pixels = random_pixels(source.input, source.metadata.preprocessing)
+    check = compare(
+        name,
+        source.metadata.precision,
+        expected=_run(session(source.data, "none"), source.outputs, pixels),
+        found=_run(session(payload, "none"), source.outputs, pixels),
+    )
+    settings = {
+        "optimization": options.optimization,
+        "threads": options.threads,
+        "providers": PROVIDERS[options.device],
+    }
+    return Built(
+        payload=payload,
+        payload_name=PAYLOAD_NAME,
+        environment=_environment(operator["implementation"] == "library", options.optimization),
+        operator=operator,
+        settings=settings,
+        input=source.input,
+        outputs=source.outputs,
+        self_check=check,
+    )
+
+
+def fingerprint(options: BuildOptions) -> dict[str, str]:
+    try:
+        library = sha256_of_file(ort_library()) if options.use_library else "not used"
+    except OperatorLibraryError:
+        library = "missing"  # the build fails if the graph needs it
+    return {
+        **_environment(options.use_library, options.optimization),
+        "optimization": options.optimization,
+        "library": library,
+    }
+
+
+def environment(manifest: Manifest) -> dict[str, str]:
+    return _environment(
+        manifest.operator.get("implementation") == "library", manifest.settings.get("optimization", "all")
+    )
+
+
+def open_payload(payload: bytes, manifest: Manifest, options: RunOptions) -> OrtBackend:
+    """A session on the payload of an engine whose manifest was checked. Raises EngineError."""
+    library = None
+    if manifest.operator.get("implementation") == "library":
+        library = ort_library()
+        if (found := sha256_of_file(library)) != manifest.operator.get("library_sha256"):
+            _log.warning(
+                "the operator library is another build (%.12s) than the one this engine was checked with "
+                "(%.12s); the contract version is the same",
+                found,
+                manifest.operator.get("library_sha256"),
+            )
+    threads = options.threads or manifest.settings.get("threads") or machine.usable_processors()
+    session = _session(manifest.source.name, payload, library, threads, manifest.device, "none")
+    return OrtBackend(session, manifest.input, manifest.outputs)
+
+
+class OrtBackend:
+    """A session and its specs; `run` may be called from several threads."""
+
+    def __init__(self, session: Any, input: TensorSpec, outputs: tuple[TensorSpec, ...]) -> None:
+        self.input = input
+        self.outputs = outputs
+        self._session = session
+
+    def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        if self._session is None:
+            raise EngineError("the engine is closed; open it again with load_engine.")
+        return _run(self._session, self.outputs, pixels)
+
+    def close(self) -> None:
+        self._session = None
+
+
+def _session(
+    name: str,
+    model: bytes,
+    library: Path | None,
+    threads: int,
+    device: str,
+    optimization: str,
+    save_to: Path | None = None,
+) -> Any:
+    onnxruntime = runtime()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _LOG_ERRORS_ONLY
+    options.intra_op_num_threads = threads
+    options.graph_optimization_level = getattr(
+        onnxruntime.GraphOptimizationLevel, OPTIMIZATIONS[optimization]
+    )
+    if save_to is not None:
+        options.optimized_model_filepath = str(save_to)
+    if library is not None:
+        try:
+            options.register_custom_ops_library(str(library))
+        except Exception as error:
+            raise OperatorLibraryError(
+                f"ONNX Runtime {onnxruntime.__version__} does not load {library}: {error}"
+            ) from None
+    providers = PROVIDERS[device]
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=providers)
+    except Exception as error:  # the runtime's own exceptions have no common base
+        raise EngineError(f"ONNX Runtime {onnxruntime.__version__} refuses {name}: {error}") from None
+    started = session.get_providers()
+    if started != providers:
+        raise EngineError(
+            f"device {device!r} needs the providers {providers}; ONNX Runtime started {started}. "
+            "Use --device cpu, or install what the device needs."
+        )
+    return session
+
+
+def _run(session: Any, outputs: tuple[TensorSpec, ...], pixels: np.ndarray) -> dict[str, np.ndarray]:
+    names = [spec.name for spec in outputs]
+    try:
+        values = session.run(names, {session.get_inputs()[0].name: pixels})
+    except Exception as error:
+        raise EngineError(f"ONNX Runtime failed on pixels of shape {pixels.shape}: {error}") from None
+    return dict(zip(names, values, strict=True))
+
+
+def _operator_record(source: SourceModel, use_library: bool) -> dict[str, Any]:
+    if not source.uses_operator:
+        return {"implementation": "none"}
+    if not use_library:
+        return {"implementation": "function"}
+    return {
+        "implementation": "library",
+        "contract": CONTRACT_VERSION,
+        "library_sha256": sha256_of_file(ort_library()),
+    }
+
+
+def _environment(uses_library: bool, optimization: str) -> dict[str, str]:
+    values = {"onnxruntime": str(runtime().__version__), "architecture": machine.architecture()}
+    if optimization == "all":
+        # This level lays weights out for the vector width of the processor that it ran on.
+        values["instruction_set"] = machine.instruction_set()
+    if uses_library:
+        values["operator_contract"] = str(CONTRACT_VERSION)
+    return values
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True

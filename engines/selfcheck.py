@@ -1,0 +1,47 @@
+"""The comparison of a built engine with the file it was built from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from vim_deploy.data.preprocess import Preprocessing
+from vim_deploy.errors import EngineError
+
+from .base import TensorSpec
+
+# Relative to the largest value, by precision. fp32: reordered sums through 24 blocks (eager evaluation itself
+# is within 2e-5 of float64); the others: some steps of their 10 and 7 mantissa bits.
+TOLERANCES = {"fp32": 2e-4, "fp16": 2e-2, "bf16": 1e-1}
+
+
+def random_pixels(spec: TensorSpec, preprocessing: Preprocessing) -> np.ndarray:
+    """Normal noise of the input's shape, two images where the batch is free."""
+    usual = (2, preprocessing.channels, *preprocessing.image_size)
+    shape = tuple(size or default for size, default in zip(spec.shape, usual, strict=True))
+    return np.random.default_rng(0).standard_normal(shape, np.float32)
+
+
+def compare(
+    name: str, precision: str, expected: dict[str, np.ndarray], found: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    """Largest absolute and relative difference over all outputs. Raises EngineError beyond the tolerance."""
+    if precision not in TOLERANCES:
+        raise EngineError(f"{name} has precision {precision!r}; expected one of {', '.join(TOLERANCES)}.")
+    tolerance = TOLERANCES[precision]
+    figures = {"max_abs_diff": 0.0, "max_relative_diff": 0.0, "tolerance": tolerance}
+    for key, reference in expected.items():
+        reference64, found64 = reference.astype(np.float64), found[key].astype(np.float64)
+        if not (np.isfinite(reference64).all() and np.isfinite(found64).all()):
+            raise EngineError(f"{name} gives NaN or infinite {key} on random pixels; check the checkpoint.")
+        difference = float(np.abs(found64 - reference64).max(initial=0))
+        relative = difference / max(float(np.abs(reference64).max(initial=0)), 1e-30) if difference else 0.0
+        figures["max_abs_diff"] = max(figures["max_abs_diff"], difference)
+        figures["max_relative_diff"] = max(figures["max_relative_diff"], relative)
+    if figures["max_relative_diff"] > tolerance:
+        raise EngineError(
+            f"{name}: the built engine differs from the file by {figures['max_relative_diff']:.2e} of the "
+            f"largest value; at most {tolerance:.0e} is expected. Try a lower --optimization."
+        )
+    return figures

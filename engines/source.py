@@ -1,0 +1,188 @@
+"""Reading an ONNX file with suspicion: what can be checked is checked before a runtime sees the file."""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vim_deploy.errors import EngineError
+from vim_deploy.files import sha256_of
+from vim_deploy.metadata import ModelMetadata
+from vim_deploy.ops.library import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
+
+from .base import TensorSpec
+from .manifest import FileRecord, read_metadata
+
+if TYPE_CHECKING:
+    import onnx
+
+MAX_BYTES = (1 << 31) - 1  # what one ONNX file can hold
+INPUT = "pixels"
+OUTPUTS = {"classify": "logits", "features": "features"}
+_STANDARD_DOMAINS = ("", "ai.onnx")
+
+
+@dataclass(frozen=True)
+class SourceModel:
+    """A checked ONNX file."""
+
+    record: FileRecord
+    data: bytes
+    props: dict[str, str]
+    metadata: ModelMetadata
+    input: TensorSpec
+    outputs: tuple[TensorSpec, ...]
+    uses_operator: bool
+
+
+def read_source(path: str | os.PathLike[str]) -> SourceModel:
+    """Read and check a file written by vim-export. Raises EngineError naming what is wrong."""
+    import onnx
+
+    name = os.fspath(path)
+    data = _read_bytes(name)
+    try:
+        model = onnx.load_model_from_string(data)
+    except Exception as error:  # protobuf's DecodeError has moved between versions
+        raise EngineError(
+            f"{name} is no ONNX file, or is cut short ({error}); export the model again."
+        ) from None
+    nodes = list(_nodes(model))
+    _check_tensors(name, model, nodes, len(data))
+    _check_operators(name, model, nodes)
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise EngineError(f"{name} is not valid ONNX: {_first_line(error)} Export the model again.") from None
+    props = {prop.key: prop.value for prop in model.metadata_props}
+    metadata = read_metadata(props, name)
+    inputs, outputs = _specs(name, model.graph)
+    _check_interface(name, metadata, inputs, outputs)
+    return SourceModel(
+        record=FileRecord(Path(name).name, sha256_of(data), len(data)),
+        data=data,
+        props=props,
+        metadata=metadata,
+        input=inputs[0],
+        outputs=outputs,
+        uses_operator=any(node.domain == OP_DOMAIN for node in nodes),
+    )
+
+
+def _read_bytes(name: str) -> bytes:
+    try:
+        status = Path(name).stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise EngineError(f"{name} is not a regular file; give an ONNX file made by vim-export.")
+        if status.st_size > MAX_BYTES:
+            raise EngineError(f"{name} has {status.st_size} bytes; an ONNX file has at most {MAX_BYTES}.")
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise EngineError(f"{name} cannot be read: {error.strerror or error}.") from None
+
+
+def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """All nodes, those of functions and subgraphs included."""
+    pending = [*model.graph.node, *(node for function in model.functions for node in function.node)]
+    while pending:
+        node = pending.pop()
+        yield node
+        for attribute in node.attribute:
+            pending += attribute.g.node
+            for graph in attribute.graphs:
+                pending += graph.node
+
+
+def _tensors(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
+    yield from model.graph.initializer
+    for node in nodes:
+        for attribute in node.attribute:
+            yield attribute.t
+            yield from attribute.tensors
+            for graph in (attribute.g, *attribute.graphs):
+                yield from graph.initializer
+
+
+def _check_tensors(name: str, model: onnx.ModelProto, nodes: list[onnx.NodeProto], size: int) -> None:
+    if model.graph.sparse_initializer:
+        raise EngineError(f"{name} has sparse tensors; vim-export writes none. Export the model again.")
+    for tensor in _tensors(model, nodes):
+        if tensor.external_data or tensor.data_location:
+            places = [entry.value for entry in tensor.external_data if entry.key == "location"]
+            raise EngineError(
+                f"{name}: tensor {tensor.name!r} lies in another file ({', '.join(places) or 'unnamed'}); "
+                "expected one self-contained file, as vim-export writes it."
+            )
+        # The smallest element takes 4 bits.
+        if any(side < 0 for side in tensor.dims) or math.prod(tensor.dims) > 2 * size:
+            raise EngineError(
+                f"{name}: tensor {tensor.name!r} claims shape {list(tensor.dims)}, more than the file can "
+                "hold; the file was edited or damaged."
+            )
+
+
+def _check_operators(name: str, model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
+    for node in nodes:
+        if node.domain in _STANDARD_DOMAINS or (node.domain, node.op_type) == (OP_DOMAIN, OP_NAME):
+            continue
+        raise EngineError(
+            f"{name} uses the unknown operator {node.domain}::{node.op_type}; known are ONNX's own and "
+            f"{OP_DOMAIN}::{OP_NAME}."
+        )
+    versions = {entry.version for entry in model.opset_import if entry.domain == OP_DOMAIN}
+    if versions - {CONTRACT_VERSION}:
+        raise EngineError(
+            f"{name} needs version {max(versions)} of {OP_DOMAIN}::{OP_NAME}; this vim-deploy has version "
+            f"{CONTRACT_VERSION}. Export the model again, or install the vim-deploy that wrote it."
+        )
+
+
+def _specs(name: str, graph: onnx.GraphProto) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    import onnx
+
+    initialized = {tensor.name for tensor in graph.initializer}
+
+    def spec(value: onnx.ValueInfoProto) -> TensorSpec:
+        tensor = value.type.tensor_type
+        if not tensor.elem_type:
+            raise EngineError(f"{name}: {value.name!r} is no tensor; expected a file written by vim-export.")
+        shape = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim)
+        return TensorSpec(value.name, onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name, shape)
+
+    inputs = tuple(spec(value) for value in graph.input if value.name not in initialized)
+    return inputs, tuple(spec(value) for value in graph.output)
+
+
+def _check_interface(
+    name: str, metadata: ModelMetadata, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]
+) -> None:
+    if [(spec.name, spec.dtype, len(spec.shape)) for spec in inputs] != [(INPUT, "float32", 4)]:
+        raise EngineError(
+            f"{name} has inputs {[spec.name for spec in inputs]}; expected one, {INPUT!r}, float32 "
+            "(batch, channels, height, width)."
+        )
+    output = OUTPUTS[metadata.task]
+    if output not in [spec.name for spec in outputs]:
+        raise EngineError(f"{name} has outputs {[spec.name for spec in outputs]}; expected {output!r}.")
+    preprocessing = metadata.preprocessing
+    promised = (preprocessing.channels, *preprocessing.image_size)
+    for given, expected in zip(inputs[0].shape[1:], promised, strict=True):
+        if given not in (None, expected):
+            raise EngineError(
+                f"{name}: the input is {inputs[0].shape[1:]}, the metadata's preprocessing makes {promised}; "
+                "export the model again."
+            )
+    classes = next((spec.shape[-1] for spec in outputs if spec.name == "logits" and spec.shape), None)
+    if metadata.class_names is not None and classes is not None and len(metadata.class_names) != classes:
+        raise EngineError(
+            f"{name} has {classes} logits and {len(metadata.class_names)} class names; export it again."
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:300]
