@@ -1,37 +1,34 @@
-"""What the commands share: errors without tracebacks, progress on stderr, common options and values."""
+"""What the commands share: errors without tracebacks, the console on stderr, common options."""
 
 from __future__ import annotations
 
-import contextlib
-import json
+import functools
 import logging
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from vim_deploy.engines.registry import DEVICES
-from vim_deploy.errors import ConfigError, VimDeployError
+from vim_deploy.errors import VimDeployError
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from vim_deploy.data.preprocess import Preprocessing
+    from rich.progress import Progress
 
 USER_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
-Report = Callable[[str], None]
 
 
-class _Command(click.Command):
+def user_errors(function: Decorated) -> Decorated:
     """A user's mistake becomes a message on stderr and exit code 2; our own mistakes keep their traceback."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            return function(*args, **kwargs)
         except VimDeployError as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(USER_ERROR)
@@ -39,10 +36,7 @@ class _Command(click.Command):
             click.echo("stopped", err=True)
             sys.exit(INTERRUPTED)
 
-
-def command() -> Callable[[Callable[..., Any]], click.Command]:
-    """Decorator: a click command with this project's way with errors."""
-    return click.command(cls=_Command, context_settings={"help_option_names": ["-h", "--help"]})
+    return wrapped  # type: ignore[return-value]
 
 
 def console() -> Console:
@@ -52,22 +46,12 @@ def console() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-@contextlib.contextmanager
-def stages(title: str, quiet: bool = False) -> Iterator[Report]:
-    """A spinner with the elapsed time, on stderr; the function it yields names the stage at hand.
-
-    Where stderr is no terminal each stage is a line.
-    """
-    screen = console()
-    if quiet or not screen.is_terminal:
-        yield (lambda text: None) if quiet else (lambda text: click.echo(f"{title}: {text}", err=True))
-        return
+def spinner(quiet: bool) -> Progress:
+    """Shows that something goes on, and for how long; add a task to it and change its description."""
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=screen, transient=True) as progress:
-        task = progress.add_task(title)
-        yield lambda text: progress.update(task, description=f"{title}: {text}")
+    return Progress(*columns, console=console(), transient=True, disable=quiet)
 
 
 def log_to_stderr(quiet: bool = False) -> None:
@@ -90,54 +74,3 @@ threads_option = click.option(
     help="Threads of one inference.  [default: all processors this process may use]",
 )
 quiet_option = click.option("--quiet", is_flag=True, help="Nothing on stderr but warnings and errors.")
-
-
-def size(text: str) -> tuple[int, int]:
-    """A click type: `N` or `HEIGHTxWIDTH` in pixels, as (height, width)."""
-    sides = text.lower().split("x")
-    if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
-        raise click.BadParameter(f"{text!r} is no size; expected N or HEIGHTxWIDTH, like 224 or 96x64.")
-    return int(sides[0]), int(sides[-1])
-
-
-def read_class_names(path: Path | None) -> tuple[str, ...] | None:
-    """Names from a file: one per line, a JSON list, or a JSON object's `class_names`. Raises ConfigError."""
-    if path is None:
-        return None
-    if path.suffix.lower() != ".json":
-        return tuple(line.strip() for line in _read_text(path).splitlines() if line.strip())
-    values = _read_json(path)
-    names = values.get("class_names") if isinstance(values, dict) else values
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ConfigError(
-            f"{path} has no class names; expected a JSON list of texts, or an object with such a list "
-            "as `class_names`."
-        )
-    return tuple(names)
-
-
-def read_preprocessing(path: Path | None) -> Preprocessing | None:
-    """Preprocessing from a JSON object, or from its `preprocessing`. Raises ConfigError."""
-    from vim_deploy.data.preprocess import Preprocessing
-
-    if path is None:
-        return None
-    values = _read_json(path)
-    inner = values.get("preprocessing", values) if isinstance(values, dict) else values
-    if not isinstance(inner, dict):
-        raise ConfigError(f"{path} has no preprocessing; expected a JSON object.")
-    return Preprocessing.from_dict(inner)
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(_read_text(path))
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not JSON: {error}; correct the file.") from None
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read as UTF-8 text: {error}.") from None
