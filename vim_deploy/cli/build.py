@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from vim_deploy.cli.common import (
+    command,
     device_option,
     log_to_stderr,
     quiet_option,
-    spinner,
+    stages,
     threads_option,
-    user_errors,
 )
 from vim_deploy.engines.registry import BACKENDS
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 OPTIMIZATIONS = ("all", "extended", "basic", "none")
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Engine file to write.")
 @click.option("--backend", type=click.Choice(tuple(BACKENDS)), default="onnxruntime", show_default=True)
@@ -45,7 +45,6 @@ OPTIMIZATIONS = ("all", "extended", "basic", "none")
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the engine's manifest on stdout.")
 @quiet_option
-@user_errors
 def main(
     model: Path,
     output: Path,
@@ -69,8 +68,8 @@ def main(
 
     log_to_stderr(quiet)
     started = time.perf_counter()
-    with spinner(quiet) as progress:
-        progress.add_task(f"building {output.name} with {backend}")
+    with stages("vim-build", quiet) as report:
+        report(f"{output.name} for {backend}")
         options = BuildOptions(device, threads, optimization, use_library=not no_library)
         manifest = build_engine(model, output, backend=backend, options=options)
     if as_json:

@@ -1,11 +1,11 @@
-"""What the commands share: errors without tracebacks, the console on stderr, common options."""
+"""What the commands share: errors without tracebacks, progress on stderr, common options and types."""
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -15,20 +15,19 @@ from vim_deploy.errors import VimDeployError
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
 
 USER_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+Report = Callable[[str], None]
 
 
-def user_errors(function: Decorated) -> Decorated:
+class _Command(click.Command):
     """A user's mistake becomes a message on stderr and exit code 2; our own mistakes keep their traceback."""
 
-    @functools.wraps(function)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
+    def invoke(self, ctx: click.Context) -> Any:
         try:
-            return function(*args, **kwargs)
+            return super().invoke(ctx)
         except VimDeployError as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(USER_ERROR)
@@ -36,7 +35,10 @@ def user_errors(function: Decorated) -> Decorated:
             click.echo("stopped", err=True)
             sys.exit(INTERRUPTED)
 
-    return wrapped  # type: ignore[return-value]
+
+def command() -> Callable[[Callable[..., Any]], click.Command]:
+    """Decorator: a click command with this project's way with errors."""
+    return click.command(cls=_Command, context_settings={"help_option_names": ["-h", "--help"]})
 
 
 def console() -> Console:
@@ -46,12 +48,22 @@ def console() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-def spinner(quiet: bool) -> Progress:
-    """Shows that something goes on, and for how long; add a task to it and change its description."""
+@contextlib.contextmanager
+def stages(title: str, quiet: bool = False) -> Iterator[Report]:
+    """A spinner with the elapsed time, on stderr; the function it yields names the stage at hand.
+
+    Where stderr is no terminal each stage is a line.
+    """
+    screen = console()
+    if quiet or not screen.is_terminal:
+        yield (lambda text: None) if quiet else (lambda text: click.echo(f"{title}: {text}", err=True))
+        return
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    return Progress(*columns, console=console(), transient=True, disable=quiet)
+    with Progress(*columns, console=screen, transient=True) as progress:
+        task = progress.add_task(title)
+        yield lambda text: progress.update(task, description=f"{title}: {text}")
 
 
 def log_to_stderr(quiet: bool = False) -> None:
@@ -74,3 +86,11 @@ threads_option = click.option(
     help="Threads of one inference.  [default: all processors this process may use]",
 )
 quiet_option = click.option("--quiet", is_flag=True, help="Nothing on stderr but warnings and errors.")
+
+
+def size(text: str) -> tuple[int, int]:
+    """A click type: `N` or `HEIGHTxWIDTH` in pixels, as (height, width)."""
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
+        raise click.BadParameter(f"{text!r} is no size; expected N or HEIGHTxWIDTH, like 224 or 96x64.")
+    return int(sides[0]), int(sides[-1])

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from vim_deploy.cli.common import (
+    command,
     console,
     device_option,
     log_to_stderr,
     quiet_option,
     threads_option,
-    user_errors,
 )
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FAILURES = 1
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@command()
 @click.argument("engine", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True, metavar="IMAGES...")
 @click.option(
@@ -57,7 +57,6 @@ FAILURES = 1
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a summary of the run on stdout (needs -o).")
 @quiet_option
-@user_errors
 def main(
     engine: Path,
     images: tuple[str, ...],
