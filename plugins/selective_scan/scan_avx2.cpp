@@ -1,10 +1,21 @@
 // Eight lanes; compiled with -mavx2 -mfma.
+#include <immintrin.h>
+
 #include "scan_kernel.h"
 
 namespace vim_scan {
+namespace {
+
+struct Avx2 : Lanes<8, Avx2> {
+  // Of a NaN and a number these instructions give the second operand.
+  static Float at_least(Float x, float low) { return _mm256_max_ps(splat(low), x); }
+  static Float at_most(Float x, float high) { return _mm256_min_ps(splat(high), x); }
+};
+
+}  // namespace
 
 void run_tasks_avx2(const Arguments& arguments, std::int64_t first, std::int64_t last) {
-  scan_tasks<Lanes<8>>(arguments, first, last);
+  scan_tasks<Avx2>(arguments, first, last);
 }
 
 }  // namespace vim_scan

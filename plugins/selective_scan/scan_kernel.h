@@ -20,12 +20,12 @@ namespace {
 using std::int32_t;
 using std::int64_t;
 
-constexpr int kChunk = 64;       // tokens; the buffers of a chunk stay in the nearest cache
+constexpr int kChunk = 32;       // tokens; the buffers of a chunk stay in the nearest cache
 constexpr int kGroup = 16;       // states carried at once; more are done in groups, adding up in y
 constexpr float kLog2E = 1.44269504f;
 
-// Arithmetic on W lanes. An instruction set derives from it and replaces what it has better instructions for.
-template <int W>
+// Arithmetic on W lanes. An instruction set's `Self` derives from it and replaces what it has instructions for.
+template <int W, class Self>
 struct Lanes {
   static constexpr int width = W;
   typedef float Float __attribute__((vector_size(W * sizeof(float))));
@@ -63,7 +63,7 @@ struct Lanes {
 
   // 2^x; 0 below -126.5, infinity above 127.5.
   static Float exp2(Float x) {
-    x = at_most(at_least(x, -127.0f), 128.0f);
+    x = Self::at_most(Self::at_least(x, -127.0f), 128.0f);
     const Float shifted = x + splat(kShift);
     const Float f = x - (shifted - splat(kShift));
     return fraction_power(f) * power_of_two(shifted);
@@ -117,18 +117,18 @@ struct Carry {
   alignas(64) float bias[vectors][M::width];           // delta_bias
 };
 
-// The first `lanes` floats; the other lanes are 0.
-template <class M>
+// All the lanes of a vector, or the first `lanes` of them with 0 in the others.
+template <class M, bool Full>
 typename M::Float load_lanes(const float* from, int lanes) {
-  if (lanes == M::width) return M::load(from);
+  if (Full) return M::load(from);
   alignas(64) float padded[M::width] = {};
   for (int lane = 0; lane < lanes; ++lane) padded[lane] = from[lane];
   return M::load(padded);
 }
 
-template <class M>
+template <class M, bool Full>
 void store_lanes(float* to, typename M::Float x, int lanes) {
-  if (lanes == M::width) return M::store(to, x);
+  if (Full) return M::store(to, x);
   alignas(64) float padded[M::width];
   M::store(padded, x);
   for (int lane = 0; lane < lanes; ++lane) to[lane] = padded[lane];
@@ -154,33 +154,26 @@ struct Slot {
   int lanes;
 };
 
-template <class M>
-void time_steps(Chunk<M>& chunk, const Sequence& rows, Slot slot, int64_t first, int tokens, bool with_softplus,
-                const float* bias) {
+// First pass: the time steps, what each token adds to the states, and what the sums over the states start
+// from: D * u, or in later groups of states the sums so far, which are kept in y.
+template <class M, bool Full>
+void start(Chunk<M>& chunk, const Sequence& rows, Slot slot, int64_t first, int tokens, bool with_softplus,
+           bool first_group, const float* bias, const float* skip) {
   using Float = typename M::Float;
   const Float offset = M::load(bias);
-  for (int t = 0; t < tokens; ++t) {
-    Float dt = load_lanes<M>(rows.delta.at(first + t) + slot.channel, slot.lanes) + offset;
-    if (with_softplus) dt = softplus<M>(dt);
-    const Float u = load_lanes<M>(rows.u.at(first + t) + slot.channel, slot.lanes);
-    M::store(chunk.dt + t * M::width, dt);
-    M::store(chunk.dt_u + t * M::width, dt * u);
-  }
-}
-
-// What the sums over the states start from: D * u, or in later groups of states the sums so far, kept in y.
-template <class M>
-void start_sums(Chunk<M>& chunk, const Sequence& rows, Slot slot, int64_t first, int tokens, bool first_group,
-                const float* skip) {
-  using Float = typename M::Float;
   const Float factor = M::load(skip);
   for (int t = 0; t < tokens; ++t) {
-    const Float sum = first_group ? factor * load_lanes<M>(rows.u.at(first + t) + slot.channel, slot.lanes)
-                                  : load_lanes<M>(rows.y.at(first + t) + slot.channel, slot.lanes);
-    M::store(chunk.sum + t * M::width, sum);
+    Float dt = load_lanes<M, Full>(rows.delta.at(first + t) + slot.channel, slot.lanes) + offset;
+    if (with_softplus) dt = softplus<M>(dt);
+    const Float u = load_lanes<M, Full>(rows.u.at(first + t) + slot.channel, slot.lanes);
+    M::store(chunk.dt + t * M::width, dt);
+    M::store(chunk.dt_u + t * M::width, dt * u);
+    M::store(chunk.sum + t * M::width,
+             first_group ? factor * u : load_lanes<M, Full>(rows.y.at(first + t) + slot.channel, slot.lanes));
   }
 }
 
+// Second pass.
 template <class M, int States>
 void recurrence(Chunk<M>& chunk, const Sequence& rows, int64_t first, int tokens, int64_t first_state,
                 const float* rate, float* state) {
@@ -206,17 +199,18 @@ void recurrence(Chunk<M>& chunk, const Sequence& rows, int64_t first, int tokens
   for (int n = 0; n < States; ++n) M::store(state + n * M::width, h[n]);
 }
 
-template <class M>
+// Last pass: the gate, once the last group of states is in.
+template <class M, bool Full>
 void finish(const Chunk<M>& chunk, const Sequence& rows, Slot slot, int64_t first, int tokens, bool last_group) {
   using Float = typename M::Float;
   const bool gated = last_group && rows.z.start != nullptr;
   for (int t = 0; t < tokens; ++t) {
     Float y = M::load(chunk.sum + t * M::width);
     if (gated) {
-      const Float z = load_lanes<M>(rows.z.at(first + t) + slot.channel, slot.lanes);
+      const Float z = load_lanes<M, Full>(rows.z.at(first + t) + slot.channel, slot.lanes);
       y = y * (z / (exponential<M>(-z) + M::splat(1.0f)));
     }
-    store_lanes<M>(rows.y.at(first + t) + slot.channel, y, slot.lanes);
+    store_lanes<M, Full>(rows.y.at(first + t) + slot.channel, y, slot.lanes);
   }
 }
 
@@ -236,6 +230,17 @@ void prepare(Carry<M>& carry, const Arguments& arguments, int vector, Slot slot,
   }
 }
 
+template <class M, int States, bool Full>
+void scan_chunk(Carry<M>& carry, Chunk<M>& chunk, const Arguments& arguments, const Sequence& rows, int vector,
+                Slot slot, int64_t first, int tokens, int64_t first_state) {
+  const bool first_group = first_state == 0;
+  const bool last_group = first_state + States == arguments.state;
+  start<M, Full>(chunk, rows, slot, first, tokens, arguments.delta_softplus != 0, first_group, carry.bias[vector],
+                 carry.skip[vector]);
+  recurrence<M, States>(chunk, rows, first, tokens, first_state, carry.rate[vector], carry.h[vector]);
+  finish<M, Full>(chunk, rows, slot, first, tokens, last_group);
+}
+
 // One task, one group of states: all tokens, chunk by chunk, each chunk through all vectors of channels, so
 // that what the caches fetch of a row is used while it is there.
 template <class M, int States>
@@ -243,8 +248,6 @@ void scan_group(const Arguments& arguments, const Sequence& rows, int64_t first_
                 int64_t first_state) {
   Carry<M> carry;
   Chunk<M> chunk;
-  const bool first_group = first_state == 0;
-  const bool last_group = first_state + States == arguments.state;
   const int vectors = (channels + M::width - 1) / M::width;
   const auto slot_of = [&](int vector) {
     const int left = channels - vector * M::width;
@@ -258,10 +261,10 @@ void scan_group(const Arguments& arguments, const Sequence& rows, int64_t first_
     const int tokens = left < kChunk ? static_cast<int>(left) : kChunk;
     for (int vector = 0; vector < vectors; ++vector) {
       const Slot slot = slot_of(vector);
-      time_steps<M>(chunk, rows, slot, first, tokens, arguments.delta_softplus != 0, carry.bias[vector]);
-      start_sums<M>(chunk, rows, slot, first, tokens, first_group, carry.skip[vector]);
-      recurrence<M, States>(chunk, rows, first, tokens, first_state, carry.rate[vector], carry.h[vector]);
-      finish<M>(chunk, rows, slot, first, tokens, last_group);
+      if (slot.lanes == M::width)
+        scan_chunk<M, States, true>(carry, chunk, arguments, rows, vector, slot, first, tokens, first_state);
+      else
+        scan_chunk<M, States, false>(carry, chunk, arguments, rows, vector, slot, first, tokens, first_state);
     }
   }
 }

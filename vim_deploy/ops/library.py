@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 from vim_deploy.errors import OperatorLibraryError
@@ -20,11 +20,13 @@ CONTRACT_VERSION = 1
 LIBRARY_VARIABLE = "VIM_DEPLOY_ORT_LIBRARY"
 LIBRARY_NAME = "libvim_deploy_ort.so"
 
-_BUILD_HINT = "build it with `cmake -S . -B build && cmake --build build` in a checkout, or install the package"
+_BUILD_HINT = (
+    "build it in a checkout with `cmake -S . -B build && cmake --build build`, or install the package"
+)
 
 
 def ort_library() -> Path:
-    """Path of the operator library, for `SessionOptions.register_custom_ops_library(str(path))` of any session.
+    """Path of the operator library, for `SessionOptions.register_custom_ops_library` of any session.
 
     Looked for where `VIM_DEPLOY_ORT_LIBRARY` points, else in the installed package, else in the checkout's
     `build/lib`. Raises `OperatorLibraryError` where there is none; the file is not loaded.
@@ -53,7 +55,7 @@ def _places() -> Iterator[Path]:
 def load_library() -> ctypes.CDLL:
     """The operator library, loaded and checked: it serves this contract and can run on this processor.
 
-    Raises `OperatorLibraryError`, also for an instruction set asked for in `VIM_DEPLOY_ISA` that is not there.
+    Raises `OperatorLibraryError`, also where `VIM_DEPLOY_ISA` asks for an instruction set that is not there.
     """
     return _load(ort_library())
 
@@ -64,7 +66,7 @@ def instruction_set() -> str:
     return name.decode()
 
 
-@lru_cache(maxsize=None)
+@cache
 def _load(path: Path) -> ctypes.CDLL:
     try:
         library = ctypes.CDLL(str(path))
@@ -72,7 +74,9 @@ def _load(path: Path) -> ctypes.CDLL:
         library.vim_deploy_instruction_set.restype = ctypes.c_char_p
         library.vim_deploy_instruction_set_error.restype = ctypes.c_char_p
     except (OSError, AttributeError) as problem:
-        raise OperatorLibraryError(f"{path} is not a usable operator library: {problem}; {_BUILD_HINT}") from problem
+        raise OperatorLibraryError(
+            f"{path} is not a usable operator library: {problem}; {_BUILD_HINT}"
+        ) from problem
     version = library.vim_deploy_contract_version()
     if version != CONTRACT_VERSION:
         raise OperatorLibraryError(
