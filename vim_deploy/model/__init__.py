@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vim_deploy.model.config import PRESETS, ClassToken, Directions, Pooling, VimConfig, preset, variant_name
 
 if TYPE_CHECKING:
-    from vim_deploy.model.checkpoint import load_checkpoint
+    from vim_deploy.model.checkpoint import load_checkpoint, load_model, save_checkpoint
     from vim_deploy.model.generated import fill_generated
     from vim_deploy.model.vim import VisionMamba, create_model
 
@@ -25,7 +25,9 @@ __all__ = [
     "create_model",
     "fill_generated",
     "load_checkpoint",
+    "load_model",
     "preset",
+    "save_checkpoint",
     "variant_name",
 ]
 
@@ -34,6 +36,8 @@ _HOMES = {
     "create_model": "vim",
     "fill_generated": "generated",
     "load_checkpoint": "checkpoint",
+    "load_model": "checkpoint",
+    "save_checkpoint": "checkpoint",
 }
 
 

@@ -216,8 +216,10 @@ def _collect_globals(file: BinaryIO, found: dict[str, None]) -> None:
 
 
 def _unsafe(path: Path, names: list[str]) -> CheckpointError:
+    # PyTorch's own names last: what comes from elsewhere says most.
+    names = sorted(names, key=lambda name: (name.startswith("torch."), name))
     return CheckpointError(
-        f"{path} wants to import {', '.join(sorted(names)[:10])}, which could run code; its weights were NOT "
+        f"{path} wants to import {', '.join(names[:10])}, which could run code; its weights were NOT "
         "loaded and nothing of it was run. Expected tensors, plain values and argparse.Namespace only. If "
         "you trust its origin, save only the weights where it was made: torch.save(model.state_dict(), "
         "'weights.pth'), or as safetensors. If not, delete it."

@@ -1,0 +1,72 @@
+"""The selective scan with a gradient of its own, for training on a CPU.
+
+Same arithmetic as the reference. Automatic differentiation would keep several tensors of the state's size for
+every step; here only the states are kept, and the decays are computed again on the way back.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+
+def training_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    z: Tensor,
+    delta_bias: Tensor,
+    *,
+    delta_softplus: bool,
+    reverse: bool,
+) -> Tensor:
+    """Shapes as in `vim_deploy.ops.selective_scan`: (batch, length, channels) and (batch, length, state)."""
+    step = delta + delta_bias
+    if delta_softplus:
+        step = F.softplus(step)
+    inputs = [tensor.transpose(0, 1).contiguous() for tensor in (u, step, B, C)]  # length first
+    if reverse:
+        inputs = [tensor.flip(0) for tensor in inputs]
+    y = _Recurrence.apply(*inputs, A)
+    y = (y.flip(0) if reverse else y).transpose(0, 1)
+    return (y + D * u) * F.silu(z)
+
+
+class _Recurrence(torch.autograd.Function):
+    """u, dt and y: (length, batch, channels); B, C: (length, batch, state); A: (channels, state)."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, dt: Tensor, B: Tensor, C: Tensor, A: Tensor) -> Tensor:
+        x = dt * u
+        h = u.new_zeros(*u.shape[1:], A.shape[1])
+        states = u.new_empty(len(u), *h.shape)
+        for t in range(len(u)):
+            decay = torch.exp(dt[t, :, :, None] * A)
+            h = torch.addcmul(decay.mul_(h), x[t, :, :, None], B[t, :, None], out=states[t])
+        ctx.save_for_backward(u, dt, B, C, A, states)
+        return torch.matmul(states, C[..., None]).squeeze(-1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+        u, dt, B, C, A, states = ctx.saved_tensors
+        dy = gradients[0].contiguous()
+        x = dt * u
+        dx, d_dt, dB, dA = torch.empty_like(u), torch.zeros_like(u), torch.empty_like(B), torch.zeros_like(A)
+        dh = torch.zeros_like(states[0])
+        for t in reversed(range(len(u))):
+            dh.addcmul_(dy[t, :, :, None], C[t, :, None])
+            dx[t] = torch.matmul(dh, B[t, :, :, None]).squeeze(-1)
+            dB[t] = torch.matmul(x[t, :, None], dh).squeeze(1)
+            dh.mul_(torch.exp(dt[t, :, :, None] * A))
+            if t:  # the state before the first step is zero
+                through_decay = dh * states[t - 1]
+                d_dt[t] = (through_decay * A).sum(-1)
+                dA += (through_decay * dt[t, :, :, None]).sum(0)
+        dC = torch.matmul(dy[:, :, None], states).squeeze(2)
+        return dx * dt, d_dt + dx * u, dB, dC, dA

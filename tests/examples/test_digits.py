@@ -1,0 +1,68 @@
+"""The trained digits model that comes with the repository, and what trained it."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vim_deploy.data.preprocess import Preprocessing
+from vim_deploy.model.checkpoint import load_model
+from vim_deploy.ops.reference import selective_scan_reference
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+sys.path.insert(0, str(EXAMPLES))
+
+pytest.importorskip("sklearn", reason="the digits come with scikit-learn (extra: examples)")
+
+from digits_data import CLASS_NAMES, load_split  # noqa: E402
+from training_scan import training_scan  # noqa: E402
+from write_digits import write_digits  # noqa: E402
+
+
+def test_the_shipped_weights_reach_the_stated_accuracy_on_the_written_files(tmp_path):
+    description = json.loads((EXAMPLES / "digits" / "digits.json").read_text())
+    preprocessing = Preprocessing.from_dict(description["preprocessing"])
+    model, loaded = load_model(EXAMPLES / "digits" / "digits.safetensors", num_classes=10)
+    assert loaded.notes == ()
+    count = write_digits(tmp_path)
+    files = sorted(tmp_path.glob("*/*.png"))
+    assert len(files) == count == description["held_out"]["images"]
+    inputs = np.stack([preprocessing(Image.open(file)) for file in files])
+    with torch.no_grad():
+        predicted = model(torch.from_numpy(inputs)).argmax(dim=1)
+    names = [description["class_names"][index] for index in predicted]
+    reached = np.mean([name == file.parent.name for name, file in zip(names, files, strict=True)])
+    assert reached == pytest.approx(description["held_out"]["accuracy"], abs=0.5 / count)
+    assert reached >= 0.97
+
+
+def test_the_shipped_weights_are_small():
+    assert (EXAMPLES / "digits" / "digits.safetensors").stat().st_size < 1_000_000
+
+
+def test_held_out_digits_were_never_trained_on():
+    training, held_out = load_split()
+    assert not set(training.indices) & set(held_out.indices)
+    assert len(training.indices) + len(held_out.indices) == 1797
+    assert set(held_out.labels) == set(range(len(CLASS_NAMES)))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("length", [1, 2, 7])
+def test_the_training_scan_has_the_references_values_and_gradients(length, reverse):
+    generator = torch.Generator().manual_seed(length)
+    wide, narrow = (3, length, 5), (3, length, 4)
+    shapes = (wide, wide, (5, 4), narrow, narrow, (5,), wide, (5,))
+    inputs = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
+    inputs[2] = -inputs[2].abs()
+    results = []
+    for scan in (selective_scan_reference, training_scan):
+        tensors = [tensor.clone().requires_grad_() for tensor in inputs]
+        y = scan(*tensors, delta_softplus=True, reverse=reverse)
+        results.append([y, *torch.autograd.grad(y.square().sum(), tensors)])
+    for reference, ours in zip(*results, strict=True):
+        torch.testing.assert_close(ours, reference, rtol=1e-10, atol=1e-10)
