@@ -8,6 +8,8 @@ const char* vim_deploy_instruction_set() { return vim_scan::instruction_set(); }
 
 const char* vim_deploy_instruction_set_error() { return vim_scan::instruction_set_error(); }
 
+const char* vim_deploy_usable_instruction_sets() { return vim_scan::usable_instruction_sets(); }
+
 std::int64_t vim_deploy_scan_arguments_size() { return sizeof(vim_scan::Arguments); }
 
 std::int64_t vim_deploy_scan_task_count(const vim_scan::Arguments* arguments) {

@@ -11,9 +11,10 @@ extern "C" {
 // The version of the operator's contract that this library serves.
 VIM_EXPORT std::int32_t vim_deploy_contract_version();
 
-// The instruction set in use, or null, and then the reason.
+// As the functions of the same names in scan.h.
 VIM_EXPORT const char* vim_deploy_instruction_set();
 VIM_EXPORT const char* vim_deploy_instruction_set_error();
+VIM_EXPORT const char* vim_deploy_usable_instruction_sets();
 
 // The size of vim_scan::Arguments, for a binding to hold against its own.
 VIM_EXPORT std::int64_t vim_deploy_scan_arguments_size();

@@ -39,21 +39,9 @@ constexpr InstructionSet kInstructionSets[] = {  // best first
 
 struct Choice {
   const InstructionSet* chosen = nullptr;
+  char usable[64] = {};
   char error[240] = {};
 };
-
-void explain(Choice& choice, const char* wanted) {
-  char usable[64] = {};
-  for (const InstructionSet& candidate : kInstructionSets) {
-    if (!candidate.supported()) continue;
-    if (usable[0] != '\0') std::strcat(usable, ", ");
-    std::strcat(usable, candidate.name);
-  }
-  std::snprintf(choice.error, sizeof choice.error,
-                "VIM_DEPLOY_ISA=%.40s: this build on this processor can use %s; choose one of them, or unset "
-                "the variable to use the best",
-                wanted, usable);
-}
 
 Choice choose() {
 #if defined(__x86_64__)
@@ -63,12 +51,17 @@ Choice choose() {
   const char* wanted = std::getenv("VIM_DEPLOY_ISA");
   const bool forced = wanted != nullptr && wanted[0] != '\0';
   for (const InstructionSet& candidate : kInstructionSets) {
-    if (forced && std::strcmp(wanted, candidate.name) != 0) continue;
     if (!candidate.supported()) continue;
-    choice.chosen = &candidate;
-    return choice;
+    if (choice.usable[0] != '\0') std::strcat(choice.usable, ", ");
+    std::strcat(choice.usable, candidate.name);
+    const bool fits = !forced || std::strcmp(wanted, candidate.name) == 0;
+    if (fits && choice.chosen == nullptr) choice.chosen = &candidate;
   }
-  explain(choice, wanted);
+  if (choice.chosen == nullptr)
+    std::snprintf(choice.error, sizeof choice.error,
+                  "VIM_DEPLOY_ISA=%.40s: this build on this processor can use %s; choose one of them, or unset "
+                  "the variable to use the best",
+                  wanted, choice.usable);
   return choice;
 }
 
@@ -90,6 +83,8 @@ void run_tasks(const Arguments& arguments, std::int64_t first, std::int64_t last
 }
 
 const char* instruction_set() { return choice.chosen != nullptr ? choice.chosen->name : nullptr; }
+
+const char* usable_instruction_sets() { return choice.usable; }
 
 const char* instruction_set_error() { return choice.chosen != nullptr ? nullptr : choice.error; }
 

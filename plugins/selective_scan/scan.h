@@ -49,4 +49,7 @@ void run_tasks(const Arguments& arguments, std::int64_t first, std::int64_t last
 const char* instruction_set();
 const char* instruction_set_error();
 
+// All that this build on this processor can use, best first, as in "avx2, portable".
+const char* usable_instruction_sets();
+
 }  // namespace vim_scan

@@ -66,6 +66,12 @@ def instruction_set() -> str:
     return name.decode()
 
 
+def usable_instruction_sets() -> tuple[str, ...]:
+    """What the library has and this processor runs, best first; `VIM_DEPLOY_ISA` chooses among them."""
+    names: bytes = load_library().vim_deploy_usable_instruction_sets()
+    return tuple(names.decode().split(", "))
+
+
 @cache
 def _load(path: Path) -> ctypes.CDLL:
     try:
@@ -73,6 +79,7 @@ def _load(path: Path) -> ctypes.CDLL:
         library.vim_deploy_contract_version.restype = ctypes.c_int32
         library.vim_deploy_instruction_set.restype = ctypes.c_char_p
         library.vim_deploy_instruction_set_error.restype = ctypes.c_char_p
+        library.vim_deploy_usable_instruction_sets.restype = ctypes.c_char_p
     except (OSError, AttributeError) as problem:
         raise OperatorLibraryError(
             f"{path} is not a usable operator library: {problem}; {_BUILD_HINT}"

@@ -1,0 +1,205 @@
+"""The one table of scan cases that every backend is held to, with each backend's tolerance and its reason.
+
+Arrays are float32 and channels last, as in the contract. Expected values are float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+from golden_data import load_json, load_tensors
+from numpy.typing import NDArray
+
+INPUTS = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias")
+Arrays = dict[str, NDArray[Any] | None]
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Largest allowed difference, relative to the largest expected magnitude of the case."""
+
+    relative: float
+    reason: str
+
+
+TOLERANCES = {
+    "reference": Tolerance(
+        1e-5, "float32 recurrence; the golden data's own suggestion, worst seen there 2.0e-6"
+    ),
+    "native": Tolerance(2e-6, "float32 recurrence, exponential good to 1.7e-7; worst seen 4.0e-7 (len17)"),
+    "onnxruntime": Tolerance(2e-6, "the same kernel as native"),
+    "function": Tolerance(1e-5, "standard operators in float32, sums over states in the runtime's own order"),
+}
+
+
+class ScanCase:
+    """Inputs, flags and expected output of one scan; the arrays are made when first asked for."""
+
+    def __init__(
+        self,
+        name: str,
+        make: Callable[[], tuple[Arrays, NDArray[Any] | None]],
+        *,
+        delta_softplus: bool = True,
+        reverse: bool = False,
+        gated: bool = True,
+    ) -> None:
+        self.name = name
+        self.delta_softplus = delta_softplus
+        self.reverse = reverse
+        self.gated = gated
+        self._make = make
+
+    @property
+    def not_an_operator_case(self) -> str | None:
+        """Why the operator cannot express this case, or None where it can."""
+        return None if self.gated else "no gate: the operator always has z; the kernel alone may go without"
+
+    @cached_property
+    def _made(self) -> tuple[Arrays, NDArray[Any] | None]:
+        return self._make()
+
+    @property
+    def inputs(self) -> Arrays:
+        """The eight inputs by name; D, z and delta_bias may be None."""
+        return self._made[0]
+
+    @cached_property
+    def operator_inputs(self) -> dict[str, NDArray[Any]]:
+        """The inputs with zeros for an absent D or delta_bias, which mean the same."""
+        assert self.gated, self.not_an_operator_case
+        zeros = np.zeros(self.inputs["A"].shape[0], np.float32)
+        return {name: zeros if array is None else array for name, array in self.inputs.items()}
+
+    @cached_property
+    def expected(self) -> NDArray[Any]:
+        """(batch, length, channels), float64."""
+        known = self._made[1]
+        return known if known is not None else scan_in_float64(self.inputs, self.delta_softplus, self.reverse)
+
+    def check(self, y: NDArray[Any], backend: str) -> None:
+        """Hold a backend's float32 result to its tolerance."""
+        assert y.shape == self.expected.shape
+        assert y.dtype == np.float32
+        if not y.size:
+            return
+        difference = np.abs(y.astype(np.float64) - self.expected).max()
+        scale = np.abs(self.expected).max()
+        bound = TOLERANCES[backend].relative * scale
+        assert difference <= bound, (
+            f"{self.name}: off by {difference:.3g} at magnitude {scale:.3g}, bound {bound:.3g}"
+        )
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def scan_in_float64(inputs: Arrays, delta_softplus: bool, reverse: bool) -> NDArray[Any]:
+    """The contract's arithmetic, token after token."""
+    u, delta, A, B, C, D, z, bias = (
+        None if (array := inputs[name]) is None else array.astype(np.float64) for name in INPUTS
+    )
+    dt = delta if bias is None else delta + bias
+    if delta_softplus:
+        dt = np.where(dt > 20, dt, np.logaddexp(0.0, dt))
+    h = np.zeros((u.shape[0], *A.shape))
+    y = np.zeros(u.shape)
+    steps = range(u.shape[1])
+    for t in reversed(steps) if reverse else steps:
+        h = np.exp(dt[:, t, :, None] * A) * h + (dt[:, t] * u[:, t])[..., None] * B[:, t, None, :]
+        y[:, t] = (h * C[:, t, None, :]).sum(-1)
+    if D is not None:
+        y += D * u
+    return y if z is None else y * z * np.exp(-np.logaddexp(0.0, -z))
+
+
+# Golden cases that the network never uses: the contract leaves them to the reference alone.
+REFERENCE_ONLY = {
+    case["name"]: "grouped B and C" if case["groups"] else "constant B or C" if not half else "float16 inputs"
+    for case in load_json("op_selective_scan")["cases"]
+    if (half := case["io_dtype"] != "float32")
+    or case["groups"]
+    or not (case["variable_B"] and case["variable_C"])
+}
+
+
+@cache
+def _golden_tensors() -> dict[str, NDArray[Any]]:
+    return load_tensors("op_selective_scan")
+
+
+def _golden_arrays(name: str, flip: bool) -> tuple[Arrays, NDArray[Any]]:
+    tensors = _golden_tensors()
+    arrays: Arrays = {key: tensors.get(f"{name}.{key}") for key in INPUTS}
+    expected = tensors[f"{name}.out_f64"].swapaxes(1, 2)
+    for key in ("u", "delta", "B", "C", "z"):
+        if (array := arrays[key]) is not None:
+            array = array.swapaxes(1, 2)
+            arrays[key] = np.ascontiguousarray(array[:, ::-1] if flip else array)
+    return arrays, expected[:, ::-1] if flip else expected
+
+
+def _golden_cases() -> Iterator[ScanCase]:
+    for case in load_json("op_selective_scan")["cases"]:
+        name = case["name"]
+        if name in REFERENCE_ONLY:
+            continue
+        flags = {"delta_softplus": case["delta_softplus"], "gated": case["has_z"]}
+        yield ScanCase(name, lambda name=name: _golden_arrays(name, flip=False), **flags)
+        if name in ("full", "no_z", "len17", "dim33", "dstate12", "dstate24"):
+            # The scan from the last token, over the mirrored sequence: the mirrored output.
+            make = lambda name=name: _golden_arrays(name, flip=True)  # noqa: E731
+            yield ScanCase(f"{name}-mirrored", make, reverse=True, **flags)
+
+
+def random_inputs(batch: int, length: int, channels: int, state: int, seed: int = 0) -> Arrays:
+    """Values of the size that a trained network has: time steps around 0.05, decays from 1 to `state`."""
+    generator = np.random.default_rng([seed, batch, length, channels, state])
+
+    def normal(*shape: int) -> NDArray[Any]:
+        return generator.standard_normal(shape)
+
+    sequence, projection = (batch, length, channels), (batch, length, state)
+    arrays = {
+        "u": normal(*sequence),
+        "delta": normal(*sequence),
+        "A": -np.arange(1, state + 1) * np.exp(0.3 * normal(channels, state)),
+        "B": normal(*projection),
+        "C": normal(*projection),
+        "D": normal(channels),
+        "z": 2 * normal(*sequence),
+        "delta_bias": normal(channels) - 3,
+    }
+    return {name: array.astype(np.float32) for name, array in arrays.items()}
+
+
+# (batch, length, channels, state): the tokens of 224, 432 and 1248 pixels with a class token, channels on
+# both sides of every vector and task width, states on both sides of the tuned 16, nothing at all.
+_SIZES = (
+    (1, 1, 1, 1),
+    (2, 1, 384, 16),
+    (2, 197, 48, 16),
+    (1, 730, 33, 16),
+    (1, 6085, 20, 16),
+    (3, 32, 31, 16),
+    (1, 33, 65, 17),
+    (2, 31, 15, 7),
+    (1, 64, 17, 33),
+    (1, 5, 9, 300),
+    (0, 12, 8, 16),
+)
+
+
+def _generated_cases() -> Iterator[ScanCase]:
+    for sizes in _SIZES:
+        for reverse in (False, True):
+            name = "x".join(map(str, sizes)) + ("-reverse" if reverse else "")
+            yield ScanCase(name, lambda sizes=sizes: (random_inputs(*sizes), None), reverse=reverse)
+
+
+CASES = (*_golden_cases(), *_generated_cases())
+OPERATOR_CASES = tuple(case for case in CASES if case.not_an_operator_case is None)

@@ -1,0 +1,121 @@
+"""Finding and checking the operator library."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vim_deploy.errors import OperatorLibraryError
+from vim_deploy.ops import library
+
+
+def in_a_fresh_process(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    root = Path(__file__).resolve().parents[2]
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(root), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_library_is_found_and_loads():
+    assert library.ort_library().name == library.LIBRARY_NAME
+    assert library.instruction_set() in library.usable_instruction_sets()
+    assert library.usable_instruction_sets()[-1] == "portable"
+
+
+@pytest.mark.parametrize("name", library.usable_instruction_sets())
+def test_instruction_set_can_be_forced(name):
+    code = "from vim_deploy.ops.library import instruction_set; print(instruction_set())"
+    assert in_a_fresh_process(code, VIM_DEPLOY_ISA=name).stdout.strip() == name
+
+
+@pytest.mark.parametrize("name", ["avx9", "AVX2", "x" * 300])
+def test_unknown_instruction_set_is_an_error(name):
+    code = "from vim_deploy.ops.library import load_library; load_library()"
+    run = in_a_fresh_process(code, VIM_DEPLOY_ISA=name)
+    assert run.returncode != 0
+    assert f"OperatorLibraryError: VIM_DEPLOY_ISA={name[:40]}" in run.stderr
+    assert "can use" in run.stderr
+    assert "portable" in run.stderr
+
+
+def test_unknown_instruction_set_is_refused_by_the_runtime_too():
+    pytest.importorskip("onnxruntime")
+    code = (
+        "import onnxruntime; from vim_deploy.ops import ort_library; "
+        "onnxruntime.SessionOptions().register_custom_ops_library(str(ort_library()))"
+    )
+    run = in_a_fresh_process(code, VIM_DEPLOY_ISA="avx9")
+    assert run.returncode == 1
+    assert (
+        "vim_deploy::SelectiveScan: VIM_DEPLOY_ISA=avx9: this build on this processor can use" in run.stderr
+    )
+
+
+def test_finding_the_library_needs_neither_pytorch_nor_a_runtime():
+    code = (
+        "import sys; from vim_deploy.ops import ort_library; ort_library(); import vim_deploy.ops.native; "
+        "assert not {'torch', 'onnxruntime', 'onnx'} & set(sys.modules)"
+    )
+    run = in_a_fresh_process(code)
+    assert run.returncode == 0, run.stderr
+
+
+def test_the_variable_overrides(monkeypatch, tmp_path):
+    other = tmp_path / "other.so"
+    other.write_bytes(library.ort_library().read_bytes())
+    monkeypatch.setenv(library.LIBRARY_VARIABLE, str(other))
+    assert library.ort_library() == other
+    monkeypatch.setenv(library.LIBRARY_VARIABLE, str(tmp_path / "absent.so"))
+    with pytest.raises(OperatorLibraryError, match=r"absent\.so: no such file; point it at"):
+        library.ort_library()
+
+
+@pytest.mark.parametrize("content", [b"not a library", b""])
+def test_a_file_that_is_no_library_is_named(content, monkeypatch, tmp_path):
+    damaged = tmp_path / "damaged.so"
+    damaged.write_bytes(content)
+    monkeypatch.setenv(library.LIBRARY_VARIABLE, str(damaged))
+    with pytest.raises(OperatorLibraryError, match=r"damaged\.so is not a usable operator library"):
+        library.load_library()
+
+
+def test_another_contract_version_is_refused(monkeypatch):
+    monkeypatch.setattr(library, "CONTRACT_VERSION", 2)
+    library._load.cache_clear()
+    try:
+        with pytest.raises(OperatorLibraryError, match=r"serves version 1 .*expected 2"):
+            library.load_library()
+    finally:
+        library._load.cache_clear()
+
+
+def test_an_absent_library_says_how_to_build_it(monkeypatch, tmp_path):
+    monkeypatch.delenv(library.LIBRARY_VARIABLE, raising=False)
+    monkeypatch.setattr(library, "_places", lambda: iter([tmp_path / "lib" / library.LIBRARY_NAME]))
+    with pytest.raises(OperatorLibraryError, match=r"was not found; looked for .*cmake --build build"):
+        library.ort_library()
+
+
+def test_the_library_shows_only_its_own_functions_and_needs_only_the_c_library():
+    for tool, arguments in {"nm": ["-D", "--defined-only"], "objdump": ["-p"]}.items():
+        try:
+            text = subprocess.run(
+                [tool, *arguments, str(library.ort_library())], capture_output=True, text=True, check=True
+            ).stdout
+        except FileNotFoundError:
+            pytest.skip(f"{tool} is not installed")
+        if tool == "nm":
+            names = {line.split()[-1] for line in text.splitlines()}
+            assert "RegisterCustomOps" in names
+            assert all(name == "RegisterCustomOps" or name.startswith("vim_deploy_") for name in names)
+        else:
+            needed = {line.split()[1] for line in text.splitlines() if line.lstrip().startswith("NEEDED")}
+            assert all(name.startswith(("libc.", "libm.", "ld-linux")) for name in needed)
