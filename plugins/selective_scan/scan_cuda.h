@@ -1,0 +1,81 @@
+// The selective scan on a GPU: raw device pointers, sizes and a stream; no framework.
+// README.md in this folder is the operator's contract, docs/cuda-kernel.md the design.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+struct CUstream_st;
+
+namespace vim_scan {
+
+// The type of u, delta, B, C, z and y. A, D, delta_bias and the state are float32 always.
+enum class Type : std::int32_t { kFloat32 = 0, kFloat16 = 1, kBFloat16 = 2 };
+
+constexpr std::int64_t kCudaMaxState = 256;
+
+// All tensors dense, last index fastest, on the device of the stream.
+struct CudaArguments {
+  std::int64_t batch;    // 0 gives an empty output
+  std::int64_t length;   // at least 1
+  std::int64_t channels; // at least 1
+  std::int64_t state;    // 1 .. kCudaMaxState
+  Type type;
+  bool delta_softplus;
+  bool reverse;
+  const void* u;            // (batch, length, channels)
+  const void* delta;        // (batch, length, channels)
+  const float* A;           // (channels, state)
+  const void* B;            // (batch, length, state)
+  const void* C;            // (batch, length, state)
+  const float* D;           // (channels)
+  const void* z;            // (batch, length, channels)
+  const float* delta_bias;  // (channels)
+  void* y;                  // (batch, length, channels); overlaps no input
+  void* workspace;          // cuda_workspace_bytes(channels, state), 16-byte aligned; null where that is 0
+};
+
+// How one call is laid over the GPU. Made from sizes alone, so that it can be tested without a GPU.
+struct CudaPlan {
+  int variant;                 // index into kCudaVariants
+  std::int64_t chunks;         // parts of the sequence that run in parallel; 1: no workspace is used
+  std::int64_t chunk_length;   // tokens per part; the last one may be shorter
+  std::int64_t channel_tiles;  // blocks side by side over the channels
+  std::int64_t blocks;         // batch * chunks * channel_tiles
+  std::size_t workspace_bytes;
+};
+
+// One way of spreading a channel's states: `lanes` neighbouring threads hold `states` of them each.
+// A block covers kCudaThreads / lanes channels and works on `time` tokens at once.
+struct CudaVariant {
+  int states;
+  int lanes;
+  int time;
+};
+
+constexpr int kCudaThreads = 128;
+inline constexpr CudaVariant kCudaVariants[] = {
+    {2, 4, 32},    // state up to 8
+    {4, 4, 32},    // up to 16, the tuned one
+    {1, 16, 32},   // up to 16 where batch * channels is small
+    {4, 8, 32},    // up to 32
+    {4, 16, 32},   // up to 64
+    {16, 16, 16},  // up to 256
+};
+constexpr int kCudaVariantCount = sizeof(kCudaVariants) / sizeof(kCudaVariants[0]);
+
+// The plan for a GPU with that many multiprocessors. Sizes as in CudaArguments, batch at least 1.
+CudaPlan plan_cuda(std::int64_t batch, std::int64_t length, std::int64_t channels, std::int64_t state,
+                   int multiprocessors);
+
+// Enough workspace for every batch and length on every GPU.
+std::size_t cuda_workspace_bytes(std::int64_t channels, std::int64_t state);
+
+// What is wrong with the sizes, or null. The text is static.
+const char* cuda_sizes_error(std::int64_t batch, std::int64_t length, std::int64_t channels, std::int64_t state);
+
+// Queues the scan on the stream of the current device and returns at once: no allocation, no synchronisation,
+// no other stream, so it can be captured in a CUDA graph. Null, or a static text that says what went wrong.
+const char* launch_cuda(const CudaArguments& arguments, CUstream_st* stream);
+
+}  // namespace vim_scan

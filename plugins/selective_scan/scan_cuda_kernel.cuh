@@ -1,0 +1,309 @@
+// The CUDA scan itself: what one block of threads does. docs/cuda-kernel.md gives the design and its reasons.
+// Also compiled for a CPU by the tests, through a shim that defines CUDA's built-in names.
+#pragma once
+
+#include "scan_cuda_plan.h"
+#include "scan_cuda_rows.cuh"
+
+namespace vim_scan {
+
+// A variant at compile time. Within a block, thread i keeps the states of channel i / kLanes that start at
+// (i % kLanes) * kStates; for loads and stores it has kRun neighbouring channels of token i / kThreadsPerRow
+// instead.
+template <int kVariant>
+struct Shape {
+  static constexpr int kStates = kCudaVariants[kVariant].states;
+  static constexpr int kLanes = kCudaVariants[kVariant].lanes;
+  static constexpr int kTime = kCudaVariants[kVariant].time;
+  static constexpr int kChannels = kCudaThreads / kLanes;
+  static constexpr int kPadded = kStates * kLanes;  // the state size rounded up; the extra states stay zero
+  static constexpr int kRun = channel_run(kCudaVariants[kVariant]);
+  static constexpr int kThreadsPerRow = kChannels / kRun;
+  static constexpr int kProjectionRun = projection_run(kCudaVariants[kVariant]);
+  static_assert(kChannels * kLanes == kCudaThreads && kTime * kChannels == kRun * kCudaThreads);
+  static_assert(kTime % kLanes == 0 && kChannels % kRun == 0 && kPadded % kProjectionRun == 0);
+};
+
+// One tile of kTime tokens in float32. The odd pitch of `step` and `y` spreads their columns over the banks.
+template <class S>
+struct alignas(16) Shared {
+  float B[S::kTime][S::kPadded];
+  float C[S::kTime][S::kPadded];
+  float2 step[S::kTime][S::kChannels + 1];  // dt and dt * u
+  float y[S::kTime][S::kChannels + 1];      // sum over the states, before skip and gate
+  float delta_bias[S::kChannels];
+  float D[S::kChannels];
+};
+
+// What a thread knows about its place.
+struct Place {
+  std::int64_t batch;
+  std::uint32_t chunk;
+  std::int64_t begin, end;  // the chunk's tokens, counted in scanning order
+  int first_channel;        // of the block
+};
+
+__device__ __forceinline__ Place find_place(const KernelArguments& arguments, int channels_per_block) {
+  Place place;
+  const std::uint32_t block = blockIdx.x;
+  const std::uint32_t row = block / arguments.channel_tiles;
+  place.first_channel = static_cast<int>(block - row * arguments.channel_tiles) * channels_per_block;
+  place.batch = row / arguments.grid_chunks;
+  place.chunk = row % arguments.grid_chunks;
+  place.begin = place.chunk * arguments.chunk_length;
+  const std::int64_t end = place.begin + arguments.chunk_length;
+  place.end = end < arguments.scan.length ? end : arguments.scan.length;
+  return place;
+}
+
+// The row of the tensors, counted over the whole batch, that the scan visits as its `token`-th.
+__device__ __forceinline__ std::int64_t memory_row(const CudaArguments& scan, const Place& place, std::int64_t token) {
+  return place.batch * scan.length + (scan.reverse ? scan.length - 1 - token : token);
+}
+
+// A tile's part of one thread, as it came from memory.
+template <class Element, class S>
+struct Loaded {
+  Run<Element, S::kRun> u, delta, z;
+  Run<Element, S::kProjectionRun> B, C;
+};
+
+template <class Element, int kCount>
+__device__ __forceinline__ void load_run(Run<Element, kCount>& run, const void* tensor, std::int64_t offset, bool wide,
+                                         int count) {
+  const auto* base = static_cast<const typename Element::Bits*>(tensor);
+  if (count <= 0) {
+    clear(run);
+  } else if (wide) {
+    load_wide(run, base + offset);
+  } else {
+    load_some(run, base + offset, count);
+  }
+}
+
+// Starts the loads of the tile at `token`; what lies beyond the chunk or the channels becomes zero.
+template <bool kOutput, class Element, class S>
+__device__ __forceinline__ void load_tile(Loaded<Element, S>& loaded, const KernelArguments& arguments,
+                                          const Place& place, std::int64_t token) {
+  const CudaArguments& scan = arguments.scan;
+  const int thread = static_cast<int>(threadIdx.x);
+  {
+    const std::int64_t mine = token + thread / S::kThreadsPerRow;
+    const int channel = place.first_channel + thread % S::kThreadsPerRow * S::kRun;
+    const int count = mine < place.end ? static_cast<int>(scan.channels) - channel : 0;
+    const std::int64_t offset = memory_row(scan, place, mine) * scan.channels + channel;
+    load_run(loaded.u, scan.u, offset, arguments.wide_rows, count);
+    load_run(loaded.delta, scan.delta, offset, arguments.wide_rows, count);
+    if constexpr (kOutput) load_run(loaded.z, scan.z, offset, arguments.wide_rows, count);
+  }
+  {
+    const int first = thread * S::kProjectionRun;
+    const std::int64_t mine = token + first / S::kPadded;
+    const int state = first % S::kPadded;
+    const int count = mine < place.end ? static_cast<int>(scan.state) - state : 0;
+    const std::int64_t offset = memory_row(scan, place, mine) * scan.state + state;
+    load_run(loaded.B, scan.B, offset, arguments.wide_projections, count);
+    if constexpr (kOutput) load_run(loaded.C, scan.C, offset, arguments.wide_projections, count);
+  }
+}
+
+// Widens the loaded tile into shared memory, with dt = softplus(delta + delta_bias). Tokens beyond the chunk
+// get dt = 0, which leaves the state as it is.
+template <bool kOutput, class Element, class S>
+__device__ __forceinline__ void stage_tile(Shared<S>& shared, const Loaded<Element, S>& loaded,
+                                           const CudaArguments& scan, bool inside) {
+  const int thread = static_cast<int>(threadIdx.x);
+  const int row = thread / S::kThreadsPerRow;
+  const int column = thread % S::kThreadsPerRow * S::kRun;
+#pragma unroll
+  for (int i = 0; i < S::kRun; ++i) {
+    const float x = get(loaded.delta, i) + shared.delta_bias[column + i];
+    const float positive = scan.delta_softplus ? softplus(x) : x;
+    const float dt = inside ? positive : 0.0f;
+    shared.step[row][column + i] = make_float2(dt, dt * get(loaded.u, i));
+  }
+  const int first = thread * S::kProjectionRun;
+#pragma unroll
+  for (int i = 0; i < S::kProjectionRun; ++i) {
+    (&shared.B[first / S::kPadded][first % S::kPadded])[i] = get(loaded.B, i);
+    if constexpr (kOutput) (&shared.C[first / S::kPadded][first % S::kPadded])[i] = get(loaded.C, i);
+  }
+}
+
+// Sums partial[i] over a channel's lanes and leaves in lane i the sum number i: half of the values change
+// hands in each round, so kLanes sums cost kLanes - 1 exchanges.
+template <int kLanes>
+__device__ __forceinline__ float sum_over_lanes(float (&partial)[kLanes], int lane) {
+#pragma unroll
+  for (int half = kLanes / 2; half > 0; half /= 2) {
+    const bool upper = (lane & half) != 0;
+#pragma unroll
+    for (int i = 0; i < half; ++i) {
+      const float given = upper ? partial[i] : partial[i + half];
+      const float kept = upper ? partial[i + half] : partial[i];
+      partial[i] = kept + __shfl_xor_sync(0xffffffffu, given, half);
+    }
+  }
+  return partial[0];
+}
+
+// A thread's share of the recurrence.
+template <class S>
+struct States {
+  float h[S::kStates];
+  float rate[S::kStates];  // A * log2(e)
+  float dt_sum;            // of the tokens so far; kept only for summaries
+};
+
+// Runs the recurrence over `groups` groups of kLanes tokens of the staged tile.
+template <bool kOutput, class S>
+__device__ __forceinline__ void scan_tile(States<S>& states, Shared<S>& shared, int groups) {
+  const int lane = static_cast<int>(threadIdx.x) % S::kLanes;
+  const int channel = static_cast<int>(threadIdx.x) / S::kLanes;
+#pragma unroll 1
+  for (int group = 0; group < groups; ++group) {
+    float partial[S::kLanes];
+#pragma unroll
+    for (int i = 0; i < S::kLanes; ++i) {
+      const int time = group * S::kLanes + i;
+      const float2 step = shared.step[time][channel];
+      float B[S::kStates], C[S::kStates];
+      load_floats(B, &shared.B[time][lane * S::kStates]);
+      if constexpr (kOutput) load_floats(C, &shared.C[time][lane * S::kStates]);
+      partial[i] = 0.0f;
+#pragma unroll
+      for (int n = 0; n < S::kStates; ++n) {
+        const float kept = decay(step.x * states.rate[n], i * S::kStates + n);
+        states.h[n] = fmaf(kept, states.h[n], step.y * B[n]);
+        if constexpr (kOutput) partial[i] = fmaf(C[n], states.h[n], partial[i]);
+      }
+      if constexpr (!kOutput) states.dt_sum += step.x;
+    }
+    if constexpr (kOutput) shared.y[group * S::kLanes + lane][channel] = sum_over_lanes(partial, lane);
+  }
+}
+
+// Adds the skip term, applies the gate and stores the thread's run of the tile at `token`.
+template <class Element, class S>
+__device__ __forceinline__ void store_tile(const Shared<S>& shared, const Run<Element, S::kRun>& u,
+                                           const Run<Element, S::kRun>& z, const KernelArguments& arguments,
+                                           const Place& place, std::int64_t token) {
+  const CudaArguments& scan = arguments.scan;
+  const int thread = static_cast<int>(threadIdx.x);
+  const int row = thread / S::kThreadsPerRow;
+  const int column = thread % S::kThreadsPerRow * S::kRun;
+  const int channel = place.first_channel + column;
+  const int count = static_cast<int>(scan.channels) - channel;
+  if (token + row >= place.end || count <= 0) return;
+  Run<Element, S::kRun> y;
+  clear(y);
+#pragma unroll
+  for (int i = 0; i < S::kRun; ++i) {
+    const float ungated = fmaf(shared.D[column + i], get(u, i), shared.y[row][column + i]);
+    put_bits(y, i, Element::narrow(ungated * silu(get(z, i))));
+  }
+  auto* to = static_cast<typename Element::Bits*>(scan.y) +
+             memory_row(scan, place, token + row) * scan.channels + channel;
+  if (arguments.wide_rows) {
+    store_wide(y, to);
+  } else {
+    store_some(y, to, count);
+  }
+}
+
+// The workspace: for each batch element and each chunk but the last, every channel's state at the chunk's end
+// when it starts from zero (channels, kPadded); after all of these the same count of sums of dt (channels).
+template <class S>
+struct Summaries {
+  float* states;
+  float* dt_sums;
+  std::int64_t channels;
+  std::int64_t first;  // the batch element's first row
+
+  __device__ __forceinline__ Summaries(const KernelArguments& arguments, const Place& place)
+      : states(static_cast<float*>(arguments.scan.workspace)), channels(arguments.scan.channels) {
+    const std::int64_t per_batch = arguments.chunks - 1;
+    dt_sums = states + arguments.scan.batch * per_batch * channels * S::kPadded;
+    first = place.batch * per_batch;
+  }
+  __device__ __forceinline__ float* state(std::uint32_t chunk, int channel, int lane) const {
+    return states + ((first + chunk) * channels + channel) * S::kPadded + lane * S::kStates;
+  }
+  __device__ __forceinline__ float* dt_sum(std::uint32_t chunk, int channel) const {
+    return dt_sums + (first + chunk) * channels + channel;
+  }
+};
+
+// The state with which the chunk starts: the scan is linear in it, so over a whole chunk it decays by
+// exp(A * sum of dt) and gains what the chunk makes from zero.
+template <class S>
+__device__ __forceinline__ void carry_in(States<S>& states, const KernelArguments& arguments, const Place& place,
+                                         int channel, int lane) {
+  const Summaries<S> summaries(arguments, place);
+#pragma unroll 2
+  for (std::uint32_t chunk = 0; chunk < place.chunk; ++chunk) {
+    float gained[S::kStates];
+    load_floats(gained, summaries.state(chunk, channel, lane));
+    const float dt_sum = *summaries.dt_sum(chunk, channel);
+#pragma unroll
+    for (int n = 0; n < S::kStates; ++n) {
+      states.h[n] = fmaf(exp2_special(dt_sum * states.rate[n]), states.h[n], gained[n]);
+    }
+  }
+}
+
+template <class S>
+__device__ __forceinline__ void write_summary(const States<S>& states, const KernelArguments& arguments,
+                                              const Place& place, int channel, int lane) {
+  const Summaries<S> summaries(arguments, place);
+  float* to = summaries.state(place.chunk, channel, lane);
+#pragma unroll
+  for (int n = 0; n < S::kStates; ++n) to[n] = states.h[n];
+  if (lane == 0) *summaries.dt_sum(place.chunk, channel) = states.dt_sum;
+}
+
+// One chunk of one batch element for a block's channels. With kOutput: from the carried-in state, writing y.
+// Without: from zero, writing the summary alone.
+template <bool kOutput, class Element, class S>
+__device__ __forceinline__ void scan_block(const KernelArguments& arguments, Shared<S>& shared) {
+  const CudaArguments& scan = arguments.scan;
+  const Place place = find_place(arguments, S::kChannels);
+  const int thread = static_cast<int>(threadIdx.x);
+  const int lane = thread % S::kLanes;
+  const int channel = place.first_channel + thread / S::kLanes;
+  const bool exists = channel < scan.channels;
+
+  Loaded<Element, S> loaded;
+  load_tile<kOutput>(loaded, arguments, place, place.begin);
+  for (int i = thread; i < S::kChannels; i += kCudaThreads) {
+    const bool there = place.first_channel + i < scan.channels;
+    shared.delta_bias[i] = there ? scan.delta_bias[place.first_channel + i] : 0.0f;
+    shared.D[i] = there ? scan.D[place.first_channel + i] : 0.0f;
+  }
+  States<S> states;
+  states.dt_sum = 0.0f;
+#pragma unroll
+  for (int n = 0; n < S::kStates; ++n) {
+    const int state = lane * S::kStates + n;
+    states.h[n] = 0.0f;
+    states.rate[n] = exists && state < scan.state ? kLog2E * scan.A[channel * scan.state + state] : 0.0f;
+  }
+  if (kOutput && exists) carry_in(states, arguments, place, channel, lane);
+  __syncthreads();
+
+  for (std::int64_t token = place.begin; token < place.end; token += S::kTime) {
+    stage_tile<kOutput>(shared, loaded, scan, token + thread / S::kThreadsPerRow < place.end);
+    const Run<Element, S::kRun> u = loaded.u, z = loaded.z;
+    __syncthreads();
+    // In flight while this tile is scanned.
+    load_tile<kOutput>(loaded, arguments, place, token + S::kTime);
+    const std::int64_t left = place.end - token;
+    const int tokens = left < S::kTime ? static_cast<int>(left) : S::kTime;
+    scan_tile<kOutput>(states, shared, (tokens + S::kLanes - 1) / S::kLanes);
+    __syncthreads();
+    if constexpr (kOutput) store_tile<Element>(shared, u, z, arguments, place, token);
+  }
+  if (!kOutput && exists) write_summary(states, arguments, place, channel, lane);
+}
+
+}  // namespace vim_scan

@@ -1,0 +1,137 @@
+// Chooses variant and chunks. Pure host code: the tests hold it to its rules without a GPU.
+#include "scan_cuda_plan.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace vim_scan {
+namespace {
+
+// A chunked call keeps at most this many blocks in flight: several for each multiprocessor of the largest GPU,
+// and few enough that the workspace stays below 3 MB for every batch and length.
+constexpr std::int64_t kMaxChunkedBlocks = 1024;
+constexpr std::int64_t kMinChunkTiles = 2;
+
+// Estimates in clock cycles, derived in docs/cuda-kernel.md. They rank plans and are no measurements.
+constexpr double kTwoPassFactor = 1.75;  // summaries and the scan itself, against the scan alone
+constexpr double kSecondLaunch = 4000;
+constexpr double kCarryPerChunk = 20;
+
+std::int64_t ceil_div(std::int64_t value, std::int64_t divisor) { return (value + divisor - 1) / divisor; }
+
+int padded_state(const CudaVariant& variant) { return variant.states * variant.lanes; }
+
+// One token of one block when the multiprocessor has more than enough to do: the busier of the
+// special-function unit (16 per cycle) and the issue of instructions (128 per cycle).
+double busy_cycles(const CudaVariant& variant) {
+  const double channels = kCudaThreads / variant.lanes;
+  const double special = channels * (padded_state(variant) + 3) / 16;
+  const double per_lane = 5.0 * variant.states + 2.0 * static_cast<double>(ceil_div(variant.states, 4)) + 4.0;
+  const double issue = channels * (variant.lanes * per_lane + 25) / 128;
+  return std::max(special, issue);
+}
+
+// The same when the block has the multiprocessor for itself and its latencies show.
+double lone_cycles(const CudaVariant& variant) { return 1.3 * busy_cycles(variant) + 8; }
+
+double estimate(const CudaVariant& variant, const CudaPlan& plan, int multiprocessors) {
+  const double per_multiprocessor = static_cast<double>(ceil_div(plan.blocks, multiprocessors));
+  const double token = std::max(lone_cycles(variant), per_multiprocessor * busy_cycles(variant));
+  const double pass = token * static_cast<double>(plan.chunk_length);
+  if (plan.chunks == 1) return pass;
+  return kTwoPassFactor * pass + kSecondLaunch + kCarryPerChunk * static_cast<double>(plan.chunks);
+}
+
+CudaPlan lay_out(int variant, std::int64_t batch, std::int64_t length, std::int64_t channels, std::int64_t parts) {
+  const CudaVariant& shape = kCudaVariants[variant];
+  CudaPlan plan{};
+  plan.variant = variant;
+  plan.chunk_length = ceil_div(ceil_div(length, parts), shape.time) * shape.time;
+  plan.chunks = ceil_div(length, plan.chunk_length);
+  plan.channel_tiles = ceil_div(channels, kCudaThreads / shape.lanes);
+  plan.blocks = batch * plan.chunks * plan.channel_tiles;
+  plan.workspace_bytes = sizeof(float) * static_cast<std::size_t>(batch * (plan.chunks - 1) * channels) *
+                         static_cast<std::size_t>(padded_state(shape) + 1);
+  return plan;
+}
+
+// Variants that hold that many states and waste the least; more than one only for the tuned size.
+bool serves(int variant, std::int64_t state) {
+  const int padded = padded_state(kCudaVariants[variant]);
+  int smallest = std::numeric_limits<int>::max();
+  for (const CudaVariant& other : kCudaVariants) {
+    if (padded_state(other) >= state) smallest = std::min(smallest, padded_state(other));
+  }
+  return padded == smallest;
+}
+
+bool aligned(const void* pointer, std::size_t bytes) { return reinterpret_cast<std::uintptr_t>(pointer) % bytes == 0; }
+
+}  // namespace
+
+const char* cuda_sizes_error(std::int64_t batch, std::int64_t length, std::int64_t channels, std::int64_t state) {
+  if (batch < 0) return "SelectiveScan: the batch is negative";
+  if (length < 1) return "SelectiveScan: the length is below 1";
+  if (channels < 1) return "SelectiveScan: there are no channels";
+  if (state < 1) return "SelectiveScan: the state size is below 1";
+  if (state > kCudaMaxState) return "SelectiveScan: the state size is above 256, the CUDA kernel's largest";
+  if (channels > std::numeric_limits<std::int32_t>::max()) return "SelectiveScan: more than 2^31 - 1 channels";
+  const std::int64_t tiles = ceil_div(channels, kCudaThreads / 16);
+  if (batch > std::numeric_limits<std::int32_t>::max() / tiles) return "SelectiveScan: too large a batch";
+  return nullptr;
+}
+
+CudaPlan plan_cuda(std::int64_t batch, std::int64_t length, std::int64_t channels, std::int64_t state,
+                   int multiprocessors) {
+  CudaPlan best{};
+  double best_cycles = std::numeric_limits<double>::infinity();
+  for (int variant = 0; variant < kCudaVariantCount; ++variant) {
+    if (!serves(variant, state)) continue;
+    const std::int64_t most = std::max<std::int64_t>(1, length / (kMinChunkTiles * kCudaVariants[variant].time));
+    for (std::int64_t parts = 1; parts <= std::min(most, kMaxChunkedBlocks); ++parts) {
+      const CudaPlan plan = lay_out(variant, batch, length, channels, parts);
+      if (plan.chunks > 1 && plan.blocks > kMaxChunkedBlocks) break;
+      const double cycles = estimate(kCudaVariants[variant], plan, multiprocessors);
+      if (cycles < best_cycles) {
+        best = plan;
+        best_cycles = cycles;
+      }
+    }
+  }
+  return best;
+}
+
+std::size_t cuda_workspace_bytes(std::int64_t channels, std::int64_t state) {
+  // A chunked plan has batch * (chunks - 1) <= kMaxChunkedBlocks / channel_tiles.
+  std::size_t most = 0;
+  for (int variant = 0; variant < kCudaVariantCount; ++variant) {
+    if (!serves(variant, state)) continue;
+    const CudaVariant& shape = kCudaVariants[variant];
+    const std::int64_t rows = kMaxChunkedBlocks / ceil_div(channels, kCudaThreads / shape.lanes);
+    most = std::max(most, sizeof(float) * static_cast<std::size_t>(rows * channels) *
+                              static_cast<std::size_t>(padded_state(shape) + 1));
+  }
+  return most;
+}
+
+KernelArguments kernel_arguments(const CudaArguments& arguments, const CudaPlan& plan) {
+  const CudaVariant& shape = kCudaVariants[plan.variant];
+  const std::size_t element = arguments.type == Type::kFloat32 ? 4 : 2;
+  const std::size_t row_bytes = std::min<std::size_t>(16, static_cast<std::size_t>(channel_run(shape)) * element);
+  const std::size_t projection_bytes =
+      std::min<std::size_t>(16, static_cast<std::size_t>(projection_run(shape)) * element);
+  KernelArguments result{};
+  result.scan = arguments;
+  result.chunk_length = plan.chunk_length;
+  result.chunks = static_cast<std::uint32_t>(plan.chunks);
+  result.grid_chunks = result.chunks;
+  result.channel_tiles = static_cast<std::uint32_t>(plan.channel_tiles);
+  result.wide_rows = arguments.channels % channel_run(shape) == 0 && aligned(arguments.u, row_bytes) &&
+                     aligned(arguments.delta, row_bytes) && aligned(arguments.z, row_bytes) &&
+                     aligned(arguments.y, row_bytes);
+  result.wide_projections = arguments.state == padded_state(shape) && aligned(arguments.B, projection_bytes) &&
+                            aligned(arguments.C, projection_bytes);
+  return result;
+}
+
+}  // namespace vim_scan

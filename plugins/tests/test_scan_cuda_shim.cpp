@@ -1,0 +1,231 @@
+// The CUDA kernel's own text on a CPU against the contract in float64: every variant and element type, odd sizes,
+// tails, unaligned tensors, both directions, whole and in chunks. Prints the worst error of each type.
+#include "cuda_shim.h"
+#include "scan_cuda_kernel.cuh"
+#include "scan_oracle.h"
+
+#include <algorithm>
+#include <string>
+
+namespace {
+
+using vim_scan::Type;
+using scan_oracle::Problem;
+
+int failures = 0;
+double worst[3] = {0, 0, 0};
+
+// Exactly as many bytes as asked for, so that the sanitizer sees one byte too far; every byte 0xff, which is NaN in
+// every type, so that a value nobody wrote shows.
+class Buffer {
+ public:
+  // malloc aligns to 16 bytes; `shift` moves the data off that.
+  explicit Buffer(std::size_t bytes, std::size_t shift = 0)
+      : start_(static_cast<char*>(std::malloc(bytes + shift))), size_(bytes), shift_(shift) {
+    if (bytes > 0) std::memset(start_, 0xff, bytes + shift);
+  }
+  Buffer(const Buffer&) = delete;
+  ~Buffer() { std::free(start_); }
+  template <class T>
+  T* as() { return reinterpret_cast<T*>(start_ + shift_); }
+  std::size_t size() const { return size_; }
+
+ private:
+  char* start_;
+  std::size_t size_, shift_;
+};
+
+template <class Element>
+void fill(Buffer& buffer, std::vector<double>& values) {
+  using Bits = typename Element::Bits;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const Bits bits = Element::narrow(static_cast<float>(values[i]));
+    buffer.as<Bits>()[i] = bits;
+    values[i] = Element::widen(bits);  // the oracle sees what the kernel sees
+  }
+}
+
+struct Case {
+  int variant;
+  std::int64_t batch, length, channels, state, chunk_length;  // chunk_length 0: the whole sequence
+  bool delta_softplus, reverse, unaligned;
+  bool extreme = false;
+};
+
+vim_scan::CudaPlan plan_for(const Case& c) {
+  const vim_scan::CudaVariant& shape = vim_scan::kCudaVariants[c.variant];
+  vim_scan::CudaPlan plan{};
+  plan.variant = c.variant;
+  plan.chunk_length = c.chunk_length ? c.chunk_length : (c.length + shape.time - 1) / shape.time * shape.time;
+  plan.chunks = (c.length + plan.chunk_length - 1) / plan.chunk_length;
+  const int width = vim_scan::kCudaThreads / shape.lanes;
+  plan.channel_tiles = (c.channels + width - 1) / width;
+  plan.blocks = c.batch * plan.chunks * plan.channel_tiles;
+  plan.workspace_bytes = 4 * static_cast<std::size_t>(c.batch * (plan.chunks - 1) * c.channels *
+                                                      (shape.states * shape.lanes + 1));
+  return plan;
+}
+
+template <bool kOutput, class Element, int kVariant>
+void launch(const vim_scan::KernelArguments& arguments, std::int64_t blocks, cuda_shim::Order order) {
+  using Tile = vim_scan::Shared<vim_scan::Shape<kVariant>>;
+  Buffer memory(sizeof(Tile));
+  // Nothing survives in shared memory from the block before.
+  const auto prepare = [&] { std::memset(memory.as<char>(), 0xff, memory.size()); };
+  cuda_shim::run(static_cast<unsigned>(blocks), vim_scan::kCudaThreads, order, prepare, [&] {
+    vim_scan::scan_block<kOutput, Element>(arguments, *memory.as<Tile>());
+  });
+}
+
+template <class Element, int kVariant>
+void launch_both(vim_scan::KernelArguments arguments, const vim_scan::CudaPlan& plan, cuda_shim::Order order) {
+  if (plan.chunks > 1) {
+    arguments.grid_chunks = arguments.chunks - 1;
+    launch<false, Element, kVariant>(arguments, plan.blocks / plan.chunks * (plan.chunks - 1), order);
+  }
+  arguments.grid_chunks = arguments.chunks;
+  launch<true, Element, kVariant>(arguments, plan.blocks, order);
+}
+
+template <class Element>
+void launch_variant(const vim_scan::KernelArguments& arguments, const vim_scan::CudaPlan& plan,
+                    cuda_shim::Order order) {
+  switch (plan.variant) {
+    case 0: return launch_both<Element, 0>(arguments, plan, order);
+    case 1: return launch_both<Element, 1>(arguments, plan, order);
+    case 2: return launch_both<Element, 2>(arguments, plan, order);
+    case 3: return launch_both<Element, 3>(arguments, plan, order);
+    case 4: return launch_both<Element, 4>(arguments, plan, order);
+    default: return launch_both<Element, 5>(arguments, plan, order);
+  }
+}
+
+// The largest difference from float64, relative to the largest value; infinite where a NaN came out.
+template <class Element>
+double run_case(const Case& c, Type type, cuda_shim::Order order) {
+  using Bits = typename Element::Bits;
+  const std::size_t shift = c.unaligned ? sizeof(Bits) : 0;
+  Problem p = scan_oracle::make_problem(c.batch, c.length, c.channels, c.state, c.delta_softplus, c.reverse, 7);
+  if (c.extreme) scan_oracle::make_extreme(p, 8);
+  Buffer u(p.u.size() * sizeof(Bits), shift), delta(p.delta.size() * sizeof(Bits), shift);
+  Buffer B(p.B.size() * sizeof(Bits), shift), C(p.C.size() * sizeof(Bits), shift);
+  Buffer z(p.z.size() * sizeof(Bits), shift), y(p.u.size() * sizeof(Bits), shift);
+  Buffer A(p.A.size() * 4), D(p.D.size() * 4), delta_bias(p.delta_bias.size() * 4);
+  fill<Element>(u, p.u), fill<Element>(delta, p.delta), fill<Element>(z, p.z);
+  fill<Element>(B, p.B), fill<Element>(C, p.C);
+  fill<vim_scan::Float32>(A, p.A), fill<vim_scan::Float32>(D, p.D), fill<vim_scan::Float32>(delta_bias, p.delta_bias);
+  const vim_scan::CudaPlan plan = plan_for(c);
+  Buffer workspace(plan.workspace_bytes);
+  const vim_scan::CudaArguments arguments{
+      c.batch, c.length, c.channels, c.state, type, c.delta_softplus, c.reverse,
+      u.as<void>(), delta.as<void>(), A.as<float>(), B.as<void>(), C.as<void>(), D.as<float>(), z.as<void>(),
+      delta_bias.as<float>(), y.as<void>(), workspace.as<void>()};
+  launch_variant<Element>(vim_scan::kernel_arguments(arguments, plan), plan, order);
+  const std::vector<double> expected = scan_oracle::solve(p);
+  double error = 0, scale = 0;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    const double got = Element::widen(y.as<Bits>()[i]);
+    if (std::isnan(got)) return INFINITY;
+    error = std::max(error, std::fabs(got - expected[i]));
+    scale = std::max(scale, std::fabs(expected[i]));
+  }
+  return error / scale;
+}
+
+double run_case(const Case& c, Type type, cuda_shim::Order order) {
+  switch (type) {
+    case Type::kFloat32: return run_case<vim_scan::Float32>(c, type, order);
+    case Type::kFloat16: return run_case<vim_scan::Float16>(c, type, order);
+    default: return run_case<vim_scan::BFloat16>(c, type, order);
+  }
+}
+
+// float32: a few roundings. The others: half a unit in the last place of the stored result, 2^-11 and 2^-8 of the
+// power of two above it, and the same few roundings.
+constexpr double kTolerance[3] = {2e-6, 1.0 / 2048 + 2e-6, 1.0 / 256 + 2e-6};
+
+void check(const Case& c, Type type, cuda_shim::Order order) {
+  const int index = static_cast<int>(type);
+  const double error = run_case(c, type, order);
+  worst[index] = std::max(worst[index], error);
+  if (error <= kTolerance[index]) return;
+  ++failures;
+  std::printf("FAILED type %d variant %d batch %ld length %ld channels %ld state %ld chunk %ld softplus %d reverse %d "
+              "unaligned %d extreme %d: error %.2e, tolerance %.2e\n", index, c.variant, static_cast<long>(c.batch),
+              static_cast<long>(c.length), static_cast<long>(c.channels), static_cast<long>(c.state),
+              static_cast<long>(c.chunk_length), c.delta_softplus, c.reverse, c.unaligned, c.extreme, error, kTolerance[index]);
+}
+
+constexpr Type kTypes[] = {Type::kFloat32, Type::kFloat16, Type::kBFloat16};
+
+std::vector<Case> cases() {
+  std::vector<Case> all;
+  for (int variant = 0; variant < vim_scan::kCudaVariantCount; ++variant) {
+    const vim_scan::CudaVariant& shape = vim_scan::kCudaVariants[variant];
+    const std::int64_t full = shape.states * shape.lanes, width = vim_scan::kCudaThreads / shape.lanes;
+    const std::int64_t time = shape.time;
+    all.push_back({variant, 1, 1, 1, 1, 0, true, false, false});
+    all.push_back({variant, 1, time, width, full, 0, true, false, false});                // nothing left over
+    all.push_back({variant, 2, time + 1, width + 3, full, 0, true, true, false});         // tails everywhere
+    all.push_back({variant, 1, 2 * time - 1, 2 * width, full - 1, 0, false, true, false}); // odd state
+    all.push_back({variant, 1, time - 1, width, full, 0, true, false, true});             // narrow accesses
+    all.push_back({variant, 2, 2 * time + 5, width + 1, full, time, true, true, false});  // three chunks
+    all.push_back({variant, 1, 4 * time, width, full - 1, 2 * time, true, false, true});
+  }
+  for (const int variant : {1, 2}) {  // the tuned state at the network's own length
+    all.push_back({variant, 1, 197, 40, 16, 0, true, variant == 1, false});
+    all.push_back({variant, 1, 197, 32, 16, 64, true, variant == 2, false});
+  }
+  return all;
+}
+
+// Every kind of barrier is needed, and this test would notice if one went missing.
+void check_barriers() {
+  const Case c{1, 1, 70, 32, 16, 0, true, false, false};
+  for (int barrier = 0; barrier < 3; ++barrier) {
+    cuda_shim::state.skipped_barrier = barrier;
+    const double error = std::max(run_case(c, Type::kFloat32, cuda_shim::Order::kAscending),
+                                  run_case(c, Type::kFloat32, cuda_shim::Order::kDescending));
+    cuda_shim::state.skipped_barrier = -1;
+    if (error > kTolerance[0]) continue;
+    ++failures;
+    std::printf("FAILED: leaving out barrier %d went unnoticed\n", barrier);
+  }
+}
+
+// The two functions that the special-function unit is spared, over their whole range.
+void check_functions() {
+  double softplus_error = 0, power_error = 0;
+  for (double x = -80; x <= 80; x += 0.00371) {
+    const float value = static_cast<float>(x);
+    const double expected = std::max<double>(value, 0) + std::log1p(std::exp(-std::fabs(static_cast<double>(value))));
+    softplus_error = std::max(softplus_error, std::fabs(vim_scan::softplus(value) / expected - 1));
+    const double power = std::exp2(static_cast<double>(value));
+    power_error = std::max(power_error, std::fabs(vim_scan::exp2_polynomial(value) / power - 1));
+  }
+  const bool ends = vim_scan::exp2_polynomial(-1e30f) < 1.2e-38f && std::isinf(vim_scan::exp2_polynomial(200.0f)) &&
+                    vim_scan::softplus(-1e30f) == 0 && std::isnan(vim_scan::softplus(NAN));
+  std::printf("softplus %.2e, polynomial power %.2e relative\n", softplus_error, power_error);
+  if (softplus_error < 6e-6 && power_error < 4e-7 && ends) return;
+  ++failures;
+  std::printf("FAILED: softplus or the polynomial power\n");
+}
+
+}  // namespace
+
+int main() {
+  check_functions();
+  std::size_t count = 0;
+  for (const Case& c : cases()) {
+    for (const Type type : kTypes) {
+      check(c, type, count++ % 2 ? cuda_shim::Order::kDescending : cuda_shim::Order::kAscending);
+    }
+  }
+  for (const int chunk : {0, 32}) {  // float16 could not hold the results
+    check({1, 1, 70, 32, 16, chunk, true, false, false, true}, Type::kFloat32, cuda_shim::Order::kAscending);
+  }
+  check_barriers();
+  std::printf("%zu ordinary runs; worst error: float32 %.2e, float16 %.2e, bfloat16 %.2e; %d failures\n", count, worst[0],
+              worst[1], worst[2], failures);
+  return failures == 0 ? 0 : 1;
+}
