@@ -71,7 +71,7 @@ def _check_output(onnx_path: str | os.PathLike[str], output: str | os.PathLike[s
     folder = Path(output).parent
     if not folder.is_dir():
         raise EngineError(f"the folder {folder} of {os.fspath(output)} does not exist; create it first.")
-    if Path(output).is_dir():
-        raise EngineError(f"{os.fspath(output)} is a folder; give a file name with -o.")
+    if Path(output).exists() and not Path(output).is_file():
+        raise EngineError(f"{os.fspath(output)} is not a regular file; give a file name with -o.")
     if Path(output).exists() and Path(onnx_path).exists() and Path(output).samefile(onnx_path):
         raise EngineError(f"{os.fspath(output)} is the ONNX file itself; give another name with -o.")

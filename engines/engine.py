@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from vim_deploy.data.discover import Item
 from vim_deploy.errors import EngineError
+from vim_deploy.files import sha256_of_file
 from vim_deploy.metadata import ModelMetadata
 from vim_deploy.predict import Prediction, predict_stream
 
@@ -116,7 +116,10 @@ def load_engine(
         entry, manifest, payload = cached_engine(name, "onnxruntime", BuildOptions(device=device or "cpu"))
         module, name = backend_module(manifest.backend), os.fspath(entry)
     if device is not None and device != manifest.device:
-        raise manifest.refuse(name, "device", manifest.device, device)
+        raise EngineError(
+            f"{name} was built for device {manifest.device}, not {device}; leave the device out, or build an "
+            f"engine for it with vim-build --device {device}."
+        )
     if source is not None:
         _check_source(name, manifest, source)
     return Engine(module.open_payload(payload, manifest, RunOptions(threads=threads)), manifest, name)
@@ -136,10 +139,8 @@ def _is_engine(name: str) -> bool:
 
 
 def _check_source(name: str, manifest: Manifest, source: str | os.PathLike[str]) -> None:
-    from vim_deploy.files import sha256_of_file
-
     try:
-        found: Any = sha256_of_file(source)
+        found = sha256_of_file(source)
     except OSError as error:
         raise EngineError(f"{os.fspath(source)} cannot be read: {error.strerror or error}.") from None
     if manifest.source.sha256 != found:

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from vim_deploy import machine
 from vim_deploy.errors import EngineError, MissingDependencyError, OperatorLibraryError
 from vim_deploy.files import sha256_of_file
 from vim_deploy.ops.library import CONTRACT_VERSION, ort_library
 
-from . import machine
 from .base import BuildOptions, Built, RunOptions, TensorSpec
 from .manifest import Manifest
 from .selfcheck import compare, random_pixels
@@ -178,17 +178,22 @@ def _session(
                 f"ONNX Runtime {onnxruntime.__version__} does not load {library}: {error}"
             ) from None
     providers = PROVIDERS[device]
+    _check_providers(device, onnxruntime.get_available_providers(), "has")
     try:
         session = onnxruntime.InferenceSession(model, options, providers=providers)
     except Exception as error:  # the runtime's own exceptions have no common base
         raise EngineError(f"ONNX Runtime {onnxruntime.__version__} refuses {name}: {error}") from None
-    started = session.get_providers()
-    if started != providers:
+    # A listed provider may still not start, and the runtime then goes on without it.
+    _check_providers(device, session.get_providers(), "started")
+    return session
+
+
+def _check_providers(device: str, present: list[str], verb: str) -> None:
+    if not set(PROVIDERS[device]) <= set(present):
         raise EngineError(
-            f"device {device!r} needs the providers {providers}; ONNX Runtime started {started}. "
+            f"device {device!r} needs {' and '.join(PROVIDERS[device])}; this ONNX Runtime {verb} {present}. "
             "Use --device cpu, or install what the device needs."
         )
-    return session
 
 
 def _run(session: Any, outputs: tuple[TensorSpec, ...], pixels: np.ndarray) -> dict[str, np.ndarray]:

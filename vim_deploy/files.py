@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
@@ -29,7 +30,10 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
     Raises OSError as writing does.
     """
-    target = Path(path)
+    target = Path(path).resolve()
+    if target.exists() and not target.is_file():
+        # Replacing a device or a folder by a file would be worse than any error.
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     # Not tempfile: its files are readable by their owner alone, and results are files like any other.
     temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.tmp")
     try:

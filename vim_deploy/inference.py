@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from vim_deploy.data.discover import Discovery, Item, Labels, folder_classes
 from vim_deploy.engines.engine import Engine, load_engine
-from vim_deploy.errors import ImageError
+from vim_deploy.errors import EngineError, ImageError
 from vim_deploy.predict import Prediction, predict_stream
 from vim_deploy.results import Format, ResultFile, format_of, printable_path
 
@@ -131,6 +131,8 @@ def run_inference(options: InferenceOptions, console: Console | None = None) -> 
 
 def _discovery(options: InferenceOptions, engine: Engine) -> Discovery:
     if engine.metadata.task != "classify":
+        if options.labels in (Labels.FOLDER, Labels.SORTED):
+            raise EngineError("--labels needs a model that classifies; this one gives features.")
         return Discovery(options.inputs)
     classes = folder_classes(options.inputs, options.labels, engine.class_names)
     if classes:

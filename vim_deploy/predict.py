@@ -15,13 +15,14 @@ from PIL import Image
 from vim_deploy.data.decode import MAX_PIXELS, load_image
 from vim_deploy.data.discover import Item
 from vim_deploy.errors import EngineError, ImageError
+from vim_deploy.machine import usable_processors
 
 if TYPE_CHECKING:
     from vim_deploy.engines.engine import Engine
 
 _Input: TypeAlias = Item | Image.Image
 DEFAULT_BATCH = 8
-DEFAULT_WORKERS = 2
+MOST_DEFAULT_WORKERS = 8
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def predict_stream(
     Raises EngineError for options that do not fit the engine.
     """
     size = _batch_size(engine, batch_size)
+    threads = workers or min(usable_processors(), MOST_DEFAULT_WORKERS)
     if top_k < 1:
         raise EngineError(f"top_k is {top_k}; expected 1 or more.")
     if engine.metadata.preprocessing.channels not in (1, 3):
@@ -88,7 +90,7 @@ def predict_stream(
     def batches() -> Generator[Prediction, None, None]:
         waiting: list[_Loaded] = []
         count = 0
-        for loaded in _in_order(load, inputs, workers or DEFAULT_WORKERS, 2 * size):
+        for loaded in _in_order(load, inputs, threads, 2 * size):
             waiting.append(loaded)
             count += loaded.pixels is not None
             # A run of damaged files must not pile up either.

@@ -12,6 +12,7 @@ import contextlib
 import csv
 import io
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from vim_deploy.errors import MissingDependencyError, OutputError
 if TYPE_CHECKING:
     from vim_deploy.predict import Prediction
 
+_log = logging.getLogger("vim_deploy")
 _PARQUET_ROWS = 4096
 
 
@@ -72,7 +74,7 @@ class ResultFile:
     """The results of a run, written as they come.
 
     They go to `partial`, which takes the place of `path` when the run is complete and stays when it is broken
-    off; without a path to standard output.
+    off; without a path to standard output; and straight into a path that is a device or a pipe.
     """
 
     def __init__(
@@ -85,7 +87,10 @@ class ResultFile:
         if path is None and format is Format.PARQUET:
             raise OutputError("Parquet cannot go to standard output; give a file with -o.")
         self.path = path
-        self.partial = path.with_name(path.name + ".partial") if path else None
+        self.partial: Path | None = None
+        if path is not None and (not path.exists() or path.is_file()):
+            target = path.resolve()
+            self.partial = target.with_name(target.name + ".partial")
         self._file: IO[bytes] = self._open()
         try:
             self._writer = _WRITERS[format](self._file, task, class_names, top_k)
@@ -94,12 +99,12 @@ class ResultFile:
             raise
 
     def _open(self) -> IO[bytes]:
-        if self.partial is None or self.path is None:
+        if self.path is None:
             return sys.stdout.buffer
         if self.path.is_dir():
             raise OutputError(f"{self.path} is a folder; give a file name with -o.")
         with _output_errors(self.path):
-            return self.partial.open("wb")
+            return (self.partial or self.path).open("wb")
 
     def write(self, prediction: Prediction) -> None:
         """Raises OutputError when the output cannot take more."""
@@ -107,8 +112,9 @@ class ResultFile:
             self._writer.write(prediction)
 
     def _abandon(self) -> None:
-        if self.partial is not None:
+        if self.path is not None:
             self._file.close()
+        if self.partial is not None:
             self.partial.unlink(missing_ok=True)
 
     def __enter__(self) -> ResultFile:
@@ -120,12 +126,18 @@ class ResultFile:
         with _output_errors(self.path) if error is None else contextlib.suppress(OSError, ValueError):
             self._writer.close()
             self._file.flush()
-        if self.partial is None or self.path is None:
+        if self.path is None:
             return
         with _output_errors(self.path):
             self._file.close()
+            if self.partial is None:
+                return
             if error is None:
-                self.partial.replace(self.path)
+                self.partial.replace(self.path.resolve())
+            elif self.partial.stat().st_size:
+                _log.warning("the run was broken off; its rows so far are in %s", self.partial)
+            else:
+                self.partial.unlink()
 
 
 @contextlib.contextmanager

@@ -40,7 +40,11 @@ FAILURES = 1
 @device_option(None, "Device that the engine must be for; an ONNX file is built for it.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images per inference.  [default: 8]")
 @threads_option
-@click.option("--workers", type=click.IntRange(min=1), help="Threads that decode images.  [default: 2]")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Threads that decode images.  [default: one per processor, at most 8]",
+)
 @click.option(
     "--labels",
     type=click.Choice(("auto", "none", "folder", "sorted")),

@@ -87,8 +87,10 @@ def convert(image: Image.Image) -> DecodedImage:
     if image.width < 1 or image.height < 1:
         raise ImageError(f"the image is empty ({image.width} x {image.height} pixels)")
     orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    image.load()
     if isinstance(orientation, int) and 2 <= orientation <= 8:
         flags.append("rotated")
+        # TIFF images were turned by load() already, and then this finds nothing left to do.
         image = ImageOps.exif_transpose(image)
     image, flag = _to_8bit(image)
     if flag:
@@ -113,7 +115,6 @@ def _decode_file(file: IO[bytes], max_pixels: int) -> DecodedImage:
                 raise ImageError(
                     f"{image.width} x {image.height} pixels are more than the limit of {max_pixels} pixels"
                 )
-            image.load()
             return convert(image)
     except UnidentifiedImageError:
         file.seek(0)

@@ -1,0 +1,88 @@
+"""vim-build as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from small_onnx import colour_model, save, scan_model
+
+from vim_deploy.cli.build import main
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_builds_and_tells_where(tmp_path):
+    model = save(scan_model(), tmp_path / "scan.onnx")
+    result = run(model, "-o", tmp_path / "scan.engine")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == ""
+    assert "operator library" in result.stderr
+    assert (tmp_path / "scan.engine").is_file()
+
+
+def test_json_is_the_manifest(tmp_path):
+    model = save(scan_model(), tmp_path / "scan.onnx")
+    result = run(
+        model,
+        "-o",
+        tmp_path / "x",
+        "--json",
+        "--quiet",
+        "--threads",
+        1,
+        "--optimization",
+        "basic",
+        "--no-library",
+    )
+    manifest = json.loads(result.stdout)
+    assert result.stderr == ""
+    assert manifest["settings"] == {
+        "optimization": "basic",
+        "threads": 1,
+        "providers": ["CPUExecutionProvider"],
+    }
+    assert manifest["operator"] == {"implementation": "function"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("missing.onnx", "-o", "x.engine"), "cannot be read"),
+        (("model.onnx",), "--output"),
+        (("model.onnx", "-o", "none/x.engine"), "does not exist"),
+        (("model.onnx", "-o", "model.onnx"), "ONNX file itself"),
+        (("model.onnx", "-o", "x.engine", "--threads", "0"), "--threads"),
+        (("model.onnx", "-o", "x.engine", "--backend", "abacus"), "abacus"),
+        (("text.onnx", "-o", "x.engine"), "no whole ONNX file|no metadata|is no ONNX file"),
+    ],
+)
+def test_mistakes_exit_2_without_traceback(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    save(colour_model(), Path("model.onnx"))
+    Path("text.onnx").write_text("some text")
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert any(part in result.stderr for part in message.split("|"))
+    assert "Traceback" not in result.output
+    assert not Path("x.engine").exists()
+
+
+@pytest.mark.parametrize("command", ["build", "infer"])
+def test_help_imports_nothing_heavy(command):
+    code = (
+        f"import sys; from vim_deploy.cli.{command} import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'onnx', 'onnxruntime', 'numpy', 'PIL', 'rich', 'pyarrow'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2], capture_output=True
+    )

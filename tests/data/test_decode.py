@@ -1,0 +1,184 @@
+"""Every rule that decode.py states, on files written here."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vim_deploy.data.decode import decode, load_image
+from vim_deploy.errors import ImageError
+
+
+def saved(folder: Path, image: Image.Image, name: str = "image.png", **options) -> Path:
+    path = folder / name
+    image.save(path, **options)
+    return path
+
+
+def colour(path: Path) -> tuple[int, ...]:
+    """Mean of each channel."""
+    return tuple(int(value) for value in np.asarray(decode(path).image).reshape(-1, 3).mean(0).round())
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"])
+def test_formats_are_told_by_content(tmp_path, format):
+    path = saved(tmp_path, Image.new("RGB", (9, 5), (250, 0, 0)), "misleading.txt", format=format)
+    decoded = decode(path)
+    assert decoded.size == decoded.image.size == (9, 5)
+    assert decoded.flags == ()
+    np.testing.assert_allclose(colour(path), (250, 0, 0), atol=3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_exif_orientation_is_applied(tmp_path, format, orientation):
+    # Left half dark, right half bright; what orientation n does to it is in the table.
+    pixels = np.zeros((16, 32), np.uint8)
+    pixels[:, 16:] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = saved(tmp_path, Image.fromarray(pixels).convert("RGB"), format=format, exif=exif)
+    decoded = decode(path)
+    values = np.asarray(decoded.image.convert("L")).astype(float)
+    bright = {1: "right", 2: "left", 3: "left", 4: "right", 5: "bottom", 6: "bottom", 7: "top", 8: "top"}
+    height, width = values.shape
+    halves = {
+        "left": values[:, : width // 2],
+        "right": values[:, width // 2 :],
+        "top": values[: height // 2],
+        "bottom": values[height // 2 :],
+    }
+    assert max(halves, key=lambda side: halves[side].mean()) == bright[orientation]
+    assert decoded.flags == (("rotated",) if orientation > 1 else ())
+    assert decoded.size == ((16, 32) if orientation > 4 else (32, 16))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparency_becomes_white(tmp_path, mode):
+    path = saved(tmp_path, Image.new(mode, (4, 4), 0))
+    assert decode(path).flags == ("alpha",)
+    assert colour(path) == (255, 255, 255)
+
+
+def test_half_transparency_is_mixed_with_white(tmp_path):
+    path = saved(tmp_path, Image.new("RGBA", (4, 4), (0, 0, 0, 128)))
+    assert colour(path) == (127, 127, 127)
+
+
+def test_transparent_palette_entry_becomes_white(tmp_path):
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([255, 0, 0, 0, 255, 0])
+    opaque = saved(tmp_path, image, "opaque.png")
+    transparent = saved(tmp_path, image, "transparent.png", transparency=1)
+    assert (colour(opaque), decode(opaque).flags) == ((0, 255, 0), ())
+    assert (colour(transparent), decode(transparent).flags) == ((255, 255, 255), ("alpha",))
+
+
+def test_cmyk(tmp_path):
+    path = saved(tmp_path, Image.new("CMYK", (8, 8), (0, 255, 255, 0)), format="JPEG")
+    assert decode(path).flags == ("from_cmyk",)
+    np.testing.assert_allclose(colour(path), (255, 0, 0), atol=3)
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF"])
+def test_16_bit_keeps_the_high_byte(tmp_path, format):
+    values = np.array([[0, 255, 256, 40000, 65535]], np.uint16)
+    decoded = decode(saved(tmp_path, Image.fromarray(values), format=format))
+    assert decoded.flags == ("from_16bit",)
+    assert np.asarray(decoded.image).tolist() == [[0, 0, 1, 156, 255]]
+
+
+def test_float_from_0_to_1(tmp_path):
+    values = np.array([[0, 0.5, 1]], np.float32)
+    decoded = decode(saved(tmp_path, Image.fromarray(values), format="TIFF"))
+    assert decoded.flags == ("from_float",)
+    assert np.asarray(decoded.image).tolist() == [[0, 128, 255]]
+
+
+@pytest.mark.parametrize("value", [1.5, -0.1, float("nan"), float("inf")])
+def test_other_floats_are_refused(tmp_path, value):
+    path = saved(tmp_path, Image.fromarray(np.full((2, 2), value, np.float32)), format="TIFF")
+    with pytest.raises(ImageError, match="expected 0 to 1"):
+        decode(path)
+
+
+def test_pixels_without_a_stated_scaling_are_refused(tmp_path):
+    path = saved(tmp_path, Image.fromarray(np.full((2, 2), 70000, np.int32)), format="TIFF")
+    with pytest.raises(ImageError, match="no stated scaling"):
+        decode(path)
+
+
+def test_first_frame_counts(tmp_path):
+    frames = [Image.new("RGB", (4, 4), shade) for shade in ("red", "green")]
+    path = saved(tmp_path, frames[0], "a.gif", save_all=True, append_images=frames[1:])
+    assert decode(path).flags == ("first_frame",)
+    assert colour(path) == (255, 0, 0)
+
+
+def test_one_bit(tmp_path):
+    decoded = decode(saved(tmp_path, Image.new("1", (4, 4), 1)))
+    assert decoded.image.mode == "L"
+    assert np.asarray(decoded.image).min() == 255
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "is empty"),
+        (b"just text", "not an image"),
+        (b"\xff\xd8\xff", "not an image, or a damaged one"),
+        (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00", "HEIC is not supported"),
+        (b"\x00\x00\x00\x18ftypavif\x00\x00\x00\x00", "AVIF is not supported"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG is not supported"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "EPS is not supported"),
+        (b"%PDF-1.7\n", "PDF is not supported"),
+    ],
+)
+def test_other_files_are_refused_with_a_reason(tmp_path, content, reason):
+    path = tmp_path / "image.jpg"
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match=reason):
+        decode(path)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"])
+@pytest.mark.parametrize("kept", [0.2, 0.6])
+def test_cut_off_files_are_refused(tmp_path, format, kept):
+    whole = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(whole, format)
+    path = tmp_path / "image"
+    path.write_bytes(whole.getvalue()[: int(len(whole.getvalue()) * kept)])
+    with pytest.raises(ImageError, match="damaged"):
+        decode(path)
+
+
+def test_too_many_pixels_are_refused(tmp_path):
+    path = saved(tmp_path, Image.new("1", (2000, 1000)))
+    with pytest.raises(ImageError, match="2000 x 1000 pixels are more than the limit of 1000000"):
+        decode(path, max_pixels=1_000_000)
+
+
+def test_things_that_are_no_files(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "broken.jpg").symlink_to("nowhere")
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    for path, reason in (
+        (tmp_path / "pipe.jpg", "not a regular file"),
+        (tmp_path / "broken.jpg", "No such file"),
+        (tmp_path / "loop.jpg", "symbolic links"),
+        (tmp_path, "is a folder"),
+    ):
+        with pytest.raises(ImageError, match=reason):
+            decode(path)
+
+
+def test_images_in_memory_follow_the_same_rules():
+    assert load_image(Image.new("RGBA", (3, 2))).flags == ("alpha",)
+    with pytest.raises(ImageError, match="the image is empty"):
+        load_image(Image.new("RGB", (0, 5)))

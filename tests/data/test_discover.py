@@ -1,0 +1,125 @@
+"""Which files a run takes, in which order, with which labels."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from vim_deploy.data.discover import Discovery, Labels, folder_classes
+from vim_deploy.errors import ImageError
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    for name in ("b.jpg", "a.PNG", "cat/2.webp", "cat/10.webp", "dog/x.gif", ".hidden/c.jpg", ".d.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"not looked into")
+    (tmp_path / "notes.txt").write_text("text")
+    Image.new("RGB", (2, 2)).save(tmp_path / "dog" / "nameless", format="PNG")
+    return tmp_path
+
+
+def found(*inputs: str | Path, classes: dict[str, int] | None = None) -> list[tuple[str, int | None]]:
+    return [(Path(item.path).name, item.label) for item in Discovery(inputs, classes or {})]
+
+
+def names(*inputs: str | Path) -> list[str]:
+    return [name for name, _ in found(*inputs)]
+
+
+def test_folder_is_searched_in_sorted_order(tree):
+    discovery = Discovery([tree])
+    assert [Path(item.path).relative_to(tree).as_posix() for item in discovery] == [
+        "a.PNG",
+        "b.jpg",
+        "cat/10.webp",
+        "cat/2.webp",
+        "dog/nameless",
+        "dog/x.gif",
+    ]
+    assert discovery.other_files == 1
+    assert [item.path for item in discovery] == [item.path for item in Discovery([str(tree)])]
+
+
+def test_named_files_are_taken_whatever_they_are(tree):
+    assert names(tree / "notes.txt", tree / ".d.jpg", tree / "notes.txt") == [
+        "notes.txt",
+        ".d.jpg",
+        "notes.txt",
+    ]
+
+
+def test_globs(tree):
+    assert names(str(tree / "*.jpg")) == ["b.jpg"]
+    assert names(str(tree / "**" / "*.webp")) == ["10.webp", "2.webp"]
+    assert names(str(tree / "[cd]*")) == ["10.webp", "2.webp", "nameless", "x.gif"]
+
+
+def test_an_existing_name_is_no_glob(tmp_path):
+    for name in ("[1].jpg", "1.jpg"):
+        (tmp_path / name).write_bytes(b"")
+    assert names(tmp_path / "[1].jpg") == ["[1].jpg"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"), [("missing.jpg", "does not exist"), ("*.xyz", "matches no file")]
+)
+def test_missing_inputs_are_told_before_anything_else(tree, given, message):
+    with pytest.raises(ImageError, match=message):
+        next(iter(Discovery([tree, str(tree / given)])))
+
+
+def test_link_cycle_is_left_out_and_told(tree):
+    (tree / "cat" / "up").symlink_to(tree)
+    (tree / "more").symlink_to(tree / "dog")
+    discovery = Discovery([tree])
+    assert [Path(item.path).name for item in discovery][-2:] == [
+        "nameless",
+        "x.gif",
+    ]  # through the link `more`
+    assert len(discovery.notes) == 1
+    assert "leads back" in discovery.notes[0]
+
+
+def test_broken_links_and_pipes_with_image_names_are_items(tmp_path):
+    (tmp_path / "broken.jpg").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe.png")
+    os.mkfifo(tmp_path / "pipe")
+    assert names(tmp_path) == ["broken.jpg", "pipe.png"]
+
+
+def test_labels_are_the_folders_names(tree):
+    classes = folder_classes([tree], Labels.AUTO, ("dog", "cat"))
+    assert classes == {"dog": 0, "cat": 1}
+    assert found(tree, classes=classes) == [
+        ("a.PNG", None),
+        ("b.jpg", None),
+        ("10.webp", 1),
+        ("2.webp", 1),
+        ("nameless", 0),
+        ("x.gif", 0),
+    ]
+
+
+def test_auto_labels_only_where_every_folder_fits(tree):
+    assert folder_classes([tree], Labels.AUTO, ("dog", "mouse")) == {}
+    assert folder_classes([tree / "cat"], Labels.AUTO, ("dog", "cat")) == {}
+    assert folder_classes([tree], Labels.NONE, ("dog", "cat")) == {}
+
+
+def test_folder_labels_name_the_stranger(tree):
+    with pytest.raises(ImageError, match="first: 'cat'"):
+        folder_classes([tree], Labels.FOLDER, ("dog", "mouse"))
+
+
+def test_a_name_of_two_classes_tells_neither(tree):
+    assert folder_classes([tree], Labels.AUTO, ("cat", "dog", "cat")) == {}
+
+
+def test_sorted_labels(tree):
+    assert folder_classes([tree], Labels.SORTED, ("first", "second")) == {"cat": 0, "dog": 1}
+    with pytest.raises(ImageError, match="3 classes; the inputs have 2"):
+        folder_classes([tree], Labels.SORTED, ("1", "2", "3"))

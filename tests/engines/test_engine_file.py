@@ -1,0 +1,270 @@
+"""Engine files: written whole, opened only when everything fits, refused with the differing field named."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+from small_onnx import colour_model, save, scan_model
+
+from vim_deploy import load_engine
+from vim_deploy.engines import onnxruntime as backend
+from vim_deploy.engines.base import BuildOptions
+from vim_deploy.engines.build import build_engine
+from vim_deploy.engines.container import read_engine, read_manifest, write_engine
+from vim_deploy.engines.registry import BACKENDS
+from vim_deploy.errors import EngineError, OperatorLibraryError
+from vim_deploy.files import sha256_of_file
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return save(colour_model(), tmp_path / "colours.onnx")
+
+
+@pytest.fixture
+def engine(model: Path) -> Path:
+    path = model.with_suffix(".engine")
+    build_engine(model, path)
+    return path
+
+
+def rewritten(engine: Path, **changes) -> Path:
+    """The engine with another manifest, its own hash right."""
+    manifest, payload = read_engine(engine)
+    write_engine(engine, dataclasses.replace(manifest, **changes), payload)
+    return engine
+
+
+def test_manifest_tells_the_build(model, engine):
+    manifest = read_manifest(engine)
+    assert manifest.source.name == "colours.onnx"
+    assert manifest.source.sha256 == sha256_of_file(model)
+    assert manifest.settings == {
+        "optimization": "all",
+        "threads": None,
+        "providers": ["CPUExecutionProvider"],
+    }
+    assert set(manifest.environment) == {"onnxruntime", "architecture", "instruction_set"}
+    assert manifest.operator == {"implementation": "none"}
+    assert manifest.self_check["max_abs_diff"] <= manifest.self_check["tolerance"]
+    assert manifest.model_metadata("it").class_names == ("red", "green", "blue")
+
+
+def test_only_the_file_itself_is_left(engine):
+    assert sorted(path.name for path in engine.parent.iterdir()) == ["colours.engine", "colours.onnx"]
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.001, 0.5, 0.99])
+def test_cut_off_engine_is_refused(engine, kept):
+    data = engine.read_bytes()
+    engine.write_bytes(data[: int(kept * len(data))])
+    with pytest.raises(EngineError, match=r"cut short|is no engine"):
+        load_engine(engine)
+
+
+def test_every_flipped_byte_is_noticed_or_harmless(engine):
+    data = engine.read_bytes()
+    manifest, payload = read_engine(engine)
+    for place in range(0, len(data), max(1, len(data) // 200)):
+        engine.write_bytes(data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :])
+        try:
+            assert read_engine(engine) == (manifest, payload)
+        except EngineError:
+            continue
+
+
+def test_edited_manifest_is_refused(engine):
+    with zipfile.ZipFile(engine) as archive:
+        values = json.loads(archive.read("manifest.json"))
+        payload = archive.read("model.onnx")
+    values["device"] = "cuda"
+    with zipfile.ZipFile(engine, "w") as archive:
+        archive.writestr("manifest.json", json.dumps(values))
+        archive.writestr("model.onnx", payload)
+    with pytest.raises(EngineError, match="self_hash"):
+        load_engine(engine)
+
+
+def test_exchanged_payload_is_refused(engine):
+    manifest, payload = read_engine(engine)
+    write_engine(engine, manifest, payload[:-1] + b"x")
+    with pytest.raises(EngineError, match=r"payload\.sha256.*vim-build colours.onnx"):
+        load_engine(engine)
+    write_engine(engine, manifest, payload + b"x")
+    with pytest.raises(EngineError, match="bytes"):
+        load_engine(engine)
+
+
+def test_additional_and_compressed_entries_are_refused(engine):
+    with zipfile.ZipFile(engine, "a") as archive:
+        archive.writestr("../escape", "x")
+    with pytest.raises(EngineError, match="escape"):
+        load_engine(engine)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("manifest.json", "0" * 10_000_000)
+    engine.write_bytes(buffer.getvalue())
+    with pytest.raises(EngineError, match="compressed"):
+        load_engine(engine)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("onnxruntime", "1.2.3"),
+        ("architecture", "riscv64"),
+        ("instruction_set", "avx1024"),
+        ("operator_contract", "99"),
+        ("something new", "1"),
+    ],
+)
+def test_foreign_engine_is_refused_with_the_field(engine, field, value):
+    environment = {**read_manifest(engine).environment, field: value}
+    rewritten(engine, environment=environment)
+    message = (
+        f"{field} is {re.escape(value)} in the engine and .* here. Build it again: vim-build colours.onnx"
+    )
+    with pytest.raises(EngineError, match=message):
+        load_engine(engine)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 2}, "format is 2"),
+        ({"backend": "abacus"}, "unknown backend 'abacus'"),
+        ({"metadata": {}}, "has no metadata field"),
+        ({"metadata": {"vim_deploy.task": 3}}, "malformed manifest|manifest is malformed"),
+        ({"settings": 5}, "malformed"),
+        ({"created": None}, "malformed"),
+    ],
+)
+def test_other_manifests_are_refused(engine, changes, message):
+    with pytest.raises(EngineError, match=message):
+        load_engine(rewritten(engine, **changes))
+
+
+def test_stale_engine_is_refused(model, engine):
+    load_engine(engine, source=model).close()
+    save(colour_model(class_names=None), model)
+    with pytest.raises(EngineError, match=r"source\.sha256"):
+        load_engine(engine, source=model)
+
+
+def test_other_device_and_unusable_options_are_refused(engine):
+    with pytest.raises(EngineError, match="built for device cpu, not cuda"):
+        load_engine(engine, device="cuda")
+    with pytest.raises(EngineError, match="threads is 0"):
+        load_engine(engine, threads=0)
+
+
+def test_other_files_are_refused(tmp_path):
+    (tmp_path / "a.engine").write_bytes(b"something else")
+    for path, message in (
+        (tmp_path / "a.engine", "is no engine"),
+        (tmp_path / "missing.engine", "No such file"),
+        (tmp_path, "directory|folder"),
+    ):
+        with pytest.raises(EngineError, match=message):
+            load_engine(path)
+
+
+def test_failed_write_leaves_the_old_engine(model, engine, monkeypatch):
+    before = engine.read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("vim_deploy.files.os.fsync", full)
+    with pytest.raises(EngineError, match="No space left"):
+        build_engine(model, engine)
+    assert engine.read_bytes() == before
+    assert len(list(engine.parent.iterdir())) == 2
+
+
+def test_outputs_that_cannot_be(model, tmp_path):
+    for output, message in (
+        (tmp_path, "not a regular file"),
+        (tmp_path / "none" / "x.engine", "does not exist"),
+        (model, "the ONNX file itself"),
+        ("/dev/null", "not a regular file"),
+    ):
+        with pytest.raises(EngineError, match=message):
+            build_engine(model, output)
+
+
+@pytest.mark.parametrize("optimization", ["none", "basic", "extended", "all"])
+def test_optimizations(model, tmp_path, optimization):
+    manifest = build_engine(
+        model, tmp_path / "x.engine", options=BuildOptions(optimization=optimization, threads=1)
+    )
+    assert manifest.settings["optimization"] == optimization
+    assert ("instruction_set" in manifest.environment) == (optimization == "all")
+    load_engine(tmp_path / "x.engine").close()
+
+
+def test_wrong_build_is_noticed(model, tmp_path, monkeypatch):
+    other = colour_model()
+    other.graph.initializer[0].raw_data = b"\x00\x00\x80\x3f"  # 1.0 for 10.0
+    original = backend._session
+
+    def session(name, data, library, threads, device, level, save_to=None):
+        result = original(name, data, library, threads, device, level, save_to)
+        if save_to is not None:
+            save_to.write_bytes(other.SerializeToString())
+        return result
+
+    monkeypatch.setattr(backend, "_session", session)
+    with pytest.raises(EngineError, match="differs from the file by"):
+        build_engine(model, tmp_path / "x.engine")
+    assert not (tmp_path / "x.engine").exists()
+
+
+def test_absent_provider_is_no_silent_fallback(model, tmp_path):
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has CUDA")
+    with pytest.raises(EngineError, match="CUDAExecutionProvider"):
+        build_engine(model, tmp_path / "x.engine", options=BuildOptions(device="cuda"))
+
+
+def test_backend_that_is_not_there(model, tmp_path, monkeypatch):
+    monkeypatch.setitem(BACKENDS, "tensorrt", "vim_deploy.engines.absent")
+    with pytest.raises(EngineError, match="has no tensorrt backend"):
+        build_engine(model, tmp_path / "x.engine", backend="tensorrt")
+
+
+def test_operator_with_and_without_library(tmp_path):
+    model = save(scan_model(), tmp_path / "scan.onnx")
+    library = build_engine(model, tmp_path / "library.engine")
+    function = build_engine(model, tmp_path / "function.engine", options=BuildOptions(use_library=False))
+    assert library.operator["implementation"] == "library"
+    assert library.environment["operator_contract"] == "1"
+    assert function.operator == {"implementation": "function"}
+    assert "operator_contract" not in function.environment
+
+
+def test_missing_library_is_told(tmp_path, monkeypatch):
+    model = save(scan_model(), tmp_path / "scan.onnx")
+    build_engine(model, tmp_path / "scan.engine")
+    monkeypatch.setenv("VIM_DEPLOY_ORT_LIBRARY", str(tmp_path / "missing.so"))
+    with pytest.raises(OperatorLibraryError, match=r"missing\.so"):
+        build_engine(model, tmp_path / "other.engine")
+    with pytest.raises(OperatorLibraryError, match=r"missing\.so"):
+        load_engine(tmp_path / "scan.engine")
+    build_engine(model, tmp_path / "other.engine", options=BuildOptions(use_library=False))
+
+
+def test_damaged_library_is_told(tmp_path, monkeypatch):
+    model = save(scan_model(), tmp_path / "scan.onnx")
+    (tmp_path / "not.so").write_bytes(b"\x7fELF but not really")
+    monkeypatch.setenv("VIM_DEPLOY_ORT_LIBRARY", str(tmp_path / "not.so"))
+    with pytest.raises(OperatorLibraryError, match=r"not\.so"):
+        build_engine(model, tmp_path / "scan.engine")
