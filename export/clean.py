@@ -60,6 +60,32 @@ def _type_of(value: np.ndarray) -> onnx.TypeProto:
     )
 
 
+def drop_whole_slices(model: onnx.ModelProto) -> None:
+    """Take out slices from the first element to the last, which indexing like `x[:, 1:]` leaves; in place."""
+    graph = model.graph
+    constants = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
+    outputs = {item.name for item in graph.output}
+    alias: dict[str, str] = {}
+    kept = []
+    for node in graph.node:
+        node.input[:] = [alias.get(name, name) for name in node.input]
+        if _takes_all(node, constants) and node.output[0] not in outputs:
+            alias[node.output[0]] = node.input[0]
+        else:
+            kept.append(node)
+    del graph.node[:]
+    graph.node.extend(kept)
+    _drop_unused(graph)
+
+
+def _takes_all(node: onnx.NodeProto, constants: dict[str, np.ndarray]) -> bool:
+    if node.op_type != "Slice" or not all(name in constants for name in node.input[1:]):
+        return False
+    start, stop, *rest = (constants[name] for name in node.input[1:])
+    steps = rest[1] if len(rest) > 1 else np.ones(1)
+    return bool((start == 0).all() and (stop == np.iinfo(np.int64).max).all() and (steps == 1).all())
+
+
 def _drop_unused(graph: onnx.GraphProto) -> None:
     used = {name for node in graph.node for name in node.input} | {item.name for item in graph.output}
     kept = [item for item in graph.initializer if item.name in used]

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import onnx
+import onnx_ir.passes.common as passes
 import onnxscript
+import onnxscript.optimizer
 import torch
 from onnx import helper
 from torch import Tensor, nn
 
 import vim_deploy.ops.scan  # noqa: F401  (registers the PyTorch operator)
 from vim_deploy.errors import ExportError
-from vim_deploy.export.clean import fold_constants, name_after_modules, tidy
+from vim_deploy.export.clean import drop_whole_slices, fold_constants, name_after_modules, tidy
 from vim_deploy.export.function_body import function_body
 from vim_deploy.export.opset import IR_VERSION, lower_to_opset_17
 from vim_deploy.model.vim import VisionMamba
@@ -66,9 +70,7 @@ def to_onnx(task: Task, *, batch: int | None = None) -> onnx.ModelProto:
     # Two images: the exporter would take a batch of one for a constant.
     pixels = torch.zeros(batch or 2, config.channels, *config.image_size)
     dynamic = {"pixels": {0: torch.export.Dim("batch", min=1)}} if batch is None else None
-    with warnings.catch_warnings():
-        # The exporter warns of its own internals; what matters is checked below and by the comparison.
-        warnings.simplefilter("ignore")
+    with _quiet_exporter():
         program = torch.onnx.export(
             task.eval(),
             (pixels,),
@@ -79,17 +81,43 @@ def to_onnx(task: Task, *, batch: int | None = None) -> onnx.ModelProto:
             dynamic_shapes=dynamic,
             custom_translation_table=_translations(),
             verbose=False,
+            # The exporter's own optimiser tries every rewrite rule on every node, for minutes;
+            # a few of its passes are enough.
+            optimize=False,
         )
     if program is None:
         raise ExportError("the PyTorch exporter gave no program; expected an ONNX graph.")
+    onnxscript.optimizer.fold_constants(program.model, onnx_shape_inference=False)
+    for apply in (
+        passes.RemoveUnusedNodesPass(),
+        passes.IdentityEliminationPass(),
+        passes.LiftConstantsToInitializersPass(size_limit=0),
+        passes.DeduplicateInitializersPass(),
+    ):
+        apply(program.model)
     model: onnx.ModelProto = program.model_proto
     lower_to_opset_17(model)
     fold_constants(model)
+    drop_whole_slices(model)
     name_after_modules(model, root="model")
     _attach_function_body(model)
     tidy(model, batch_name="batch")
     onnx.checker.check_model(model, full_check=False)
     return model
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Silence what the exporter says of itself; what matters is checked by the comparison that follows."""
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:

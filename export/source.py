@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vim_deploy.errors import ConfigError, ExportError
-from vim_deploy.model.checkpoint import PositionRule, load_model
+from vim_deploy.model.checkpoint import load_model
 from vim_deploy.model.config import REGISTERED_NAMES, VimConfig, preset, variant_name
 from vim_deploy.model.generated import fill_generated
+from vim_deploy.model.position import Rule
 from vim_deploy.model.vim import VisionMamba
 
 FROM_CHECKPOINT = "auto"
@@ -29,7 +30,7 @@ class ModelSource:
     entry: Literal["model", "model_ema"] = "model"
     image_size: tuple[int, int] | None = None
     num_classes: int | None = None
-    position_rule: PositionRule = "geometric"
+    position_rule: Rule = "geometric"
     seed: int = 0
 
 

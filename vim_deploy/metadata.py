@@ -36,11 +36,13 @@ class ModelMetadata:
     parity: dict[str, Any] | None = None
     format: int = field(default=FORMAT)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {**dataclasses.asdict(self), "preprocessing": self.preprocessing.to_dict()}
+
     def to_props(self) -> dict[str, str]:
         """ONNX metadata properties: one JSON value per field, keys prefixed `vim_deploy.`."""
-        values = dataclasses.asdict(self)
-        values["preprocessing"] = self.preprocessing.to_dict()
-        return {PREFIX + key: json.dumps(value, sort_keys=True) for key, value in values.items()}
+        return {PREFIX + key: json.dumps(value, sort_keys=True) for key, value in self.to_dict().items()}
 
     @classmethod
     def from_props(cls, props: dict[str, str], source: str) -> ModelMetadata:
