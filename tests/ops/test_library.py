@@ -30,8 +30,10 @@ def test_library_is_found_and_loads():
     assert library.usable_instruction_sets()[-1] == "portable"
 
 
-@pytest.mark.parametrize("name", library.usable_instruction_sets())
+@pytest.mark.parametrize("name", ["avx512", "avx2", "portable"])
 def test_instruction_set_can_be_forced(name):
+    if name not in library.usable_instruction_sets():
+        pytest.skip(f"this build on this processor has no {name}")
     code = "from vim_deploy.ops.library import instruction_set; print(instruction_set())"
     assert in_a_fresh_process(code, VIM_DEPLOY_ISA=name).stdout.strip() == name
 

@@ -1,0 +1,154 @@
+// The kernel at every width and instruction set against a scalar oracle, over shapes on both sides of every
+// boundary. Buffers end where the tensors end, so that AddressSanitizer sees a step beyond them.
+#include "scan_test.h"
+
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <random>
+
+#include "scan_tasks.h"
+
+namespace {
+
+using vim_scan::Arguments;
+using vim_test::Kernel;
+
+// Relative to the largest value; float32 recurrence, worst seen 1.3e-6.
+constexpr double kTolerance = 3e-6;
+constexpr float kUntouched = 123.25f;
+
+struct Form {
+  std::int64_t batch, length, channels, state;
+  bool reverse = false, softplus = true, skip = true, gate = true, bias = true;
+  int padding = 0;  // floats between the rows of every sequence
+};
+
+std::vector<float> random(std::mt19937& generator, std::int64_t rows, std::int64_t pitch, std::int64_t size) {
+  std::normal_distribution<float> normal;
+  std::vector<float> values(static_cast<std::size_t>((rows - 1) * pitch + size));
+  for (float& value : values) value = normal(generator);
+  return values;
+}
+
+// A form's tensors and the arguments that point at them.
+struct Problem {
+  std::vector<float> u, delta, A, B, C, D, z, bias, y;
+  Arguments arguments = {};
+
+  explicit Problem(const Form& form) {
+    std::mt19937 generator(static_cast<unsigned>(form.length * 1000 + form.channels * 10 + form.state));
+    const std::int64_t rows = form.batch * form.length;
+    const std::int64_t wide = form.channels + form.padding, narrow = form.state + form.padding;
+    u = random(generator, rows, wide, form.channels);
+    delta = random(generator, rows, wide, form.channels);
+    z = random(generator, rows, wide, form.channels);
+    B = random(generator, rows, narrow, form.state);
+    C = random(generator, rows, narrow, form.state);
+    A = random(generator, form.channels, form.state, form.state);
+    for (float& value : A) value = -std::exp(value);
+    if (!form.softplus)
+      for (float& value : delta) value = std::fabs(value);
+    D = random(generator, 1, form.channels, form.channels);
+    bias = random(generator, 1, form.channels, form.channels);
+    if (!form.softplus)
+      for (float& value : bias) value = std::fabs(value);
+    y.assign(u.size(), kUntouched);
+    arguments = {form.batch, form.length, form.channels, form.state, form.softplus, form.reverse, u.data(),
+                 delta.data(), A.data(), B.data(), C.data(), form.skip ? D.data() : nullptr,
+                 form.gate ? z.data() : nullptr, form.bias ? bias.data() : nullptr, y.data(), wide, wide, narrow,
+                 narrow, wide, wide};
+  }
+};
+
+// Largest difference from the oracle, relative to the largest value; also that the gaps stay untouched.
+double error(const Problem& problem, const std::vector<double>& expected) {
+  const Arguments& a = problem.arguments;
+  double difference = 0.0, largest = 0.0;
+  for (std::size_t i = 0; i < problem.y.size(); ++i) {
+    const std::int64_t row = static_cast<std::int64_t>(i) / a.y_pitch;
+    const std::int64_t channel = static_cast<std::int64_t>(i) % a.y_pitch;
+    if (channel >= a.channels) {
+      if (problem.y[i] != kUntouched) return INFINITY;
+      continue;
+    }
+    const double wanted = expected[static_cast<std::size_t>(row * a.channels + channel)];
+    const double off = std::fabs(problem.y[i] - wanted);
+    if (!(off <= difference)) difference = off;  // a NaN stays
+    largest = std::fmax(largest, std::fabs(wanted));
+  }
+  return difference / largest;
+}
+
+int failures = 0;
+int runs = 0;
+double worst = 0.0;
+
+void fail(const Kernel& kernel, const Form& form, const char* what, double value) {
+  ++failures;
+  std::printf("%s: batch %d length %d channels %d state %d reverse %d softplus %d skip %d gate %d bias %d padding %d: "
+              "%s %g\n",
+              kernel.name, int(form.batch), int(form.length), int(form.channels), int(form.state), form.reverse,
+              form.softplus, form.skip, form.gate, form.bias, form.padding, what, value);
+}
+
+void check(const std::vector<Kernel>& kernels, const Form& form) {
+  Problem problem(form);
+  const std::vector<double> expected = vim_test::oracle(problem.arguments);
+  const std::int64_t tasks = vim_scan::task_count(problem.arguments);
+  for (const Kernel& kernel : kernels) {
+    ++runs;
+    std::fill(problem.y.begin(), problem.y.end(), kUntouched);
+    kernel.run_tasks(problem.arguments, 0, tasks);
+    const double off = error(problem, expected);
+    if (!(off <= kTolerance)) fail(kernel, form, "relative error", off);
+    worst = std::fmax(worst, off);
+
+    const std::vector<float> once = problem.y;
+    std::fill(problem.y.begin(), problem.y.end(), kUntouched);
+    for (std::int64_t task = tasks; task-- > 0;) kernel.run_tasks(problem.arguments, task, task + 1);
+    if (std::memcmp(once.data(), problem.y.data(), once.size() * sizeof(float)) != 0)
+      fail(kernel, form, "other bits when the tasks run one by one, last first; tasks:", double(tasks));
+  }
+}
+
+std::vector<Kernel> kernels_here() {
+  std::vector<Kernel> kernels = vim_test::widths();
+  const char* usable = vim_scan::usable_instruction_sets();
+  std::printf("instruction sets: %s\n", usable);
+  kernels.push_back({"portable", vim_scan::run_tasks_portable});
+#if defined(VIM_TEST_AVX2)
+  if (std::strstr(usable, "avx2") != nullptr) {
+    kernels.push_back({"avx2", vim_scan::run_tasks_avx2});
+    for (const Kernel& kernel : vim_test::widths_avx2()) kernels.push_back(kernel);
+  }
+  if (std::strstr(usable, "avx512") != nullptr) kernels.push_back({"avx512", vim_scan::run_tasks_avx512});
+#endif
+  return kernels;
+}
+
+}  // namespace
+
+int main() {
+  const std::vector<Kernel> kernels = kernels_here();
+  for (std::int64_t length : {1, 2, 3, 31, 32, 33, 64, 65, 100})
+    for (std::int64_t channels : {1, 3, 4, 5, 8, 15, 16, 17, 31, 32, 33, 63, 65})
+      check(kernels, {1, length, channels, 16, length % 2 == 0});
+  for (std::int64_t state = 1; state <= 33; ++state) check(kernels, {2, 37, 19, state, state % 2 == 0});
+  for (std::int64_t state : {47, 64, 100, 256}) check(kernels, {1, 40, 5, state});
+  for (int flags = 0; flags < 32; ++flags) {
+    Form form = {2, 35, 37, 20};
+    form.reverse = flags & 1;
+    form.softplus = flags & 2;
+    form.skip = flags & 4;
+    form.gate = flags & 8;
+    form.bias = flags & 16;
+    for (int padding : {0, 3}) {
+      form.padding = padding;
+      check(kernels, form);
+    }
+  }
+  check(kernels, {1, 2000, 33, 16});
+  std::printf("%d runs, %d failures, worst relative error %.2g\n", runs, failures, worst);
+  return failures == 0 ? 0 : 1;
+}
