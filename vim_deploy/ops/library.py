@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import vim_deploy
 from vim_deploy.errors import OperatorLibraryError
 
 OP_DOMAIN = "vim_deploy"
@@ -47,9 +48,9 @@ def ort_library() -> Path:
 
 
 def _places() -> Iterator[Path]:
-    package = Path(__file__).resolve().parent.parent
-    yield package / "lib" / LIBRARY_NAME
-    yield package.parent / "build" / "lib" / LIBRARY_NAME
+    # An editable installation has the package's Python files in the checkout and the library elsewhere.
+    yield from (Path(folder) / "lib" / LIBRARY_NAME for folder in vim_deploy.__path__)
+    yield Path(__file__).resolve().parents[2] / "build" / "lib" / LIBRARY_NAME
 
 
 def load_library() -> ctypes.CDLL:
