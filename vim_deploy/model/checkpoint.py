@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 
 from vim_deploy.errors import CheckpointError, ConfigError
+from vim_deploy.files import written_whole
 from vim_deploy.model import checkpoint_hub
 from vim_deploy.model.checkpoint_read import CONFIG_KEY, RawCheckpoint, read_checkpoint
 from vim_deploy.model.checkpoint_weights import StateDict, check_fit, clean, select_entry, training_hints
@@ -99,16 +100,15 @@ def load_model(
 def save_checkpoint(model: VisionMamba, path: str | os.PathLike[str]) -> None:
     """Write the weights as safetensors with the configuration in the metadata, so that nothing has to be "
     "guessed."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     target = Path(path)
     if target.suffix != ".safetensors":
         raise CheckpointError(f"{target} does not end in .safetensors, the only format written; rename it.")
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     metadata = {"format": "pt", CONFIG_KEY: json.dumps(model.config.to_dict(), sort_keys=True)}
-    partial = target.with_name(f"{target.name}.partial")
-    save_file(state, partial, metadata=metadata)
-    partial.replace(target)
+    with written_whole(target) as file:
+        file.write(save(state, metadata=metadata))
 
 
 def _locate(source: str | os.PathLike[str]) -> tuple[Path, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import pickletools
 import re
@@ -15,6 +14,7 @@ from typing import Any, BinaryIO
 import torch
 
 from vim_deploy.errors import CheckpointError
+from vim_deploy.files import sha256_of_file
 
 CONFIG_KEY = "vim_deploy.config"
 
@@ -48,9 +48,7 @@ def read_checkpoint(path: Path) -> RawCheckpoint:
     try:
         with path.open("rb") as file:
             head = file.read(64)
-            digest = hashlib.sha256(head)
-            while block := file.read(1 << 20):
-                digest.update(block)
+        sha256 = sha256_of_file(path)
     except FileNotFoundError:
         raise CheckpointError(
             f"{path} does not exist; check the path, or use hf://owner/repo/file."
@@ -61,12 +59,12 @@ def read_checkpoint(path: Path) -> RawCheckpoint:
         raise CheckpointError(f"{path} is empty (0 bytes). {_WEIGHTS_WANTED}")
     if path.suffix == ".safetensors" or _is_safetensors(head):
         content, config = _read_safetensors(path)
-        return RawCheckpoint(content, digest.hexdigest(), config)
+        return RawCheckpoint(content, sha256, config)
     if head.startswith(b"PK"):
         _check_archive(path)
     else:
         _check_single_file(path, head)
-    return RawCheckpoint(_torch_load(path, mmap=head.startswith(b"PK")), digest.hexdigest())
+    return RawCheckpoint(_torch_load(path, mmap=head.startswith(b"PK")), sha256)
 
 
 def _is_safetensors(head: bytes) -> bool:
@@ -199,6 +197,7 @@ def _collect_globals(file: BinaryIO, found: dict[str, None]) -> None:
     strings: list[str] = []  # as they are pushed; STACK_GLOBAL takes the last two
     memo: dict[int, str | None] = {}
     pushed: str | None = None  # what the operation before pushed, if it was a string
+    argument: Any
     for operation, argument, _ in pickletools.genops(file):
         if operation.name in ("GLOBAL", "INST"):
             found[str(argument).replace(" ", ".")] = None
@@ -207,9 +206,9 @@ def _collect_globals(file: BinaryIO, found: dict[str, None]) -> None:
         elif operation.name == "MEMOIZE":
             memo[len(memo)] = pushed
         elif operation.name in ("PUT", "BINPUT", "LONG_BINPUT"):
-            memo[int(argument)] = pushed
+            memo[argument] = pushed
         elif operation.name in ("GET", "BINGET", "LONG_BINGET"):
-            argument = memo.get(int(argument))
+            argument = memo.get(argument)
         pushed = argument if isinstance(argument, str) else None
         if pushed is not None:
             strings.append(pushed)
