@@ -65,7 +65,9 @@ bool serves(int variant, std::int64_t state) {
   return padded == smallest;
 }
 
-bool aligned(const void* pointer, std::size_t bytes) { return reinterpret_cast<std::uintptr_t>(pointer) % bytes == 0; }
+bool aligned(const void* pointer, std::size_t bytes) {
+  return reinterpret_cast<std::uintptr_t>(pointer) % bytes == 0;
+}
 
 }  // namespace
 
@@ -102,6 +104,7 @@ CudaPlan plan_cuda(std::int64_t batch, std::int64_t length, std::int64_t channel
 }
 
 std::size_t cuda_workspace_bytes(std::int64_t channels, std::int64_t state) {
+  if (cuda_sizes_error(1, 1, channels, state) != nullptr) return 0;
   // A chunked plan has batch * (chunks - 1) <= kMaxChunkedBlocks / channel_tiles.
   std::size_t most = 0;
   for (int variant = 0; variant < kCudaVariantCount; ++variant) {

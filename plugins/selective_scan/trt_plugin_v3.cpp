@@ -1,0 +1,124 @@
+// The plugin for TensorRT 10 and 11. Exported creators and no registration macro: the library then needs no symbol
+// of TensorRT, and one build serves both.
+#include <new>
+
+#include "trt_plugin_adapter.h"
+
+#if NV_TENSORRT_MAJOR < 10
+#error "trt_plugin_v3.cpp needs the headers of TensorRT 10 or later; trt_plugin_v2.cpp serves 8.6"
+#endif
+
+namespace vim_trt {
+namespace {
+
+using nvinfer1::DataType;
+using nvinfer1::DimsExprs;
+using nvinfer1::DynamicPluginTensorDesc;
+using nvinfer1::PluginFieldCollection;
+using nvinfer1::PluginTensorDesc;
+
+class Plugin final : public nvinfer1::IPluginV3,
+                     public nvinfer1::IPluginV3OneCore,
+                     public nvinfer1::IPluginV3OneBuild,
+                     public nvinfer1::IPluginV3OneRuntime {
+ public:
+  explicit Plugin(const Settings& settings) : settings_(settings), fields_(&settings_) {}
+
+  nvinfer1::IPluginCapability* getCapabilityInterface(nvinfer1::PluginCapabilityType type) noexcept override {
+    switch (type) {
+      case nvinfer1::PluginCapabilityType::kCORE: return static_cast<nvinfer1::IPluginV3OneCore*>(this);
+      case nvinfer1::PluginCapabilityType::kBUILD: return static_cast<nvinfer1::IPluginV3OneBuild*>(this);
+      case nvinfer1::PluginCapabilityType::kRUNTIME: return static_cast<nvinfer1::IPluginV3OneRuntime*>(this);
+    }
+    return nullptr;
+  }
+  Plugin* clone() noexcept override { return new (std::nothrow) Plugin(settings_); }
+
+  const char* getPluginName() const noexcept override { return kName; }
+  const char* getPluginVersion() const noexcept override { return kVersion; }
+  const char* getPluginNamespace() const noexcept override { return kNamespace; }
+
+  std::int32_t getNbOutputs() const noexcept override { return kOutputs; }
+
+  std::int32_t getOutputDataTypes(DataType* outputs, std::int32_t output_count, const DataType* inputs,
+                                  std::int32_t input_count) const noexcept override {
+    if (const char* wrong = count_error(input_count, output_count)) return status(wrong);
+    outputs[0] = inputs[kU];
+    return 0;
+  }
+
+  std::int32_t getOutputShapes(const DimsExprs* inputs, std::int32_t input_count, const DimsExprs*, std::int32_t,
+                               DimsExprs* outputs, std::int32_t output_count,
+                               nvinfer1::IExprBuilder&) noexcept override {
+    if (const char* wrong = count_error(input_count, output_count)) return status(wrong);
+    outputs[0] = inputs[kU];
+    return 0;
+  }
+
+  bool supportsFormatCombination(std::int32_t position, const DynamicPluginTensorDesc* tensors,
+                                 std::int32_t input_count, std::int32_t output_count) noexcept override {
+    return supports(position, tensors, input_count, output_count);
+  }
+
+  std::int32_t configurePlugin(const DynamicPluginTensorDesc* inputs, std::int32_t input_count,
+                               const DynamicPluginTensorDesc*, std::int32_t output_count) noexcept override {
+    return status(call_error(inputs, input_count, output_count));
+  }
+
+  std::size_t getWorkspaceSize(const DynamicPluginTensorDesc* inputs, std::int32_t, const DynamicPluginTensorDesc*,
+                               std::int32_t) const noexcept override {
+    Inputs at_most(inputs);
+    at_most.tensors[kA] = tensor_of(inputs[kA].desc.type, inputs[kA].desc.format, inputs[kA].max);
+    return workspace_bytes(at_most.tensors);
+  }
+
+  const char* getTimingCacheID() noexcept override { return timing_identity(settings_); }
+
+  std::int32_t onShapeChange(const PluginTensorDesc* inputs, std::int32_t input_count, const PluginTensorDesc*,
+                             std::int32_t output_count) noexcept override {
+    return status(call_error(inputs, input_count, output_count));
+  }
+
+  std::int32_t enqueue(const PluginTensorDesc* input_descriptions, const PluginTensorDesc*, const void* const* inputs,
+                       void* const* outputs, void* workspace, cudaStream_t stream) noexcept override {
+    return status(
+        vim_trt::enqueue(settings_, Inputs(input_descriptions).tensors, inputs, outputs, workspace, stream));
+  }
+
+  Plugin* attachToContext(nvinfer1::IPluginResourceContext*) noexcept override { return clone(); }
+
+  const PluginFieldCollection* getFieldsToSerialize() noexcept override { return &fields_.collection; }
+
+ private:
+  Settings settings_;
+  Fields fields_;  // points into settings_
+};
+
+class Creator final : public nvinfer1::IPluginCreatorV3One {
+ public:
+  // The same for a node of the graph and for an engine that is read: both name every field.
+  Plugin* createPlugin(const char*, const PluginFieldCollection* fields,
+                       nvinfer1::TensorRTPhase) noexcept override {
+    Settings settings{};
+    return settings_of(fields, settings) ? new (std::nothrow) Plugin(settings) : nullptr;
+  }
+  const PluginFieldCollection* getFieldNames() noexcept override { return &names_.collection; }
+  const char* getPluginName() const noexcept override { return kName; }
+  const char* getPluginVersion() const noexcept override { return kVersion; }
+  const char* getPluginNamespace() const noexcept override { return kNamespace; }
+
+ private:
+  Fields names_{nullptr};
+};
+
+}  // namespace
+}  // namespace vim_trt
+
+extern "C" VIM_EXPORT nvinfer1::IPluginCreatorInterface* const* getCreators(std::int32_t& count) {
+  static vim_trt::Creator creator;
+  static nvinfer1::IPluginCreatorInterface* const creators[] = {&creator};
+  count = 1;
+  return creators;
+}
+
+extern "C" VIM_EXPORT void setLoggerFinder(nvinfer1::ILoggerFinder* finder) { vim_trt::logger_finder.store(finder); }

@@ -1,0 +1,175 @@
+// Every method of the TensorRT 8.6 plugin, called as TensorRT calls it, through the exported functions alone.
+#include <memory>
+
+#include "trt_test.h"
+
+extern "C" nvinfer1::IPluginCreator* const* getPluginCreators(std::int32_t& count);
+extern "C" void setLoggerFinder(nvinfer1::ILoggerFinder* finder);
+
+namespace {
+
+using namespace nvinfer1;
+using trt_test::FieldSet;
+
+constexpr DataType kTypes[] = {DataType::kFLOAT, DataType::kHALF};
+
+struct Expressions final : IExprBuilder {};
+
+struct Destroy {
+  void operator()(IPluginV2DynamicExt* plugin) const { plugin->destroy(); }
+};
+using Owned = std::unique_ptr<IPluginV2DynamicExt, Destroy>;
+
+Owned own(void* plugin) { return Owned(static_cast<IPluginV2DynamicExt*>(plugin)); }
+
+IPluginCreator* creator() {
+  std::int32_t count = 0;
+  IPluginCreator* const* creators = getPluginCreators(count);
+  CHECK(count == 1);
+  return creators[0];
+}
+
+Owned make(std::int32_t softplus, std::int32_t reverse) {
+  FieldSet fields;
+  fields.add("reverse", reverse).add("delta_softplus", softplus);
+  return own(creator()->createPlugin("node", fields.get()));
+}
+
+void check_creator(trt_test::Log& log) {
+  CHECK(std::string(creator()->getPluginName()) == "SelectiveScan");
+  CHECK(std::string(creator()->getPluginVersion()) == "1");
+  CHECK(std::string(creator()->getPluginNamespace()) == "vim_deploy");
+  CHECK(creator()->getTensorRTVersion() != 0);
+  const PluginFieldCollection* names = creator()->getFieldNames();
+  CHECK(names->nbFields == 2);
+  CHECK(std::string(names->fields[0].name) == "delta_softplus" && std::string(names->fields[1].name) == "reverse");
+  for (FieldSet& fields : trt_test::wrong_fields()) {
+    const int before = log.errors;
+    CHECK(creator()->createPlugin("node", fields.get()) == nullptr);
+    CHECK(log.errors == before + 1);
+  }
+  creator()->setPluginNamespace("elsewhere");
+  CHECK(std::string(creator()->getPluginNamespace()) == "elsewhere");
+  CHECK(std::string(make(1, 0)->getPluginNamespace()) == "elsewhere");
+  creator()->setPluginNamespace("vim_deploy");
+}
+
+void check_identity() {
+  const Owned plugin = make(1, 0);
+  CHECK(std::string(plugin->getPluginType()) == "SelectiveScan");
+  CHECK(std::string(plugin->getPluginVersion()) == "1");
+  CHECK(std::string(plugin->getPluginNamespace()) == "vim_deploy");
+  CHECK(plugin->getNbOutputs() == 1);
+  CHECK(plugin->initialize() == 0);
+  plugin->terminate();
+  plugin->setPluginNamespace(nullptr);
+  CHECK(std::string(plugin->getPluginNamespace()).empty());
+}
+
+void check_formats() {
+  const Owned plugin = make(1, 0);
+  constexpr DataType kAll[] = {DataType::kFLOAT, DataType::kHALF, DataType::kINT8,
+                               DataType::kINT32, DataType::kBOOL, DataType::kUINT8};
+  for (const DataType type : kTypes) {
+    for (int position = 0; position < 9; ++position) {
+      for (const DataType offered : kAll) {
+        auto tensors = trt_test::tensors_of(type, 1, 5, 3, 16);
+        if (position == 0 && offered != type) continue;  // position 0 sets the type
+        tensors[position].type = offered;
+        const bool fixed = vim_trt::kPorts[position].float32_only;
+        CHECK(plugin->supportsFormatCombination(position, tensors.data(), 8, 1) ==
+              (offered == (fixed ? DataType::kFLOAT : type)));
+        tensors[position].format = TensorFormat::kCHW32;
+        CHECK(!plugin->supportsFormatCombination(position, tensors.data(), 8, 1));
+      }
+    }
+  }
+  const auto tensors = trt_test::tensors_of(DataType::kINT8, 1, 5, 3, 16);
+  CHECK(!plugin->supportsFormatCombination(0, tensors.data(), 8, 1));
+}
+
+void check_shapes(trt_test::Log& log) {
+  const Owned plugin = make(1, 0);
+  DataType types[8];
+  for (DataType& type : types) type = DataType::kHALF;
+  CHECK(plugin->getOutputDataType(0, types, 8) == DataType::kHALF);
+  DimsExprs inputs[8]{};
+  inputs[0].nbDims = 3;
+  Expressions expressions;
+  CHECK(plugin->getOutputDimensions(0, inputs, 8, expressions).nbDims == 3);
+  const auto tensors = trt_test::tensors_of(DataType::kHALF, 64, 197, 384, 16);
+  const int before = log.errors;
+  plugin->configurePlugin(trt_test::dynamic(tensors).data(), 8, nullptr, 1);
+  CHECK(log.errors == before);
+  plugin->configurePlugin(trt_test::dynamic(tensors).data(), 7, nullptr, 1);
+  CHECK(log.errors == before + 1);
+  CHECK(plugin->getWorkspaceSize(tensors.data(), 8, &tensors[8], 1) == vim_scan::cuda_workspace_bytes(384, 16));
+}
+
+void check_enqueue() {
+  char memory[9];
+  const void* inputs[8];
+  for (int i = 0; i < 8; ++i) inputs[i] = &memory[i];
+  void* outputs[1] = {&memory[8]};
+  const auto stream = reinterpret_cast<cudaStream_t>(memory);
+  const Owned plugin = make(0, 1);
+  for (const DataType type : kTypes) {
+    const auto tensors = trt_test::tensors_of(type, 2, 5, 24, 16);
+    CHECK(plugin->enqueue(tensors.data(), &tensors[8], inputs, outputs, memory, stream) == 0);
+    const vim_scan::CudaArguments& call = trt_test::launch.arguments;
+    CHECK(call.batch == 2 && call.length == 5 && call.channels == 24 && call.state == 16);
+    CHECK(!call.delta_softplus && call.reverse && trt_test::launch.stream == stream);
+    CHECK(call.type == (type == DataType::kFLOAT ? vim_scan::Type::kFloat32 : vim_scan::Type::kFloat16));
+    CHECK(call.u == inputs[0] && call.z == inputs[6] && call.y == outputs[0] && call.workspace == memory);
+  }
+  const int calls = trt_test::launch.calls;
+  auto wrong = trt_test::tensors_of(DataType::kHALF, 2, 5, 24, 16);
+  wrong[vim_trt::kZ].dims.d[1] = 6;
+  CHECK(plugin->enqueue(wrong.data(), &wrong[8], inputs, outputs, memory, stream) != 0);
+  CHECK(trt_test::launch.calls == calls);
+}
+
+std::vector<char> bytes_of(const IPluginV2DynamicExt& plugin) {
+  std::vector<char> bytes(plugin.getSerializationSize());  // exact, so that the sanitizer sees one too many
+  plugin.serialize(bytes.data());
+  return bytes;
+}
+
+void check_serialisation() {
+  for (const std::int32_t softplus : {0, 1}) {
+    for (const std::int32_t reverse : {0, 1}) {
+      Owned original = make(softplus, reverse);
+      const Owned copy = own(original->clone());
+      original.reset();
+      std::vector<char> bytes = bytes_of(*copy);
+      const Owned again = own(creator()->deserializePlugin("node", bytes.data(), bytes.size()));
+      CHECK(again != nullptr && bytes_of(*again) == bytes);
+      vim_trt::Settings settings{};
+      CHECK(vim_trt::deserialize(bytes.data(), bytes.size(), settings) == nullptr);
+      CHECK(settings.delta_softplus == softplus && settings.reverse == reverse);
+      for (std::size_t i = 0; i < bytes.size(); ++i) {  // every damaged byte is noticed
+        std::vector<char> damaged = bytes;
+        damaged[i] = static_cast<char>(damaged[i] ^ 0x40);
+        CHECK(creator()->deserializePlugin("node", damaged.data(), damaged.size()) == nullptr);
+      }
+      CHECK(creator()->deserializePlugin("node", bytes.data(), bytes.size() - 1) == nullptr);
+    }
+  }
+  CHECK(creator()->deserializePlugin("node", nullptr, 0) == nullptr);
+}
+
+}  // namespace
+
+int main() {
+  CHECK(creator()->createPlugin("node", nullptr) == nullptr);  // no log yet: no crash
+  trt_test::Finder finder;
+  setLoggerFinder(&finder);
+  check_creator(finder.log);
+  check_identity();
+  check_formats();
+  check_shapes(finder.log);
+  check_enqueue();
+  check_serialisation();
+  setLoggerFinder(nullptr);
+  return trt_test::finish("TensorRT plugin, version 2 interface");
+}

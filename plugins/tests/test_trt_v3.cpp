@@ -1,0 +1,203 @@
+// Every method of the TensorRT 10 and 11 plugin, called as TensorRT calls it, through the exported functions alone.
+#include <memory>
+
+#include "trt_test.h"
+
+extern "C" nvinfer1::IPluginCreatorInterface* const* getCreators(std::int32_t& count);
+extern "C" void setLoggerFinder(nvinfer1::ILoggerFinder* finder);
+
+namespace {
+
+using namespace nvinfer1;
+using trt_test::FieldSet;
+
+constexpr DataType kTypes[] = {DataType::kFLOAT, DataType::kHALF, DataType::kBF16};
+
+struct Expressions final : IExprBuilder {};
+
+IPluginCreatorV3One* creator() {
+  std::int32_t count = 0;
+  IPluginCreatorInterface* const* creators = getCreators(count);
+  CHECK(count == 1);
+  CHECK(std::string(creators[0]->getInterfaceInfo().kind) == "PLUGIN CREATOR_V3ONE");
+  return static_cast<IPluginCreatorV3One*>(creators[0]);
+}
+
+std::unique_ptr<IPluginV3> make(std::int32_t softplus, std::int32_t reverse, TensorRTPhase phase) {
+  FieldSet fields;
+  fields.add("reverse", reverse).add("delta_softplus", softplus);
+  return std::unique_ptr<IPluginV3>(creator()->createPlugin("node", fields.get(), phase));
+}
+
+IPluginV3OneBuild* build_of(IPluginV3& plugin) {
+  return static_cast<IPluginV3OneBuild*>(plugin.getCapabilityInterface(PluginCapabilityType::kBUILD));
+}
+
+IPluginV3OneRuntime* runtime_of(IPluginV3& plugin) {
+  return static_cast<IPluginV3OneRuntime*>(plugin.getCapabilityInterface(PluginCapabilityType::kRUNTIME));
+}
+
+void check_creator(trt_test::Log& log) {
+  CHECK(std::string(creator()->getPluginName()) == "SelectiveScan");
+  CHECK(std::string(creator()->getPluginVersion()) == "1");
+  CHECK(std::string(creator()->getPluginNamespace()) == "vim_deploy");
+  const PluginFieldCollection* names = creator()->getFieldNames();
+  CHECK(names->nbFields == 2);
+  for (int i = 0; i < names->nbFields; ++i) {
+    CHECK(names->fields[i].type == PluginFieldType::kINT32 && names->fields[i].length == 1);
+  }
+  CHECK(std::string(names->fields[0].name) == "delta_softplus" && std::string(names->fields[1].name) == "reverse");
+  for (FieldSet& fields : trt_test::wrong_fields()) {
+    const int before = log.errors;
+    CHECK(creator()->createPlugin("node", fields.get(), TensorRTPhase::kBUILD) == nullptr);
+    CHECK(log.errors == before + 1);
+  }
+  CHECK(creator()->createPlugin("node", nullptr, TensorRTPhase::kBUILD) == nullptr);
+}
+
+void check_core() {
+  const auto plugin = make(1, 0, TensorRTPhase::kBUILD);
+  CHECK(plugin != nullptr);
+  auto* core = static_cast<IPluginV3OneCore*>(plugin->getCapabilityInterface(PluginCapabilityType::kCORE));
+  CHECK(std::string(core->getPluginName()) == "SelectiveScan");
+  CHECK(std::string(core->getPluginVersion()) == "1");
+  CHECK(std::string(core->getPluginNamespace()) == "vim_deploy");
+  CHECK(build_of(*plugin)->getNbOutputs() == 1);
+  CHECK(build_of(*plugin)->getTimingCacheID() != nullptr);
+  const auto other = make(1, 1, TensorRTPhase::kBUILD);
+  CHECK(std::string(build_of(*plugin)->getTimingCacheID()) != build_of(*other)->getTimingCacheID());
+}
+
+void check_formats() {
+  const auto plugin = make(1, 0, TensorRTPhase::kBUILD);
+  IPluginV3OneBuild* build = build_of(*plugin);
+  constexpr DataType kAll[] = {DataType::kFLOAT, DataType::kHALF,  DataType::kBF16, DataType::kINT8,
+                               DataType::kINT32, DataType::kINT64, DataType::kBOOL, DataType::kUINT8};
+  for (const DataType type : kTypes) {
+    for (int position = 0; position < 9; ++position) {
+      for (const DataType offered : kAll) {
+        auto tensors = trt_test::dynamic(trt_test::tensors_of(type, 1, 5, 3, 16));
+        if (position == 0 && offered != type) continue;  // position 0 sets the type
+        tensors[position].desc.type = offered;
+        const bool fixed = vim_trt::kPorts[position].float32_only;
+        CHECK(build->supportsFormatCombination(position, tensors.data(), 8, 1) ==
+              (offered == (fixed ? DataType::kFLOAT : type)));
+        tensors[position].desc.format = TensorFormat::kCHW32;
+        CHECK(!build->supportsFormatCombination(position, tensors.data(), 8, 1));
+      }
+    }
+  }
+  auto tensors = trt_test::dynamic(trt_test::tensors_of(DataType::kINT8, 1, 5, 3, 16));
+  CHECK(!build->supportsFormatCombination(0, tensors.data(), 8, 1));
+  CHECK(!build->supportsFormatCombination(9, tensors.data(), 8, 1));
+  CHECK(!build->supportsFormatCombination(0, tensors.data(), 7, 1));
+}
+
+void check_shapes() {
+  const auto plugin = make(1, 0, TensorRTPhase::kBUILD);
+  IPluginV3OneBuild* build = build_of(*plugin);
+  DataType types[8], output{};
+  for (DataType& type : types) type = DataType::kHALF;
+  CHECK(build->getOutputDataTypes(&output, 1, types, 8) == 0 && output == DataType::kHALF);
+  CHECK(build->getOutputDataTypes(&output, 1, types, 7) != 0);
+  DimsExprs inputs[8]{}, outputs[1]{};
+  int sizes[3];
+  inputs[0].nbDims = 3;
+  for (int i = 0; i < 3; ++i) inputs[0].d[i] = reinterpret_cast<const IDimensionExpr*>(&sizes[i]);
+  Expressions expressions;
+  CHECK(build->getOutputShapes(inputs, 8, nullptr, 0, outputs, 1, expressions) == 0);
+  CHECK(outputs[0].nbDims == 3 && outputs[0].d[2] == inputs[0].d[2]);
+  CHECK(build->getOutputShapes(inputs, 9, nullptr, 0, outputs, 1, expressions) != 0);
+
+  auto tensors = trt_test::tensors_of(DataType::kHALF, -1, 197, 384, 16);
+  CHECK(build->configurePlugin(trt_test::dynamic(tensors).data(), 8, nullptr, 1) == 0);
+  CHECK(build->configurePlugin(trt_test::dynamic(tensors).data(), 7, nullptr, 1) != 0);
+  const auto bytes = build->getWorkspaceSize(trt_test::dynamic(tensors).data(), 8, nullptr, 1);
+  CHECK(bytes == vim_scan::cuda_workspace_bytes(384, 16) && bytes > 0);
+}
+
+void check_wrong_shapes() {
+  const auto plugin = make(1, 0, TensorRTPhase::kRUNTIME);
+  IPluginV3OneRuntime* runtime = runtime_of(*plugin);
+  const auto good = trt_test::tensors_of(DataType::kHALF, 2, 5, 24, 16);
+  CHECK(runtime->onShapeChange(good.data(), 8, &good[8], 1) == 0);
+  for (int position = 0; position < 8; ++position) {
+    for (int dimension = 0; dimension < good[position].dims.nbDims; ++dimension) {
+      auto tensors = good;
+      tensors[position].dims.d[dimension] += 1;
+      CHECK(runtime->onShapeChange(tensors.data(), 8, &tensors[8], 1) != 0);
+    }
+    auto tensors = good;
+    tensors[position].dims.nbDims += 1;
+    CHECK(runtime->onShapeChange(tensors.data(), 8, &tensors[8], 1) != 0);
+  }
+  const auto large = trt_test::tensors_of(DataType::kHALF, 2, 5, 24, 257);
+  CHECK(runtime->onShapeChange(large.data(), 8, &large[8], 1) != 0);
+}
+
+void check_enqueue(trt_test::Log& log) {
+  char memory[9];
+  const void* inputs[8];
+  for (int i = 0; i < 8; ++i) inputs[i] = &memory[i];
+  void* outputs[1] = {&memory[8]};
+  const auto stream = reinterpret_cast<cudaStream_t>(&log);
+  for (const DataType type : kTypes) {
+    const auto plugin = make(0, 1, TensorRTPhase::kRUNTIME);
+    std::unique_ptr<IPluginV3> attached(runtime_of(*plugin)->attachToContext(nullptr));
+    CHECK(runtime_of(*attached)->setTactic(0) == 0);
+    const auto tensors = trt_test::tensors_of(type, 2, 5, 24, 16);
+    CHECK(runtime_of(*attached)->enqueue(tensors.data(), &tensors[8], inputs, outputs, memory, stream) == 0);
+    const vim_scan::CudaArguments& call = trt_test::launch.arguments;
+    CHECK(call.batch == 2 && call.length == 5 && call.channels == 24 && call.state == 16);
+    CHECK(!call.delta_softplus && call.reverse && trt_test::launch.stream == stream);
+    CHECK(call.type == (type == DataType::kFLOAT  ? vim_scan::Type::kFloat32
+                        : type == DataType::kHALF ? vim_scan::Type::kFloat16 : vim_scan::Type::kBFloat16));
+    CHECK(call.u == inputs[0] && call.delta == inputs[1] && call.A == inputs[2] && call.B == inputs[3]);
+    CHECK(call.C == inputs[4] && call.D == inputs[5] && call.z == inputs[6] && call.delta_bias == inputs[7]);
+    CHECK(call.y == outputs[0] && call.workspace == memory);
+  }
+  const auto plugin = make(1, 0, TensorRTPhase::kRUNTIME);
+  const auto tensors = trt_test::tensors_of(DataType::kHALF, 2, 5, 24, 16);
+  trt_test::launch.answer = "no such device";
+  CHECK(runtime_of(*plugin)->enqueue(tensors.data(), &tensors[8], inputs, outputs, memory, stream) != 0);
+  CHECK(log.last == "no such device");
+  trt_test::launch.answer = nullptr;
+  const int calls = trt_test::launch.calls;
+  const auto wrong = trt_test::tensors_of(DataType::kINT8, 2, 5, 24, 16);
+  CHECK(runtime_of(*plugin)->enqueue(wrong.data(), &wrong[8], inputs, outputs, memory, stream) != 0);
+  CHECK(trt_test::launch.calls == calls);
+}
+
+// What is serialised makes the same plugin again, also from a clone whose original is gone.
+void check_serialisation() {
+  for (const std::int32_t softplus : {0, 1}) {
+    for (const std::int32_t reverse : {0, 1}) {
+      auto original = make(softplus, reverse, TensorRTPhase::kBUILD);
+      std::unique_ptr<IPluginV3> copy(original->clone());
+      original.reset();
+      const PluginFieldCollection* fields = runtime_of(*copy)->getFieldsToSerialize();
+      const std::unique_ptr<IPluginV3> again(creator()->createPlugin("node", fields, TensorRTPhase::kRUNTIME));
+      CHECK(again != nullptr);
+      const std::string identity = build_of(*again)->getTimingCacheID();
+      CHECK(identity == build_of(*copy)->getTimingCacheID());
+      CHECK(identity == vim_trt::timing_identity({softplus, reverse}));
+    }
+  }
+}
+
+}  // namespace
+
+int main() {
+  CHECK(creator()->createPlugin("node", nullptr, TensorRTPhase::kBUILD) == nullptr);  // no log yet: no crash
+  trt_test::Finder finder;
+  setLoggerFinder(&finder);
+  check_creator(finder.log);
+  check_core();
+  check_formats();
+  check_shapes();
+  check_wrong_shapes();
+  check_enqueue(finder.log);
+  check_serialisation();
+  setLoggerFinder(nullptr);
+  return trt_test::finish("TensorRT plugin, version 3 interface");
+}

@@ -1,0 +1,135 @@
+// What the tests of the TensorRT adapters share: checks, a log, and a double in place of the CUDA kernel, since they
+// run without a GPU.
+#pragma once
+
+#include <NvInferRuntime.h>
+
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "trt_plugin_core.h"
+
+namespace trt_test {
+
+inline int failures = 0;
+
+inline void check(bool holds, const char* what, int line) {
+  if (holds) return;
+  ++failures;
+  std::printf("FAILED line %d: %s\n", line, what);
+}
+
+// The log that the plugin writes to.
+class Log final : public nvinfer1::ILogger {
+ public:
+  void log(Severity severity, const char* message) noexcept override {
+    errors += severity == Severity::kERROR;
+    last = message;
+  }
+  int errors = 0;
+  std::string last;
+};
+
+class Finder final : public nvinfer1::ILoggerFinder {
+ public:
+  nvinfer1::ILogger* findLogger() override { return &log; }
+  Log log;
+};
+
+// The last call that reached the double of the kernel.
+struct Launch {
+  int calls = 0;
+  vim_scan::CudaArguments arguments{};
+  CUstream_st* stream = nullptr;
+  const char* answer = nullptr;
+};
+inline Launch launch;
+
+inline nvinfer1::Dims dims_of(const std::vector<int>& sizes) {
+  nvinfer1::Dims dims{};
+  dims.nbDims = static_cast<std::int32_t>(sizes.size());
+  for (std::size_t i = 0; i < sizes.size(); ++i) dims.d[i] = sizes[i];
+  return dims;
+}
+
+// The eight inputs and the output of a call; batch or length -1: not known yet.
+inline std::vector<nvinfer1::PluginTensorDesc> tensors_of(nvinfer1::DataType type, int batch, int length, int channels,
+                                                          int state) {
+  const std::vector<int> rows{batch, length, channels}, projections{batch, length, state};
+  std::vector<nvinfer1::PluginTensorDesc> tensors(9);
+  for (int i = 0; i < 9; ++i) {
+    const bool vector = i == vim_trt::kD || i == vim_trt::kDeltaBias;
+    tensors[i].type = vim_trt::kPorts[i].float32_only ? nvinfer1::DataType::kFLOAT : type;
+    tensors[i].format = nvinfer1::TensorFormat::kLINEAR;
+    tensors[i].scale = 1.0f;
+    tensors[i].dims = dims_of(i == vim_trt::kA ? std::vector<int>{channels, state}
+                              : vector         ? std::vector<int>{channels}
+                              : i == vim_trt::kB || i == vim_trt::kC ? projections : rows);
+  }
+  return tensors;
+}
+
+inline std::vector<nvinfer1::DynamicPluginTensorDesc> dynamic(const std::vector<nvinfer1::PluginTensorDesc>& tensors) {
+  std::vector<nvinfer1::DynamicPluginTensorDesc> result(tensors.size());
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    result[i].desc = tensors[i];
+    result[i].min = result[i].max = tensors[i].dims;
+  }
+  return result;
+}
+
+// A set of fields that owns its values.
+class FieldSet {
+ public:
+  FieldSet& add(const char* name, std::int32_t value,
+                nvinfer1::PluginFieldType type = nvinfer1::PluginFieldType::kINT32, std::int32_t length = 1) {
+    values_.push_back(std::vector<std::int32_t>(2, value));
+    fields_.push_back({name, nullptr, type, length});
+    return *this;
+  }
+  nvinfer1::PluginFieldCollection* get() {
+    for (std::size_t i = 0; i < fields_.size(); ++i) fields_[i].data = values_[i].data();
+    collection_ = {static_cast<std::int32_t>(fields_.size()), fields_.data()};
+    return &collection_;
+  }
+
+ private:
+  std::vector<std::vector<std::int32_t>> values_;
+  std::vector<nvinfer1::PluginField> fields_;
+  nvinfer1::PluginFieldCollection collection_{};
+};
+
+// Field sets that no creator may accept.
+inline std::vector<FieldSet> wrong_fields() {
+  using Type = nvinfer1::PluginFieldType;
+  std::vector<FieldSet> sets(9);
+  sets[1].add("delta_softplus", 1);
+  sets[2].add("reverse", 1);
+  sets[3].add("delta_softplus", 1).add("reverse", 2);
+  sets[4].add("delta_softplus", -1).add("reverse", 0);
+  sets[5].add("delta_softplus", 1).add("reverse", 0, Type::kFLOAT32);
+  sets[6].add("delta_softplus", 1).add("reverse", 0, Type::kINT32, 2);
+  sets[7].add("delta_softplus", 1).add("reverse", 0).add("axis", 0);
+  sets[8].add("delta_softplus", 1).add("reverse", 0).add("reverse", 0);
+  return sets;
+}
+
+inline int finish(const char* name) {
+  std::printf("%s, headers %d.%d: %d failures\n", name, NV_TENSORRT_MAJOR, NV_TENSORRT_MINOR, failures);
+  return failures == 0 ? 0 : 1;
+}
+
+}  // namespace trt_test
+
+#define CHECK(condition) trt_test::check((condition), #condition, __LINE__)
+
+// The double: remembers what it was asked to do.
+namespace vim_scan {
+const char* launch_cuda(const CudaArguments& arguments, CUstream_st* stream) {
+  ++trt_test::launch.calls;
+  trt_test::launch.arguments = arguments;
+  trt_test::launch.stream = stream;
+  return trt_test::launch.answer;
+}
+}  // namespace vim_scan
