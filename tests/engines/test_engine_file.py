@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import re
+import sys
 import zipfile
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from vim_deploy.engines.base import BuildOptions
 from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.container import read_engine, read_manifest, write_engine
 from vim_deploy.engines.registry import BACKENDS
-from vim_deploy.errors import EngineError, OperatorLibraryError
+from vim_deploy.errors import EngineError, MissingDependencyError, OperatorLibraryError
 from vim_deploy.files import sha256_of_file
 
 
@@ -268,3 +269,24 @@ def test_damaged_library_is_told(tmp_path, monkeypatch):
     monkeypatch.setenv("VIM_DEPLOY_ORT_LIBRARY", str(tmp_path / "not.so"))
     with pytest.raises(OperatorLibraryError, match=r"not\.so"):
         build_engine(model, tmp_path / "scan.engine")
+
+
+def test_other_build_of_the_library_is_told(tmp_path, caplog):
+    build_engine(save(scan_model(), tmp_path / "scan.onnx"), tmp_path / "scan.engine")
+    load_engine(tmp_path / "scan.engine").close()
+    assert "another build" not in caplog.text
+    operator = {**read_manifest(tmp_path / "scan.engine").operator, "library_sha256": "0" * 64}
+    load_engine(rewritten(tmp_path / "scan.engine", operator=operator)).close()
+    assert "another build" in caplog.text
+
+
+def test_missing_runtime_says_what_to_install(engine, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install \"vim-deploy\[cpu\]\".*\[gpu\]"):
+        load_engine(engine)
+
+
+def test_two_runtimes_at_once_are_told(engine, monkeypatch, caplog):
+    monkeypatch.setattr(backend, "_is_installed", lambda name: True)
+    load_engine(engine).close()
+    assert "both installed" in caplog.text

@@ -66,13 +66,15 @@ def stages(title: str, quiet: bool = False) -> Iterator[Report]:
         yield lambda text: progress.update(task, description=f"{title}: {text}")
 
 
+class _EchoHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"{record.levelname.lower()}: {record.getMessage()}", err=True)
+
+
 def log_to_stderr(quiet: bool = False) -> None:
     """Show the library's remarks on stderr, warnings alone when `quiet`."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     logger = logging.getLogger("vim_deploy")
-    logger.handlers = [handler]
-    logger.propagate = False
+    logger.handlers = [_EchoHandler()]
     logger.setLevel(logging.WARNING if quiet else logging.INFO)
 
 
