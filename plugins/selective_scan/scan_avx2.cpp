@@ -7,9 +7,9 @@ namespace vim_scan {
 namespace {
 
 struct Avx2 : Lanes<8, Avx2> {
-  // Of a NaN and a number these instructions give the second operand.
-  static Float at_least(Float x, float low) { return _mm256_max_ps(splat(low), x); }
-  static Float at_most(Float x, float high) { return _mm256_min_ps(splat(high), x); }
+  // Of a NaN and a number these instructions, too, give the second operand.
+  static Float larger(Float x, Float y) { return _mm256_max_ps(x, y); }
+  static Float smaller(Float x, Float y) { return _mm256_min_ps(x, y); }
 };
 
 }  // namespace

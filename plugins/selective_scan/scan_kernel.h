@@ -22,7 +22,9 @@ using std::int64_t;
 
 constexpr int kChunk = 32;       // tokens; the buffers of a chunk stay in the nearest cache
 constexpr int kGroup = 16;       // states carried at once; more are done in groups, adding up in y
+constexpr int kTogether = 2;     // states whose exponentials are computed side by side
 constexpr float kLog2E = 1.44269504f;
+constexpr float kTame = 126.0f;  // exponents of 2 up to this size need no clamping
 
 // Arithmetic on W lanes. An instruction set's `Self` derives from it and replaces what it has instructions for.
 template <int W, class Self>
@@ -41,9 +43,13 @@ struct Lanes {
   static Int bits(Float x) { return reinterpret_cast<Int>(x); }
   static Float from_bits(Int x) { return reinterpret_cast<Float>(x); }
 
-  // A NaN in x stays: the comparison is false and x is taken.
-  static Float at_least(Float x, float low) { return x < splat(low) ? splat(low) : x; }
-  static Float at_most(Float x, float high) { return x > splat(high) ? splat(high) : x; }
+  // Where one of the two is a NaN, the second is taken.
+  static Float larger(Float x, Float y) { return x > y ? x : y; }
+  static Float smaller(Float x, Float y) { return x < y ? x : y; }
+  // A NaN in x stays.
+  static Float at_least(Float x, float low) { return Self::larger(splat(low), x); }
+  static Float at_most(Float x, float high) { return Self::smaller(splat(high), x); }
+  static Float magnitude(Float x) { return from_bits(bits(x) & 0x7fffffff); }
 
   // 2^x as p * 2^i, i the integer nearest to x. Adding kShift leaves i + 127 in the lowest bits of the sum,
   // which moved up 23 places are the float 2^i: 0 for i = -127, infinity for i = 128, where x is clamped.
@@ -52,21 +58,29 @@ struct Lanes {
 
   // 2^f for |f| <= 0.5: 1 + f*ln2 + ..., relative error 1.1e-7 plus rounding. The first two coefficients are
   // exact, so that 2^0 = 1 and a long memory (f near 0, thousands of tokens) decays at the right rate.
-  static Float fraction_power(Float f) {
-    Float p = splat(1.330026425e-3f);
-    p = p * f + splat(9.669709019e-3f);
-    p = p * f + splat(5.550559983e-2f);
-    p = p * f + splat(2.402228117e-1f);
-    p = p * f + splat(6.931471825e-1f);
-    return p * f + splat(1.0f);
+  template <int K>
+  static void fraction_power(Float (&f)[K]) {
+    Float p[K];
+    for (int k = 0; k < K; ++k) p[k] = splat(1.330026425e-3f) * f[k] + splat(9.669709019e-3f);
+    for (int k = 0; k < K; ++k) p[k] = p[k] * f[k] + splat(5.550559983e-2f);
+    for (int k = 0; k < K; ++k) p[k] = p[k] * f[k] + splat(2.402228117e-1f);
+    for (int k = 0; k < K; ++k) p[k] = p[k] * f[k] + splat(6.931471825e-1f);
+    for (int k = 0; k < K; ++k) f[k] = p[k] * f[k] + splat(1.0f);
   }
 
-  // 2^x; 0 below -126.5, infinity above 127.5.
-  static Float exp2(Float x) {
-    x = Self::at_most(Self::at_least(x, -127.0f), 128.0f);
-    const Float shifted = x + splat(kShift);
-    const Float f = x - (shifted - splat(kShift));
-    return fraction_power(f) * power_of_two(shifted);
+  // 2^x for K vectors, written step by step so that their instructions alternate; 0 below -126.5, infinity
+  // above 127.5. Without `Clamped` every |x| must be at most kTame or a NaN, and the result is the same.
+  static constexpr bool clamps = true;
+  template <bool Clamped, int K>
+  static void exp2(Float (&x)[K]) {
+    Float shifted[K], f[K];
+    for (int k = 0; k < K; ++k) {
+      if (Clamped) x[k] = at_most(at_least(x[k], -127.0f), 128.0f);
+      shifted[k] = x[k] + splat(kShift);
+    }
+    for (int k = 0; k < K; ++k) f[k] = x[k] - (shifted[k] - splat(kShift));
+    fraction_power(f);
+    for (int k = 0; k < K; ++k) x[k] = f[k] * power_of_two(shifted[k]);
   }
 };
 
@@ -80,7 +94,9 @@ typename M::Float exponential(typename M::Float x) {
   const Float i = shifted - M::splat(M::kShift);
   // ln 2 = 0.693359375 - 2.12194440e-4; the first part has so few bits that its product with i is exact.
   const Float f = (x - i * M::splat(0.693359375f)) + i * M::splat(2.12194440e-4f);
-  return M::fraction_power(f * M::splat(kLog2E)) * M::power_of_two(shifted);
+  Float power[1] = {f * M::splat(kLog2E)};
+  M::fraction_power(power);
+  return power[0] * M::power_of_two(shifted);
 }
 
 // log(1 + e^x) = max(x, 0) + log1p(e), e = e^-|x|, and log1p(e) = 2 atanh(s), s = e / (2 + e) <= 1/3, whose
@@ -88,7 +104,7 @@ typename M::Float exponential(typename M::Float x) {
 template <class M>
 typename M::Float softplus(typename M::Float x) {
   using Float = typename M::Float;
-  const Float e = exponential<M>(x > Float{} ? -x : x);
+  const Float e = exponential<M>(-M::magnitude(x));
   const Float s = e / (e + M::splat(2.0f));
   const Float q = s * s;
   Float p = M::splat(0.28011996f);
@@ -105,6 +121,7 @@ struct Chunk {
   alignas(64) float dt[kChunk * M::width];
   alignas(64) float dt_u[kChunk * M::width];
   alignas(64) float sum[kChunk * M::width];
+  bool tame;  // every |dt * rate| is at most kTame, or a NaN, which needs no clamping either
 };
 
 // A task's states and decay rates, one group of states for each vector of channels.
@@ -113,6 +130,7 @@ struct Carry {
   static constexpr int vectors = kTaskChannels / M::width;
   alignas(64) float h[vectors][kGroup * M::width];
   alignas(64) float rate[vectors][kGroup * M::width];  // A * log2 e
+  alignas(64) float steepest[vectors][M::width];       // the largest |rate|
   alignas(64) float skip[vectors][M::width];           // D
   alignas(64) float bias[vectors][M::width];           // delta_bias
 };
@@ -157,27 +175,33 @@ struct Slot {
 // First pass: the time steps, what each token adds to the states, and what the sums over the states start
 // from: D * u, or in later groups of states the sums so far, which are kept in y.
 template <class M, bool Full>
-void start(Chunk<M>& chunk, const Sequence& rows, Slot slot, int64_t first, int tokens, bool with_softplus,
-           bool first_group, const float* bias, const float* skip) {
+void start(Chunk<M>& chunk, const Carry<M>& carry, int vector, const Sequence& rows, Slot slot, int64_t first,
+           int tokens, bool with_softplus, bool first_group) {
   using Float = typename M::Float;
-  const Float offset = M::load(bias);
-  const Float factor = M::load(skip);
+  const Float bias = M::load(carry.bias[vector]);
+  const Float skip = M::load(carry.skip[vector]);
+  Float longest = {};
   for (int t = 0; t < tokens; ++t) {
-    Float dt = load_lanes<M, Full>(rows.delta.at(first + t) + slot.channel, slot.lanes) + offset;
+    Float dt = load_lanes<M, Full>(rows.delta.at(first + t) + slot.channel, slot.lanes) + bias;
     if (with_softplus) dt = softplus<M>(dt);
+    longest = M::larger(longest, M::magnitude(dt));
     const Float u = load_lanes<M, Full>(rows.u.at(first + t) + slot.channel, slot.lanes);
     M::store(chunk.dt + t * M::width, dt);
     M::store(chunk.dt_u + t * M::width, dt * u);
     M::store(chunk.sum + t * M::width,
-             first_group ? factor * u : load_lanes<M, Full>(rows.y.at(first + t) + slot.channel, slot.lanes));
+             first_group ? skip * u : load_lanes<M, Full>(rows.y.at(first + t) + slot.channel, slot.lanes));
   }
+  chunk.tame = true;
+  for (int lane = 0; lane < M::width; ++lane)
+    chunk.tame = chunk.tame && longest[lane] * carry.steepest[vector][lane] <= kTame;
 }
 
 // Second pass.
-template <class M, int States>
+template <class M, int States, bool Clamped>
 void recurrence(Chunk<M>& chunk, const Sequence& rows, int64_t first, int tokens, int64_t first_state,
                 const float* rate, float* state) {
   using Float = typename M::Float;
+  constexpr int together = States < kTogether ? States : kTogether;
   Float h[States];
   for (int n = 0; n < States; ++n) h[n] = M::load(state + n * M::width);
   for (int t = 0; t < tokens; ++t) {
@@ -188,11 +212,15 @@ void recurrence(Chunk<M>& chunk, const Sequence& rows, int64_t first, int tokens
     Float even = M::load(chunk.sum + t * M::width);
     Float odd = Float{};
 #pragma GCC unroll 16
-    for (int n = 0; n < States; ++n) {
-      const Float decay = M::exp2(dt * M::load(rate + n * M::width));
-      h[n] = decay * h[n] + dt_u * M::splat(B[n]);
-      Float& sum = n % 2 == 0 ? even : odd;
-      sum = h[n] * M::splat(C[n]) + sum;
+    for (int n = 0; n < States; n += together) {
+      Float decay[together];
+      for (int k = 0; k < together; ++k) decay[k] = dt * M::load(rate + (n + k) * M::width);
+      M::template exp2<Clamped>(decay);
+      for (int k = 0; k < together; ++k) {
+        h[n + k] = decay[k] * h[n + k] + dt_u * M::splat(B[n + k]);
+        Float& sum = k % 2 == 0 ? even : odd;
+        sum = h[n + k] * M::splat(C[n + k]) + sum;
+      }
     }
     M::store(chunk.sum + t * M::width, even + odd);
   }
@@ -221,10 +249,15 @@ void prepare(Carry<M>& carry, const Arguments& arguments, int vector, Slot slot,
     const bool used = lane < slot.lanes;
     const int64_t channel = slot.channel + lane;
     const float* A = arguments.A + channel * arguments.state + first_state;
+    float steepest = 0.0f;
     for (int n = 0; n < states; ++n) {
-      carry.rate[vector][n * M::width + lane] = used ? A[n] * kLog2E : 0.0f;
+      const float rate = used ? A[n] * kLog2E : 0.0f;
+      const float size = rate < 0.0f ? -rate : rate;
+      if (size > steepest) steepest = size;
+      carry.rate[vector][n * M::width + lane] = rate;
       carry.h[vector][n * M::width + lane] = 0.0f;
     }
+    carry.steepest[vector][lane] = steepest;
     carry.skip[vector][lane] = used && arguments.D ? arguments.D[channel] : 0.0f;
     carry.bias[vector][lane] = used && arguments.delta_bias ? arguments.delta_bias[channel] : 0.0f;
   }
@@ -235,9 +268,12 @@ void scan_chunk(Carry<M>& carry, Chunk<M>& chunk, const Arguments& arguments, co
                 Slot slot, int64_t first, int tokens, int64_t first_state) {
   const bool first_group = first_state == 0;
   const bool last_group = first_state + States == arguments.state;
-  start<M, Full>(chunk, rows, slot, first, tokens, arguments.delta_softplus != 0, first_group, carry.bias[vector],
-                 carry.skip[vector]);
-  recurrence<M, States>(chunk, rows, first, tokens, first_state, carry.rate[vector], carry.h[vector]);
+  start<M, Full>(chunk, carry, vector, rows, slot, first, tokens, arguments.delta_softplus != 0, first_group);
+  const float* rate = carry.rate[vector];
+  if (M::clamps && !chunk.tame)
+    recurrence<M, States, M::clamps>(chunk, rows, first, tokens, first_state, rate, carry.h[vector]);
+  else
+    recurrence<M, States, false>(chunk, rows, first, tokens, first_state, rate, carry.h[vector]);
   finish<M, Full>(chunk, rows, slot, first, tokens, last_group);
 }
 

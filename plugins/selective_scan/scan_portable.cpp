@@ -10,9 +10,9 @@ namespace {
 
 struct Portable : Lanes<4, Portable> {
 #if defined(__SSE2__)
-  // Of a NaN and a number these instructions give the second operand.
-  static Float at_least(Float x, float low) { return _mm_max_ps(splat(low), x); }
-  static Float at_most(Float x, float high) { return _mm_min_ps(splat(high), x); }
+  // Of a NaN and a number these instructions, too, give the second operand.
+  static Float larger(Float x, Float y) { return _mm_max_ps(x, y); }
+  static Float smaller(Float x, Float y) { return _mm_min_ps(x, y); }
 #endif
 };
 
