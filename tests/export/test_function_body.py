@@ -1,0 +1,57 @@
+"""The operator without our library: the function body, held to the same cases as every backend."""
+
+from __future__ import annotations
+
+import pytest
+from onnx import TensorProto, helper
+from ops.cases import INPUTS, OPERATOR_CASES, random_inputs
+
+from vim_deploy.export.function_body import function_body
+from vim_deploy.ops.library import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
+
+ort = pytest.importorskip("onnxruntime", reason="running a function body needs onnxruntime")
+
+
+ALWAYS_FLOAT32 = ("A", "D", "delta_bias")
+
+
+def body_session(delta_softplus: int, reverse: int, element: int = TensorProto.FLOAT):
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT if name in ALWAYS_FLOAT32 else element, None)
+        for name in INPUTS
+    ]
+    node = helper.make_node(
+        OP_NAME, INPUTS, ["y"], domain=OP_DOMAIN, delta_softplus=delta_softplus, reverse=reverse
+    )
+    graph = helper.make_graph([node], "scan", values, [helper.make_tensor_value_info("y", element, None)])
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid(OP_DOMAIN, CONTRACT_VERSION)]
+    model = helper.make_model(graph, opset_imports=opsets, functions=[function_body()], ir_version=8)
+    return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+@pytest.fixture(scope="module")
+def sessions():
+    return {(softplus, reverse): body_session(softplus, reverse) for softplus in (0, 1) for reverse in (0, 1)}
+
+
+@pytest.mark.parametrize("case", OPERATOR_CASES, ids=repr)
+def test_function_body_equals_the_case(case, sessions):
+    if not case.operator_inputs["u"].size:
+        pytest.skip("ONNX Runtime's own Scan divides by zero on an empty batch; see the contract's limits")
+    session = sessions[int(case.delta_softplus), int(case.reverse)]
+    case.check(session.run(None, case.operator_inputs)[0], "function")
+
+
+def test_half_precision_keeps_the_state_in_float32():
+    inputs = random_inputs(1, 197, 8, 16)
+    expected = body_session(1, 0).run(None, inputs)[0]
+    halves = {
+        name: value if name in ALWAYS_FLOAT32 else value.astype("float16") for name, value in inputs.items()
+    }
+    widened = {name: value.astype("float32") for name, value in halves.items()}
+    same_values = body_session(1, 0).run(None, widened)[0]
+    found = body_session(1, 0, TensorProto.FLOAT16).run(None, halves)[0]
+    assert found.dtype == "float16"
+    # Equal to the float32 result of the same inputs but for the rounding of the stored output.
+    assert (found == same_values.astype("float16")).all()
+    assert abs(found - expected).max() > 0  # the inputs' rounding itself is visible

@@ -1,0 +1,51 @@
+"""Exported files against the reference numbers, with and without our library, in every form."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from golden_data import assert_close, load_json, load_tensors
+
+from vim_deploy.export.onnx import Task, to_onnx
+from vim_deploy.model import VimConfig, VisionMamba
+from vim_deploy.ops.library import ort_library
+
+ort = pytest.importorskip("onnxruntime", reason="running exported files needs onnxruntime")
+
+CASES = load_json("models")["cases"]
+RELATIVE_TOLERANCE = 2e-5  # the golden data's own suggestion for a float32 implementation
+
+
+def golden_model(case):
+    tensors = load_tensors(f"model_{case['name']}")
+    sources = [load_tensors(f"model_{case['weights_from']}")] if case["weights_from"] else []
+    weights = {
+        name.removeprefix("weights."): torch.from_numpy(value)
+        for source in [*sources, tensors]
+        for name, value in source.items()
+        if name.startswith("weights.")
+    }
+    model = VisionMamba(VimConfig.from_reference(case["flags"]))
+    model.load_state_dict(weights, strict=True)
+    return model.eval(), tensors
+
+
+def run(model: bytes, pixels: np.ndarray, library: bool) -> np.ndarray:
+    options = ort.SessionOptions()
+    if library:
+        options.register_custom_ops_library(str(ort_library()))
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return session.run(None, {"pixels": pixels})[0]
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+def test_exported_file_equals_the_reference(case):
+    model, tensors = golden_model(case)
+    exported = to_onnx(Task(model, "classify")).SerializeToString()
+    expected = tensors["logits_f64"]
+    for library in (True, False):
+        assert_close(run(exported, tensors["image"], library), expected, RELATIVE_TOLERANCE)
+    # The open batch size, beyond what the graph was traced with.
+    five = np.repeat(tensors["image"][:1], 5, axis=0)
+    assert_close(run(exported, five, True), np.repeat(expected[:1], 5, axis=0), RELATIVE_TOLERANCE)

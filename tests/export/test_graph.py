@@ -1,0 +1,151 @@
+"""What an exported graph looks like: its opset, its names, and what is not in it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import helper
+
+from vim_deploy.errors import ExportError
+from vim_deploy.export.clean import drop_whole_slices
+from vim_deploy.export.onnx import Task, to_onnx
+from vim_deploy.export.opset import lower_to_opset_17
+from vim_deploy.model import create_model
+from vim_deploy.model.generated import fill_generated
+from vim_deploy.ops.library import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
+
+SMALL = {"embed_dim": 32, "depth": 2, "image_size": (32, 48), "num_classes": 5}
+
+
+@pytest.fixture(scope="module")
+def model():
+    model = create_model("vim_tiny", **SMALL)
+    fill_generated(model, seed=1)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def exported(model):
+    return to_onnx(Task(model, "classify"))
+
+
+def test_one_file_for_old_and_new_runtimes(exported):
+    assert exported.ir_version == 8
+    assert {entry.domain: entry.version for entry in exported.opset_import} == {
+        "": 17,
+        OP_DOMAIN: CONTRACT_VERSION,
+    }
+    onnx.checker.check_model(exported, full_check=False)
+
+
+def test_scan_is_one_operator_with_both_attributes_and_all_inputs(exported, model):
+    scans = [node for node in exported.graph.node if node.domain == OP_DOMAIN]
+    assert len(scans) == 2 * model.config.depth
+    for node in scans:
+        assert node.op_type == OP_NAME
+        assert len(node.input) == 8
+        assert all(node.input)
+        assert {attribute.name for attribute in node.attribute} == {"delta_softplus", "reverse"}
+    assert Counter(a.i for node in scans for a in node.attribute if a.name == "reverse") == {0: 2, 1: 2}
+    assert [function.name for function in exported.functions] == [OP_NAME]
+
+
+def test_nothing_is_flipped_and_only_the_patches_are_transposed(exported):
+    transposes = [node.name for node in exported.graph.node if node.op_type == "Transpose"]
+    assert transposes == ["patch_embed/Transpose"]
+    constants = {item.name: onnx.numpy_helper.to_array(item) for item in exported.graph.initializer}
+    for node in exported.graph.node:
+        if node.op_type == "Slice" and len(node.input) > 4:
+            assert (constants[node.input[4]] > 0).all(), node.name
+
+
+def test_weights_and_nodes_are_named_after_the_checkpoint_s_modules(exported, model):
+    names = {item.name for item in exported.graph.initializer}
+    keys = set(model.state_dict())
+    assert {"pos_embed", "head.weight", "layers.1.mixer.D_b", "layers.0.norm.weight"} <= names & keys
+    nodes = {node.name for node in exported.graph.node}
+    assert {"layers.1.mixer/SelectiveScan_1", "layers.0.mixer.out_proj/MatMul"} <= nodes
+    assert len(nodes) == len(exported.graph.node)
+
+
+def test_input_and_output(exported):
+    (pixels,), (logits,) = exported.graph.input, exported.graph.output
+    shapes = [
+        [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (pixels, logits)
+    ]
+    assert (pixels.name, logits.name) == ("pixels", "logits")
+    assert shapes == [["batch", 3, 32, 48], ["batch", 5]]
+
+
+@pytest.mark.parametrize(
+    ("features", "shape"), [("pooled", ("batch", 32)), ("tokens", ("batch", 7, 32))], ids=["pooled", "tokens"]
+)
+def test_features_equal_the_eager_model_s(model, features, shape):
+    ort = pytest.importorskip("onnxruntime", reason="running exported files needs onnxruntime")
+    task = Task(model, "features", features)
+    session = ort.InferenceSession(to_onnx(task).SerializeToString(), providers=["CPUExecutionProvider"])
+    (output,) = session.get_outputs()
+    assert (output.name, tuple(output.shape)) == ("features", shape)
+    pixels = torch.randn(3, 3, 32, 48, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = task(pixels).numpy()
+    found = session.run(None, {"pixels": pixels.numpy()})[0]
+    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def test_fixed_batch(model):
+    exported = to_onnx(Task(model, "classify"), batch=3)
+    assert exported.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 3
+
+
+def test_unknown_task_says_what_there_is(model):
+    with pytest.raises(ExportError, match="task is 'segment'; expected one of classify, features"):
+        Task(model, "segment")
+
+
+def _graph(nodes, constants, opset=18):
+    values = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in ("x", "y")]
+    initializers = [
+        onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()
+    ]
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:], initializers)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+
+
+def test_lowering_refuses_what_opset_17_cannot_say():
+    model = _graph(
+        [helper.make_node("Resize", ["x", "", "s"], ["y"], name="r", antialias=1)], {"s": [1.0, 2.0]}
+    )
+    with pytest.raises(ExportError, match="node r: Resize with antialias"):
+        lower_to_opset_17(model)
+    model = _graph([helper.make_node("CenterCropPad", ["x", "s"], ["y"], name="c")], {"s": [4]})
+    with pytest.raises(ExportError, match="node c: operator CenterCropPad has no form"):
+        lower_to_opset_17(model)
+
+
+def test_lowering_moves_reduction_axes_into_an_attribute():
+    model = _graph([helper.make_node("ReduceMean", ["x", "axes"], ["y"])], {"axes": np.array([-1])})
+    lower_to_opset_17(model)
+    (node,) = model.graph.node
+    assert list(node.input) == ["x"]
+    assert list(next(a for a in node.attribute if a.name == "axes").ints) == [-1]
+
+
+def test_only_whole_slices_are_dropped():
+    whole, part = np.array([0]), np.array([1])
+    end, axis, step = np.array([np.iinfo(np.int64).max]), np.array([0]), np.array([1])
+    constants = {"whole": whole, "part": part, "end": end, "axis": axis, "step": step}
+    nodes = [
+        helper.make_node("Slice", ["x", "whole", "end", "axis", "step"], ["a"], name="dropped"),
+        helper.make_node("Slice", ["a", "part", "end", "axis", "step"], ["b"], name="kept"),
+        helper.make_node("Identity", ["b"], ["y"]),
+    ]
+    model = _graph(nodes, constants)
+    drop_whole_slices(model)
+    assert [node.name for node in model.graph.node] == ["kept", ""]
+    assert model.graph.node[0].input[0] == "x"
