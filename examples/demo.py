@@ -60,7 +60,8 @@ def _write_digits(folder: Path) -> list[Path]:
     sys.path.insert(0, str(HERE))
     from write_digits import write_digits
 
-    return write_digits(folder)
+    write_digits(folder)
+    return sorted(folder.glob("*/*.png"))
 
 
 def _write_photographs(folder: Path) -> None:
