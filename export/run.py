@@ -18,7 +18,7 @@ import vim_deploy
 from vim_deploy.data.decode import decode
 from vim_deploy.data.discover import Discovery
 from vim_deploy.data.preprocess import Preprocessing
-from vim_deploy.errors import ExportError
+from vim_deploy.errors import ExportError, ImageError
 from vim_deploy.export.onnx import Task, to_onnx
 from vim_deploy.export.source import ModelSource, SourceModel, open_source
 from vim_deploy.export.verify import compare_with_eager
@@ -128,7 +128,14 @@ def _check_pixels(request: ExportRequest, preprocessing: Preprocessing) -> np.nd
         raise ExportError(
             f"no images in {', '.join(request.check_images)}; give files or folders with images."
         )
-    return np.stack([preprocessing(decode(item.path).image) for item in items])
+    return np.stack([_pixels_of(item.path, preprocessing) for item in items])
+
+
+def _pixels_of(path: str, preprocessing: Preprocessing) -> np.ndarray:
+    try:
+        return preprocessing(decode(path).image)
+    except ImageError as error:
+        raise ExportError(f"cannot compare on {path}: {error}; give other images to compare on.") from None
 
 
 def _metadata(request: ExportRequest, source: SourceModel, preprocessing: Preprocessing) -> ModelMetadata:

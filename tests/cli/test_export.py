@@ -1,0 +1,168 @@
+"""vim-export as a user types it: what is written, what is said, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from vim_deploy.cli.export import main
+from vim_deploy.metadata import ModelMetadata
+from vim_deploy.model import create_model, save_checkpoint
+from vim_deploy.model.generated import fill_generated
+
+pytest.importorskip("onnxruntime", reason="vim-export compares the file with onnxruntime")
+
+SMALL = {"embed_dim": 32, "depth": 2, "image_size": [32, 48], "num_classes": 5}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    model = create_model("vim_tiny", **SMALL)
+    fill_generated(model, seed=3)
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    save_checkpoint(model, path)
+    return path
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "small.json"
+    path.write_text(json.dumps(SMALL))
+    return path
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def metadata_of(path: Path) -> ModelMetadata:
+    props = {item.key: item.value for item in onnx.load(str(path)).metadata_props}
+    return ModelMetadata.from_props(props, str(path))
+
+
+def test_checkpoint_to_file_that_explains_itself(checkpoint, tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("ant\nbee\ncat\ndog\nelk\n")
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    for index in range(3):
+        pixels = np.random.default_rng(index).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(photographs / f"{index}.png")
+    output = tmp_path / "small.onnx"
+    result = run(
+        "auto", "--checkpoint", checkpoint, "--class-names", names, "--check-images", photographs, "-o", output,
+        "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    metadata = metadata_of(output)
+    assert json.loads(result.stdout)["metadata"] == json.loads(json.dumps(metadata.to_dict()))
+    assert metadata.class_names == ("ant", "bee", "cat", "dog", "elk")
+    assert metadata.checkpoint["source"] == "small.safetensors"
+    assert len(metadata.checkpoint["sha256"]) == 64
+    assert metadata.preprocessing.image_size == (32, 48)
+    assert metadata.parity["images"] == "real"
+    for way in ("library", "function_body"):
+        assert metadata.parity[way]["images"] == 3
+        assert 0 < metadata.parity[way]["relative"] < 2e-5
+    assert "equal to the eager model on 3 real images" in result.stderr
+    assert [path.name for path in tmp_path.glob("*.partial")] == []
+
+
+def test_generated_weights_say_so(config, tmp_path):
+    result = run(config, "--seed", 7, "-o", tmp_path / "g.onnx")
+    assert result.exit_code == 0, result.stderr
+    assert metadata_of(tmp_path / "g.onnx").checkpoint == {
+        "source": "generated", "sha256": None, "entry": None, "seed": 7,
+    }  # fmt: skip
+    assert "predictions mean nothing" in result.stderr
+
+
+def test_no_check_says_so(config, tmp_path):
+    result = run(config, "--no-check", "-o", tmp_path / "u.onnx")
+    assert result.exit_code == 0, result.stderr
+    assert metadata_of(tmp_path / "u.onnx").parity is None
+    assert "NOT compared" in result.stderr
+
+
+def test_other_image_size_resizes_the_position_embedding(checkpoint, tmp_path):
+    result = run("auto", "--checkpoint", checkpoint, "--image-size", "64x48", "-o", tmp_path / "r.onnx")
+    assert result.exit_code == 0, result.stderr
+    assert metadata_of(tmp_path / "r.onnx").config["image_size"] == [64, 48]
+    assert "position embedding" in result.stderr
+
+
+def test_disagreement_fails_and_leaves_no_file(config, tmp_path, monkeypatch):
+    import vim_deploy.export.run as export_run
+
+    def broken(task, *, batch):
+        graph = to_onnx(task, batch=batch)
+        for node in graph.graph.node:
+            for attribute in node.attribute:
+                if attribute.name == "reverse":
+                    attribute.i = 0
+        return graph
+
+    to_onnx = export_run.to_onnx
+    monkeypatch.setattr(export_run, "to_onnx", broken)
+    result = run(config, "-o", tmp_path / "b.onnx")
+    assert result.exit_code == 2
+    assert "disagrees with the eager model" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["small.json"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["vim_huge"], "unknown model 'vim_huge'; expected one of vim_tiny"),
+        (["auto"], "needs --checkpoint"),
+        (["vim_tiny", "--checkpoint", "nowhere.pth"], "nowhere.pth does not exist"),
+        (["vim_tiny", "--checkpoint", "{checkpoint}"], "is not a vim_tiny: its tensors say custom"),
+        (["auto", "--checkpoint", "{checkpoint}", "--num-classes", "7"], "the head has 5 classes, but 7"),
+        (["{config}", "--class-names", "{config}"], "has no class names"),
+        (["{config}", "--image-size", "8"], "smaller than patch_size 16"),
+        (["{config}", "--image-size", "1x2x3"], "is no size"),
+        (["{config}", "--check-images", "{empty}"], "no images in"),
+        (["{config}", "--check-images", "{config}"], "not an image"),
+        (["broken.json"], "cannot read broken.json"),
+        (["{config}", "-o", "{empty}/no/such/folder/x.onnx"], "cannot write"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
+)
+def test_mistakes_exit_with_2_and_say_what_to_do(arguments, message, checkpoint, config, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    places = {"checkpoint": checkpoint, "config": config, "empty": empty}
+    result = run("-o", tmp_path / "x.onnx", *(text.format(**places) for text in arguments))
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "x.onnx").exists()
+
+
+def test_class_names_must_fit_the_head(config, tmp_path):
+    names = tmp_path / "names.json"
+    names.write_text('["one", "two"]')
+    result = run(config, "--class-names", names, "-o", tmp_path / "x.onnx")
+    assert result.exit_code == 2
+    assert "2 class names for a model of 5 classes" in result.stderr
+
+
+def test_help_needs_no_framework():
+    code = (
+        "import sys; from vim_deploy.cli.export import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "loaded = {'torch', 'onnx', 'numpy', 'onnxruntime'} & sys.modules.keys()\n"
+        "sys.exit(f'{loaded} imported for --help' if loaded else 0)"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, cwd=Path(__file__).parents[2]
+    )
