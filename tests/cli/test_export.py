@@ -58,8 +58,8 @@ def test_checkpoint_to_file_that_explains_itself(checkpoint, tmp_path):
         Image.fromarray(pixels).save(photographs / f"{index}.png")
     output = tmp_path / "small.onnx"
     result = run(
-        "auto", "--checkpoint", checkpoint, "--class-names", names, "--check-images", photographs, "-o", output,
-        "--json",
+        "auto", "--checkpoint", checkpoint, "--class-names", names, "--check-images", photographs,
+        "-o", output, "--json",
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
     metadata = metadata_of(output)
@@ -130,7 +130,7 @@ def test_disagreement_fails_and_leaves_no_file(config, tmp_path, monkeypatch):
         (["{config}", "--image-size", "8"], "smaller than patch_size 16"),
         (["{config}", "--image-size", "1x2x3"], "is no size"),
         (["{config}", "--check-images", "{empty}"], "no images in"),
-        (["{config}", "--check-images", "{config}"], "not an image"),
+        (["{config}", "--check-images", "{config}"], "small.json: not an image"),
         (["broken.json"], "cannot read broken.json"),
         (["{config}", "-o", "{empty}/no/such/folder/x.onnx"], "cannot write"),
     ],
