@@ -35,36 +35,39 @@ struct alignas(16) Shared {
   float D[S::kChannels];
 };
 
-// What a thread knows about its place.
+// What a thread knows about its place. Tokens are counted in scanning order from the chunk's first one.
 struct Place {
-  std::int64_t batch;
-  std::uint32_t chunk;
-  std::int64_t begin, end;  // the chunk's tokens, counted in scanning order
-  int first_channel;        // of the block
+  std::int64_t first_row;  // of the first token, counted over the rows of the whole batch
+  int tokens;
+  int row_step;  // from one token to the next: 1 or -1
+  int first_channel;
+  std::uint32_t batch, chunk;
 };
 
 __device__ __forceinline__ Place find_place(const KernelArguments& arguments, int channels_per_block) {
+  const CudaArguments& scan = arguments.scan;
   Place place;
   const std::uint32_t block = blockIdx.x;
   const std::uint32_t row = block / arguments.channel_tiles;
   place.first_channel = static_cast<int>(block - row * arguments.channel_tiles) * channels_per_block;
   place.batch = row / arguments.grid_chunks;
   place.chunk = row % arguments.grid_chunks;
-  place.begin = place.chunk * arguments.chunk_length;
-  const std::int64_t end = place.begin + arguments.chunk_length;
-  place.end = end < arguments.scan.length ? end : arguments.scan.length;
+  const std::int64_t begin = place.chunk * arguments.chunk_length;
+  const std::int64_t left = scan.length - begin;
+  place.tokens = static_cast<int>(left < arguments.chunk_length ? left : arguments.chunk_length);
+  place.row_step = scan.reverse ? -1 : 1;
+  place.first_row = place.batch * scan.length + (scan.reverse ? scan.length - 1 - begin : begin);
   return place;
 }
 
-// The row of the tensors, counted over the whole batch, that the scan visits as its `token`-th.
-__device__ __forceinline__ std::int64_t memory_row(const CudaArguments& scan, const Place& place, std::int64_t token) {
-  return place.batch * scan.length + (scan.reverse ? scan.length - 1 - token : token);
+__device__ __forceinline__ std::int64_t memory_row(const Place& place, int token) {
+  return place.first_row + place.row_step * token;
 }
 
 // A tile's part of one thread, as it came from memory.
 template <class Element, class S>
 struct Loaded {
-  Run<Element, S::kRun> u, delta, z;
+  Run<Element, S::kRun> u, delta;
   Run<Element, S::kProjectionRun> B, C;
 };
 
@@ -81,30 +84,39 @@ __device__ __forceinline__ void load_run(Run<Element, kCount>& run, const void* 
   }
 }
 
-// Starts the loads of the tile at `token`; what lies beyond the chunk or the channels becomes zero.
+// Starts the load of the thread's run of a tensor that is shaped like u, for the tile at `token`; what lies
+// beyond the chunk or the channels becomes zero.
+template <class Element, class S>
+__device__ __forceinline__ void load_row(Run<Element, S::kRun>& run, const void* tensor,
+                                         const KernelArguments& arguments, const Place& place, int token) {
+  const int thread = static_cast<int>(threadIdx.x);
+  const int mine = token + thread / S::kThreadsPerRow;
+  const int channel = place.first_channel + thread % S::kThreadsPerRow * S::kRun;
+  const int channels = static_cast<int>(arguments.scan.channels);
+  load_run(run, tensor, memory_row(place, mine) * channels + channel, arguments.wide_rows,
+           mine < place.tokens ? channels - channel : 0);
+}
+
+// The same for B and C.
+template <class Element, class S>
+__device__ __forceinline__ void load_projection(Run<Element, S::kProjectionRun>& run, const void* tensor,
+                                                const KernelArguments& arguments, const Place& place, int token) {
+  const int first = static_cast<int>(threadIdx.x) * S::kProjectionRun;
+  const int mine = token + first / S::kPadded;
+  const int state = first % S::kPadded;
+  const int states = static_cast<int>(arguments.scan.state);
+  load_run(run, tensor, memory_row(place, mine) * states + state, arguments.wide_projections,
+           mine < place.tokens ? states - state : 0);
+}
+
+// Everything that the recurrence needs of the tile at `token`.
 template <bool kOutput, class Element, class S>
 __device__ __forceinline__ void load_tile(Loaded<Element, S>& loaded, const KernelArguments& arguments,
-                                          const Place& place, std::int64_t token) {
-  const CudaArguments& scan = arguments.scan;
-  const int thread = static_cast<int>(threadIdx.x);
-  {
-    const std::int64_t mine = token + thread / S::kThreadsPerRow;
-    const int channel = place.first_channel + thread % S::kThreadsPerRow * S::kRun;
-    const int count = mine < place.end ? static_cast<int>(scan.channels) - channel : 0;
-    const std::int64_t offset = memory_row(scan, place, mine) * scan.channels + channel;
-    load_run(loaded.u, scan.u, offset, arguments.wide_rows, count);
-    load_run(loaded.delta, scan.delta, offset, arguments.wide_rows, count);
-    if constexpr (kOutput) load_run(loaded.z, scan.z, offset, arguments.wide_rows, count);
-  }
-  {
-    const int first = thread * S::kProjectionRun;
-    const std::int64_t mine = token + first / S::kPadded;
-    const int state = first % S::kPadded;
-    const int count = mine < place.end ? static_cast<int>(scan.state) - state : 0;
-    const std::int64_t offset = memory_row(scan, place, mine) * scan.state + state;
-    load_run(loaded.B, scan.B, offset, arguments.wide_projections, count);
-    if constexpr (kOutput) load_run(loaded.C, scan.C, offset, arguments.wide_projections, count);
-  }
+                                          const Place& place, int token) {
+  load_row<Element, S>(loaded.u, arguments.scan.u, arguments, place, token);
+  load_row<Element, S>(loaded.delta, arguments.scan.delta, arguments, place, token);
+  load_projection<Element, S>(loaded.B, arguments.scan.B, arguments, place, token);
+  if constexpr (kOutput) load_projection<Element, S>(loaded.C, arguments.scan.C, arguments, place, token);
 }
 
 // Widens the loaded tile into shared memory, with dt = softplus(delta + delta_bias). Tokens beyond the chunk
@@ -131,20 +143,21 @@ __device__ __forceinline__ void stage_tile(Shared<S>& shared, const Loaded<Eleme
 }
 
 // Sums partial[i] over a channel's lanes and leaves in lane i the sum number i: half of the values change
-// hands in each round, so kLanes sums cost kLanes - 1 exchanges.
-template <int kLanes>
+// hands in each round, so kLanes sums cost kLanes - 1 exchanges. A recursion, since the compiler must see
+// constant indices early or it puts the array into local memory.
+template <int kHalf, int kLanes>
 __device__ __forceinline__ float sum_over_lanes(float (&partial)[kLanes], int lane) {
+  if constexpr (kHalf == 0) {
+    return partial[0];
+  } else {
+    const bool upper = (lane & kHalf) != 0;
 #pragma unroll
-  for (int half = kLanes / 2; half > 0; half /= 2) {
-    const bool upper = (lane & half) != 0;
-#pragma unroll
-    for (int i = 0; i < half; ++i) {
-      const float given = upper ? partial[i] : partial[i + half];
-      const float kept = upper ? partial[i + half] : partial[i];
-      partial[i] = kept + __shfl_xor_sync(0xffffffffu, given, half);
+    for (int i = 0; i < kHalf; ++i) {
+      const float low = partial[i], high = partial[i + kHalf];
+      partial[i] = (upper ? high : low) + __shfl_xor_sync(0xffffffffu, upper ? low : high, kHalf);
     }
+    return sum_over_lanes<kHalf / 2>(partial, lane);
   }
-  return partial[0];
 }
 
 // A thread's share of the recurrence.
@@ -179,7 +192,9 @@ __device__ __forceinline__ void scan_tile(States<S>& states, Shared<S>& shared, 
       }
       if constexpr (!kOutput) states.dt_sum += step.x;
     }
-    if constexpr (kOutput) shared.y[group * S::kLanes + lane][channel] = sum_over_lanes(partial, lane);
+    if constexpr (kOutput) {
+      shared.y[group * S::kLanes + lane][channel] = sum_over_lanes<S::kLanes / 2>(partial, lane);
+    }
   }
 }
 
@@ -187,14 +202,14 @@ __device__ __forceinline__ void scan_tile(States<S>& states, Shared<S>& shared, 
 template <class Element, class S>
 __device__ __forceinline__ void store_tile(const Shared<S>& shared, const Run<Element, S::kRun>& u,
                                            const Run<Element, S::kRun>& z, const KernelArguments& arguments,
-                                           const Place& place, std::int64_t token) {
+                                           const Place& place, int token) {
   const CudaArguments& scan = arguments.scan;
   const int thread = static_cast<int>(threadIdx.x);
   const int row = thread / S::kThreadsPerRow;
   const int column = thread % S::kThreadsPerRow * S::kRun;
   const int channel = place.first_channel + column;
   const int count = static_cast<int>(scan.channels) - channel;
-  if (token + row >= place.end || count <= 0) return;
+  if (token + row >= place.tokens || count <= 0) return;
   Run<Element, S::kRun> y;
   clear(y);
 #pragma unroll
@@ -203,7 +218,7 @@ __device__ __forceinline__ void store_tile(const Shared<S>& shared, const Run<El
     put_bits(y, i, Element::narrow(ungated * silu(get(z, i))));
   }
   auto* to = static_cast<typename Element::Bits*>(scan.y) +
-             memory_row(scan, place, token + row) * scan.channels + channel;
+             memory_row(place, token + row) * scan.channels + channel;
   if (arguments.wide_rows) {
     store_wide(y, to);
   } else {
@@ -274,7 +289,7 @@ __device__ __forceinline__ void scan_block(const KernelArguments& arguments, Sha
   const bool exists = channel < scan.channels;
 
   Loaded<Element, S> loaded;
-  load_tile<kOutput>(loaded, arguments, place, place.begin);
+  load_tile<kOutput>(loaded, arguments, place, 0);
   for (int i = thread; i < S::kChannels; i += kCudaThreads) {
     const bool there = place.first_channel + i < scan.channels;
     shared.delta_bias[i] = there ? scan.delta_bias[place.first_channel + i] : 0.0f;
@@ -291,15 +306,16 @@ __device__ __forceinline__ void scan_block(const KernelArguments& arguments, Sha
   if (kOutput && exists) carry_in(states, arguments, place, channel, lane);
   __syncthreads();
 
-  for (std::int64_t token = place.begin; token < place.end; token += S::kTime) {
-    stage_tile<kOutput>(shared, loaded, scan, token + thread / S::kThreadsPerRow < place.end);
-    const Run<Element, S::kRun> u = loaded.u, z = loaded.z;
+  for (int token = 0; token < place.tokens; token += S::kTime) {
+    stage_tile<kOutput>(shared, loaded, scan, token + thread / S::kThreadsPerRow < place.tokens);
+    const Run<Element, S::kRun> u = loaded.u;
+    Run<Element, S::kRun> z;
     __syncthreads();
-    // In flight while this tile is scanned.
+    // In flight while this tile is scanned: its gate and the next tile.
+    if constexpr (kOutput) load_row<Element, S>(z, scan.z, arguments, place, token);
     load_tile<kOutput>(loaded, arguments, place, token + S::kTime);
-    const std::int64_t left = place.end - token;
-    const int tokens = left < S::kTime ? static_cast<int>(left) : S::kTime;
-    scan_tile<kOutput>(states, shared, (tokens + S::kLanes - 1) / S::kLanes);
+    const int left = place.tokens - token;
+    scan_tile<kOutput>(states, shared, ((left < S::kTime ? left : S::kTime) + S::kLanes - 1) / S::kLanes);
     __syncthreads();
     if constexpr (kOutput) store_tile<Element>(shared, u, z, arguments, place, token);
   }

@@ -77,6 +77,8 @@ const char* cuda_sizes_error(std::int64_t batch, std::int64_t length, std::int64
   if (channels < 1) return "SelectiveScan: there are no channels";
   if (state < 1) return "SelectiveScan: the state size is below 1";
   if (state > kCudaMaxState) return "SelectiveScan: the state size is above 256, the CUDA kernel's largest";
+  // Tokens within a sequence are counted in 32 bits, a tile beyond the end included; rows and elements in 64.
+  if (length > std::numeric_limits<std::int32_t>::max() - 64) return "SelectiveScan: more than 2^31 - 65 tokens";
   if (channels > std::numeric_limits<std::int32_t>::max()) return "SelectiveScan: more than 2^31 - 1 channels";
   const std::int64_t tiles = ceil_div(channels, kCudaThreads / 16);
   if (batch > std::numeric_limits<std::int32_t>::max() / tiles) return "SelectiveScan: too large a batch";

@@ -2,15 +2,15 @@
 // tails, unaligned tensors, both directions, whole and in chunks. Prints the worst error of each type.
 #include "cuda_shim.h"
 #include "scan_cuda_kernel.cuh"
-#include "scan_oracle.h"
 
 #include <algorithm>
-#include <string>
+
+#include "cuda_problem.h"
 
 namespace {
 
 using vim_scan::Type;
-using scan_oracle::Problem;
+using cuda_test::Problem;
 
 int failures = 0;
 double worst[3] = {0, 0, 0};
@@ -36,10 +36,10 @@ class Buffer {
 };
 
 template <class Element>
-void fill(Buffer& buffer, std::vector<double>& values) {
+void fill(Buffer& buffer, cuda_test::Values& values) {
   using Bits = typename Element::Bits;
   for (std::size_t i = 0; i < values.size(); ++i) {
-    const Bits bits = Element::narrow(static_cast<float>(values[i]));
+    const Bits bits = Element::narrow(values[i]);
     buffer.as<Bits>()[i] = bits;
     values[i] = Element::widen(bits);  // the oracle sees what the kernel sees
   }
@@ -47,7 +47,7 @@ void fill(Buffer& buffer, std::vector<double>& values) {
 
 struct Case {
   int variant;
-  std::int64_t batch, length, channels, state, chunk_length;  // chunk_length 0: the whole sequence
+  int batch, length, channels, state, chunk_length;  // chunk_length 0: the whole sequence
   bool delta_softplus, reverse, unaligned;
   bool extreme = false;
 };
@@ -105,8 +105,8 @@ template <class Element>
 double run_case(const Case& c, Type type, cuda_shim::Order order) {
   using Bits = typename Element::Bits;
   const std::size_t shift = c.unaligned ? sizeof(Bits) : 0;
-  Problem p = scan_oracle::make_problem(c.batch, c.length, c.channels, c.state, c.delta_softplus, c.reverse, 7);
-  if (c.extreme) scan_oracle::make_extreme(p, 8);
+  Problem p = cuda_test::make_problem(c.batch, c.length, c.channels, c.state, c.delta_softplus, c.reverse, 7);
+  if (c.extreme) cuda_test::make_extreme(p, 8);
   Buffer u(p.u.size() * sizeof(Bits), shift), delta(p.delta.size() * sizeof(Bits), shift);
   Buffer B(p.B.size() * sizeof(Bits), shift), C(p.C.size() * sizeof(Bits), shift);
   Buffer z(p.z.size() * sizeof(Bits), shift), y(p.u.size() * sizeof(Bits), shift);
@@ -121,7 +121,7 @@ double run_case(const Case& c, Type type, cuda_shim::Order order) {
       u.as<void>(), delta.as<void>(), A.as<float>(), B.as<void>(), C.as<void>(), D.as<float>(), z.as<void>(),
       delta_bias.as<float>(), y.as<void>(), workspace.as<void>()};
   launch_variant<Element>(vim_scan::kernel_arguments(arguments, plan), plan, order);
-  const std::vector<double> expected = scan_oracle::solve(p);
+  const std::vector<double> expected = p.solve();
   double error = 0, scale = 0;
   for (std::size_t i = 0; i < expected.size(); ++i) {
     const double got = Element::widen(y.as<Bits>()[i]);
@@ -150,10 +150,10 @@ void check(const Case& c, Type type, cuda_shim::Order order) {
   worst[index] = std::max(worst[index], error);
   if (error <= kTolerance[index]) return;
   ++failures;
-  std::printf("FAILED type %d variant %d batch %ld length %ld channels %ld state %ld chunk %ld softplus %d reverse %d "
-              "unaligned %d extreme %d: error %.2e, tolerance %.2e\n", index, c.variant, static_cast<long>(c.batch),
-              static_cast<long>(c.length), static_cast<long>(c.channels), static_cast<long>(c.state),
-              static_cast<long>(c.chunk_length), c.delta_softplus, c.reverse, c.unaligned, c.extreme, error, kTolerance[index]);
+  std::printf("FAILED type %d variant %d batch %d length %d channels %d state %d chunk %d softplus %d reverse %d "
+              "unaligned %d extreme %d: error %.2e, tolerance %.2e\n",
+              index, c.variant, c.batch, c.length, c.channels, c.state, c.chunk_length, c.delta_softplus, c.reverse,
+              c.unaligned, c.extreme, error, kTolerance[index]);
 }
 
 constexpr Type kTypes[] = {Type::kFloat32, Type::kFloat16, Type::kBFloat16};
@@ -162,8 +162,7 @@ std::vector<Case> cases() {
   std::vector<Case> all;
   for (int variant = 0; variant < vim_scan::kCudaVariantCount; ++variant) {
     const vim_scan::CudaVariant& shape = vim_scan::kCudaVariants[variant];
-    const std::int64_t full = shape.states * shape.lanes, width = vim_scan::kCudaThreads / shape.lanes;
-    const std::int64_t time = shape.time;
+    const int full = shape.states * shape.lanes, width = vim_scan::kCudaThreads / shape.lanes, time = shape.time;
     all.push_back({variant, 1, 1, 1, 1, 0, true, false, false});
     all.push_back({variant, 1, time, width, full, 0, true, false, false});                // nothing left over
     all.push_back({variant, 2, time + 1, width + 3, full, 0, true, true, false});         // tails everywhere
@@ -225,7 +224,7 @@ int main() {
     check({1, 1, 70, 32, 16, chunk, true, false, false, true}, Type::kFloat32, cuda_shim::Order::kAscending);
   }
   check_barriers();
-  std::printf("%zu ordinary runs; worst error: float32 %.2e, float16 %.2e, bfloat16 %.2e; %d failures\n", count, worst[0],
-              worst[1], worst[2], failures);
+  std::printf("%zu ordinary runs; worst error: float32 %.2e, float16 %.2e, bfloat16 %.2e; %d failures\n", count,
+              worst[0], worst[1], worst[2], failures);
   return failures == 0 ? 0 : 1;
 }
