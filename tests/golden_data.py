@@ -29,3 +29,14 @@ def load_tensors(name: str) -> dict[str, NDArray[Any]]:
     """All tensors of a file, `name` without its ending."""
     tensors: dict[str, NDArray[np.generic]] = load_file(golden_dir() / f"{name}.safetensors")
     return tensors
+
+
+def assert_close(actual: Any, expected: Any, tolerance: float) -> None:
+    """Hold the largest difference to `tolerance` times the largest magnitude expected; arrays or tensors."""
+    actual, expected = (np.asarray(values, dtype=np.float64) for values in (actual, expected))
+    assert actual.shape == expected.shape
+    assert np.isfinite(actual).all()
+    difference, scale = np.abs(actual - expected).max(), np.abs(expected).max()
+    assert difference <= tolerance * scale, (
+        f"off by {difference:.3g}, which is {difference / scale:.3g} of {scale:.3g}"
+    )

@@ -1,0 +1,115 @@
+"""The PyTorch operator: registration, refusals, choice of implementation, gradient."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from golden_data import assert_close
+from torch import Tensor
+
+from vim_deploy.ops import selective_scan, use_scan
+from vim_deploy.ops.reference import selective_scan_reference
+
+OPERATOR = torch.ops.vim_deploy.selective_scan
+FLAGS = {"delta_softplus": True, "reverse": False}
+
+
+def scan_inputs(
+    batch: int = 2, length: int = 5, channels: int = 3, state: int = 4, dtype: torch.dtype = torch.float32
+) -> list[Tensor]:
+    """u, delta, A, B, C, D, z, delta_bias."""
+    random = torch.Generator().manual_seed(0)
+
+    def values(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=random, dtype=torch.float64)
+
+    wide = torch.promote_types(dtype, torch.float32)
+    sequence, projection = (batch, length, channels), (batch, length, state)
+    return [
+        values(*sequence).to(dtype),
+        values(*sequence).to(dtype),
+        -values(channels, state).exp().to(wide),
+        values(*projection).to(dtype),
+        values(*projection).to(dtype),
+        values(channels).to(wide),
+        values(*sequence).to(dtype),
+        values(channels).to(wide),
+    ]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("needs_gradient", [False, True])
+def test_registration_passes_pytorchs_own_checks(needs_gradient, reverse):
+    inputs = [tensor.requires_grad_(needs_gradient) for tensor in scan_inputs()]
+    torch.library.opcheck(OPERATOR.default, (*inputs, True, reverse))
+
+
+def test_schema_is_the_contracts():
+    names = [argument.name for argument in OPERATOR.default._schema.arguments]
+    assert names == ["u", "delta", "A", "B", "C", "D", "z", "delta_bias", "delta_softplus", "reverse"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_reference_on_request(dtype, reverse):
+    inputs = scan_inputs(dtype=dtype)
+    flags = {"delta_softplus": True, "reverse": reverse}
+    with use_scan("reference"):
+        y = selective_scan(*inputs, **flags)
+    torch.testing.assert_close(y, selective_scan_reference(*inputs, **flags), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("position", "name", "shape"),
+    [
+        (1, "delta", (2, 5, 4)),
+        (2, "A", (2, 4)),
+        (3, "B", (2, 4, 5)),
+        (5, "D", (1,)),
+        (6, "z", (1, 5, 3)),
+        (7, "delta_bias", (3, 1)),
+    ],
+)
+def test_wrong_shape_is_named(position, name, shape):
+    inputs = scan_inputs()
+    inputs[position] = torch.zeros(shape)
+    with pytest.raises(ValueError, match=rf"{name} is torch.float32 .*expected"):
+        selective_scan(*inputs, **FLAGS)
+
+
+def test_wrong_type_is_named():
+    inputs = scan_inputs(dtype=torch.float16)
+    inputs[2] = inputs[2].half()
+    with pytest.raises(ValueError, match=r"A is torch.float16 .*expected torch.float32"):
+        selective_scan(*inputs, **FLAGS)
+
+
+@pytest.mark.parametrize("sizes", [{"length": 0}, {"channels": 0}, {"state": 0}])
+def test_empty_sizes_are_refused(sizes):
+    with pytest.raises(ValueError, match="1 or more"):
+        selective_scan(*scan_inputs(**sizes), **FLAGS)
+
+
+def test_empty_batch_gives_an_empty_result():
+    assert selective_scan(*scan_inputs(batch=0), **FLAGS).shape == (0, 5, 3)
+
+
+def test_unknown_implementation_is_refused():
+    with pytest.raises(ValueError, match="expected 'auto', 'kernel' or 'reference'"), use_scan("fast"):
+        pass
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_gradient_is_that_of_finite_differences(reverse):
+    inputs = [tensor.requires_grad_() for tensor in scan_inputs(1, 3, 2, 2, dtype=torch.float64)]
+    assert torch.autograd.gradcheck(
+        lambda *tensors: selective_scan(*tensors, delta_softplus=True, reverse=reverse), inputs
+    )
+
+
+def test_gradient_is_that_of_the_reference():
+    inputs = [tensor.requires_grad_() for tensor in scan_inputs(length=20)]
+    gradients = torch.autograd.grad(selective_scan(*inputs, **FLAGS).square().sum(), inputs)
+    expected = torch.autograd.grad(selective_scan_reference(*inputs, **FLAGS).square().sum(), inputs)
+    for actual, reference in zip(gradients, expected, strict=True):
+        assert_close(actual, reference, 1e-5)
