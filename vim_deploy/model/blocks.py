@@ -41,4 +41,4 @@ class Block(nn.Module):
         `reverse` lets time run from the last token to the first; the order of tokens is kept.
         """
         residual = widen(hidden) if residual is None else residual + hidden
-        return self.mixer(cast(self.norm(residual), hidden.dtype), reverse), residual
+        return self.mixer(cast(self.norm(residual), self.mixer.dtype), reverse), residual

@@ -31,8 +31,8 @@ def causal_conv(x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bool) -
     length, width = x.shape[1], weight.shape[-1]
     padding = (0, 0, 0, width - 1) if reverse else (0, 0, width - 1, 0)
     padded = F.pad(x, padding)
-    # A sum of shifted products instead of a convolution operator, which wants channels first: no transpose here
-    # means none in the exported graph.
+    # A sum of shifted products instead of a convolution operator, which wants channels first: no transpose
+    # here means none in the exported graph.
     taps = weight[:, 0].flip(-1) if reverse else weight[:, 0]
     y = padded[:, :length] * taps[:, 0]
     for tap in range(1, width):
@@ -81,6 +81,11 @@ class Mixer(nn.Module):
         nn.init.kaiming_uniform_(self.out_proj.weight, a=math.sqrt(5))
         with torch.no_grad():
             self.out_proj.weight /= math.sqrt(config.depth)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type this mixer computes in; its input must have it."""
+        return self.in_proj.weight.dtype
 
     def forward(self, tokens: Tensor, reverse: bool = False) -> Tensor:
         """Mix (batch, length, embed); `reverse` exchanges the time order of both directions."""

@@ -25,9 +25,8 @@ _SCAN_WEIGHTS = ("A_log", "A_b_log", ".D", ".D_b", "dt_proj.bias", "dt_proj_b.bi
 class VisionMamba(nn.Module):
     """Classifier; with num_classes=0 the features that would enter the head are the output."""
 
-    cls_token: (
-        nn.Parameter
-    )  # (1, 1, embed), as the two below; which of them exist is the configuration's choice
+    # Each (1, 1, embed); which of them exist is the configuration's choice.
+    cls_token: nn.Parameter
     cls_token_head: nn.Parameter
     cls_token_tail: nn.Parameter
 
@@ -62,9 +61,10 @@ class VisionMamba(nn.Module):
         return tokens + self.pos_embed if self.config.position_embedding else tokens
 
     def forward_features(self, pixels: Tensor) -> Tensor:
-        """Images to normalised tokens (batch, length, embed)."""
+        """Images to normalised tokens (batch, length, embed), in float32 or wider."""
         hidden, residual = deque(self.trace(pixels), maxlen=1).pop()
-        return cast(self.norm_f(residual + hidden), hidden.dtype)
+        normalised: Tensor = self.norm_f(residual + hidden)
+        return normalised
 
     def trace(self, pixels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """The pair (hidden, residual), each (batch, length, embed), after every block.
@@ -105,6 +105,8 @@ class VisionMamba(nn.Module):
 
     def classify(self, features: Tensor) -> Tensor:
         """What `pool` returned to logits; Pooling.MAX takes each class's largest logit over the tokens."""
+        if isinstance(self.head, nn.Linear):
+            features = cast(features, self.head.weight.dtype)
         logits: Tensor = self.head(features)
         if self.config.class_token is ClassToken.NONE and self.config.pooling is Pooling.MAX:
             return logits.amax(dim=1)
@@ -124,15 +126,15 @@ class VisionMamba(nn.Module):
         return torch.cat([patches[:, :index], token, patches[:, index:]], dim=1)
 
     def cast_weights(self, dtype: torch.dtype) -> None:
-        """Convert the weights in place, except those that the scan takes in float32 whatever its inputs' type.
+        """Let the mixers compute in `dtype`, in place; everything around them stays as it is.
 
-        Plain `half()` converts these too, which rounds them.
+        That is where the time goes. Embeddings, residual stream, norms and head keep float32, and so does
+        what the scan takes in float32 in any case; plain `half()` rounds all of these. The measurements behind
+        this are in docs/tensorrt.md.
         """
-        for name, parameter in self.named_parameters():
-            if not name.endswith(_SCAN_WEIGHTS):
+        for name, parameter in self.layers.named_parameters():
+            if ".mixer." in name and not name.endswith(_SCAN_WEIGHTS):
                 parameter.data = parameter.data.to(dtype)
-        for buffer in self.buffers():
-            buffer.data = buffer.data.to(dtype)
 
     def _check(self, pixels: Tensor) -> None:
         expected = (self.config.channels, *self.config.image_size)
