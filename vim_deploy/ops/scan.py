@@ -13,6 +13,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from vim_deploy.ops.kernel import kernel_is_there, run_kernel
+from vim_deploy.ops.library import load_library
 from vim_deploy.ops.reference import selective_scan_reference
 
 Implementation = Literal["auto", "kernel", "reference"]
@@ -72,7 +74,10 @@ def _selective_scan(
     reverse: bool,
 ) -> Tensor:
     _check(u, delta, A, B, C, D, z, delta_bias)
-    return _reference(u, delta, A, B, C, D, z, delta_bias, delta_softplus, reverse)
+    tensors = (u, delta, A, B, C, D, z, delta_bias)
+    if _uses_kernel(u):
+        return run_kernel(tensors, delta_softplus, reverse)
+    return _reference(*tensors, delta_softplus, reverse)
 
 
 @_selective_scan.register_fake
@@ -90,6 +95,23 @@ def _(
 ) -> Tensor:
     _check(u, delta, A, B, C, D, z, delta_bias)
     return u.new_empty(u.shape)
+
+
+def _uses_kernel(u: Tensor) -> bool:
+    """What `use_scan` asked for, held against what the kernel can do."""
+    implementation = _implementation.get()
+    if implementation == "reference":
+        return False
+    fits = u.device.type == "cpu" and u.dtype is torch.float32
+    if implementation == "auto":
+        return fits and kernel_is_there()
+    if not fits:
+        raise ValueError(
+            f"selective_scan: the kernel takes float32 on the CPU, u is {u.dtype} on {u.device}; "
+            "use_scan('auto') takes the reference for it."
+        )
+    load_library()
+    return True
 
 
 def _reference(*tensors_and_flags: Any) -> Tensor:
