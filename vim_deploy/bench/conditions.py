@@ -1,0 +1,71 @@
+"""Under which conditions a measurement was made; without them its figures mean nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import vim_deploy
+from vim_deploy import machine
+from vim_deploy.errors import OperatorLibraryError
+from vim_deploy.ops.library import instruction_set
+
+_PACKAGES = ("numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "torch")
+
+
+def conditions() -> dict[str, Any]:
+    """Machine, versions, time and how busy the machine is, as plain JSON."""
+    try:
+        kernel = instruction_set()
+    except OperatorLibraryError as error:
+        kernel = f"none: {error}"
+    return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "processor": _processor(),
+        "architecture": machine.architecture(),
+        "processor_instruction_set": machine.instruction_set(),
+        "kernel_instruction_set": kernel,
+        "processors": machine.usable_processors(),
+        "load_average": load_average(),
+        "system": platform.system() + " " + platform.release(),
+        "versions": {
+            "vim_deploy": vim_deploy.__version__,
+            "python": platform.python_version(),
+            **{name: found for name in _PACKAGES if (found := _version(name))},
+        },
+    }
+
+
+def load_average() -> float:
+    """Processes that wanted a processor during the last minute, on average; near 0 on a quiet machine."""
+    return os.getloadavg()[0]
+
+
+def in_words(values: dict[str, Any]) -> str:
+    """Two lines for the head of a report."""
+    versions = ", ".join(f"{name} {found}" for name, found in values["versions"].items())
+    sets = f"{values['processor_instruction_set']}; scan kernel: {values['kernel_instruction_set']}"
+    return (
+        f"{values['processor']} ({values['architecture']}, {sets}), {values['processors']} processors, "
+        f"load {values['load_average']:.2f} at the start, {values['date']}\n{versions}"
+    )
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Processor")))
+    return next(names, platform.processor() or "unknown processor")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,159 @@
+"""What `vim-bench` measures of an engine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from vim_deploy import machine
+from vim_deploy.bench.cold_start import cold_starts
+from vim_deploy.bench.conditions import conditions, in_words, load_average
+from vim_deploy.bench.figures import Latency
+from vim_deploy.bench.process import Worker
+from vim_deploy.bench.table import megabytes, milliseconds, table
+from vim_deploy.errors import EngineError
+
+if TYPE_CHECKING:
+    from vim_deploy.engines.engine import Engine
+
+Report = Callable[[str], None]
+DEFAULT_BATCH_SIZES = (1, 8, 32)
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """`batch_sizes` None: the engine's own where it is fixed, else the usual ones. `threads` None: the
+    engine's. A batch size takes `repeats` inferences, fewer when `seconds` are over."""
+
+    batch_sizes: tuple[int, ...] | None = None
+    threads: int | None = None
+    warmup: int = 5
+    repeats: int = 100
+    seconds: float = 30.0
+    cold_starts: int = 5
+
+
+def bench_engine(
+    path: str | os.PathLike[str], options: BenchOptions, report: Report = lambda stage: None
+) -> dict[str, Any]:
+    """Measure an engine, or an ONNX file's engine from the cache; the result is plain JSON.
+
+    Raises EngineError, and MeasurementError where a measured process fails.
+    """
+    from vim_deploy.engines.engine import load_engine
+
+    # Here and not in a measured process: for an ONNX file this builds the engine.
+    with load_engine(path, threads=options.threads) as engine:
+        about = _describe(engine, os.fspath(path), options)
+        file, image = engine.path, engine.input.shape[1:]
+        sizes = _batch_sizes(engine, options.batch_sizes)
+        if None in image:
+            image = (engine.metadata.preprocessing.channels, *engine.metadata.preprocessing.image_size)
+    start = conditions()
+    batches = []
+    for size in sizes:
+        report(f"batch size {size}")
+        batches.append(_measure(file, (size, *image), options))
+    cold = None
+    if options.cold_starts:
+        cold = cold_starts(file, (sizes[0], *image), options.threads, options.cold_starts, report)
+    return {
+        "engine": about,
+        "conditions": {**start, "load_average_at_end": load_average()},
+        "settings": {**asdict(options), "batch_sizes": list(sizes)},
+        "batches": batches,
+        "cold_start": cold,
+    }
+
+
+def _measure(file: str, shape: tuple[Any, ...], options: BenchOptions) -> dict[str, Any]:
+    with Worker(f"batch size {shape[0]}") as worker:
+        opened = worker.open(
+            "vim_deploy.bench.openers:engine", {"path": file, "threads": options.threads}, shape, _SEED
+        )
+        warmup = len(worker.run(options.warmup, options.seconds)["seconds"]) if options.warmup else 0
+        measured = worker.run(options.repeats, options.seconds)
+    latency = Latency.of(measured["seconds"])
+    return {
+        "batch_size": shape[0],
+        "warmup": warmup,
+        "latency_ms": latency.to_dict(),
+        "images_per_second": 1000 * shape[0] / latency.p50,
+        "open_seconds": opened["seconds"],
+        "memory_bytes": measured["memory"],
+    }
+
+
+def _batch_sizes(engine: Engine, asked: tuple[int, ...] | None) -> tuple[int, ...]:
+    if engine.batch is None:
+        return asked or DEFAULT_BATCH_SIZES
+    if asked and asked != (engine.batch,):
+        raise EngineError(
+            f"{engine.path} is fixed to batch size {engine.batch}, asked for "
+            f"{', '.join(map(str, asked))}; leave --batch-sizes out."
+        )
+    return (engine.batch,)
+
+
+def _describe(engine: Engine, path: str, options: BenchOptions) -> dict[str, Any]:
+    manifest, metadata = engine.manifest, engine.metadata
+    return {
+        "path": path,
+        "variant": metadata.variant,
+        "task": metadata.task,
+        "image_size": list(metadata.preprocessing.image_size),
+        "precision": manifest.precision,
+        "weights": metadata.checkpoint.get("source"),
+        "backend": manifest.backend,
+        "device": manifest.device,
+        "operator": manifest.operator.get("implementation"),
+        "settings": manifest.settings,
+        "threads": options.threads or manifest.settings.get("threads") or machine.usable_processors(),
+    }
+
+
+def in_text(result: dict[str, Any]) -> str:
+    """The result as a person reads it: conditions, a table of batch sizes, memory and start-up."""
+    about, cold = result["engine"], result["cold_start"]
+    height, width = about["image_size"]
+    lines = [
+        f"{about['path']}: {about['variant']}, {height}x{width}, {about['task']}, {about['precision']}, "
+        f"{about['backend']} on {about['device']}, {about['threads']} threads, scan: {about['operator']}",
+        in_words(result["conditions"]),
+        f"load {result['conditions']['load_average_at_end']:.2f} at the end, images already preprocessed",
+        "",
+        _batch_table(result["batches"]),
+        "",
+        "ms: one inference of the whole batch. images/s: at the median. MB: 1e6 bytes resident on the host;",
+        "'above start': peak since before the engine was opened; 'running': peak above the opened engine.",
+    ]
+    if cold is not None:
+        phases = ", ".join(f"{name} {cold[f'{name}_seconds']:.3f}" for name in ("import", "open", "predict"))
+        lines += [
+            "",
+            f"cold start, median of {len(cold['all_total_seconds'])} fresh processes: import to first "
+            f"prediction {cold['total_seconds']:.3f} s ({phases}), "
+            f"whole process {cold['process_seconds']:.3f} s",
+        ]
+    return "\n".join(lines)
+
+
+def _batch_table(batches: list[dict[str, Any]]) -> str:
+    head = ("batch", "p50 ms", "p95 ms", "p99 ms", "repeats", "images/s", "MB above start", "MB running")
+    rows = []
+    for batch in batches:
+        latency, memory = batch["latency_ms"], batch["memory_bytes"]
+        rows.append(
+            (
+                str(batch["batch_size"]),
+                *(milliseconds(latency[name]) for name in ("p50", "p95", "p99")),
+                str(latency["count"]),
+                f"{batch['images_per_second']:.1f}",
+                megabytes(memory["above_start"]),
+                megabytes(memory["above_opened"]),
+            )
+        )
+    return table(head, rows)

@@ -1,0 +1,25 @@
+"""Openers of what this package runs; see worker.py. Nothing is imported before its opener is called."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vim_deploy.bench.worker import Open, Run
+
+
+def engine(path: str, threads: int | None = None) -> Open:
+    """An engine made by vim-build."""
+    from vim_deploy.engines.container import read_manifest
+    from vim_deploy.engines.engine import load_engine
+    from vim_deploy.engines.registry import backend_module
+
+    manifest = read_manifest(path)
+    backend_module(manifest.backend).environment(manifest)  # to ask for its version, the runtime is imported
+
+    def open_engine() -> Run:
+        opened = load_engine(path, threads=threads)
+        name = opened.output.name
+        return lambda pixels: opened.run(pixels)[name]
+
+    return open_engine
