@@ -113,3 +113,35 @@ def test_gradient_is_that_of_the_reference():
     expected = torch.autograd.grad(selective_scan_reference(*inputs, **FLAGS).square().sum(), inputs)
     for actual, reference in zip(gradients, expected, strict=True):
         assert_close(actual, reference, 1e-5)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_kernel_equals_the_reference(reverse):
+    inputs = scan_inputs(batch=2, length=197, channels=70, state=16)
+    flags = {"delta_softplus": True, "reverse": reverse}
+    with use_scan("kernel"):
+        y = selective_scan(*inputs, **flags)
+    assert_close(y, selective_scan_reference(*(tensor.double() for tensor in inputs), **flags), 2e-6)
+
+
+def test_kernel_reads_slices_of_projections_without_a_difference():
+    inputs = scan_inputs(batch=2, length=40, channels=24, state=16)
+    u, delta, A, B, C, D, z, delta_bias = inputs
+    wide = torch.cat([u, z], dim=-1)
+    packed = torch.cat([torch.zeros(2, 40, 3), B, C], dim=-1)
+    sliced = [wide[..., :24], delta, A, packed[..., 3:19], packed[..., 19:], D, wide[..., 24:], delta_bias]
+    with use_scan("kernel"):
+        assert torch.equal(selective_scan(*sliced, **FLAGS), selective_scan(*inputs, **FLAGS))
+
+
+@pytest.mark.parametrize("length", [1, 6])
+def test_kernel_takes_any_strides(length):
+    inputs = scan_inputs(batch=3, length=length, channels=5, state=4)
+    odd = [tensor.transpose(0, -1).contiguous().transpose(0, -1) for tensor in inputs]
+    with use_scan("kernel"):
+        assert torch.equal(selective_scan(*odd, **FLAGS), selective_scan(*inputs, **FLAGS))
+
+
+def test_kernel_on_request_refuses_other_types():
+    with use_scan("kernel"), pytest.raises(ValueError, match=r"kernel takes float32 .*torch.float64"):
+        selective_scan(*scan_inputs(dtype=torch.float64), **FLAGS)
