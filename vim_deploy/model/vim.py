@@ -129,8 +129,8 @@ class VisionMamba(nn.Module):
         """Let the mixers compute in `dtype`, in place; everything around them stays as it is.
 
         That is where the time goes. Embeddings, residual stream, norms and head keep float32, and so does
-        what the scan takes in float32 in any case; plain `half()` rounds all of these. The measurements behind
-        this are in docs/tensorrt.md.
+        what the scan takes in float32 in any case; plain `half()` rounds all of these. docs/tensorrt.md has
+        the measurements behind this.
         """
         for name, parameter in self.layers.named_parameters():
             if ".mixer." in name and not name.endswith(_SCAN_WEIGHTS):
