@@ -45,7 +45,7 @@ def run_kernel(tensors: Sequence[Tensor], delta_softplus: bool, reverse: bool) -
 
 
 def _rows(tensor: Tensor) -> Tensor:
-    """`tensor` itself where its rows are dense and evenly spaced, as in slices of projections; else a copy."""
+    """`tensor` itself where its rows are dense and evenly spaced (slices of projections); else a copy."""
     tensor = tensor.detach()
     if tensor.dim() != 3:
         return tensor.contiguous()
