@@ -166,3 +166,12 @@ def test_help_needs_no_framework():
     subprocess.run(
         [sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, cwd=Path(__file__).parents[2]
     )
+
+
+def test_without_pytorch_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for name in [name for name in sys.modules if name.startswith("vim_deploy.export")]:
+        monkeypatch.delitem(sys.modules, name)
+    result = run("vim_tiny", "-o", tmp_path / "x.onnx")
+    assert result.exit_code == 2
+    assert 'needs the package torch; install it with `pip install "vim-deploy[export]"`' in result.stderr

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from vim_deploy.engines.registry import DEVICES
-from vim_deploy.errors import VimDeployError
+from vim_deploy.errors import MissingDependencyError, VimDeployError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,6 +69,20 @@ def stages(title: str, quiet: bool = False) -> Iterator[Report]:
 class _EchoHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         click.echo(f"{record.levelname.lower()}: {record.getMessage()}", err=True)
+
+
+@contextlib.contextmanager
+def needs_extra(name: str) -> Iterator[None]:
+    """Around imports: a package that is not there becomes the advice to install the extra that brings it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "vim_deploy"):
+            raise
+        raise MissingDependencyError(
+            f'this needs the package {package}; install it with `pip install "vim-deploy[{name}]"`.'
+        ) from None
 
 
 def log_to_stderr(quiet: bool = False) -> None:
