@@ -1,5 +1,4 @@
-// What the tests of the TensorRT adapters share: checks, a log, and a double in place of the CUDA kernel, since they
-// run without a GPU.
+// What the tests of the TensorRT adapters share.
 #pragma once
 
 #include <NvInferRuntime.h>
@@ -8,17 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "launch_double.h"
 #include "trt_plugin_core.h"
 
 namespace trt_test {
-
-inline int failures = 0;
-
-inline void check(bool holds, const char* what, int line) {
-  if (holds) return;
-  ++failures;
-  std::printf("FAILED line %d: %s\n", line, what);
-}
 
 // The log that the plugin writes to.
 class Log final : public nvinfer1::ILogger {
@@ -36,15 +28,6 @@ class Finder final : public nvinfer1::ILoggerFinder {
   nvinfer1::ILogger* findLogger() override { return &log; }
   Log log;
 };
-
-// The last call that reached the double of the kernel.
-struct Launch {
-  int calls = 0;
-  vim_scan::CudaArguments arguments{};
-  CUstream_st* stream = nullptr;
-  const char* answer = nullptr;
-};
-inline Launch launch;
 
 inline nvinfer1::Dims dims_of(const std::vector<int>& sizes) {
   nvinfer1::Dims dims{};
@@ -121,15 +104,3 @@ inline int finish(const char* name) {
 }
 
 }  // namespace trt_test
-
-#define CHECK(condition) trt_test::check((condition), #condition, __LINE__)
-
-// The double: remembers what it was asked to do.
-namespace vim_scan {
-const char* launch_cuda(const CudaArguments& arguments, CUstream_st* stream) {
-  ++trt_test::launch.calls;
-  trt_test::launch.arguments = arguments;
-  trt_test::launch.stream = stream;
-  return trt_test::launch.answer;
-}
-}  // namespace vim_scan

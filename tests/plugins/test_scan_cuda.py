@@ -1,0 +1,49 @@
+"""The CUDA scan without a GPU: its own text on the CPU, its plans, and what nvcc says about it.
+
+What no test here can prove (speed, a GPU's memory model) is listed in docs/gpu-results.md.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from native_programs import PROGRAMS, SANITIZERS, SCAN, WARNINGS, build, run
+
+# The kernel reads rows of any type in words of up to 16 bytes, and holds pragmas for nvcc.
+KERNEL_FLAGS = ("-fno-strict-aliasing", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas")
+PLAN_SOURCE = SCAN / "scan_cuda_plan.cpp"
+SHIM_SOURCES = [PROGRAMS / "test_scan_cuda_shim.cpp", PROGRAMS / "scan_oracle.cpp", PLAN_SOURCE]
+
+
+def test_kernel_text_matches_the_contract_under_the_sanitizers(tmp_path: Path) -> None:
+    program = build(tmp_path / "shim", SHIM_SOURCES, *SANITIZERS, *KERNEL_FLAGS)
+    assert "; 0 failures" in run(program)
+
+
+def test_kernel_text_with_polynomial_decays(tmp_path: Path) -> None:
+    program = build(tmp_path / "shim", SHIM_SOURCES, "-O1", "-DVIM_SCAN_POLYNOMIAL_EVERY=4", *KERNEL_FLAGS)
+    assert "; 0 failures" in run(program)
+
+
+def test_plans_keep_their_rules(tmp_path: Path) -> None:
+    sources = [PROGRAMS / "test_cuda_plan.cpp", PLAN_SOURCE]
+    assert ": 0 failures" in run(build(tmp_path / "plan", sources, *SANITIZERS, *WARNINGS))
+
+
+def test_nvcc_compiles_the_tuned_type_without_spills(tmp_path: Path) -> None:
+    nvcc = shutil.which("nvcc")
+    if nvcc is None:
+        pytest.skip("no nvcc on PATH: that the kernels compile is not checked here")
+    source, output = str(SCAN / "scan_cuda_float16.cu"), str(tmp_path / "scan.o")
+    options = ["-std=c++17", "-O3", "-arch=sm_90", "-Xptxas", "-v", "-Werror", "all-warnings"]
+    command = [nvcc, *options, "-c", source, "-o", output]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    counts = r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"
+    frames = re.findall(counts, done.stderr)
+    assert len(frames) == 12, "six variants, each with and without output"
+    assert set(frames) == {("0", "0", "0")}
