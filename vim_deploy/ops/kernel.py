@@ -31,7 +31,8 @@ def run_kernel(tensors: Sequence[Tensor], delta_softplus: bool, reverse: bool) -
     inputs = {name: _rows(tensor) for name, tensor in zip(INPUTS, tensors, strict=True)}
     u, A = inputs["u"], inputs["A"]
     y = torch.empty(u.shape)
-    sizes = ScanSizes(*u.shape, A.shape[1])
+    batch, length, channels = u.shape
+    sizes = ScanSizes(batch, length, channels, A.shape[1])
     sequences = {name: tensor for name, tensor in inputs.items() if tensor.dim() == 3}
     run_scan(
         sizes,
