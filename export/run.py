@@ -20,10 +20,12 @@ from vim_deploy.data.discover import Discovery
 from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.errors import ExportError, ImageError
 from vim_deploy.export.onnx import Task, to_onnx
+from vim_deploy.export.precision import compare_reduced, in_precision
 from vim_deploy.export.source import ModelSource, SourceModel, open_source
 from vim_deploy.export.verify import compare_with_eager
 from vim_deploy.metadata import ModelMetadata
 from vim_deploy.model.config import VimConfig, variant_name
+from vim_deploy.model.vim import VisionMamba
 from vim_deploy.ops.library import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
 
 RANDOM_CHECK_IMAGES = 2
@@ -70,7 +72,7 @@ def export(request: ExportRequest, report: Callable[[str], None] = lambda stage:
     preprocessing = _preprocessing(request, source.model.config)
     _check_class_names(request, source.model.config)
     pixels = _check_pixels(request, preprocessing) if request.check else None
-    task = Task(source.model, request.task, request.features)
+    task = Task(in_precision(source.model, request.precision), request.task, request.features)
     report("tracing the graph")
     graph = to_onnx(task, batch=request.batch)
     metadata = _metadata(request, source, preprocessing)
@@ -79,7 +81,7 @@ def export(request: ExportRequest, report: Callable[[str], None] = lambda stage:
         if pixels is not None:
             report(f"comparing the file with the eager model on {len(pixels)} images")
             _write(graph, metadata, partial)
-            figures: dict[str, Any] = dict(compare_with_eager(partial, task, pixels, request.precision))
+            figures = _compare(partial, source.model, task, pixels, request.precision)
             figures["images"] = "real" if request.check_images else "random"
             metadata = replace(metadata, parity=figures)
         _write(graph, metadata, partial)
@@ -87,6 +89,14 @@ def export(request: ExportRequest, report: Callable[[str], None] = lambda stage:
     finally:
         partial.unlink(missing_ok=True)
     return ExportResult(request.output, metadata, source.notes)
+
+
+def _compare(
+    path: Path, model: VisionMamba, task: Task, pixels: np.ndarray, precision: str
+) -> dict[str, Any]:
+    if precision == "fp32":
+        return dict(compare_with_eager(path, task, pixels, precision))
+    return dict(compare_reduced(path, model, task, pixels, precision))
 
 
 def _preprocessing(request: ExportRequest, config: VimConfig) -> Preprocessing:

@@ -27,9 +27,9 @@ def compare_with_eager(
     expected = run_eager(task, pixels)
     figures = {}
     for name, library in (("library", ort_library()), ("function_body", None)):
-        actual = _run_file(path, pixels, library)
+        actual = run_file(path, pixels, library)
         found = difference(expected, actual)
-        _refuse_if_apart(path, name, found, precision)
+        refuse_if_apart(path, name, found, precision)
         figures[name] = found.to_dict()
     return figures
 
@@ -41,11 +41,13 @@ def run_eager(task: Task, pixels: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _run_file(path: Path, pixels: np.ndarray, library: Path | None) -> np.ndarray:
+def run_file(model: Path | bytes, pixels: np.ndarray, library: Path | None) -> np.ndarray:
+    """The output of a file, or of its bytes, on the processor; without `library` by the function body."""
     options = onnxruntime.SessionOptions()
     if library is not None:
         options.register_custom_ops_library(str(library))
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    data = model if isinstance(model, bytes) else str(model)
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     size = session.get_inputs()[0].shape[0]
     step = size if isinstance(size, int) else 1
     # A fixed batch gets its last rows twice rather than a changed shape; the surplus is cut off again.
@@ -54,10 +56,11 @@ def _run_file(path: Path, pixels: np.ndarray, library: Path | None) -> np.ndarra
     return np.concatenate(parts)[: len(pixels)]
 
 
-def _refuse_if_apart(path: Path, how: str, found: Difference, precision: str) -> None:
+def refuse_if_apart(path: Path, how: str, found: Difference, precision: str) -> None:
+    """Raises ExportError where `found`, a comparison of the file run `how`, is beyond the tolerance."""
     if not found.within(precision):
         raise ExportError(
-            f"{path} disagrees with the eager model when run with its {how.replace('_', ' ')}: largest "
+            f"{path} disagrees with the eager model ({how.replace('_', ' ')}): largest "
             f"difference {found.max_abs:.3g} on values up to {found.max_reference:.3g} (relative "
             f"{found.relative:.3g}; expected at most {RELATIVE_TOLERANCE[precision]:g} for {precision}). "
             "The file was not kept. Check the versions of torch and onnxscript against constraints.txt."

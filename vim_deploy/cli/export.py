@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vim_deploy.cli.common import command, log_to_stderr, quiet_option, size, stages
+from vim_deploy.cli.common import command, log_to_stderr, needs_extra, quiet_option, size, stages
 
 if TYPE_CHECKING:
     from vim_deploy.export.run import ExportRequest, ExportResult
@@ -47,6 +47,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="For --task features: one vector per image, or one per token.",
 )
+@click.option(
+    "--precision",
+    type=click.Choice(("fp32", "fp16", "bf16")),
+    default="fp32",
+    show_default=True,
+    help="Type of the blocks' weights and activations, for engines that take it from the file (TensorRT); "
+    "input, output, norms and residual stream are float32 in any case.",
+)
 @click.option("--batch-size", type=click.IntRange(min=1), help="Fix the batch size.  [default: open]")
 @click.option(
     "--class-names",
@@ -80,7 +88,8 @@ def main(model: str, as_json: bool, quiet: bool, **options: Any) -> None:
     log_to_stderr(quiet)
     with stages("vim-export", quiet) as report:
         report("loading PyTorch")
-        from vim_deploy.export.run import export
+        with needs_extra("export"):
+            from vim_deploy.export.run import export
 
         result = export(_request(model, options), report)
     _report(result, as_json, quiet)
@@ -99,6 +108,7 @@ def _request(model: str, options: dict[str, Any]) -> ExportRequest:
         task=options["task"],
         features=options["features"],
         batch=options["batch_size"],
+        precision=options["precision"],
         class_names=read_class_names(names) if names else None,
         preprocessing=read_preprocessing(preprocessing) if preprocessing else None,
         check=options["check"],
@@ -125,8 +135,12 @@ def _report(result: ExportResult, as_json: bool, quiet: bool) -> None:
 def _parity(parity: dict[str, Any] | None) -> str:
     if parity is None:
         return "NOT compared with the eager model (--no-check)"
-    found = parity["library"]
+    if (found := parity.get("library")) is not None:
+        agreement = "equal to the eager model"
+    else:
+        found = parity.get("function_body") or parity["eager"]
+        agreement = "close to the eager float32 model"
     return (
-        f"equal to the eager model on {found['images']} {parity['images']} images: largest difference "
+        f"{agreement} on {found['images']} {parity['images']} images: largest difference "
         f"{found['max_abs']:.1e} on values up to {found['max_reference']:.2g}"
     )
