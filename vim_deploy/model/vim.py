@@ -55,7 +55,7 @@ class VisionMamba(nn.Module):
         return self.classify(self.pool(self.forward_features(pixels)))
 
     def forward_tokens(self, pixels: Tensor) -> Tensor:
-        """Images to the input of the first block (batch, length, embed)."""
+        """Images to the input of the first block (batch, length, embed), before its rotary step if any."""
         self._check(pixels)
         tokens = self._insert_class_token(self.patch_embed(pixels))
         return tokens + self.pos_embed if self.config.position_embedding else tokens
