@@ -1,0 +1,1 @@
+"""Vim beside DeiT in every runtime that is installed; see README.md."""

@@ -1,0 +1,121 @@
+"""The ratios that matter, from the cells of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from statistics import median
+from typing import Any
+
+from benchmarks.subjects import (
+    ENGINE,
+    FLOOR,
+    KERNEL,
+    LIBRARY,
+    ONNXRUNTIME,
+    PRODUCTS,
+    REFERENCE,
+    SCANS,
+)
+from vim_deploy.bench.figures import Ratio, ratio
+
+Cell = dict[str, Any]
+Result = dict[str, Any]
+
+
+def find(cell: Cell, network: str, runtime: str) -> Result | None:
+    """The measured result, `network` without its size: "Vim", "DeiT" or "floor"."""
+    return next(
+        (
+            result
+            for result in cell["results"]
+            if result["status"] == "measured"
+            and result["network"].startswith(network)
+            and result["runtime"] == runtime
+        ),
+        None,
+    )
+
+
+def fastest_deit(cell: Cell, precision: str) -> Result | None:
+    candidates = [
+        result
+        for result in cell["results"]
+        if result["status"] == "measured"
+        and result["network"].startswith("DeiT")
+        and result["precision"] == precision
+    ]
+    return min(candidates, key=lambda result: result["latency_ms"]["p50"], default=None)
+
+
+def floor_rounds(cell: Cell) -> list[list[float]] | None:
+    """Seconds per round: matrix products and scans together."""
+    parts = [find(cell, FLOOR, runtime) for runtime in (PRODUCTS, SCANS)]
+    if None in parts:
+        return None
+    rounds = [part["rounds_seconds"] for part in parts if part is not None]
+    return [[median(products) + median(scans)] for products, scans in zip(*rounds, strict=True)]
+
+
+def within_cell(cell: Cell) -> dict[str, dict[str, Any]]:
+    """Named ratios of one cell. Speed: how many times faster our engine is, round by round; memory: its
+    share of the other's peak above the start."""
+    engine = find(cell, "Vim", ENGINE)
+    found: dict[str, dict[str, Any]] = {}
+    if engine is None:
+        return found
+    for name, other in _others(cell):
+        speed = ratio(other["rounds_seconds"], engine["rounds_seconds"])
+        found[f"times faster than {name}"] = speed.to_dict()
+    floor = floor_rounds(cell)
+    if floor is not None:
+        found["times the floor"] = ratio(engine["rounds_seconds"], floor).to_dict()
+    deit = find(cell, "DeiT", ONNXRUNTIME)
+    if deit is not None:
+        for key, name in (("above_start", "above start"), ("above_opened", "of running alone")):
+            share = engine["memory_bytes"][key] / max(1, deit["memory_bytes"][key])
+            found[f"share of DeiT's memory in ONNX Runtime, {name}"] = _single(share)
+    return found
+
+
+def _others(cell: Cell) -> Iterator[tuple[str, Result]]:
+    named = [
+        ("its reference in eager PyTorch", find(cell, "Vim", REFERENCE)),
+        ("eager PyTorch with the kernel", find(cell, "Vim", KERNEL)),
+        ("its ONNX file in ONNX Runtime with the library", find(cell, "Vim", LIBRARY)),
+        ("DeiT in ONNX Runtime", find(cell, "DeiT", ONNXRUNTIME)),
+    ]
+    for precision in ("fp32", "bf16"):
+        fastest = fastest_deit(cell, precision)
+        if fastest is not None:
+            named.append((f"the fastest DeiT in {precision} ({fastest['runtime']})", fastest))
+    for name, result in named:
+        if result is not None:
+            yield name, result
+
+
+def across_cells(cells: Sequence[Cell]) -> dict[str, dict[str, Any]]:
+    """How our engine grows: time and memory when the side doubles, images per second with the batch.
+
+    These compare turns that lie minutes apart.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    engines = {(cell["pair"], cell["resolution"], cell["batch_size"]): engine
+               for cell in cells if (engine := find(cell, "Vim", ENGINE)) is not None}  # fmt: skip
+    for label in dict.fromkeys(key[0] for key in engines):
+        single = sorted(size for pair, size, batch in engines if pair == label and batch == 1)
+        for small, large in ((size, 2 * size) for size in single if 2 * size in single):
+            below, above = engines[label, small, 1], engines[label, large, 1]
+            time = above["latency_ms"]["p50"] / below["latency_ms"]["p50"]
+            memory = above["memory_bytes"]["above_opened"] / max(1, below["memory_bytes"]["above_opened"])
+            name = f"Vim-{label}, {large} over {small} pixels (4 times the patches)"
+            found[f"{name}: time"], found[f"{name}: memory of running"] = _single(time), _single(memory)
+        for (pair, size, batch), result in engines.items():
+            if pair == label and batch > 1 and (label, size, 1) in engines:
+                alone = engines[label, size, 1]["latency_ms"]["p50"]
+                gain = batch * alone / result["latency_ms"]["p50"]
+                found[f"Vim-{label}, {size} pixels: images/s at batch {batch} over batch 1"] = _single(gain)
+    return found
+
+
+def _single(value: float) -> dict[str, float]:
+    return Ratio(value, value, value).to_dict()

@@ -1,0 +1,104 @@
+"""Openers (see vim_deploy/bench/worker.py) of the runtimes that are compared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from vim_deploy.bench.worker import Open, Run
+    from vim_deploy.ops.scan import Implementation
+
+_ERRORS_ONLY = 3
+
+
+def pytorch_vim(config: dict[str, Any], threads: int, scan: Implementation) -> Open:
+    """Eager PyTorch; `scan` is the implementation of the scans, "kernel" or "reference"."""
+    from vim_deploy.model import VimConfig, VisionMamba, fill_generated
+    from vim_deploy.ops import use_scan
+
+    def make() -> nn.Module:
+        model = VisionMamba(VimConfig.from_dict(config))
+        fill_generated(model, seed=0)  # as vim-export generates them
+        return model.eval()
+
+    def open_model() -> Run:
+        run = _pytorch(make(), threads)
+
+        def run_with_scan(pixels: Any) -> Any:
+            with use_scan(scan):
+                return run(pixels)
+
+        return run_with_scan
+
+    return open_model
+
+
+def pytorch_deit(config: dict[str, int], threads: int) -> Open:
+    """Eager PyTorch, attention by its own fused function."""
+    from benchmarks.deit import create_deit
+    from benchmarks.networks import deit_config
+
+    return lambda: _pytorch(create_deit(deit_config(config)), threads)
+
+
+def _pytorch(model: nn.Module, threads: int) -> Run:
+    import torch
+
+    torch.set_num_threads(threads)
+
+    def run(pixels: Any) -> Any:
+        with torch.inference_mode():
+            return model(torch.from_numpy(pixels)).numpy()
+
+    return run
+
+
+def onnxruntime_session(path: str, threads: int, library: bool) -> Open:
+    """The file as anyone would run it: all optimisations, with or without the operator library."""
+    import onnxruntime
+
+    from vim_deploy.ops.library import ort_library
+
+    def open_session() -> Run:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = _ERRORS_ONLY
+        options.intra_op_num_threads = threads
+        if library:
+            options.register_custom_ops_library(str(ort_library()))
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return lambda pixels: session.run(["logits"], {"pixels": pixels})[0]
+
+    return open_session
+
+
+def openvino_model(path: str, threads: int, precision: str) -> Open:
+    """OpenVINO on the processor; `precision` of its arithmetic, "f32" or "bf16"."""
+    import openvino
+
+    core = openvino.Core()
+
+    def open_model() -> Run:
+        settings = {
+            "INFERENCE_NUM_THREADS": threads,
+            "INFERENCE_PRECISION_HINT": precision,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        request = core.compile_model(path, "CPU", settings).create_infer_request()
+        # A copy: the request's own output is overwritten by the next inference.
+        return lambda pixels: request.infer({0: pixels})[0].copy()
+
+    return open_model
+
+
+def openvino_refusal(precision: str) -> str | None:
+    """Why OpenVINO cannot serve here, or None."""
+    try:
+        import openvino
+    except ImportError as error:
+        return f"OpenVINO does not load ({error}); pip install openvino"
+    can = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if precision == "bf16" and "BF16" not in can:
+        return f"OpenVINO has no bf16 on this processor (it has {', '.join(can)})"
+    return None

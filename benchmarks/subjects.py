@@ -1,0 +1,107 @@
+"""What is measured side by side: every network in every runtime, and why some are left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks import networks
+from benchmarks.networks import Pair
+from vim_deploy.bench.process import call_isolated
+
+ENGINE, LIBRARY, FUNCTION = "our engine", "onnxruntime, library", "onnxruntime, no library"
+KERNEL, REFERENCE = "pytorch, kernel", "pytorch, reference"
+ONNXRUNTIME, PYTORCH = "onnxruntime", "pytorch"
+OPENVINO = {"fp32": "openvino fp32", "bf16": "openvino bf16"}
+OPENVINO_HINT = {"fp32": "f32", "bf16": "bf16"}
+PRODUCTS, SCANS = "matrix products", "scans"
+FLOOR = "floor"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network in a runtime. `opener` and `arguments` as in vim_deploy/bench/worker.py; `refusal` says why
+    it is not measured."""
+
+    network: str
+    runtime: str
+    opener: str = ""
+    arguments: dict[str, Any] = field(default_factory=dict)
+    precision: str = "fp32"
+    refusal: str | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.network}, {self.runtime}"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which subjects are wanted. The slow ones, the reference operator and the function body, are measured
+    for single images of up to `slow_up_to` pixels a side."""
+
+    threads: int
+    folder: Path
+    slow_up_to: int
+    only_floor: bool = False
+
+
+def subjects(pair: Pair, batch: int, choice: Choice) -> list[Subject]:
+    """The subjects of one cell of the grid. Exports, builds and caches the files that they need."""
+    floor = _floor(pair, choice) if batch == 1 else []
+    if choice.only_floor:
+        return [_engine(pair, choice), *floor]
+    return [_engine(pair, choice), *_other_vims(pair, batch, choice), *_deits(pair, choice), *floor]
+
+
+def _engine(pair: Pair, choice: Choice) -> Subject:
+    path = networks.vim_engine(pair, choice.folder, choice.threads)
+    arguments = {"path": str(path), "threads": choice.threads}
+    return Subject(f"Vim-{pair.label}", ENGINE, "vim_deploy.bench.openers:engine", arguments)
+
+
+def _other_vims(pair: Pair, batch: int, choice: Choice) -> list[Subject]:
+    network, threads = f"Vim-{pair.label}", choice.threads
+    path = str(networks.vim_file(pair, choice.folder))
+    refusal = None
+    if batch > 1 or pair.size > choice.slow_up_to:
+        refusal = f"slow: measured for single images of up to {choice.slow_up_to} pixels (--slow-up-to)"
+    session, eager = "benchmarks.runtimes:onnxruntime_session", "benchmarks.runtimes:pytorch_vim"
+    model = {"config": pair.vim.to_dict(), "threads": threads}
+    file = {"path": path, "threads": threads}
+    return [
+        Subject(network, LIBRARY, session, {**file, "library": True}),
+        Subject(network, FUNCTION, session, {**file, "library": False}, refusal=refusal),
+        Subject(network, KERNEL, eager, {**model, "scan": "kernel"}),
+        Subject(network, REFERENCE, eager, {**model, "scan": "reference"}, refusal=refusal),
+    ]
+
+
+def _deits(pair: Pair, choice: Choice) -> list[Subject]:
+    network, threads = f"DeiT-{pair.label}", choice.threads
+    file = {"path": str(networks.deit_file(pair, choice.folder)), "threads": threads}
+    found = [
+        Subject(network, ONNXRUNTIME, "benchmarks.runtimes:onnxruntime_session", {**file, "library": False}),
+        Subject(
+            network,
+            PYTORCH,
+            "benchmarks.runtimes:pytorch_deit",
+            {"config": pair.deit, "threads": threads},
+        ),
+    ]
+    for precision, hint in OPENVINO_HINT.items():
+        refusal = call_isolated("benchmarks.runtimes:openvino_refusal", {"precision": hint})
+        arguments = {**file, "precision": hint}
+        opener = "benchmarks.runtimes:openvino_model"
+        found.append(Subject(network, OPENVINO[precision], opener, arguments, precision, refusal))
+    return found
+
+
+def _floor(pair: Pair, choice: Choice) -> list[Subject]:
+    arguments = {"config": pair.vim.to_dict(), "threads": choice.threads}
+    name = f"{FLOOR} of Vim-{pair.label}"
+    return [
+        Subject(name, PRODUCTS, "benchmarks.floor:products", arguments),
+        Subject(name, SCANS, "benchmarks.floor:scans", arguments),
+    ]
