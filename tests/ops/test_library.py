@@ -101,9 +101,21 @@ def test_another_contract_version_is_refused(monkeypatch):
 
 def test_an_absent_library_says_how_to_build_it(monkeypatch, tmp_path):
     monkeypatch.delenv(library.LIBRARY_VARIABLE, raising=False)
-    monkeypatch.setattr(library, "_places", lambda: iter([tmp_path / "lib" / library.LIBRARY_NAME]))
+    monkeypatch.delenv(library.TENSORRT_LIBRARY_VARIABLE, raising=False)
+    monkeypatch.setattr(library, "_places", lambda name: iter([tmp_path / "lib" / name]))
     with pytest.raises(OperatorLibraryError, match=r"was not found; looked for .*cmake --build build"):
         library.ort_library()
+    with pytest.raises(OperatorLibraryError, match=r"TensorRT 8 was not found.*_trt8\.so.*TENSORRT_ROOT"):
+        library.tensorrt_library(8)
+    with pytest.raises(OperatorLibraryError, match=r"TensorRT 11 was not found.*_trt\.so"):
+        library.tensorrt_library(11)
+
+
+def test_the_plugin_library_can_be_named(monkeypatch, tmp_path):
+    named = tmp_path / "plugin.so"
+    named.write_bytes(b"")
+    monkeypatch.setenv(library.TENSORRT_LIBRARY_VARIABLE, str(named))
+    assert library.tensorrt_library(10) == named
 
 
 def test_the_library_shows_only_its_own_functions_and_needs_only_the_c_library():

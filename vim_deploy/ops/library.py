@@ -20,9 +20,16 @@ CONTRACT_VERSION = 1
 
 LIBRARY_VARIABLE = "VIM_DEPLOY_ORT_LIBRARY"
 LIBRARY_NAME = "libvim_deploy_ort.so"
+TENSORRT_LIBRARY_VARIABLE = "VIM_DEPLOY_TRT_LIBRARY"
+TENSORRT_LIBRARY_NAME = "libvim_deploy_trt.so"  # IPluginV3, for 10 and 11
+TENSORRT_8_LIBRARY_NAME = "libvim_deploy_trt8.so"  # IPluginV2DynamicExt, for 8.6
 
 _BUILD_HINT = (
     "build it in a checkout with `cmake -S . -B build && cmake --build build`, or install the package"
+)
+_TENSORRT_BUILD_HINT = (
+    "build it with CUDA's nvcc and TensorRT's headers: "
+    "`TENSORRT_ROOT=... cmake -S . -B build && cmake --build build`"
 )
 
 
@@ -32,25 +39,39 @@ def ort_library() -> Path:
     Looked for where `VIM_DEPLOY_ORT_LIBRARY` points, else in the installed package, else in the checkout's
     `build/lib`. Raises `OperatorLibraryError` where there is none; the file is not loaded.
     """
-    named = os.environ.get(LIBRARY_VARIABLE)
+    return _find(LIBRARY_VARIABLE, LIBRARY_NAME, "operator library", _BUILD_HINT)
+
+
+def tensorrt_library(major: int) -> Path:
+    """Path of the plugin library for TensorRT `major`: one for 8.6, one for 10 and 11.
+
+    Looked for like `ort_library`, with `VIM_DEPLOY_TRT_LIBRARY`. Raises `OperatorLibraryError` where there is
+    none; the file is not loaded.
+    """
+    name = TENSORRT_LIBRARY_NAME if major >= 10 else TENSORRT_8_LIBRARY_NAME
+    return _find(
+        TENSORRT_LIBRARY_VARIABLE, name, f"plugin library for TensorRT {major}", _TENSORRT_BUILD_HINT
+    )
+
+
+def _find(variable: str, name: str, what: str, hint: str) -> Path:
+    named = os.environ.get(variable)
     if named:
         path = Path(named)
         if not path.is_file():
-            raise OperatorLibraryError(
-                f"{LIBRARY_VARIABLE}={named}: no such file; point it at {LIBRARY_NAME}, or unset it"
-            )
+            raise OperatorLibraryError(f"{variable}={named}: no such file; point it at {name}, or unset it")
         return path.resolve()
-    for path in _places():
+    for path in _places(name):
         if path.is_file():
             return path
-    places = ", ".join(str(path) for path in _places())
-    raise OperatorLibraryError(f"the operator library was not found; looked for {places}; {_BUILD_HINT}")
+    places = ", ".join(str(path) for path in _places(name))
+    raise OperatorLibraryError(f"the {what} was not found; looked for {places}; {hint}")
 
 
-def _places() -> Iterator[Path]:
+def _places(name: str) -> Iterator[Path]:
     # An editable installation has the package's Python files in the checkout and the library elsewhere.
-    yield from (Path(folder) / "lib" / LIBRARY_NAME for folder in vim_deploy.__path__)
-    yield Path(__file__).resolve().parents[2] / "build" / "lib" / LIBRARY_NAME
+    yield from (Path(folder) / "lib" / name for folder in vim_deploy.__path__)
+    yield Path(__file__).resolve().parents[2] / "build" / "lib" / name
 
 
 def load_library() -> ctypes.CDLL:
