@@ -1,23 +1,38 @@
-"""A whole run: find the images, run the engine, write the results, count."""
+"""A whole run: find the images, run the engine, write the results, count. docs/inference.md has the rules."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
+import signal
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from vim_deploy.data.discover import Discovery, Item, Labels, folder_classes
+from vim_deploy.data.decode import Limits
+from vim_deploy.data.discover import (
+    STANDARD_INPUT,
+    Discovery,
+    Item,
+    Labels,
+    begins_like_an_image,
+    folder_classes,
+)
+from vim_deploy.data.isolation import ProcessLoader
 from vim_deploy.engines.engine import Engine, load_engine
-from vim_deploy.errors import EngineError, ImageError
-from vim_deploy.predict import Prediction, predict_stream
-from vim_deploy.results import Format, ResultFile, format_of, printable_path
+from vim_deploy.errors import EngineError, ImageError, OutputError, VimDeployError
+from vim_deploy.predict import Pause, predict_stream
+from vim_deploy.results import Format, Output, Row, Start, format_of, open_output
+from vim_deploy.results.escape import escape, unescaped_path
+from vim_deploy.results.output import companions
+from vim_deploy.running.identity import identity_of
+from vim_deploy.running.inputs import Shard, remaining, watched
+from vim_deploy.running.progress import with_progress
+from vim_deploy.running.stop import FailureLimit, StoppedRunError, StopSignals
+from vim_deploy.running.summary import Summary
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,104 +55,171 @@ class InferenceOptions:
     workers: int | None = None
     labels: Labels = Labels.AUTO
     source: Path | None = None
-
-
-@dataclass
-class Summary:
-    """Figures of a run. Accuracy is over the labelled images that have a prediction; None without any."""
-
-    engine: str
-    backend: str
-    device: str
-    precision: str
-    images: int = 0
-    failed: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-    labelled: int = 0
-    top1_right: int = 0
-    top5_right: int = 0
-    other_files: int = 0
-    seconds: float = 0.0
-
-    def count(self, prediction: Prediction) -> None:
-        self.images += 1
-        if prediction.status != "ok":
-            self.failed += 1
-            self.reasons[prediction.reason] += 1
-        if prediction.rank is not None:
-            self.labelled += 1
-            self.top1_right += prediction.rank < 1
-            self.top5_right += prediction.rank < 5
-
-    def to_dict(self) -> dict[str, Any]:
-        values = dataclasses.asdict(self)
-        del values["top1_right"], values["top5_right"]
-        values["reasons"] = dict(self.reasons.most_common())
-        values["ok"] = self.images - self.failed
-        values["images_per_second"] = self.images / self.seconds if self.seconds else None
-        values["top1_accuracy"] = self.top1_right / self.labelled if self.labelled else None
-        values["top5_accuracy"] = self.top5_right / self.labelled if self.labelled else None
-        return values
-
-    def text(self) -> str:
-        values = self.to_dict()
-        lines = [
-            f"{self.images} images in {self.seconds:.2f} s ({values['images_per_second']:.1f} images/s, "
-            f"decoding and writing included), {self.failed} failed"
-        ]
-        if self.labelled:
-            lines.append(
-                f"accuracy over {self.labelled} labelled images: top-1 {values['top1_accuracy']:.2%}, "
-                f"top-5 {values['top5_accuracy']:.2%}"
-            )
-        lines += [f"{count} x {reason}" for reason, count in self.reasons.most_common(5)]
-        if self.other_files:
-            lines.append(f"{self.other_files} files that are no images by name or content were left out")
-        return "\n".join(lines)
+    start: Start = Start.NEW
+    limits: Limits = field(default_factory=Limits)
+    max_failures: FailureLimit = field(default_factory=FailureLimit)
+    shard: Shard = field(default_factory=Shard)
+    null_separated: bool = False
+    watch: bool = False
+    idle: float | None = None  # seconds without a new file after which watching ends
 
 
 def run_inference(options: InferenceOptions, console: Console | None = None) -> Summary:
     """Run an engine over images and write one row for each, in order.
 
-    `console` shows progress. Raises a VimDeployError for what stops the run; a damaged image does not.
+    `console` shows progress. Raises StoppedRunError for a run that ended early, and another VimDeployError
+    for what keeps it from its first row; a damaged image does neither.
     """
     format = format_of(options.output, options.format)
+    _check_output(options)
     with load_engine(
         options.engine, threads=options.threads, device=options.device, source=options.source
     ) as engine:
         discovery = _discovery(options, engine)
-        items = _at_least_one(discovery)
+        items = discovery if options.watch else _at_least_one(discovery)
         top_k = _top_k(options.top_k, engine)
-        summary = Summary(
-            str(options.engine), engine.manifest.backend, engine.manifest.device, engine.manifest.precision
+        output = open_output(
+            options.output,
+            format,
+            engine.metadata.task,
+            top_k,
+            identity_of(options, engine.manifest, discovery.classes, top_k, format),
+            options.start,
         )
-        stream = predict_stream(
-            engine, items, top_k=top_k, batch_size=options.batch_size, workers=options.workers
-        )
-        with (
-            ResultFile(options.output, format, engine.metadata.task, engine.class_names, top_k) as results,
-            contextlib.closing(stream),
-        ):
-            started = time.perf_counter()
-            for prediction in _with_progress(stream, options, discovery, console):
-                results.write(prediction)
-                summary.count(prediction)
-            summary.seconds = time.perf_counter() - started
-    summary.other_files = discovery.other_files
+        with contextlib.closing(output), StopSignals() as stop:
+            discovery.stopped = stop.requested
+            run = _Run(options, engine, discovery, output, stop)
+            run.go(items, top_k, console)
+    run.summary.other_files = discovery.other_files
     for note in discovery.notes:
         _log.warning("%s", note)
-    return summary
+    return run.summary
+
+
+class _Run:
+    def __init__(
+        self,
+        options: InferenceOptions,
+        engine: Engine,
+        discovery: Discovery,
+        output: Output,
+        stop: StopSignals,
+    ) -> None:
+        self._options, self._engine, self._discovery = options, engine, discovery
+        self._output, self._stop = output, stop
+        manifest = engine.manifest
+        self.summary = Summary(str(options.engine), manifest.backend, manifest.device, manifest.precision)
+
+    def go(self, items: Iterable[Item], top_k: int, console: Console | None) -> None:
+        """Every row, or an error with the output left in good order."""
+        try:
+            self._write_rows(items, top_k, console)
+            if self._stop.requested():
+                raise StoppedRunError(
+                    f"stopped by {self._stop.name()}", self._output.resumable, self._stop.received
+                )
+            self._output.finish()
+        except BaseException as error:
+            with contextlib.suppress(OutputError, OSError):
+                self._output.flush()
+            if not self.summary.images:
+                self._output.discard()
+            if isinstance(error, KeyboardInterrupt):
+                error = StoppedRunError("stopped", self._output.resumable, signal.SIGINT)
+            if isinstance(error, VimDeployError):
+                raise self._ended_early(error) from None
+            raise
+
+    def _write_rows(self, items: Iterable[Item], top_k: int, console: Console | None) -> None:
+        summary, options = self.summary, self._options
+        source = self._source(items)
+        summary.resumed = summary.images
+        stream = predict_stream(
+            self._engine,
+            source,
+            top_k=top_k,
+            batch_size=options.batch_size,
+            workers=options.workers,
+            loader=ProcessLoader(self._engine.metadata.preprocessing, options.limits),
+            stopped=self._stop.requested,
+        )
+        started = time.perf_counter()
+        with contextlib.closing(stream):
+            try:
+                for prediction in with_progress(stream, self._count_inputs, console):
+                    row = Row.of(prediction, self._engine.class_names)
+                    self._output.write(row)
+                    summary.count(row)
+                    self._check_failures()
+            finally:
+                summary.seconds = time.perf_counter() - started
+
+    def _source(self, items: Iterable[Item]) -> Iterator[Item | Pause]:
+        """What is left to do; the rows of the earlier run are counted when this returns."""
+        shard, count = self._options.shard, self.summary.count
+
+        def of_shard(items: Iterable[Item]) -> Iterator[Item]:
+            return (item for item in items if shard.has(item.path))
+
+        if not self._options.watch:
+            return remaining(of_shard(items), self._output.previous(), count)
+        done = set()
+        for row in self._output.previous():
+            count(row)
+            done.add(unescaped_path(row.path))
+        return watched(lambda: of_shard(items), done, self._stop.requested, self._options.idle)
+
+    def _check_failures(self) -> None:
+        limit, summary = self._options.max_failures, self.summary
+        if limit.exceeded(summary.failed, summary.images):
+            reasons = "; ".join(f"{count} x {reason}" for reason, count in summary.reasons.most_common(3))
+            raise StoppedRunError(
+                f"{summary.failed} of {summary.images} images failed, more than --max-failures {limit} "
+                f"allows ({reasons})",
+                self._output.resumable,
+            )
+
+    def _ended_early(self, error: VimDeployError) -> VimDeployError:
+        """The error as it is where nothing is kept, else one that says how to go on."""
+        number = error.signal if isinstance(error, StoppedRunError) else None
+        if not isinstance(error, StoppedRunError) and not (self.summary.images and self._output.resumable):
+            return error
+        text = str(error).rstrip(".")
+        if self._output.resumable and self.summary.images:
+            assert self._options.output is not None
+            partial, _ = companions(self._options.output)
+            text += f". {self.summary.images} rows are in {partial}; go on with --resume"
+        return StoppedRunError(f"{text}.", self._output.resumable, number)
+
+    def _count_inputs(self) -> int | None:
+        """By a second search, so that the progress bar knows its end."""
+        if self._options.watch or STANDARD_INPUT in self._options.inputs:
+            return None
+        again = Discovery(self._options.inputs, excluded=self._discovery.excluded)
+        return sum(self._options.shard.has(item.path) for item in again) - self.summary.resumed
+
+
+def _check_output(options: InferenceOptions) -> None:
+    """Raises OutputError where the results would take the place of something they must not."""
+    path = options.output
+    if path is None or not path.is_file():
+        return
+    if options.engine.exists() and path.samefile(options.engine):
+        raise OutputError(f"{path} is the engine; give another name with -o.")
+    if begins_like_an_image(path):
+        raise OutputError(f"{path} is an image, and the results would replace it; give another name with -o.")
 
 
 def _discovery(options: InferenceOptions, engine: Engine) -> Discovery:
-    if engine.metadata.task != "classify":
-        if options.labels in (Labels.FOLDER, Labels.SORTED):
-            raise EngineError("--labels needs a model that classifies; this one gives features.")
-        return Discovery(options.inputs)
-    classes = folder_classes(options.inputs, options.labels, engine.class_names)
+    own = [options.output, *companions(options.output)] if options.output is not None else []
+    classes: dict[str, int] = {}
+    if engine.metadata.task == "classify":
+        classes = folder_classes(options.inputs, options.labels, engine.class_names)
+    elif options.labels in (Labels.FOLDER, Labels.SORTED):
+        raise EngineError("--labels needs a model that classifies; this one gives features.")
     if classes:
         _log.info("labels: the folder of an image is its class (%d classes)", len(classes))
-    return Discovery(options.inputs, classes)
+    return Discovery(options.inputs, classes, excluded=own, null_separated=options.null_separated)
 
 
 def _at_least_one(discovery: Discovery) -> Iterator[Item]:
@@ -145,7 +227,7 @@ def _at_least_one(discovery: Discovery) -> Iterator[Item]:
     first = next(items, None)
     if first is None:
         raise ImageError(
-            f"no image in {', '.join(str(printable_path(str(given))) for given in discovery.inputs)}; "
+            f"no image in {', '.join(escape(str(given)) for given in discovery.inputs)}; "
             f"{discovery.other_files} other files are there."
         )
     return chain([first], items)
@@ -157,29 +239,3 @@ def _top_k(asked: int, engine: Engine) -> int:
         _log.info("top-k is %d: the model has no more classes", count)
         return count
     return asked
-
-
-def _with_progress(
-    stream: Iterator[Prediction], options: InferenceOptions, discovery: Discovery, console: Console | None
-) -> Iterator[Prediction]:
-    if console is None or not console.is_terminal:
-        yield from stream
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    # A second search counts the files, so that the bar knows its end.
-    total = sum(1 for _ in Discovery(options.inputs))
-    rate = TextColumn("{task.fields[rate]:.1f} images/s")
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        rate,
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("images", total=total, rate=0.0)
-        started = time.perf_counter()
-        for done, prediction in enumerate(stream, 1):
-            yield prediction
-            progress.update(task, completed=done, rate=done / (time.perf_counter() - started))

@@ -1,28 +1,34 @@
-"""The pipeline: decode in threads, collect batches, run the engine; one prediction per input, in order."""
+"""The pipeline: decode in parallel, collect batches, run the engine; one prediction per input, in order."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from PIL import Image
 
-from vim_deploy.data.decode import MAX_PIXELS, load_image
-from vim_deploy.data.discover import Item
-from vim_deploy.errors import EngineError, ImageError
+from vim_deploy.data.decode import Limits
+from vim_deploy.data.loading import Input, Loaded, Loader, ThreadLoader
+from vim_deploy.errors import EngineError
 from vim_deploy.machine import usable_processors
 
 if TYPE_CHECKING:
     from vim_deploy.engines.engine import Engine
 
-_Input: TypeAlias = Item | Image.Image
 DEFAULT_BATCH = 8
 MOST_DEFAULT_WORKERS = 8
+_POLL_SECONDS = 0.2
+
+
+class Pause:
+    """Among the inputs: no more for now, so everything before is to be finished."""
+
+
+_Given: TypeAlias = Input | Pause
 
 
 @dataclass(frozen=True)
@@ -49,33 +55,24 @@ class Prediction:
     features: np.ndarray | None = None
 
 
-@dataclass(frozen=True)
-class _Loaded:
-    """An input after decoding; `pixels` is None when there is a reason."""
-
-    item: Item | None
-    reason: str = ""
-    size: tuple[int, int] | None = None
-    flags: tuple[str, ...] = ()
-    pixels: np.ndarray | None = None
-
-
 def predict_stream(
     engine: Engine,
-    inputs: Iterable[_Input],
+    inputs: Iterable[_Given],
     *,
     top_k: int = 5,
     batch_size: int | None = None,
     workers: int | None = None,
-    max_pixels: int = MAX_PIXELS,
+    loader: Loader | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Generator[Prediction, None, None]:
     """Predictions as they are made; memory does not grow with the number of inputs.
 
     With an engine of fixed batch size the last batch is filled with zero images, whose results are dropped.
-    Raises EngineError for options that do not fit the engine.
+    `loader` decodes, in this process unless another is given; it is closed at the end. Once `stopped()`, the
+    stream ends, without the predictions that were under way. Raises EngineError for options that do not fit
+    the engine.
     """
     size = _batch_size(engine, batch_size)
-    threads = workers or min(usable_processors(), MOST_DEFAULT_WORKERS)
     if top_k < 1:
         raise EngineError(f"top_k is {top_k}; expected 1 or more.")
     if engine.metadata.preprocessing.channels not in (1, 3):
@@ -83,23 +80,33 @@ def predict_stream(
             f"the model takes {engine.metadata.preprocessing.channels} channels and images have 1 or 3; "
             "prepare the pixels yourself and call Engine.run(pixels)."
         )
-
-    def load(given: _Input) -> _Loaded:
-        return _load(engine, given, max_pixels)
+    window = _Window(
+        loader or ThreadLoader(engine.metadata.preprocessing, Limits()),
+        inputs,
+        workers or default_workers(),
+        2 * size,
+        stopped,
+    )
 
     def batches() -> Generator[Prediction, None, None]:
-        waiting: list[_Loaded] = []
+        waiting: list[Loaded] = []
         count = 0
-        for loaded in _in_order(load, inputs, threads, 2 * size):
-            waiting.append(loaded)
-            count += loaded.pixels is not None
+        for loaded in window:
+            if loaded is not None:
+                waiting.append(loaded)
+                count += loaded.pixels is not None
             # A run of damaged files must not pile up either.
-            if count == size or len(waiting) >= 4 * size:
+            if loaded is None or count == size or len(waiting) >= 4 * size:
                 yield from _run_batch(engine, waiting, top_k)
                 waiting, count = [], 0
-        yield from _run_batch(engine, waiting, top_k)
+        if not stopped():
+            yield from _run_batch(engine, waiting, top_k)
 
     return batches()
+
+
+def default_workers() -> int:
+    return min(usable_processors(), MOST_DEFAULT_WORKERS)
 
 
 def _batch_size(engine: Engine, asked: int | None) -> int:
@@ -115,36 +122,65 @@ def _batch_size(engine: Engine, asked: int | None) -> int:
     return engine.batch
 
 
-def _in_order(
-    load: Callable[[_Input], _Loaded], inputs: Iterable[_Input], workers: int, ahead: int
-) -> Iterator[_Loaded]:
-    """`load` over the inputs in threads, results in order, at most `workers + ahead` inputs at a time."""
-    source = iter(inputs)
-    pending: deque[Future[_Loaded]] = deque()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-    try:
-        pending.extend(pool.submit(load, item) for item in islice(source, workers + ahead))
-        while pending:
-            loaded = pending.popleft().result()
-            pending.extend(pool.submit(load, item) for item in islice(source, 1))
-            yield loaded
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+class _Window:
+    """What the loader makes of the inputs, in order; at most `workers + ahead` inputs are under way.
+
+    None stands for a pause of the inputs that has been reached.
+    """
+
+    def __init__(
+        self,
+        loader: Loader,
+        inputs: Iterable[_Given],
+        workers: int,
+        ahead: int,
+        stopped: Callable[[], bool],
+    ) -> None:
+        self._loader, self._source = loader, iter(inputs)
+        self._workers, self._ahead, self._stopped = workers, ahead, stopped
+        self._pending: deque[Future[Loaded]] = deque()
+        self._paused = False
+
+    def __iter__(self) -> Iterator[Loaded | None]:
+        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="decode")
+        try:
+            self._fill(pool)
+            while (self._pending or self._paused) and not self._stopped():
+                if self._pending:
+                    loaded = self._wait(self._pending[0])
+                    if loaded is None:
+                        return
+                    self._pending.popleft()
+                    if not self._paused:
+                        self._fill(pool)
+                    yield loaded
+                else:
+                    yield None
+                    self._paused = False
+                    self._fill(pool)
+        finally:
+            self._loader.close()
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _fill(self, pool: ThreadPoolExecutor) -> None:
+        while len(self._pending) < self._workers + self._ahead:
+            given = next(self._source, None)
+            if given is None or isinstance(given, Pause):
+                self._paused = given is not None
+                return
+            self._pending.append(pool.submit(self._loader.load, given))
+
+    def _wait(self, future: Future[Loaded]) -> Loaded | None:
+        while not self._stopped():
+            try:
+                return future.result(timeout=_POLL_SECONDS)
+            except FutureTimeoutError:
+                if future.done():  # just now, or the error was the task's own
+                    return future.result()
+        return None
 
 
-def _load(engine: Engine, given: _Input, max_pixels: int) -> _Loaded:
-    item = given if isinstance(given, Item) else None
-    try:
-        decoded = load_image(given.path if isinstance(given, Item) else given, max_pixels)
-        pixels = engine.metadata.preprocessing(decoded.image)
-    except ImageError as error:
-        return _Loaded(item, reason=str(error))
-    except MemoryError:
-        return _Loaded(item, reason="not enough memory to decode the image")
-    return _Loaded(item, size=decoded.size, flags=decoded.flags, pixels=pixels)
-
-
-def _run_batch(engine: Engine, loaded: list[_Loaded], top_k: int) -> Iterator[Prediction]:
+def _run_batch(engine: Engine, loaded: list[Loaded], top_k: int) -> Iterator[Prediction]:
     pixels = [entry.pixels for entry in loaded if entry.pixels is not None]
     outputs: Iterator[np.ndarray] = iter(())
     if pixels:
@@ -160,7 +196,7 @@ def _run_batch(engine: Engine, loaded: list[_Loaded], top_k: int) -> Iterator[Pr
 
 
 def _prediction(
-    engine: Engine, entry: _Loaded, path: str | None, label: int | None, output: np.ndarray, top_k: int
+    engine: Engine, entry: Loaded, path: str | None, label: int | None, output: np.ndarray, top_k: int
 ) -> Prediction:
     common: dict[str, Any] = {"size": entry.size, "flags": entry.flags, "label": label}
     if not np.isfinite(output).all():

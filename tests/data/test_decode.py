@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vim_deploy.data.decode import decode, load_image
+from vim_deploy.data.decode import Limits, decode, load_image
 from vim_deploy.errors import ImageError
 
 
@@ -161,7 +161,7 @@ def test_cut_off_files_are_refused(tmp_path, format, kept):
 def test_too_many_pixels_are_refused(tmp_path):
     path = saved(tmp_path, Image.new("1", (2000, 1000)))
     with pytest.raises(ImageError, match="2000 x 1000 pixels are more than the limit of 1000000"):
-        decode(path, max_pixels=1_000_000)
+        decode(path, Limits(max_pixels=1_000_000))
 
 
 def test_things_that_are_no_files(tmp_path):

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
+import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vim_deploy.cli.common import (
+    INTERRUPTED,
+    USER_ERROR,
     command,
     console,
     device_option,
@@ -22,6 +27,9 @@ if TYPE_CHECKING:
     from vim_deploy.inference import InferenceOptions, Summary
 
 FAILURES = 1
+STOPPED = 3
+OWN_MISTAKE = 70  # as in sysexits.h; Python's own 1 stands for failures here
+READER_GONE = 141  # 128 + SIGPIPE
 
 
 @command()
@@ -43,7 +51,7 @@ FAILURES = 1
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
-    help="Threads that decode images.  [default: one per processor, at most 8]",
+    help="Processes that decode images.  [default: one per processor, at most 8]",
 )
 @click.option(
     "--labels",
@@ -59,56 +67,137 @@ FAILURES = 1
     type=click.Path(path_type=Path),
     help="ONNX file that the engine must have been built from.",
 )
+@click.option("--resume", is_flag=True, help="Go on with the run that OUTPUT.partial is of.")
+@click.option("--restart", is_flag=True, help="Drop OUTPUT.partial and begin anew.")
+@click.option(
+    "--max-failures",
+    metavar="N|P%",
+    default=None,
+    help="Stop when more images than this have failed; a share counts from the 100th row on.",
+)
+@click.option("--shard", metavar="I/N", default=None, help="Take the I-th of N parts of the inputs.")
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(min=1),
+    default=89_478_485,
+    show_default=True,
+    help="Larger images are failures.",
+)
+@click.option(
+    "--max-metadata",
+    type=click.IntRange(min=0),
+    default=16 << 20,
+    show_default=True,
+    help="Bytes of EXIF, ICC, texts ... beyond which an image is a failure.",
+)
+@click.option(
+    "--decode-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Time after which the decoding of an image is ended, as a failure.",
+)
+@click.option("--null", "null_separated", is_flag=True, help="The list on stdin is separated by zero bytes.")
+@click.option("--watch", is_flag=True, help="Go on for files that appear, until stopped (or see --idle).")
+@click.option(
+    "--idle",
+    type=click.FloatRange(min=0, min_open=True),
+    help="With --watch: finish when no file has come for so many seconds.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a summary of the run on stdout (needs -o).")
 @quiet_option
-def main(
-    engine: Path,
-    images: tuple[str, ...],
-    output: Path | None,
-    format_name: str | None,
-    top_k: int,
-    device: str | None,
-    batch_size: int | None,
-    threads: int | None,
-    workers: int | None,
-    labels: str,
-    source: Path | None,
-    as_json: bool,
-    quiet: bool,
-) -> None:
-    """Run ENGINE on IMAGES: files, folders (searched to the bottom) and globs.
+def main(engine: Path, images: tuple[str, ...], as_json: bool, quiet: bool, **given: Any) -> None:
+    """Run ENGINE on IMAGES: files, folders (searched to the bottom), globs; - is a list of paths on stdin.
 
     ENGINE is a file made by vim-build, or an ONNX file made by vim-export, for which an engine is built and
     kept in a cache. There is one row per image, in order; an image that cannot be read is a row with the
     reason.
 
-    Exit codes: 0 all images fine, 1 finished with failures, 2 something the message tells how to mend.
+    Exit codes: 0 all images fine, 1 finished with failures, 2 something the message tells how to mend, 3
+    stopped early and --resume goes on.
     """
-    from vim_deploy.data.discover import Labels
     from vim_deploy.errors import OutputError
-    from vim_deploy.inference import InferenceOptions, run_inference
-    from vim_deploy.results import Format
+    from vim_deploy.running.stop import StoppedRunError
 
-    if as_json and output is None:
+    if as_json and given["output"] is None:
         raise OutputError("--json prints on stdout, where the results go without -o; give -o FILE.")
     log_to_stderr(quiet)
-    options = InferenceOptions(
-        engine=engine,
-        inputs=images,
-        output=output,
-        format=Format(format_name) if format_name else None,
-        top_k=top_k,
-        device=device,
-        batch_size=batch_size,
-        threads=threads,
-        workers=workers,
-        labels=Labels(labels),
-        source=source,
-    )
-    summary = run_inference(options, console=None if quiet else console())
+    try:
+        options = _options(engine, images, **given)
+        summary = _run(options, quiet)
+    except StoppedRunError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(STOPPED if error.resumable else 128 + error.signal if error.signal else USER_ERROR)
+    except KeyboardInterrupt:
+        click.echo("stopped", err=True)
+        sys.exit(INTERRUPTED)
     _report(summary, options, as_json, quiet)
     if summary.failed:
         sys.exit(FAILURES)
+
+
+def _run(options: InferenceOptions, quiet: bool) -> Summary:
+    from vim_deploy.errors import VimDeployError
+    from vim_deploy.inference import run_inference
+
+    try:
+        return run_inference(options, console=None if quiet else console())
+    except BrokenPipeError:
+        # Else Python would complain when it flushes what nobody reads.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(READER_GONE)
+    except (VimDeployError, KeyboardInterrupt):
+        raise
+    except Exception:
+        traceback.print_exc()
+        sys.exit(OWN_MISTAKE)
+
+
+def _options(
+    engine: Path,
+    images: tuple[str, ...],
+    *,
+    format_name: str | None,
+    labels: str,
+    resume: bool,
+    restart: bool,
+    max_failures: str | None,
+    shard: str | None,
+    max_pixels: int,
+    max_metadata: int,
+    decode_seconds: float,
+    watch: bool,
+    idle: float | None,
+    **same: Any,
+) -> InferenceOptions:
+    from vim_deploy.data.decode import Limits
+    from vim_deploy.data.discover import Labels
+    from vim_deploy.errors import ConfigError
+    from vim_deploy.inference import InferenceOptions
+    from vim_deploy.results import Format, Start
+    from vim_deploy.running.inputs import Shard
+    from vim_deploy.running.stop import FailureLimit
+
+    if resume and restart:
+        raise ConfigError(
+            "--resume keeps the rows that are there and --restart drops them; give one of the two."
+        )
+    if idle is not None and not watch:
+        raise ConfigError("--idle ends a run with --watch; give both or none.")
+    return InferenceOptions(
+        engine=engine,
+        inputs=images,
+        format=Format(format_name) if format_name else None,
+        labels=Labels(labels),
+        start=Start.RESUME if resume else Start.RESTART if restart else Start.NEW,
+        limits=Limits(max_pixels, max_metadata, decode_seconds),
+        max_failures=FailureLimit.parse(max_failures) if max_failures else FailureLimit(),
+        shard=Shard.parse(shard) if shard else Shard(),
+        watch=watch,
+        idle=idle,
+        **same,
+    )
 
 
 def _report(summary: Summary, options: InferenceOptions, as_json: bool, quiet: bool) -> None:

@@ -7,7 +7,8 @@
 - CMYK becomes RGB by Pillow's plain formula (flag `from_cmyk`).
 - 16-bit samples keep their high byte (flag `from_16bit`); Pillow does the same to 16-bit colour.
 - Floating-point samples must lie in 0..1, which becomes 0..255, rounded (flag `from_float`).
-- Images of more pixels than the limit are refused before they are decoded.
+- Images of more pixels or metadata than the limits are refused before they are decoded.
+- A file that changes while it is read is refused.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -23,7 +24,6 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from vim_deploy.errors import ImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
-MAX_PIXELS = 89_478_485
 _ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
 
 # First bytes of what people take for images: (offset, signature, name).
@@ -46,6 +46,15 @@ _REFUSED_SIGNATURES = (
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What one file may cost. `seconds` is for whoever decodes in a process of its own; None: no limit."""
+
+    max_pixels: int = 89_478_485
+    max_metadata: int = 16 << 20  # bytes of EXIF, ICC, XMP, comments and texts together
+    seconds: float | None = 60.0
+
+
+@dataclass(frozen=True)
 class DecodedImage:
     """An upright image of mode L or RGB, and what was done to make it so."""
 
@@ -54,7 +63,7 @@ class DecodedImage:
     flags: tuple[str, ...]
 
 
-def decode(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> DecodedImage:
+def decode(path: str | os.PathLike[str], limits: Limits | None = None) -> DecodedImage:
     """Read an image file.
 
     Raises ImageError for anything that is not a whole image of a known format; the message is the reason
@@ -62,15 +71,22 @@ def decode(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Decode
     """
     try:
         with _open_regular_file(path) as file:
-            return _decode_file(file, max_pixels)
+            before = _state(file)
+            try:
+                decoded = _decode_file(file, limits or Limits())
+            except ImageError:
+                _refuse_changed(before, file)  # the better reason of the two
+                raise
+            _refuse_changed(before, file)
+            return decoded
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror or error}") from None
 
 
-def load_image(source: str | os.PathLike[str] | Image.Image, max_pixels: int = MAX_PIXELS) -> DecodedImage:
+def load_image(source: str | os.PathLike[str] | Image.Image, limits: Limits | None = None) -> DecodedImage:
     """`decode` for a path, `convert` for an image already in memory. Raises ImageError."""
     if not isinstance(source, Image.Image):
-        return decode(source, max_pixels)
+        return decode(source, limits)
     try:
         return convert(source)
     except (ImageError, MemoryError):
@@ -108,13 +124,20 @@ def _open_regular_file(path: str | os.PathLike[str]) -> IO[bytes]:
     return os.fdopen(descriptor, "rb")
 
 
-def _decode_file(file: IO[bytes], max_pixels: int) -> DecodedImage:
+def _state(file: IO[bytes]) -> tuple[int, int]:
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime_ns
+
+
+def _refuse_changed(before: tuple[int, int], file: IO[bytes]) -> None:
+    if _state(file) != before:
+        raise ImageError("the file changed while it was read")
+
+
+def _decode_file(file: IO[bytes], limits: Limits) -> DecodedImage:
     try:
         with Image.open(file, formats=FORMATS) as image:
-            if image.width * image.height > max_pixels:
-                raise ImageError(
-                    f"{image.width} x {image.height} pixels are more than the limit of {max_pixels} pixels"
-                )
+            _check_limits(image, limits)
             return convert(image)
     except UnidentifiedImageError:
         file.seek(0)
@@ -124,6 +147,24 @@ def _decode_file(file: IO[bytes], max_pixels: int) -> DecodedImage:
     # Pillow's readers answer damaged files with errors of many kinds (struct.error, SyntaxError, ...).
     except Exception as error:
         raise ImageError(f"damaged {_one_line(error)}") from error
+
+
+def _check_limits(image: Image.Image, limits: Limits) -> None:
+    if image.width * image.height > limits.max_pixels:
+        raise ImageError(
+            f"{image.width} x {image.height} pixels are more than the limit of {limits.max_pixels} pixels"
+        )
+    metadata = _bytes_in(image.info)
+    if metadata > limits.max_metadata:
+        raise ImageError(f"{metadata} bytes of metadata are more than the limit of {limits.max_metadata}")
+
+
+def _bytes_in(value: Any) -> int:
+    if isinstance(value, dict):
+        return sum(_bytes_in(entry) for entry in value.values())
+    if isinstance(value, (list, tuple)):
+        return sum(map(_bytes_in, value))
+    return len(value) if isinstance(value, (bytes, str)) else 0
 
 
 def _why_unknown(head: bytes) -> str:

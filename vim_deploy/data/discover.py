@@ -5,8 +5,11 @@
   entries (leading dot) are left out. A file belongs to the run when its name ends like an image's, or when
   its first bytes are an image's; others are counted in `Discovery.other_files`.
 - A glob (`*`, `?`, `[...]`, `**`) is expanded in sorted order; folders among the matches are searched too.
+- `-` stands for a list of paths on standard input, one a line or, with `null_separated`, one between zero
+  bytes. They are taken as they come; one that does not exist is an item like any other.
 - The same file given twice gives two items. A link to a folder is followed unless it leads back into its own
-  path.
+  path. A folder that cannot be read is an item itself, so that it is not overlooked.
+- Files of the run itself (`excluded`) are never taken from a folder.
 
 Items come as they are found: a folder of a million images is never listed whole.
 """
@@ -15,12 +18,15 @@ from __future__ import annotations
 
 import glob
 import os
+import select
 import stat
+import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import IO
 
 from vim_deploy.errors import ImageError
 
@@ -29,6 +35,7 @@ _IMAGE_SUFFIXES = frozenset(
     """jpg jpeg jpe jfif png webp bmp dib tif tiff gif
     heic heif avif jxl jp2 svg eps psd""".split()  # noqa: SIM905
 )
+STANDARD_INPUT = "-"
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*", b"GIF8")
 
 
@@ -55,6 +62,9 @@ class Discovery:
 
     inputs: Sequence[str | os.PathLike[str]]
     classes: Mapping[str, int] = field(default_factory=dict)  # folder name to class index
+    excluded: Sequence[Path] = ()
+    null_separated: bool = False
+    stopped: Callable[[], bool] = lambda: False  # ends the waiting for standard input
     other_files: int = 0
     notes: list[str] = field(default_factory=list)
 
@@ -62,7 +72,12 @@ class Discovery:
         """Raises ImageError, before the first item, for an input that does not exist or matches nothing."""
         self.other_files, self.notes = 0, []
         for path in [path for given in self.inputs for path in _matches(os.fspath(given))]:
-            yield from self._expand(path)
+            if path == STANDARD_INPUT:
+                end = b"\0" if self.null_separated else b"\n"
+                for line in _listed(sys.stdin.buffer, end, self.stopped):
+                    yield from self._expand(line)
+            else:
+                yield from self._expand(path)
 
     def _expand(self, path: str) -> Iterator[Item]:
         if Path(path).is_dir():
@@ -75,17 +90,20 @@ class Discovery:
             status = Path(folder).stat()
             with os.scandir(folder) as entries:
                 names = sorted((entry.name, _is_dir(entry)) for entry in entries if entry.name[0] != ".")
-        except OSError as error:
-            self.notes.append(f"folder {folder} was left out: {error.strerror}")
+        except OSError:
+            yield self._item(folder)  # decoding it tells why
             return
         identity = (status.st_dev, status.st_ino)
         if identity in ancestors:
             self.notes.append(f"folder {folder} was left out: the link leads back to a folder above it")
             return
+        own = {path.name for path in self.excluded}
         for name, is_dir in names:
             if is_dir:
                 continue
             path = os.path.join(folder, name)  # noqa: PTH118 - a Path for each of a million names costs time
+            if name in own and _is_one_of(path, self.excluded):
+                continue
             if _is_image(path, name):
                 yield self._item(path)
             else:
@@ -98,7 +116,33 @@ class Discovery:
         return Item(path, self.classes.get(Path(path).parent.name) if self.classes else None)
 
 
+def _listed(file: IO[bytes], end: bytes, stopped: Callable[[], bool]) -> Iterator[str]:
+    rest = b""
+    while _readable(file, stopped) and (block := os.read(file.fileno(), 1 << 16)):
+        *whole, rest = (rest + block).split(end)
+        yield from map(os.fsdecode, filter(None, whole))
+    if rest:
+        yield os.fsdecode(rest)
+
+
+def _readable(file: IO[bytes], stopped: Callable[[], bool]) -> bool:
+    """Waits until there is something to read; False once `stopped()`."""
+    while not stopped():
+        if select.select([file], [], [], 0.2)[0]:
+            return True
+    return False
+
+
+def _is_one_of(path: str, files: Sequence[Path]) -> bool:
+    try:
+        return any(file.exists() and file.samefile(path) for file in files)
+    except OSError:
+        return False
+
+
 def _matches(given: str) -> list[str]:
+    if given == STANDARD_INPUT:
+        return [given]
     if os.path.lexists(given):
         return [given]
     is_glob = glob.has_magic(given)
@@ -157,8 +201,11 @@ def _is_dir(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_image(path: str, name: str) -> bool:
-    if name.rpartition(".")[2].lower() in _IMAGE_SUFFIXES:
-        return True
+    return name.rpartition(".")[2].lower() in _IMAGE_SUFFIXES or begins_like_an_image(path)
+
+
+def begins_like_an_image(path: str | os.PathLike[str]) -> bool:
+    """Whether the first bytes of a regular file are those of a known format."""
     try:
         if not stat.S_ISREG(Path(path).stat().st_mode):
             return False

@@ -70,8 +70,15 @@ class Preprocessing:
                 f"the model takes {self.channels} channels, images have 1 or 3; "
                 "prepare the pixels yourself and call Engine.run(pixels)."
             )
+        return self.normalise(self.crop(image))
+
+    def crop(self, image: Image.Image) -> np.ndarray:
+        """The part of the resized image that the network sees: uint8 (height, width, channels)."""
         values = np.asarray(self._resize_and_crop(image.convert(_MODES[self.channels])))
-        values = values.reshape(*self.image_size, self.channels)
+        return values.reshape(*self.image_size, self.channels)
+
+    def normalise(self, values: np.ndarray) -> np.ndarray:
+        """Float32 (channels, height, width) from what `crop` gives."""
         out = np.empty((self.channels, *self.image_size), np.float32)
         for channel, table in enumerate(self._tables):
             np.take(table, values[:, :, channel], out=out[channel])

@@ -1,0 +1,99 @@
+"""The other end of isolation.py: a process that decodes what it is asked for until its input ends.
+
+Messages are a length (4 bytes, little-endian) and that many bytes. A request is a path; an answer is a JSON
+object, followed by height x width x channels bytes of cropped pixels where the object has `size`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import struct
+import sys
+from typing import Any
+
+READY = b"ready"
+
+
+def send(connection: socket.socket, message: bytes) -> None:
+    connection.sendall(struct.pack("<I", len(message)) + message)
+
+
+def receive(connection: socket.socket) -> bytes | None:
+    """None at the end of the input."""
+    head = _receive_exactly(connection, 4)
+    return _receive_exactly(connection, struct.unpack("<I", head)[0]) if head else None
+
+
+def _receive_exactly(connection: socket.socket, count: int) -> bytes | None:
+    parts = bytearray()
+    while len(parts) < count:
+        part = connection.recv(count - len(parts))
+        if not part:
+            return None
+        parts += part
+    return bytes(parts)
+
+
+def main(settings: dict[str, Any]) -> None:
+    """`settings`: preprocessing (its to_dict), max_pixels, max_metadata, seconds, memory (bytes)."""
+    from vim_deploy.data.decode import Limits
+    from vim_deploy.data.preprocess import Preprocessing
+
+    preprocessing = Preprocessing.from_dict(settings["preprocessing"])
+    limits = Limits(settings["max_pixels"], settings["max_metadata"], settings["seconds"])
+    _load_decoders()
+    _limit_memory(settings["memory"])
+    connection = socket.socket(fileno=os.dup(0))
+    # libtiff and others write their complaints there, past Python.
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+        os.dup2(nowhere.fileno(), 2)
+    send(connection, READY)
+    while (request := receive(connection)) is not None:
+        # The kernel ends this process should it hang when nobody is left to end it.
+        if limits.seconds is not None:
+            signal.setitimer(signal.ITIMER_REAL, 2 * limits.seconds + 5)
+        answer, pixels = _decode(os.fsdecode(request), preprocessing, limits)
+        send(connection, json.dumps(answer).encode())
+        if pixels is not None:
+            connection.sendall(pixels)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _decode(path: str, preprocessing: Any, limits: Any) -> tuple[dict[str, Any], bytes | None]:
+    from vim_deploy.data.decode import decode
+    from vim_deploy.errors import ImageError
+
+    try:
+        decoded = decode(path, limits)
+        pixels = preprocessing.crop(decoded.image).tobytes()
+    except ImageError as error:
+        return {"reason": str(error)}, None
+    except MemoryError:
+        return {"reason": "not enough memory to decode the image"}, None
+    return {"size": decoded.size, "flags": decoded.flags}, pixels
+
+
+def _load_decoders() -> None:
+    from PIL import Image
+
+    Image.preinit()
+    Image.init()
+
+
+def _limit_memory(limit: int) -> None:
+    try:
+        import resource
+    except ImportError:  # not on this system
+        return
+    with contextlib.suppress(ValueError, OSError):  # a lower limit is set already
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+if __name__ == "__main__":
+    sys.exit("this is started by vim-infer and not by hand")

@@ -1,0 +1,220 @@
+"""Decoding in processes of their own, so that a decoder which hangs or dies costs one row and nothing else.
+
+Each thread that calls `load` has one process. Paths go there, cropped 8-bit pixels come back; see
+decoder_process.py for the messages. Nothing that comes back is executed or unpickled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import numpy as np
+
+from vim_deploy.errors import VimDeployError
+
+from .decode import Limits
+from .decoder_process import READY, send
+from .discover import Item
+from .loading import Input, Loaded, ThreadLoader
+from .preprocess import Preprocessing
+
+_START_SECONDS = 60.0
+_CODE = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from vim_deploy.data.decoder_process import main; main(json.loads(sys.argv[2]))"
+)
+# Beside the pixels: the interpreter and its libraries, and buffers of the decoders.
+_BASE_MEMORY = 1 << 30
+_BYTES_PER_PIXEL = 32
+_LARGEST_ANSWER = 1 << 20
+
+
+class ProcessLoader:
+    """Files are decoded in processes; images in memory in the calling thread, as there is no way back."""
+
+    def __init__(self, preprocessing: Preprocessing, limits: Limits) -> None:
+        self._preprocessing, self._limits = preprocessing, limits
+        self._in_memory = ThreadLoader(preprocessing, limits)
+        self._local = threading.local()
+        self._processes: list[_Decoder] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def load(self, given: Input) -> Loaded:
+        if not isinstance(given, Item):
+            return self._in_memory.load(given)
+        try:
+            answer, values = self._decoder().ask(given.path)
+        except _DecoderError as error:
+            return Loaded(given, reason=str(error))
+        if values is None:
+            return Loaded(given, reason=str(answer["reason"]))
+        width, height = answer["size"]
+        flags = tuple(str(flag) for flag in answer["flags"])
+        pixels = self._preprocessing.normalise(values)
+        return Loaded(given, size=(int(width), int(height)), flags=flags, pixels=pixels)
+
+    def _decoder(self) -> _Decoder:
+        decoder = getattr(self._local, "decoder", None)
+        if decoder is None:
+            decoder = _Decoder(self._preprocessing, self._limits)
+            self._local.decoder = decoder
+            with self._lock:
+                self._processes.append(decoder)
+                if self._closed:
+                    decoder.close()
+        return decoder
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            for decoder in self._processes:
+                decoder.close()
+
+
+class _DecoderError(Exception):
+    """The process hung or died; the message is the row's reason."""
+
+
+class _Decoder:
+    """One process, started when it is first needed and again after each that was lost."""
+
+    def __init__(self, preprocessing: Preprocessing, limits: Limits) -> None:
+        self._limits = limits
+        self._shape = (*preprocessing.image_size, preprocessing.channels)
+        self._settings = {
+            "preprocessing": preprocessing.to_dict(),
+            "max_pixels": limits.max_pixels,
+            "max_metadata": limits.max_metadata,
+            "seconds": limits.seconds,
+            "memory": _BASE_MEMORY + _BYTES_PER_PIXEL * limits.max_pixels,
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: socket.socket | None = None
+        self._closed = False
+
+    def ask(self, path: str) -> tuple[dict[str, Any], np.ndarray | None]:
+        """Raises _DecoderError when the process is lost over it."""
+        if "\0" in path:
+            return {"reason": "cannot be read: the name holds a zero byte"}, None
+        connection = self._connection or self._start()
+        started = time.monotonic()
+        try:
+            try:
+                send(connection, os.fsencode(path))
+            except (BrokenPipeError, ConnectionResetError):
+                # It died while it was idle, so this file has no part in it.
+                self._end()
+                connection = self._start()
+                send(connection, os.fsencode(path))
+            return self._answer(connection, started)
+        except TimeoutError:
+            self._end()
+            raise _DecoderError(f"decoding took longer than {self._limits.seconds:g} s") from None
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+            raise _DecoderError(self._cause(error)) from None
+
+    def _answer(self, connection: socket.socket, started: float) -> tuple[dict[str, Any], np.ndarray | None]:
+        deadline = None if self._limits.seconds is None else started + self._limits.seconds
+        (length,) = struct.unpack("<I", _receive(connection, 4, deadline))
+        if length > _LARGEST_ANSWER:
+            raise ValueError(f"an answer of {length} bytes")
+        answer = json.loads(bytes(_receive(connection, length, deadline)))
+        if "size" not in answer:
+            return {"reason": str(answer["reason"])}, None
+        count = int(np.prod(self._shape))
+        values = np.frombuffer(_receive(connection, count, deadline), np.uint8).reshape(self._shape)
+        return answer, values
+
+    def _start(self) -> socket.socket:
+        if self._closed:
+            raise _DecoderError("the run was stopped")
+        ours, theirs = socket.socketpair()
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-I", "-c", _CODE, json.dumps(sys.path), json.dumps(self._settings)]
+        # A session of its own: Ctrl-C in the terminal is for the parent, which then decides.
+        with theirs:
+            self._process = subprocess.Popen(
+                command,
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                env=environment,
+                start_new_session=True,
+            )
+        self._connection = ours
+        try:
+            greeting = _receive(ours, 4 + len(READY), time.monotonic() + _START_SECONDS)
+        except (OSError, EOFError):
+            greeting = bytearray()
+        if bytes(greeting[4:]) != READY:
+            closed, cause = self._closed, self._cause(EOFError())
+            if closed:
+                raise _DecoderError("the run was stopped")
+            raise VimDeployError(
+                f"the process that decodes images does not start ({cause}); what it said is above. "
+                "Check the installation of Pillow and NumPy."
+            )
+        return ours
+
+    def _cause(self, error: Exception) -> str:
+        """End the process; why it is lost, in words."""
+        process = self._process
+        if process is None or self._closed:
+            return "the run was stopped"
+        if isinstance(error, (OSError, EOFError)):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(5)
+        code = process.poll()
+        self._end()
+        if code is None:
+            return f"the decoder answered nonsense ({error})"
+        if code < 0:
+            name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
+            return f"the decoder died of {name}"
+        return f"the decoder ended with code {code}"
+
+    def _end(self) -> None:
+        process, connection = self._process, self._connection
+        self._process = self._connection = None
+        if process is not None:
+            process.kill()
+            process.wait()
+        if connection is not None:
+            connection.close()
+
+    def close(self) -> None:
+        """End the process; may be called from another thread than `ask`."""
+        self._closed = True
+        process, connection = self._process, self._connection
+        if process is not None:
+            process.kill()
+            process.wait()
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+def _receive(connection: socket.socket, count: int, deadline: float | None) -> bytearray:
+    """Raises TimeoutError at the deadline, EOFError at the end of the input."""
+    data = bytearray(count)
+    view, filled = memoryview(data), 0
+    while filled < count:
+        remaining = None if deadline is None else deadline - time.monotonic()
+        if remaining is not None and remaining <= 0:
+            raise TimeoutError
+        connection.settimeout(remaining)
+        received = connection.recv_into(view[filled:])
+        if not received:
+            raise EOFError
+        filled += received
+    return data

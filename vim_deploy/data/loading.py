@@ -1,0 +1,59 @@
+"""Inputs to pixels, in threads: the way for images in memory and for callers who trust their files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from PIL import Image
+
+from vim_deploy.errors import ImageError
+
+from .decode import Limits, load_image
+from .discover import Item
+from .preprocess import Preprocessing
+
+Input: TypeAlias = Item | Image.Image
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An input after decoding. `pixels`: float32 (channels, height, width), None when there is a reason."""
+
+    item: Item | None
+    reason: str = ""
+    size: tuple[int, int] | None = None
+    flags: tuple[str, ...] = ()
+    pixels: np.ndarray | None = None
+
+
+class Loader(Protocol):
+    """`load` is called from several threads and raises nothing for what is wrong with an input."""
+
+    def load(self, given: Input) -> Loaded: ...
+
+    def close(self) -> None:
+        """End what is under way; calls of `load` that still wait return."""
+        ...
+
+
+class ThreadLoader:
+    """Decodes in the calling thread. A decoder that crashes takes the process with it."""
+
+    def __init__(self, preprocessing: Preprocessing, limits: Limits) -> None:
+        self._preprocessing, self._limits = preprocessing, limits
+
+    def load(self, given: Input) -> Loaded:
+        item = given if isinstance(given, Item) else None
+        try:
+            decoded = load_image(given.path if isinstance(given, Item) else given, self._limits)
+            pixels = self._preprocessing(decoded.image)
+        except ImageError as error:
+            return Loaded(item, reason=str(error))
+        except MemoryError:
+            return Loaded(item, reason="not enough memory to decode the image")
+        return Loaded(item, size=decoded.size, flags=decoded.flags, pixels=pixels)
+
+    def close(self) -> None:
+        pass

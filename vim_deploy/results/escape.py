@@ -1,0 +1,55 @@
+"""Text that every format can hold and every reader takes, and the way back.
+
+`escape`: a backslash becomes `\\\\`; control characters, line and paragraph separators, marks that change the
+direction of text, and bytes that are not UTF-8 become `\\xNN`, byte by byte. Everything else stays. What
+comes out is one line, and `unescape` gives the bytes back.
+
+`guard`: a spreadsheet takes a cell that begins with `=`, `+`, `-` or `@` for a formula, so such a cell gets
+an apostrophe in front; cells that begin with an apostrophe get one too, which makes `unguard` exact.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+_DIRECTION_MARKS = "\u200e\u200f\u202a-\u202e\u2066-\u2069"
+_UNSAFE = re.compile(f"[\\\\\x00-\x1f\x7f-\x9f\u2028\u2029{_DIRECTION_MARKS}\ud800-\udfff]")
+_ESCAPED = re.compile(rb"\\(?:x([0-9a-f]{2})|\\)")
+_GUARDED = ("=", "+", "-", "@", "'")
+
+
+def escape(text: str) -> str:
+    """`text` may hold bytes that are no UTF-8 as os.fsdecode represents them."""
+    return _UNSAFE.sub(_escaped, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    character = match.group()
+    if character == "\\":
+        return "\\\\"
+    try:
+        data = character.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a surrogate pair; in no path, but perhaps in a class name
+        data = character.encode("utf-8", "surrogatepass")
+    return "".join(f"\\x{byte:02x}" for byte in data)
+
+
+def unescape(text: str) -> bytes:
+    """The bytes that `escape` was given; for a path they are what the system's calls take."""
+    return _ESCAPED.sub(
+        lambda match: bytes.fromhex(match.group(1).decode()) if match.group(1) else b"\\", text.encode()
+    )
+
+
+def unescaped_path(text: str) -> str:
+    """The path that a row names."""
+    return os.fsdecode(unescape(text))
+
+
+def guard(cell: str) -> str:
+    return f"'{cell}" if cell.startswith(_GUARDED) else cell
+
+
+def unguard(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") else cell

@@ -1,0 +1,139 @@
+"""Parquet: a folder of parts while a run goes on, each valid on its own; one file when it is complete."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vim_deploy.errors import MissingDependencyError
+from vim_deploy.files import written_whole
+
+from .row import NUMBER_FIELDS, TEXT_FIELDS, Row, scores_of
+from .store import lock
+
+PART_ROWS = 4096
+PART_SECONDS = 30.0
+
+
+class PartsStore:
+    """A part is written when PART_ROWS rows have come or PART_SECONDS have gone by, whole or not at all."""
+
+    def __init__(self, path: Path, task: str, top_k: int) -> None:
+        self._pyarrow = _pyarrow()
+        self.path = path
+        self._task, self._top_k = task, top_k
+        self._schema = _schema(self._pyarrow, task, top_k)
+        self._rows: list[dict[str, Any]] = []
+        self._parts = 0
+        self._last = time.monotonic()
+        path.mkdir(exist_ok=True)
+        self._descriptor = os.open(path, os.O_RDONLY)
+        try:
+            lock(self._descriptor, path)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    def _part(self, number: int) -> Path:
+        return self.path / f"part-{number:06d}.parquet"
+
+    def rows(self) -> Iterator[Row]:
+        """Rows of the parts from the first on, to the first that is missing or unreadable."""
+        while self._part(self._parts).exists():
+            try:
+                rows = list(self._read(self._part(self._parts)))
+            except (OSError, ValueError, KeyError, TypeError):  # pyarrow's errors are among these
+                return
+            self._parts += 1
+            yield from rows
+
+    def _read(self, part: Path) -> Iterator[Row]:
+        file = self._pyarrow.parquet.ParquetFile(part)
+        if file.schema_arrow != self._schema:
+            raise ValueError("other columns")
+        columns = [name for name in self._schema.names if name not in ("features", "shape")]
+        for batch in file.iter_batches(columns=columns):
+            for values in batch.to_pylist():
+                fields = {name: values[name] for name in (*TEXT_FIELDS, *NUMBER_FIELDS)}
+                top = scores_of(values, self._top_k) if self._task == "classify" else ()
+                yield Row(**fields, flags=tuple(values["flags"]), top=top)
+
+    def begin(self, keep: bool) -> None:
+        if not keep:
+            self._parts = 0
+        kept = {self._part(number) for number in range(self._parts)}
+        for part in self.path.glob("part-*.parquet"):
+            if part not in kept:
+                part.unlink()
+
+    def write(self, row: Row) -> None:
+        values = row.fields()
+        values["flags"] = list(row.flags)
+        if self._task == "features":
+            vector = row.features
+            values["features"] = None if vector is None else vector.ravel()
+            values["shape"] = None if vector is None else list(vector.shape)
+        else:
+            values |= row.top_columns(self._top_k)
+        self._rows.append(values)
+        if len(self._rows) >= PART_ROWS or time.monotonic() - self._last >= PART_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._rows:
+            table = self._pyarrow.Table.from_pylist(self._rows, schema=self._schema)
+            with written_whole(self._part(self._parts)) as file:
+                self._pyarrow.parquet.write_table(table, file)
+            self._parts += 1
+            self._rows = []
+        self._last = time.monotonic()
+
+    def finish(self, target: Path) -> None:
+        self.flush()
+        parquet = self._pyarrow.parquet
+        with written_whole(target) as file, parquet.ParquetWriter(file, self._schema) as writer:
+            for number in range(self._parts):
+                writer.write_table(parquet.read_table(self._part(number), schema=self._schema))
+        # From the last on, so that what a kill leaves is a beginning.
+        for number in reversed(range(self._parts)):
+            self._part(number).unlink()
+        self.discard()
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+    def discard(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def adopt_part(folder: Path, file: Path) -> None:
+    """Make a complete file the only part of a folder that is gone."""
+    folder.mkdir()
+    file.replace(folder / "part-000000.parquet")
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise MissingDependencyError(
+            'Parquet needs pyarrow: `pip install "vim-deploy[parquet]"`, or write .csv or .jsonl instead.'
+        ) from None
+    return pyarrow
+
+
+def _schema(pyarrow: Any, task: str, top_k: int) -> Any:
+    text, number = pyarrow.string(), pyarrow.int32()
+    columns = [(name, text) for name in TEXT_FIELDS] + [(name, number) for name in NUMBER_FIELDS]
+    columns.append(("flags", pyarrow.list_(text)))
+    if task == "features":
+        columns += [("features", pyarrow.list_(pyarrow.float32())), ("shape", pyarrow.list_(number))]
+    else:
+        for place in range(1, top_k + 1):
+            columns += [(f"top{place}", text), (f"top{place}_probability", pyarrow.float64())]
+    return pyarrow.schema(columns)

@@ -1,0 +1,1 @@
+"""The parts of a run of vim-infer: what it works on, how it stops, what it counts."""

@@ -1,0 +1,37 @@
+"""The bar on a terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from vim_deploy.predict import Prediction
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def with_progress(
+    stream: Iterator[Prediction], count_inputs: Callable[[], int | None], console: Console | None
+) -> Iterator[Prediction]:
+    """The stream itself; `count_inputs` tells the bar its end, None where that cannot be known."""
+    if console is None or not console.is_terminal:
+        yield from stream
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    rate = TextColumn("{task.fields[rate]:.1f} images/s")
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        rate,
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("images", total=count_inputs(), rate=0.0)
+        started = time.perf_counter()
+        for done, prediction in enumerate(stream, 1):
+            yield prediction
+            progress.update(task, completed=done, rate=done / (time.perf_counter() - started))
