@@ -29,18 +29,20 @@ cudaError_t launch_type(const KernelArguments& arguments, const CudaPlan& plan, 
 
 }  // namespace
 
-const char* launch_cuda(const CudaArguments& arguments, cudaStream_t stream) {
-  const char* wrong = cuda_sizes_error(arguments.batch, arguments.length, arguments.channels, arguments.state);
-  if (wrong != nullptr) return wrong;
-  if (arguments.batch == 0) return nullptr;
-  int multiprocessors = 0;
-  cudaError_t error = count_multiprocessors(multiprocessors);
-  if (error != cudaSuccess) return cudaGetErrorString(error);
-  const CudaPlan plan =
-      plan_cuda(arguments.batch, arguments.length, arguments.channels, arguments.state, multiprocessors);
+const char* launch_planned(const CudaArguments& arguments, const CudaPlan& plan, cudaStream_t stream) {
   if (plan.workspace_bytes > 0 && arguments.workspace == nullptr) return "SelectiveScan: the workspace is missing";
-  error = launch_type(kernel_arguments(arguments, plan), plan, stream);
+  const cudaError_t error = launch_type(kernel_arguments(arguments, plan), plan, stream);
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
+}
+
+const char* launch_cuda(const CudaArguments& arguments, cudaStream_t stream) {
+  const CudaArguments& a = arguments;
+  if (const char* wrong = cuda_sizes_error(a.batch, a.length, a.channels, a.state)) return wrong;
+  if (a.batch == 0) return nullptr;
+  int multiprocessors = 0;
+  const cudaError_t error = count_multiprocessors(multiprocessors);
+  if (error != cudaSuccess) return cudaGetErrorString(error);
+  return launch_planned(a, plan_cuda(a.batch, a.length, a.channels, a.state, multiprocessors), stream);
 }
 
 }  // namespace vim_scan

@@ -42,19 +42,6 @@ double estimate(const CudaVariant& variant, const CudaPlan& plan, int multiproce
   return kTwoPassFactor * pass + kSecondLaunch + kCarryPerChunk * static_cast<double>(plan.chunks);
 }
 
-CudaPlan lay_out(int variant, std::int64_t batch, std::int64_t length, std::int64_t channels, std::int64_t parts) {
-  const CudaVariant& shape = kCudaVariants[variant];
-  CudaPlan plan{};
-  plan.variant = variant;
-  plan.chunk_length = ceil_div(ceil_div(length, parts), shape.time) * shape.time;
-  plan.chunks = ceil_div(length, plan.chunk_length);
-  plan.channel_tiles = ceil_div(channels, kCudaThreads / shape.lanes);
-  plan.blocks = batch * plan.chunks * plan.channel_tiles;
-  plan.workspace_bytes = sizeof(float) * static_cast<std::size_t>(batch * (plan.chunks - 1) * channels) *
-                         static_cast<std::size_t>(padded_state(shape) + 1);
-  return plan;
-}
-
 // Variants that hold that many states and waste the least; more than one only for the tuned size.
 bool serves(int variant, std::int64_t state) {
   const int padded = padded_state(kCudaVariants[variant]);
@@ -85,6 +72,19 @@ const char* cuda_sizes_error(std::int64_t batch, std::int64_t length, std::int64
   return nullptr;
 }
 
+CudaPlan lay_out_cuda(int variant, std::int64_t batch, std::int64_t length, std::int64_t channels, std::int64_t parts) {
+  const CudaVariant& shape = kCudaVariants[variant];
+  CudaPlan plan{};
+  plan.variant = variant;
+  plan.chunk_length = ceil_div(ceil_div(length, parts), shape.time) * shape.time;
+  plan.chunks = ceil_div(length, plan.chunk_length);
+  plan.channel_tiles = ceil_div(channels, kCudaThreads / shape.lanes);
+  plan.blocks = batch * plan.chunks * plan.channel_tiles;
+  plan.workspace_bytes = sizeof(float) * static_cast<std::size_t>(batch * (plan.chunks - 1) * channels) *
+                         static_cast<std::size_t>(padded_state(shape) + 1);
+  return plan;
+}
+
 CudaPlan plan_cuda(std::int64_t batch, std::int64_t length, std::int64_t channels, std::int64_t state,
                    int multiprocessors) {
   CudaPlan best{};
@@ -93,7 +93,7 @@ CudaPlan plan_cuda(std::int64_t batch, std::int64_t length, std::int64_t channel
     if (!serves(variant, state)) continue;
     const std::int64_t most = std::max<std::int64_t>(1, length / (kMinChunkTiles * kCudaVariants[variant].time));
     for (std::int64_t parts = 1; parts <= std::min(most, kMaxChunkedBlocks); ++parts) {
-      const CudaPlan plan = lay_out(variant, batch, length, channels, parts);
+      const CudaPlan plan = lay_out_cuda(variant, batch, length, channels, parts);
       if (plan.chunks > 1 && plan.blocks > kMaxChunkedBlocks) break;
       const double cycles = estimate(kCudaVariants[variant], plan, multiprocessors);
       if (cycles < best_cycles) {

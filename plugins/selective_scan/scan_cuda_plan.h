@@ -23,4 +23,11 @@ constexpr int projection_run(const CudaVariant& variant) {
 
 KernelArguments kernel_arguments(const CudaArguments& arguments, const CudaPlan& plan);
 
+// launch_cuda with a plan of one's own, for measuring and for tests. The arguments' sizes must be served, the
+// workspace must hold plan.workspace_bytes.
+const char* launch_planned(const CudaArguments& arguments, const CudaPlan& plan, CUstream_st* stream);
+
+// Lays the sizes out with a given variant over about that many chunks.
+CudaPlan lay_out_cuda(int variant, std::int64_t batch, std::int64_t length, std::int64_t channels, std::int64_t parts);
+
 }  // namespace vim_scan

@@ -47,23 +47,14 @@ void fill(Buffer& buffer, cuda_test::Values& values) {
 
 struct Case {
   int variant;
-  int batch, length, channels, state, chunk_length;  // chunk_length 0: the whole sequence
+  int batch, length, channels, state;
+  int parts;  // chunks to aim at
   bool delta_softplus, reverse, unaligned;
   bool extreme = false;
 };
 
 vim_scan::CudaPlan plan_for(const Case& c) {
-  const vim_scan::CudaVariant& shape = vim_scan::kCudaVariants[c.variant];
-  vim_scan::CudaPlan plan{};
-  plan.variant = c.variant;
-  plan.chunk_length = c.chunk_length ? c.chunk_length : (c.length + shape.time - 1) / shape.time * shape.time;
-  plan.chunks = (c.length + plan.chunk_length - 1) / plan.chunk_length;
-  const int width = vim_scan::kCudaThreads / shape.lanes;
-  plan.channel_tiles = (c.channels + width - 1) / width;
-  plan.blocks = c.batch * plan.chunks * plan.channel_tiles;
-  plan.workspace_bytes = 4 * static_cast<std::size_t>(c.batch * (plan.chunks - 1) * c.channels *
-                                                      (shape.states * shape.lanes + 1));
-  return plan;
+  return vim_scan::lay_out_cuda(c.variant, c.batch, c.length, c.channels, c.parts);
 }
 
 template <bool kOutput, class Element, int kVariant>
@@ -150,9 +141,9 @@ void check(const Case& c, Type type, cuda_shim::Order order) {
   worst[index] = std::max(worst[index], error);
   if (error <= kTolerance[index]) return;
   ++failures;
-  std::printf("FAILED type %d variant %d batch %d length %d channels %d state %d chunk %d softplus %d reverse %d "
+  std::printf("FAILED type %d variant %d batch %d length %d channels %d state %d parts %d softplus %d reverse %d "
               "unaligned %d extreme %d: error %.2e, tolerance %.2e\n",
-              index, c.variant, c.batch, c.length, c.channels, c.state, c.chunk_length, c.delta_softplus, c.reverse,
+              index, c.variant, c.batch, c.length, c.channels, c.state, c.parts, c.delta_softplus, c.reverse,
               c.unaligned, c.extreme, error, kTolerance[index]);
 }
 
@@ -163,24 +154,24 @@ std::vector<Case> cases() {
   for (int variant = 0; variant < vim_scan::kCudaVariantCount; ++variant) {
     const vim_scan::CudaVariant& shape = vim_scan::kCudaVariants[variant];
     const int full = shape.states * shape.lanes, width = vim_scan::kCudaThreads / shape.lanes, time = shape.time;
-    all.push_back({variant, 1, 1, 1, 1, 0, true, false, false});
-    all.push_back({variant, 1, time, width, full, 0, true, false, false});                // nothing left over
-    all.push_back({variant, 2, time + 1, width + 3, full, 0, true, true, false});         // tails everywhere
-    all.push_back({variant, 1, 2 * time - 1, 2 * width, full - 1, 0, false, true, false}); // odd state
-    all.push_back({variant, 1, time - 1, width, full, 0, true, false, true});             // narrow accesses
-    all.push_back({variant, 2, 2 * time + 5, width + 1, full, time, true, true, false});  // three chunks
-    all.push_back({variant, 1, 4 * time, width, full - 1, 2 * time, true, false, true});
+    all.push_back({variant, 1, 1, 1, 1, 1, true, false, false});
+    all.push_back({variant, 1, time, width, full, 1, true, false, false});                // nothing left over
+    all.push_back({variant, 2, time + 1, width + 3, full, 1, true, true, false});         // tails everywhere
+    all.push_back({variant, 1, 2 * time - 1, 2 * width, full - 1, 1, false, true, false}); // odd state
+    all.push_back({variant, 1, time - 1, width, full, 1, true, false, true});             // narrow accesses
+    all.push_back({variant, 2, 2 * time + 5, width + 1, full, 3, true, true, false});  // three chunks
+    all.push_back({variant, 1, 4 * time, width, full - 1, 2, true, false, true});
   }
   for (const int variant : {1, 2}) {  // the tuned state at the network's own length
-    all.push_back({variant, 1, 197, 40, 16, 0, true, variant == 1, false});
-    all.push_back({variant, 1, 197, 32, 16, 64, true, variant == 2, false});
+    all.push_back({variant, 1, 197, 40, 16, 1, true, variant == 1, false});
+    all.push_back({variant, 1, 197, 32, 16, 4, true, variant == 2, false});
   }
   return all;
 }
 
 // Every kind of barrier is needed, and this test would notice if one went missing.
 void check_barriers() {
-  const Case c{1, 1, 70, 32, 16, 0, true, false, false};
+  const Case c{1, 1, 70, 32, 16, 1, true, false, false};
   for (int barrier = 0; barrier < 3; ++barrier) {
     cuda_shim::state.skipped_barrier = barrier;
     const double error = std::max(run_case(c, Type::kFloat32, cuda_shim::Order::kAscending),
@@ -220,8 +211,8 @@ int main() {
       check(c, type, count++ % 2 ? cuda_shim::Order::kDescending : cuda_shim::Order::kAscending);
     }
   }
-  for (const int chunk : {0, 32}) {  // float16 could not hold the results
-    check({1, 1, 70, 32, 16, chunk, true, false, false, true}, Type::kFloat32, cuda_shim::Order::kAscending);
+  for (const int parts : {1, 3}) {  // float16 could not hold the results
+    check({1, 1, 70, 32, 16, parts, true, false, false, true}, Type::kFloat32, cuda_shim::Order::kAscending);
   }
   check_barriers();
   std::printf("%zu ordinary runs; worst error: float32 %.2e, float16 %.2e, bfloat16 %.2e; %d failures\n", count,
