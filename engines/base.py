@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from vim_deploy.errors import EngineError
+
+from .tensorrt_options import TensorrtOptions
 
 if TYPE_CHECKING:
     from .manifest import Manifest
@@ -73,6 +76,8 @@ class BuildOptions:
     threads: int | None = None  # None: all processors this process may use
     optimization: str = "all"
     use_library: bool = True  # False: the operator's function body instead of the operator library
+    tensorrt: TensorrtOptions = field(default_factory=TensorrtOptions)
+    fuse: bool = True  # processor only: groups of nodes become operators of plugins/fused
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,7 @@ class RunOptions:
     """What a user may choose when an engine is opened."""
 
     threads: int | None = None  # None: as recorded in the engine
+    source: Path | None = None  # the ONNX file, for engines without weights
 
 
 @dataclass(frozen=True)

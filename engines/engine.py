@@ -122,7 +122,8 @@ def load_engine(
         )
     if source is not None:
         _check_source(name, manifest, source)
-    return Engine(module.open_payload(payload, manifest, RunOptions(threads=threads)), manifest, name)
+    options = RunOptions(threads, None if source is None else Path(source))
+    return Engine(module.open_payload(payload, manifest, options), manifest, name)
 
 
 def _is_engine(name: str) -> bool:

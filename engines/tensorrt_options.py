@@ -1,0 +1,80 @@
+"""What a user may choose when TensorRT builds an engine."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vim_deploy.errors import EngineError
+
+# Names in TensorRT's HardwareCompatibilityLevel, in lower case.
+HARDWARE = ("none", "ampere_plus", "same_compute_capability")
+DEFAULT_OPT_BATCH = 8  # what vim-infer runs unless told otherwise
+DEFAULT_MAX_BATCH = 32
+_LEVELS = range(6)
+
+
+@dataclass(frozen=True)
+class TensorrtOptions:
+    """Everything is optional.
+
+    `min_batch`, `opt_batch`, `max_batch`: the optimisation profile of a file with an open batch size.
+    `workspace_mib`: memory that a layer may use while it runs, in MiB; None leaves it to TensorRT.
+    `level`: builder optimisation, 0 (quick build) to 5. `timing_cache`: file that is read, if there, and
+    written. `layers`: file for the layer information, JSON. `hardware`: GPUs the engine may run on besides
+    the one it is built on. `version_compatible`: runs in later versions of the same major version, too.
+    `refit`: weights can be exchanged; `strip`: the engine holds no weights, they are taken from the ONNX file
+    when it is opened.
+    """
+
+    min_batch: int | None = None
+    opt_batch: int | None = None
+    max_batch: int | None = None
+    workspace_mib: int | None = None
+    level: int | None = None
+    timing_cache: Path | None = None
+    layers: Path | None = None
+    hardware: str = "none"
+    version_compatible: bool = False
+    refit: bool = False
+    strip: bool = False
+
+    def check(self) -> None:
+        """Raises EngineError for a value out of range."""
+        if self.hardware not in HARDWARE:
+            raise EngineError(f"hardware is {self.hardware!r}; expected one of {', '.join(HARDWARE)}.")
+        if self.level is not None and self.level not in _LEVELS:
+            raise EngineError(f"level is {self.level}; expected 0 to {_LEVELS[-1]}.")
+        if self.workspace_mib is not None and self.workspace_mib < 1:
+            raise EngineError(f"workspace_mib is {self.workspace_mib}; expected 1 or more.")
+
+    def batches(self, fixed: int | None) -> tuple[int, int, int]:
+        """Smallest, best and largest batch size. Raises EngineError for sizes out of order.
+
+        `fixed` is the file's batch size, None where it is open.
+        """
+        given = (self.min_batch, self.opt_batch, self.max_batch)
+        if fixed is not None:
+            if any(size not in (None, fixed) for size in given):
+                raise EngineError(
+                    f"the file is fixed to batches of {fixed}, so its profile cannot be {given}; leave the "
+                    "batch options out, or export the model with an open batch size."
+                )
+            return fixed, fixed, fixed
+        low = self.min_batch or 1
+        best = self.opt_batch or max(low, min(DEFAULT_OPT_BATCH, self.max_batch or DEFAULT_OPT_BATCH))
+        high = self.max_batch or max(best, DEFAULT_MAX_BATCH)
+        if not 1 <= low <= best <= high:
+            raise EngineError(
+                f"batch sizes {low} (min), {best} (opt), {high} (max); expected 1 <= min <= opt <= max."
+            )
+        return low, best, high
+
+    def settings(self) -> dict[str, Any]:
+        """What a manifest records: everything that changes the engine."""
+        values = dataclasses.asdict(self)
+        for name in ("min_batch", "opt_batch", "max_batch", "timing_cache", "layers"):
+            del values[name]
+        return values
