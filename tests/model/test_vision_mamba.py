@@ -72,8 +72,8 @@ def test_empty_batch():
     assert small_model()(torch.zeros(0, 3, 32, 48)).shape == (0, 7)
 
 
-# Rounding to 11 and 8 bits of precision through two blocks; worst seen 2e-3 and 1.2e-2.
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 1e-2), (torch.bfloat16, 6e-2)])
+# Rounding to 11 and 8 bits of precision through two blocks; worst seen 1.7e-3 and 1.9e-2.
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 5e-3), (torch.bfloat16, 5e-2)])
 @each_form
 @torch.no_grad()
 def test_half_precision_keeps_the_residual_stream_in_float32(form, dtype, tolerance):
@@ -89,8 +89,8 @@ def test_half_precision_keeps_the_residual_stream_in_float32(form, dtype, tolera
     assert_close(logits.float(), expected, tolerance)
 
 
-# The head alone sums 32 products that cancel, so its rounding is most of this.
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 1e-2), (torch.bfloat16, 6e-2)])
+# As above with less rounded; worst seen 1.0e-3 and 1.2e-2.
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 3e-3), (torch.bfloat16, 3e-2)])
 @each_form
 @torch.no_grad()
 def test_mixers_in_half_precision(form, dtype, tolerance):
