@@ -13,7 +13,7 @@ from vim_deploy.files import sha256_of
 from .base import BuildOptions
 from .container import write_engine
 from .manifest import FileRecord, Manifest
-from .registry import DEVICES, backend_module
+from .registry import DEFAULT_DEVICES, DEVICES, backend_module
 from .source import SourceModel, read_source
 
 
@@ -41,7 +41,7 @@ def build_from_source(
     options: BuildOptions | None = None,
 ) -> Manifest:
     """`build_engine` for a file that was already read and checked."""
-    options = options or BuildOptions()
+    options = options or BuildOptions(DEFAULT_DEVICES.get(backend, "cpu"))
     if options.device not in DEVICES:
         raise EngineError(f"device is {options.device!r}; expected one of {', '.join(DEVICES)}.")
     if options.threads is not None and options.threads < 1:

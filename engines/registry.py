@@ -15,6 +15,7 @@ BACKENDS = {
     "tensorrt": "vim_deploy.engines.tensorrt",
 }
 DEVICES = ("cpu", "cuda")
+DEFAULT_DEVICES = {"onnxruntime": "cpu", "tensorrt": "cuda"}
 
 
 def backend_module(name: str) -> BackendModule:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,19 +17,21 @@ from vim_deploy.cli.common import (
     stages,
     threads_option,
 )
-from vim_deploy.engines.registry import BACKENDS
+from vim_deploy.cli.tensorrt_options import NAMES, options_of, refuse_given, tensorrt_options
+from vim_deploy.engines.registry import BACKENDS, DEFAULT_DEVICES
 
 if TYPE_CHECKING:
     from vim_deploy.engines.manifest import Manifest
 
 OPTIMIZATIONS = ("all", "extended", "basic", "none")
+_ONNXRUNTIME_ONLY = ("threads", "optimization", "no_library", "no_fusion")
 
 
 @command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Engine file to write.")
 @click.option("--backend", type=click.Choice(tuple(BACKENDS)), default="onnxruntime", show_default=True)
-@device_option("cpu", "Device the engine is for.")
+@device_option(None, "Device the engine is for.  [default: cpu; cuda for TensorRT]")
 @threads_option
 @click.option(
     "--optimization",
@@ -43,18 +45,26 @@ OPTIMIZATIONS = ("all", "extended", "basic", "none")
     is_flag=True,
     help="Run the selective scan as standard operators, without the operator library: several times slower.",
 )
+@click.option(
+    "--no-fusion",
+    is_flag=True,
+    help="Keep the file's own operators instead of faster ones made for the processor.",
+)
+@tensorrt_options
 @click.option("--json", "as_json", is_flag=True, help="Print the engine's manifest on stdout.")
 @quiet_option
 def main(
     model: Path,
     output: Path,
     backend: str,
-    device: str,
+    device: str | None,
     threads: int | None,
     optimization: str,
     no_library: bool,
+    no_fusion: bool,
     as_json: bool,
     quiet: bool,
+    **tensorrt: Any,
 ) -> None:
     """Build an engine from MODEL, an ONNX file made by vim-export.
 
@@ -66,11 +76,22 @@ def main(
     from vim_deploy.engines.base import BuildOptions
     from vim_deploy.engines.build import build_engine
 
+    if backend == "tensorrt":
+        refuse_given(_ONNXRUNTIME_ONLY, "for --backend onnxruntime alone.")
+    else:
+        refuse_given(NAMES, "for --backend tensorrt alone.")
     log_to_stderr(quiet)
     started = time.perf_counter()
     with stages("vim-build", quiet) as report:
         report(f"{output.name} for {backend}")
-        options = BuildOptions(device, threads, optimization, use_library=not no_library)
+        options = BuildOptions(
+            device or DEFAULT_DEVICES[backend],
+            threads,
+            optimization,
+            use_library=not no_library,
+            tensorrt=options_of(tensorrt),
+            fuse=not no_fusion,
+        )
         manifest = build_engine(model, output, backend=backend, options=options)
     if as_json:
         click.echo(json.dumps(manifest.to_dict(), indent=2, sort_keys=True))
@@ -81,11 +102,16 @@ def main(
 def _summary(output: Path, manifest: Manifest, seconds: float) -> str:
     scan = {
         "library": "operator library",
+        "plugin": "plugin",
         "function": "function body (slow; --no-library)",
         "none": "not in this model",
     }.get(manifest.operator.get("implementation", ""), "see the manifest")
+    check = manifest.self_check
+    if check.get("compared", True):
+        compared = f"differs from {manifest.source.name} by {check.get('max_abs_diff', float('nan')):.1e}"
+    else:
+        compared = f"NOT compared with {manifest.source.name}"
     return (
         f"{output}: {manifest.payload.bytes / 1e6:.1f} MB in {seconds:.1f} s, {manifest.backend} on "
-        f"{manifest.device}, {manifest.precision}, selective scan: {scan}, "
-        f"differs from {manifest.source.name} by {manifest.self_check.get('max_abs_diff', float('nan')):.1e}"
+        f"{manifest.device}, {manifest.precision}, selective scan: {scan}, {compared}"
     )
