@@ -1,0 +1,57 @@
+"""What a selective scan must at least take: bytes over bandwidth, or special functions over their rate.
+
+python tools/gpu_check/floors.py    prints the table of docs/cuda-kernel.md
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Gpu(NamedTuple):
+    """A GPU's ceilings by its data sheet; tools/gpu_check measures its own."""
+
+    name: str
+    multiprocessors: int
+    clock: float  # per second, the highest
+    bandwidth: float  # bytes per second
+
+    @property
+    def special_rate(self) -> float:
+        """Special functions per second: 16 a cycle on each multiprocessor."""
+        return 16 * self.multiprocessors * self.clock
+
+
+H200 = Gpu("H200", 132, 1.98e9, 4.8e12)
+
+
+class Floors(NamedTuple):
+    """Seconds for one direction."""
+
+    memory: float
+    special: float
+
+
+def floors(gpu: Gpu, batch: int, length: int, channels: int, state: int, element_bytes: int) -> Floors:
+    """u, delta, z in and y out, B and C in, each once; per element `state` decays, one power for softplus,
+    and a power and a reciprocal for silu."""
+    rows = batch * length
+    moved = rows * (4 * channels + 2 * state) * element_bytes
+    return Floors(moved / gpu.bandwidth, rows * channels * (state + 3) / gpu.special_rate)
+
+
+def main() -> None:
+    print("| batch | length | channels | bytes, fp16 | special functions | bytes, fp32 |")
+    print("|---|---|---|---|---|---|")
+    for batch in (1, 8, 64):
+        for length in (197, 730, 6085):
+            for channels in (384, 768, 1536):
+                half = floors(H200, batch, length, channels, 16, 2)
+                full = floors(H200, batch, length, channels, 16, 4)
+                times = (half.memory, half.special, full.memory)
+                cells = " | ".join(f"{time * 1e6:.1f} µs" for time in times)
+                print(f"| {batch} | {length} | {channels} | {cells} |")
+
+
+if __name__ == "__main__":
+    main()
