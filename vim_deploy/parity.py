@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,14 @@ import numpy as np
 # float32: full-size models differ from float64 by up to 1.4e-5 in plain eager evaluation, and another order
 # of summation costs as much again. float16 and bfloat16: the accumulated rounding of 24 blocks.
 RELATIVE_TOLERANCE = {"fp32": 2e-4, "fp16": 2e-2, "bf16": 1e-1}
+
+
+def signal_to_noise_floor(precision: str) -> float:
+    """The smallest signal-to-noise ratio (dB) of a correct artifact: the relative tolerance, in power.
+
+    The largest difference alone would let noise on every output pass that is as large as it is on the worst.
+    """
+    return -20 * math.log10(RELATIVE_TOLERANCE[precision])
 
 
 @dataclass(frozen=True)
@@ -49,3 +58,37 @@ def difference(reference: np.ndarray, candidate: np.ndarray) -> Difference:
     if finite and expected.ndim == 2 and expected.shape[1] > 1:
         top1 = int((expected.argmax(1) == actual.argmax(1)).sum())
     return Difference(max_abs, max_reference, relative, len(expected), top1)
+
+
+def cosine_similarity(reference: np.ndarray, candidate: np.ndarray) -> float:
+    """Of two arrays taken as vectors; 1 where both are zero, 0 where one is."""
+    a, b = reference.astype(np.float64).ravel(), candidate.astype(np.float64).ravel()
+    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
+    if norms == 0:
+        return float(not a.any() and not b.any())
+    return float(np.clip(a @ b / norms, -1.0, 1.0))
+
+
+def signal_to_noise(reference: np.ndarray, candidate: np.ndarray) -> float:
+    """Power of the reference over power of the difference, in dB; infinite for equal arrays."""
+    expected = reference.astype(np.float64)
+    noise = float(np.square(candidate.astype(np.float64) - expected).sum())
+    signal = float(np.square(expected).sum())
+    if noise == 0:
+        return math.inf
+    return 10 * math.log10(signal / noise) if signal else -math.inf
+
+
+def rank_correlation(reference: np.ndarray, candidate: np.ndarray) -> float:
+    """Spearman's: the correlation of the ranks of two vectors, equal values sharing their mean rank."""
+    a, b = (_ranks(values.ravel()) for values in (reference, candidate))
+    a, b = a - a.mean(), b - b.mean()
+    spread = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b / spread) if spread else float(not a.any() and not b.any())
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    mean_rank = np.cumsum(counts) - (counts - 1) / 2
+    ranks: np.ndarray = mean_rank[places.ravel()]
+    return ranks

@@ -1,0 +1,222 @@
+"""The comparison of two models, whatever they run on: `compare(reference, candidate, inputs) -> Report`.
+
+A model is a function from a batch of inputs to a batch of outputs, both numpy arrays.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vim_deploy.parity import (
+    RELATIVE_TOLERANCE,
+    cosine_similarity,
+    difference,
+    rank_correlation,
+    signal_to_noise,
+    signal_to_noise_floor,
+)
+
+from .inputs import Input, batches
+
+Run = Callable[[np.ndarray], np.ndarray]
+TOP = 5
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class ImageFigures:
+    """One input's output from both models; the fields below `decision` are None where outputs are no classes.
+
+    `relative`: largest difference over the largest reference value of this image. `margin`: how far the
+    reference's best class is ahead of its second, in the output's units.
+    """
+
+    name: str
+    kind: str
+    max_abs: float
+    max_reference: float
+    relative: float
+    cosine: float
+    signal_to_noise_db: float
+    decision: tuple[int, int] | None = None  # reference's class, candidate's class
+    margin: float | None = None
+    top5_overlap: float | None = None
+    rank_correlation: float | None = None
+
+    @property
+    def decision_changed(self) -> bool:
+        return self.decision is not None and self.decision[0] != self.decision[1]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Figures over some inputs: the worst of each, and agreement of decisions as fractions."""
+
+    kind: str
+    images: int
+    max_abs: float
+    relative: float
+    cosine: float
+    signal_to_noise_db: float
+    top1: float | None
+    top5: float | None
+    rank_correlation: float | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `compare` found. `passed` holds it against what the precision may cost; `reasons` say why not."""
+
+    images: tuple[ImageFigures, ...]
+    precision: str
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        limit, floor = RELATIVE_TOLERANCE[self.precision], signal_to_noise_floor(self.precision)
+        total = self.group()
+        found = []
+        if not total.relative <= limit:
+            worst = max(self.images, key=lambda image: image.relative)
+            found.append(f"relative difference {worst.relative:.2e} on {worst.name}, at most {limit:g}")
+        if not total.signal_to_noise_db >= floor:
+            least = min(self.images, key=lambda image: image.signal_to_noise_db)
+            found.append(
+                f"signal to noise {least.signal_to_noise_db:.0f} dB on {least.name}, floor {floor:.0f}"
+            )
+        return tuple(found)
+
+    @property
+    def passed(self) -> bool:
+        return not self.reasons
+
+    @property
+    def changed(self) -> tuple[ImageFigures, ...]:
+        """The images on which the decision differs."""
+        return tuple(image for image in self.images if image.decision_changed)
+
+    def group(self, kind: str = ALL) -> Group:
+        """Figures over the inputs of one kind, or over all."""
+        chosen = [image for image in self.images if kind in (ALL, image.kind)]
+        decided = [image for image in chosen if image.decision is not None]
+        return Group(
+            kind=kind,
+            images=len(chosen),
+            max_abs=max(image.max_abs for image in chosen),
+            relative=max(image.relative for image in chosen),
+            cosine=min(image.cosine for image in chosen),
+            signal_to_noise_db=min(image.signal_to_noise_db for image in chosen),
+            top1=_mean([not image.decision_changed for image in decided]),
+            top5=_mean([image.top5_overlap or 0.0 for image in decided]),
+            rank_correlation=min((image.rank_correlation or 0.0 for image in decided), default=None),
+        )
+
+    def groups(self) -> list[Group]:
+        """Every kind that occurs, in order of appearance, and `all`."""
+        kinds = dict.fromkeys(image.kind for image in self.images)
+        return [self.group(kind) for kind in (*kinds, ALL)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; what is not finite becomes None."""
+        values = {
+            "passed": self.passed,
+            "reasons": list(self.reasons),
+            "precision": self.precision,
+            "relative_tolerance": RELATIVE_TOLERANCE[self.precision],
+            "signal_to_noise_floor_db": signal_to_noise_floor(self.precision),
+            "groups": [dataclasses.asdict(group) for group in self.groups()],
+            "decisions_changed": [dataclasses.asdict(image) for image in self.changed],
+            "images": [dataclasses.asdict(image) for image in self.images],
+        }
+        plain: dict[str, Any] = plain_json(values)
+        return plain
+
+
+def compare(
+    reference: Run,
+    candidate: Run,
+    inputs: Sequence[Input] | np.ndarray,
+    *,
+    precision: str = "fp32",
+    batch: int = 1,
+    decisions: bool = True,
+) -> Report:
+    """Run both models on every input and compare their outputs image by image.
+
+    `inputs`: an array (images, ...), or `Input`s, whose kinds group the report. `precision` chooses what the
+    verdict allows (`vim_deploy.parity.RELATIVE_TOLERANCE`). With `decisions`, outputs (batch, classes) are
+    taken for scores of classes. Raises ValueError where the two outputs differ in shape.
+    """
+    if isinstance(inputs, np.ndarray):
+        inputs = [Input(str(index), "given", pixels) for index, pixels in enumerate(inputs)]
+    parts = list(batches(inputs, batch))
+    expected = np.concatenate([reference(part) for part in parts])
+    found = np.concatenate([candidate(part) for part in parts])
+    return compare_outputs(expected, found, inputs, precision=precision, decisions=decisions)
+
+
+def compare_outputs(
+    expected: np.ndarray,
+    found: np.ndarray,
+    inputs: Sequence[Input],
+    *,
+    precision: str = "fp32",
+    decisions: bool = True,
+) -> Report:
+    """`compare` for outputs that are there already: (images, ...), one row per input."""
+    if expected.shape != found.shape or len(expected) != len(inputs):
+        raise ValueError(
+            f"outputs of shapes {expected.shape} and {found.shape} for {len(inputs)} inputs; "
+            "expected equal shapes with one row per input."
+        )
+    rows = zip(inputs, expected, found, strict=True)
+    figures = tuple(_figures(item, one, other, decisions) for item, one, other in rows)
+    return Report(figures, precision)
+
+
+def plain_json(value: Any) -> Any:
+    """Infinities and NaN as None: JSON has no words for them."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: plain_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain_json(item) for item in value]
+    return value
+
+
+def _figures(item: Input, expected: np.ndarray, found: np.ndarray, decisions: bool) -> ImageFigures:
+    apart = difference(expected[None], found[None])
+    figures = ImageFigures(
+        item.name, item.kind, apart.max_abs, apart.max_reference, apart.relative, -1.0, -math.inf
+    )
+    has_classes = decisions and expected.ndim == 1 and len(expected) > 1
+    if not math.isfinite(apart.relative):
+        # Something that is not a number agrees with nothing.
+        return dataclasses.replace(figures, decision=(-1, -2), top5_overlap=0.0) if has_classes else figures
+    figures = dataclasses.replace(
+        figures,
+        cosine=cosine_similarity(expected, found),
+        signal_to_noise_db=signal_to_noise(expected, found),
+    )
+    return dataclasses.replace(figures, **_decision(expected, found)) if has_classes else figures
+
+
+def _decision(expected: np.ndarray, found: np.ndarray) -> dict[str, Any]:
+    count = min(TOP, len(expected))
+    best, other = (np.argsort(-values, kind="stable")[:count] for values in (expected, found))
+    return {
+        "decision": (int(best[0]), int(other[0])),
+        "margin": float(expected[best[0]]) - float(expected[best[1]]),
+        "top5_overlap": len(np.intersect1d(best, other)) / count,
+        "rank_correlation": rank_correlation(expected, found),
+    }
+
+
+def _mean(values: Sequence[float | bool]) -> float | None:
+    return sum(values) / len(values) if values else None

@@ -1,0 +1,120 @@
+"""Whether a result depends on what it should not depend on: batch, threads, chance, instruction set."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import vim_deploy
+from vim_deploy.ops.library import usable_instruction_sets
+from vim_deploy.parity import RELATIVE_TOLERANCE, difference
+
+from .artifacts import FUNCTION_BODY, Artifact, open_artifact
+from .compare import plain_json
+
+REPEATS = 3
+_ISA = "VIM_DEPLOY_ISA"
+
+
+@dataclass(frozen=True)
+class Variation:
+    """The result in one circumstance against the usual result; `relative` is 0 for equal bits."""
+
+    what: str
+    relative: float
+
+    @property
+    def identical(self) -> bool:
+        return self.relative == 0
+
+
+@dataclass(frozen=True)
+class Invariance:
+    """All variations of one artifact. Repeats must be equal to the bit, the others within the tolerance."""
+
+    variations: tuple[Variation, ...]
+    precision: str
+
+    @property
+    def reasons(self) -> list[str]:
+        limit = RELATIVE_TOLERANCE[self.precision]
+        return [
+            f"{variation.what}: results differ by {variation.relative:.1e}"
+            for variation in self.variations
+            if not variation.relative <= (0 if variation.what.startswith("repeated") else limit)
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        rows = [
+            {"what": item.what, "identical": item.identical, "relative": item.relative}
+            for item in self.variations
+        ]
+        plain: dict[str, Any] = plain_json({"variations": rows, "reasons": self.reasons})
+        return plain
+
+
+def check_invariance(artifact: Artifact, pixels: np.ndarray) -> Invariance:
+    """Run the artifact in every circumstance that this machine offers."""
+    usual = artifact.run(pixels, len(pixels))
+    found = [
+        _variation(f"repeated, run {count + 2}", usual, artifact.run(pixels, len(pixels)))
+        for count in range(REPEATS - 1)
+    ]
+    if artifact.batch is None:
+        found.append(_variation(f"batch 1 instead of {len(pixels)}", usual, artifact.run(pixels, 1)))
+        odd = np.concatenate([pixels, pixels[:1]])
+        shifted = artifact.run(odd[::-1], len(odd))[::-1][: len(pixels)]
+        found.append(_variation("order and size of the batch changed", usual, shifted))
+    for threads in (1, 2):
+        with open_artifact(artifact.way, threads) as other:
+            name = f"{threads} thread{'s' if threads > 1 else ''}"
+            found.append(_variation(name, usual, other.run(pixels, len(pixels))))
+    if _uses_library(artifact):
+        for name in usable_instruction_sets():
+            found.append(_variation(f"scan with {name}", usual, _in_child(artifact, pixels, name)))
+    return Invariance(tuple(found), artifact.precision)
+
+
+def _variation(what: str, usual: np.ndarray, other: np.ndarray) -> Variation:
+    return Variation(what, 0.0 if np.array_equal(usual, other) else difference(usual, other).relative)
+
+
+def _uses_library(artifact: Artifact) -> bool:
+    if artifact.manifest is not None:
+        return (
+            artifact.manifest.backend == "onnxruntime"
+            and artifact.manifest.operator.get("implementation") == "library"
+        )
+    return artifact.way.how != FUNCTION_BODY
+
+
+def _in_child(artifact: Artifact, pixels: np.ndarray, instruction_set: str) -> np.ndarray:
+    """The artifact in a process of its own: a loaded library has chosen its instructions for good."""
+    with tempfile.TemporaryDirectory(prefix="vim-validate-") as folder:
+        given, result = Path(folder) / "in.npy", Path(folder) / "out.npy"
+        np.save(given, pixels)
+        root = Path(vim_deploy.__file__).parent.parent
+        paths = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))
+        command = [sys.executable, "-m", __name__, str(artifact.way.path), artifact.way.how, given, result]
+        subprocess.run(command, check=True, env={**os.environ, _ISA: instruction_set, "PYTHONPATH": paths})
+        values: np.ndarray = np.load(result)
+        return values
+
+
+def _child(path: str, how: str, given: str, result: str) -> None:
+    from .artifacts import Way
+
+    pixels = np.load(given)
+    with open_artifact(Way(Path(path), how)) as artifact:
+        np.save(result, artifact.run(pixels, len(pixels)))
+
+
+if __name__ == "__main__":
+    _child(*sys.argv[1:])

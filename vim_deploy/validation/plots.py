@@ -1,0 +1,89 @@
+"""The picture of a layer comparison: error against depth, one line per artifact."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vim_deploy.errors import MissingDependencyError, OutputError
+from vim_deploy.files import written_whole
+
+from .layers import LayerReport
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FORMATS = ("png", "svg", "pdf")
+
+
+def error_against_depth(reports: Sequence[LayerReport]) -> Figure:
+    """Two panels: the error handed on and the error made, for every part in order of execution.
+
+    A cross marks the first jump of an artifact. Raises MissingDependencyError without matplotlib.
+    """
+    figure, (above, below) = _figure()
+    for report in reports:
+        depth = [_depth(report, index) for index in range(len(report.parts))]
+        (line,) = above.semilogy(
+            depth, [max(part.propagated, 1e-9) for part in report.parts], label=report.label
+        )
+        below.semilogy(
+            depth, [part.own / part.limit or 1e-6 for part in report.parts], ".", color=line.get_color()
+        )
+        if (jump := report.first_jump) is not None:
+            at = report.parts.index(jump)
+            above.plot(depth[at], jump.propagated, "x", color=line.get_color(), markersize=12)
+            above.annotate(jump.name, (depth[at], jump.propagated))
+    below.axhline(1.0, color="grey", linewidth=1)
+    above.set_ylabel("error so far, relative to float64")
+    below.set_ylabel("own error / limit")
+    below.set_xlabel("block")
+    above.legend()
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure in the format of the path's ending. Raises OutputError."""
+    ending = path.suffix.lower().lstrip(".")
+    if ending not in FORMATS:
+        raise OutputError(f"{path} ends in {ending!r}; expected one of {', '.join(FORMATS)}.")
+    try:
+        with written_whole(path) as file:
+            figure.savefig(file, format=ending, dpi=150)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from None
+
+
+def svg(figure: Figure) -> str:
+    """The figure as an <svg> element that can stand inside HTML."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()[text.getvalue().index("<svg") :]
+
+
+def check_installed() -> None:
+    """Raises MissingDependencyError without matplotlib: better before an hour's run than after."""
+    _figure()
+
+
+def _figure() -> tuple[Figure, Any]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingDependencyError(
+            f'pictures need matplotlib ({error}); install it with `pip install "vim-deploy[plots]"`.'
+        ) from None
+    # Not pyplot: it keeps global state and looks for a display.
+    figure = Figure(figsize=(9, 7), layout="constrained")
+    return figure, figure.subplots(2, 1, sharex=True)
+
+
+def _depth(report: LayerReport, index: int) -> float:
+    """A place on the axis of blocks: a block's parts lie between its number and the next."""
+    part = report.parts[index]
+    if part.block is None:
+        return -0.5 if index == 0 else max(other.block or 0 for other in report.parts) + 1.0
+    inside = report.inside(part.block)
+    return part.block + inside.index(part) / len(inside)

@@ -1,0 +1,133 @@
+"""Looking inside an exported graph: which of its values is which part, and the graph that gives them out."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto, helper
+
+from vim_deploy.engines.base import BuildOptions
+from vim_deploy.engines.build import build_engine
+from vim_deploy.engines.container import read_manifest
+from vim_deploy.engines.source import read_source
+from vim_deploy.errors import EngineError
+from vim_deploy.ops.library import OP_DOMAIN, OP_NAME
+
+from .artifacts import ENGINE, Artifact, Way, open_artifact, open_source_model
+from .parts import FINAL_NORM, TOKENS
+
+_U, _DELTA, _B, _Z = 0, 1, 3, 6  # the operator's inputs
+
+
+class _Graph:
+    """Who makes and who takes each value."""
+
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        self.nodes = list(graph.node)
+        self.constants = {item.name for item in graph.initializer}
+        self.maker = {name: node for node in self.nodes for name in node.output}
+        self.named = {node.name: node for node in self.nodes}
+
+    def before(self, value: str, *operators: str) -> str:
+        """The value that became `value` through the given operators."""
+        while value in self.maker and self.maker[value].op_type in operators:
+            value = self.maker[value].input[0]
+        return value
+
+    def into(self, value: str, prefix: str) -> str:
+        """The first value upstream of `value` that no node below `prefix` made."""
+        while value in self.maker and self.maker[value].name.startswith(prefix):
+            made_here = [name for name in self.maker[value].input if name not in self.constants]
+            value = made_here[0]
+        return value
+
+    def last_of(self, prefix: str) -> str:
+        """What the last node whose name begins with `prefix` gives."""
+        return next(node.output[0] for node in reversed(self.nodes) if node.name.startswith(prefix))
+
+
+def find_taps(model: onnx.ModelProto) -> dict[str, str]:
+    """Part names (see `parts.py`) to value names. Raises EngineError for a graph that is not as exported."""
+    graph = _Graph(model.graph)
+    scans: dict[int, list[onnx.NodeProto]] = {}
+    for node in graph.nodes:
+        if node.domain == OP_DOMAIN and node.op_type == OP_NAME:
+            scans.setdefault(int(node.name.split(".")[1]), []).append(node)
+    if not scans:
+        raise EngineError("the graph has no selective scan; expected a file made by vim-export.")
+    taps = {}
+    for index in sorted(scans):
+        taps.update(_block_taps(graph, index, scans[index]))
+    first = taps["layers.0.residual"]
+    # Rotary embedding, where there is one, lies between the tokens and the stream.
+    taps[TOKENS] = graph.into(first, "rope/")
+    taps[FINAL_NORM] = graph.last_of("norm_f/")
+    return taps
+
+
+def _block_taps(graph: _Graph, index: int, scans: list[onnx.NodeProto]) -> dict[str, str]:
+    block = f"layers.{index}"
+    taps = {}
+    for way, node in zip(("forward", "backward"), scans, strict=False):
+        taps[f"{block}.convolution {way}"] = node.input[_U]
+        taps[f"{block}.x_proj {way}"] = graph.before(node.input[_B], "Split", "Slice")
+        taps[f"{block}.dt_proj {way}"] = node.input[_DELTA]
+        taps[f"{block}.scan {way}"] = node.output[0]
+    in_proj = graph.before(scans[0].input[_Z], "Split", "Slice")
+    out_proj = graph.named[f"{block}.mixer.out_proj/MatMul"]
+    taps[f"{block}.in_proj"] = in_proj
+    taps[f"{block}.norm"] = graph.maker[in_proj].input[0]
+    taps[f"{block}.residual"] = graph.into(graph.before(taps[f"{block}.norm"], "Cast"), f"{block}.norm/")
+    taps[f"{block}.sum"] = out_proj.input[0]
+    taps[f"{block}.out_proj"] = _scaled(graph, out_proj.output[0], f"{block}.mixer")
+    return taps
+
+
+def _scaled(graph: _Graph, value: str, module: str) -> str:
+    """What the block hands on: the projection, or its product with the layer scale."""
+    for node in graph.nodes:
+        if value in node.input and node.op_type == "Mul" and node.name.startswith(f"{module}/"):
+            return node.output[0]
+    return value
+
+
+def tapped(model: onnx.ModelProto, values: set[str]) -> onnx.ModelProto:
+    """A copy with the given values as further outputs. What computes them is unchanged; a runtime cannot
+    merge a value away that it has to give out."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    there = {item.name for item in (*copy.graph.output, *copy.graph.input)}
+    known = {item.name: item for item in copy.graph.value_info}
+    for name in sorted(values - there):
+        copy.graph.output.append(
+            known.get(name) or helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, None, None])
+        )
+    return copy
+
+
+def open_tapped(way: Way, source: Path, threads: int | None = None) -> tuple[Artifact, dict[str, str]]:
+    """The artifact built once more from `source` with taps, in the way it was built, and its taps.
+
+    Raises EngineError as building and opening do.
+    """
+    model = onnx.load_model_from_string(read_source(source).data)
+    taps = find_taps(model)
+    with tempfile.TemporaryDirectory(prefix="vim-validate-") as folder:
+        path = Path(folder) / source.name
+        onnx.save_model(tapped(model, set(taps.values())), str(path))
+        if way.how != ENGINE:
+            return open_source_model(way, read_source(path), threads), taps
+        manifest = read_manifest(way.path)
+        options = BuildOptions(
+            device=manifest.device,
+            threads=manifest.settings.get("threads"),
+            optimization=manifest.settings.get("optimization", BuildOptions.optimization),
+            use_library=manifest.operator.get("implementation") != "function",
+        )
+        engine = path.with_suffix(".engine")
+        build_engine(path, engine, backend=manifest.backend, options=options)
+        artifact = open_artifact(Way(engine, ENGINE), threads)
+        artifact.way = way
+        return artifact, taps
