@@ -2,8 +2,8 @@
 
     python tools/gpu_check/engine_parity.py ENGINE REFERENCE TOLERANCE
 
-Exits with 1 where a top-1 class differs or a logit is off by more than TOLERANCE of the largest. The reference
-runs on the CPU; that it equals the eager model is what vim-export checked.
+Exits with 1 where a top-1 class differs or a logit is off by more than TOLERANCE of the largest. The
+reference runs on the CPU; that it equals the eager model is what vim-export checked.
 """
 
 from __future__ import annotations

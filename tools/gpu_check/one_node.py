@@ -31,7 +31,7 @@ def shape_of(name: str) -> tuple[int, ...]:
 
 
 def make_graph(dtype: str, reverse: bool) -> bytes:
-    """An ONNX file with the node alone, its eight tensors as inputs, as the exporter writes it for TensorRT."""
+    """An ONNX file of the node alone, its tensors as inputs, as the exporter writes it for TensorRT."""
     import onnx
     from onnx import TensorProto, helper
 

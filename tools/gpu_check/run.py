@@ -20,8 +20,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 SCAN, TESTS, HERE = ROOT / "plugins/selective_scan", ROOT / "plugins/tests", Path(__file__).resolve().parent
-KERNELS = ("scan_cuda.cu", "scan_cuda_plan.cpp", "scan_cuda_float32.cu", "scan_cuda_float16.cu")
-KERNELS += ("scan_cuda_bfloat16.cu",)
+TYPES = ("float32", "float16", "bfloat16")
+KERNELS = ("scan_cuda.cu", "scan_cuda_plan.cpp", *(f"scan_cuda_{name}.cu" for name in TYPES))
 SANITIZER_TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
 
 Step = Callable[[argparse.Namespace], list[list[str]]]
@@ -64,7 +64,7 @@ def node(options: argparse.Namespace) -> list[list[str]]:
 
 
 def engines(options: argparse.Namespace) -> list[list[str]]:
-    """Vim-Ti in both precisions, from generated weights to predictions; logits against the fp32 ONNX file's."""
+    """Vim-Ti in both precisions, from generated weights to predictions; logits against the fp32 ONNX file."""
     commands = []
     reference = str(options.out / "vim_tiny_fp32.onnx")
     for precision, tolerance in (("fp32", "1e-3"), ("fp16", "2e-2")):
