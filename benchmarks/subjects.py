@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -91,11 +92,17 @@ def _deits(pair: Pair, choice: Choice) -> list[Subject]:
         ),
     ]
     for precision, hint in OPENVINO_HINT.items():
-        refusal = call_isolated("benchmarks.runtimes:openvino_refusal", {"precision": hint})
+        refusal = _openvino_refusal(hint)
         arguments = {**file, "precision": hint}
         opener = "benchmarks.runtimes:openvino_model"
         found.append(Subject(network, OPENVINO[precision], opener, arguments, precision, refusal))
     return found
+
+
+@cache
+def _openvino_refusal(precision: str) -> str | None:
+    refusal: str | None = call_isolated("benchmarks.runtimes:openvino_refusal", {"precision": precision})
+    return refusal
 
 
 def _floor(pair: Pair, choice: Choice) -> list[Subject]:

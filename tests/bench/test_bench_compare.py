@@ -1,0 +1,183 @@
+"""The comparison itself on networks that take milliseconds: who is measured, in which order, and what of."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from benchmarks import networks
+from benchmarks.compare import Grid, compare, main
+from benchmarks.floor import product_graph, products, scan_graph, scans
+from benchmarks.measure import Timing, measure
+from benchmarks.networks import Pair, pairs
+from benchmarks.report import in_text
+from benchmarks.subjects import (
+    ENGINE,
+    FLOOR,
+    FUNCTION,
+    KERNEL,
+    ONNXRUNTIME,
+    PRODUCTS,
+    PYTORCH,
+    REFERENCE,
+    SCANS,
+    Choice,
+    Subject,
+    subjects,
+)
+from vim_deploy.model.config import preset
+
+SHAPE = (2, 3, 4, 4)
+BRIEF = Timing(rounds=2, repeats=1, seconds=60, warmup=0, settle=0)
+SMALL = Pair(
+    "small test",
+    preset("vim_tiny").replace(embed_dim=32, depth=2, num_classes=5),
+    {"embed_dim": 32, "heads": 2, "depth": 2, "num_classes": 5},
+)
+# float32 through other kernels and other orders of summation.
+TOLERANCE = 2e-4
+
+
+def fake(network, runtime, **arguments):
+    return Subject(network, runtime, "fake_openers:constant", arguments)
+
+
+def test_turns_alternate_and_every_other_round_runs_backwards(tmp_path):
+    log = str(tmp_path / "log")
+    taking_part = [fake("a", "x", value=1.0, log=log), fake("b", "x", value=2.0, log=log)]
+    results = measure(taking_part, SHAPE, Timing(3, 2, 60, 0, 0))
+    runs = [float(line) for line in Path(log).read_text().split()]
+    outputs, rounds = runs[:2], runs[2:]
+    assert outputs == [1, 2]
+    assert rounds == [1, 1, 2, 2, 2, 2, 1, 1, 1, 1, 2, 2]
+    assert [[len(times) for times in result["rounds_seconds"]] for result in results] == [[2, 2, 2]] * 2
+
+
+def test_one_failure_leaves_the_others_alone():
+    taking_part = [
+        Subject("a", "left out", refusal="not today"),
+        Subject("a", "dies", "fake_openers:failing", {"when": "run", "how": "kill"}),
+        Subject("a", "fails", "fake_openers:failing", {"when": "open", "how": "raise"}),
+        fake("a", "works"),
+    ]
+    results = measure(taking_part, SHAPE, BRIEF)
+    assert [result["status"] for result in results] == ["skipped", "failed", "failed", "measured"]
+    assert results[0]["reason"] == "not today"
+    assert "SIGKILL" in results[1]["reason"]
+    assert "the runtime gave up" in results[2]["reason"]
+
+
+def test_outputs_are_compared_with_the_eager_form_of_the_same_network():
+    taking_part = [
+        fake("a", "other", value=1.5),
+        fake("a", KERNEL, value=1.25),
+        fake("a", REFERENCE, value=1.0),
+        fake("b", "other", value=3.0),
+        fake("b", PYTORCH, value=2.0),
+        fake("c", "other", value=4.0),
+    ]
+    differences = [result["differs_from_eager"] for result in measure(taking_part, SHAPE, BRIEF)]
+    assert differences == [0.5, 0.25, None, 0.5, None, None]
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("benchmark-output")
+    choice = Choice(threads=1, folder=folder, slow_up_to=32)
+    grid = Grid((SMALL,), (32,), (1,), batched_up_to=32)
+    return folder, choice, compare(grid, choice, BRIEF)
+
+
+def test_everything_installed_is_measured_and_says_what_the_eager_model_says(comparison):
+    _, _, result = comparison
+    (cell,) = result["cells"]
+    assert (cell["pair"], cell["resolution"], cell["batch_size"]) == ("small test", 32, 1)
+    for entry in cell["results"]:
+        if entry["status"] == "measured":
+            difference = entry["differs_from_eager"]
+            assert difference is None or difference < TOLERANCE, entry
+        else:
+            assert entry["status"] == "skipped", entry["reason"]
+            assert "OpenVINO" in entry["reason"]
+    measured = {entry["runtime"] for entry in cell["results"] if entry["status"] == "measured"}
+    assert {FUNCTION, REFERENCE, KERNEL, PYTORCH, ENGINE, ONNXRUNTIME, PRODUCTS, SCANS} <= measured
+
+
+@pytest.mark.parametrize(("batch", "slow_up_to"), [(2, 32), (1, 16)])
+def test_the_slow_ones_are_left_out_of_batches_and_large_images(comparison, batch, slow_up_to):
+    folder, _, _ = comparison
+    chosen = subjects(SMALL.at(32), batch, Choice(1, folder, slow_up_to))
+    slow = {subject.runtime for subject in chosen if "slow" in (subject.refusal or "")}
+    assert slow == {FUNCTION, REFERENCE}
+    assert (FLOOR in {subject.network.split()[0] for subject in chosen}) == (batch == 1)
+
+
+def test_the_floor_alone_has_three_subjects(comparison):
+    folder, _, _ = comparison
+    chosen = subjects(SMALL.at(32), 1, Choice(1, folder, 32, only_floor=True))
+    assert [subject.runtime for subject in chosen] == [ENGINE, PRODUCTS, SCANS]
+
+
+def test_the_grid_has_batches_up_to_a_size_and_single_images_everywhere():
+    grid = Grid((SMALL,), (32, 64), (1, 8), batched_up_to=32)
+    assert [(pair.size, batch) for pair, batch in grid.cells()] == [(32, 1), (32, 8), (64, 1)]
+    assert {pair.deit["image_size"] for pair, _ in grid.cells()} == {32, 64}
+
+
+def test_the_result_is_json_and_text(comparison):
+    _, _, result = comparison
+    assert json.loads(json.dumps(result)) == json.loads(json.dumps(result, allow_nan=False))
+    text = in_text(result)
+    for part in ("32x32, batch 1", "times the floor", "DeiT-small test, onnxruntime", "1 threads"):
+        assert part in text
+
+
+def test_exports_are_kept_and_engines_built_anew(comparison, monkeypatch):
+    folder, choice, _ = comparison
+    pair = SMALL.at(32)
+    kept = networks.vim_file(pair, folder), networks.deit_file(pair, folder)
+    assert all(path.exists() for path in kept)
+    monkeypatch.setattr(networks, "call_isolated", lambda *arguments: pytest.fail("exported again"))
+    assert (networks.vim_file(pair, folder), networks.deit_file(pair, folder)) == kept
+    with pytest.raises(pytest.fail.Exception, match="again"):
+        networks.vim_engine(pair, folder, choice.threads)
+    with pytest.raises(pytest.fail.Exception, match="again"):
+        networks.vim_file(SMALL.at(48), folder)
+
+
+def test_the_floor_has_all_products_and_all_scans_of_vim_tiny():
+    vim = pairs()["tiny"].at(224).vim
+    nodes = product_graph(vim)
+    multiplications = 0
+    for node in nodes.nodes:
+        if node.op_type == "MatMul":
+            rows = 1 if node.input[0] == "pooled" else vim.num_tokens
+            multiplications += rows * nodes.weights[node.input[1]].size
+    tokens, inner = 197, 384
+    layer = 192 * 2 * inner + 2 * (inner * (12 + 32) + 12 * inner) + inner * 192
+    assert multiplications == tokens * (768 * 192 + 24 * layer) + 192 * 1000
+    directions = [node for node in scan_graph(vim).nodes if node.op_type == "SelectiveScan"]
+    assert len(directions) == 48
+    assert sum(node.attribute[1].i for node in directions) == 24
+
+
+@pytest.mark.parametrize("opener", [products, scans])
+def test_the_floor_runs(opener):
+    run = opener(SMALL.at(32).vim.to_dict(), 1)()
+    assert np.isfinite(run(None)).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--resolutions", "225"), "multiple of the patch size"),
+        (("--batch-sizes", "0"), "whole numbers"),
+        (("--models", "huge"), "expected some of tiny, small"),
+    ],
+)
+def test_mistakes_exit_2(arguments, message):
+    result = CliRunner().invoke(main, list(arguments))
+    assert result.exit_code == 2
+    assert message in result.stderr

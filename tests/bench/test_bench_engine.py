@@ -1,0 +1,82 @@
+"""What vim-bench measures of an engine, without the command around it."""
+
+import json
+
+import pytest
+from small_onnx import colour_model, save, scan_model
+
+from vim_deploy.bench.cold_start import PHASES, cold_starts
+from vim_deploy.bench.engine import BenchOptions, bench_engine, in_text
+from vim_deploy.bench.process import MeasurementError
+from vim_deploy.engines.base import BuildOptions
+from vim_deploy.engines.build import build_engine
+from vim_deploy.errors import EngineError
+
+BRIEF = BenchOptions(batch_sizes=(1, 3), warmup=1, repeats=4, seconds=60, cold_starts=2)
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("engine")
+    output = folder / "scan.engine"
+    build_engine(save(scan_model(), folder / "scan.onnx"), output, options=BuildOptions(threads=1))
+    return output
+
+
+@pytest.fixture(scope="module")
+def result(engine):
+    return bench_engine(engine, BRIEF)
+
+
+def test_every_batch_size_has_latency_throughput_and_memory(result):
+    assert [batch["batch_size"] for batch in result["batches"]] == [1, 3]
+    for batch in result["batches"]:
+        latency, memory = batch["latency_ms"], batch["memory_bytes"]
+        assert (latency["count"], batch["warmup"]) == (4, 1)
+        assert latency["min"] <= latency["p50"] <= latency["p95"] <= latency["p99"] <= latency["max"]
+        assert batch["images_per_second"] == pytest.approx(1000 * batch["batch_size"] / latency["p50"])
+        assert 0 < memory["above_start"] <= memory["run_peak"]
+        assert memory["above_start"] >= memory["above_opened"] >= 0
+
+
+def test_the_cold_start_is_the_sum_of_its_phases(engine):
+    found = cold_starts(str(engine), (1, 1, 4, 6), None, 1)
+    *phases, total = (found[f"{phase}_seconds"] for phase in PHASES)
+    assert total == pytest.approx(sum(phases))
+    assert found["process_seconds"] > total == found["all_total_seconds"][0]
+
+
+def test_it_says_what_was_measured_where_and_how(result, engine):
+    assert result["engine"]["path"] == str(engine)
+    assert result["engine"]["operator"] == "library"
+    assert result["engine"]["threads"] == 1
+    assert result["settings"]["repeats"] == 4
+    assert {"processor", "kernel_instruction_set", "load_average"} <= set(result["conditions"])
+    assert {"python", "vim_deploy", "onnxruntime", "numpy"} <= set(result["conditions"]["versions"])
+    assert len(result["cold_start"]["all_total_seconds"]) == 2
+    json.dumps(result, allow_nan=False)
+    text = in_text(result)
+    for part in ("| 1 ", "| 3 ", "p99", "1 threads", "median of 2 fresh processes", "onnxruntime on cpu"):
+        assert part in text
+
+
+def test_threads_asked_for_are_threads_reported(engine):
+    options = BenchOptions((1,), threads=2, warmup=0, repeats=1, cold_starts=0)
+    result = bench_engine(engine, options)
+    assert (result["engine"]["threads"], result["settings"]["threads"]) == (2, 2)
+    assert result["cold_start"] is None and "cold start" not in in_text(result)
+
+
+def test_a_fixed_batch_size_is_the_only_one_measured(tmp_path):
+    output = tmp_path / "fixed.engine"
+    build_engine(save(colour_model(batch=2), tmp_path / "fixed.onnx"), output)
+    options = BenchOptions(warmup=0, repeats=1, cold_starts=1)
+    result = bench_engine(output, options)
+    assert [batch["batch_size"] for batch in result["batches"]] == [2]
+    with pytest.raises(EngineError, match=r"fixed to batch size 2, asked for 1, 8"):
+        bench_engine(output, BenchOptions(batch_sizes=(1, 8)))
+
+
+def test_a_failing_cold_start_is_told(tmp_path):
+    with pytest.raises(MeasurementError, match="cannot be read"):
+        cold_starts(str(tmp_path / "none.engine"), (1, 1, 4, 6), None, 1)

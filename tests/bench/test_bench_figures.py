@@ -1,0 +1,54 @@
+"""Percentiles, ratios and tables."""
+
+import numpy as np
+import pytest
+
+from vim_deploy.bench.figures import Latency, percentile, ratio
+from vim_deploy.bench.table import megabytes, milliseconds, table
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 100, 101])
+@pytest.mark.parametrize("share", [0, 50, 95, 99, 100])
+def test_percentiles_are_those_of_numpy(count, share):
+    values = sorted(np.random.default_rng(count).random(count).tolist())
+    assert percentile(values, share) == pytest.approx(np.percentile(values, share), rel=1e-12)
+
+
+def test_latency_is_in_milliseconds_whatever_the_order():
+    latency = Latency.of([0.003, 0.001, 0.002])
+    assert latency.to_dict() == pytest.approx(
+        {"count": 3, "p50": 2, "p95": 2.9, "p99": 2.98, "mean": 2, "min": 1, "max": 3}
+    )
+
+
+def test_no_times_give_no_latency():
+    with pytest.raises(ValueError, match="no values"):
+        Latency.of([])
+
+
+def test_a_ratio_compares_each_round_with_its_own_partner():
+    # The second round was disturbed: everything took ten times as long, and the ratio stays.
+    slow, fast = [[2.0, 4.0, 6.0], [40.0]], [[2.0], [20.0]]
+    found = ratio(slow, fast)
+    assert (found.median, found.low, found.high) == (2, 2, 2)
+    assert ratio([[1.0], [4.0], [3.0]], [[1.0], [1.0], [1.0]]).to_dict() == {"median": 3, "low": 1, "high": 4}
+
+
+@pytest.mark.parametrize(("above", "below"), [([[1.0]], []), ([], []), ([[1.0], [2.0]], [[1.0]])])
+def test_unequal_rounds_have_no_ratio(above, below):
+    with pytest.raises(ValueError, match="rounds"):
+        ratio(above, below)
+
+
+def test_a_table_is_aligned_and_markdown():
+    assert table(("name", "ms"), [("a", "1.25"), ("longer", "12")]).splitlines() == [
+        "| name   |   ms |",
+        "|--------|-----:|",
+        "| a      | 1.25 |",
+        "| longer |   12 |",
+    ]
+
+
+def test_numbers_have_the_digits_that_mean_something():
+    assert [milliseconds(value) for value in (0.1234, 12.345, 123.45)] == ["0.123", "12.3", "123"]
+    assert megabytes(1_600_000) == "2"
