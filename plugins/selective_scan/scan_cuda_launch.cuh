@@ -17,7 +17,8 @@ constexpr int min_blocks() {
 }
 
 template <bool kOutput, class Element, class S>
-__global__ void __launch_bounds__(kCudaThreads, (min_blocks<Element, S>())) scan_kernel(const KernelArguments arguments) {
+__global__ void __launch_bounds__(kCudaThreads, (min_blocks<Element, S>()))
+    scan_kernel(const KernelArguments arguments) {
   __shared__ Shared<S> shared;
   scan_block<kOutput, Element>(arguments, shared);
 }

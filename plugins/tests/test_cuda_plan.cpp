@@ -70,7 +70,8 @@ void check_refusals() {
   };
   check(!refused(0, 1, 1, 1), "an empty batch is served", none);
   check(!refused(64, 6085, 1536, 256), "large sizes are served", none);
-  check(refused(-1, 1, 1, 1) && refused(1, 0, 1, 1) && refused(1, 1, 0, 1) && refused(1, 1, 1, 0), "sizes below 1", none);
+  check(refused(-1, 1, 1, 1) && refused(1, 0, 1, 1), "batch and length too small", none);
+  check(refused(1, 1, 0, 1) && refused(1, 1, 1, 0), "channels and state too small", none);
   check(refused(1, 1, 1, 257), "a state that no variant holds", none);
   check(refused(1 << 30, 1, 1 << 20, 16), "more blocks than a grid has", none);
   check(vim_scan::cuda_workspace_bytes(384, 257) == 0 && vim_scan::cuda_workspace_bytes(0, 16) == 0,

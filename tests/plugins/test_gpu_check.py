@@ -19,6 +19,7 @@ import floors  # noqa: E402
 import one_node  # noqa: E402
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["scan_numerics", "scan_speed"])
 def test_program_compiles(name: str, tmp_path: Path) -> None:
     nvcc = shutil.which("nvcc")

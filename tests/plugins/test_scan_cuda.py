@@ -19,11 +19,13 @@ PLAN_SOURCE = SCAN / "scan_cuda_plan.cpp"
 SHIM_SOURCES = [PROGRAMS / "test_scan_cuda_shim.cpp", PROGRAMS / "scan_oracle.cpp", PLAN_SOURCE]
 
 
+@pytest.mark.slow
 def test_kernel_text_matches_the_contract_under_the_sanitizers(tmp_path: Path) -> None:
     program = build(tmp_path / "shim", SHIM_SOURCES, *SANITIZERS, *KERNEL_FLAGS)
     assert "; 0 failures" in run(program)
 
 
+@pytest.mark.slow
 def test_kernel_text_with_polynomial_decays(tmp_path: Path) -> None:
     program = build(tmp_path / "shim", SHIM_SOURCES, "-O1", "-DVIM_SCAN_POLYNOMIAL_EVERY=4", *KERNEL_FLAGS)
     assert "; 0 failures" in run(program)
@@ -34,6 +36,7 @@ def test_plans_keep_their_rules(tmp_path: Path) -> None:
     assert ": 0 failures" in run(build(tmp_path / "plan", sources, *SANITIZERS, *WARNINGS))
 
 
+@pytest.mark.slow
 def test_nvcc_compiles_the_tuned_type_without_spills(tmp_path: Path) -> None:
     nvcc = shutil.which("nvcc")
     if nvcc is None:
