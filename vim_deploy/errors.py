@@ -21,6 +21,10 @@ class OperatorLibraryError(VimDeployError):
     """The operator library is missing, does not load, or has another contract version."""
 
 
+class OperatorLibraryMissingError(OperatorLibraryError):
+    """The operator library is nowhere that it is looked for."""
+
+
 class ExportError(VimDeployError):
     """A model that cannot be exported, or an exported file that disagrees with it."""
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from golden_data import assert_close
@@ -145,3 +150,30 @@ def test_kernel_takes_any_strides(length):
 def test_kernel_on_request_refuses_other_types():
     with use_scan("kernel"), pytest.raises(ValueError, match=r"kernel takes float32 .*torch.float64"):
         selective_scan(*scan_inputs(dtype=torch.float64), **FLAGS)
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"VIM_DEPLOY_ISA": "avx1024"}, "avx1024"),
+        ({"VIM_DEPLOY_ORT_LIBRARY": "nowhere.so"}, "nowhere.so: no such file"),
+    ],
+    ids=["instruction set", "library"],
+)
+def test_a_library_that_cannot_be_used_is_no_reason_to_fall_back(environment, expected):
+    code = (
+        "import torch; from vim_deploy.ops import selective_scan\n"
+        "x, a, n, d = torch.ones(1, 2, 3), -torch.ones(3, 4), torch.ones(1, 2, 4), torch.ones(3)\n"
+        "selective_scan(x, x, a, n, n, d, x, d, delta_softplus=True, reverse=False)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 1
+    assert "OperatorLibraryError" in found.stderr
+    assert expected in found.stderr

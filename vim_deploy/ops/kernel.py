@@ -8,7 +8,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from vim_deploy.errors import OperatorLibraryError
+from vim_deploy.errors import OperatorLibraryMissingError
 from vim_deploy.ops.library import load_library
 from vim_deploy.ops.native import INPUTS, ScanSizes, run_scan
 
@@ -18,10 +18,13 @@ _WORTH_THREADS = 1 << 18
 
 @cache
 def kernel_is_there() -> bool:
-    """Whether the operator library is found and loads; looked for once."""
+    """Whether the operator library is found; looked for once.
+
+    Raises OperatorLibraryError for one that is there and cannot be used: falling back would hide that.
+    """
     try:
         load_library()
-    except OperatorLibraryError:
+    except OperatorLibraryMissingError:
         return False
     return True
 

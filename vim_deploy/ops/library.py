@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import vim_deploy
-from vim_deploy.errors import OperatorLibraryError
+from vim_deploy.errors import OperatorLibraryError, OperatorLibraryMissingError
 
 OP_DOMAIN = "vim_deploy"
 OP_NAME = "SelectiveScan"
@@ -65,7 +65,7 @@ def _find(variable: str, name: str, what: str, hint: str) -> Path:
         if path.is_file():
             return path
     places = ", ".join(str(path) for path in _places(name))
-    raise OperatorLibraryError(f"the {what} was not found; looked for {places}; {hint}")
+    raise OperatorLibraryMissingError(f"the {what} was not found; looked for {places}; {hint}")
 
 
 def _places(name: str) -> Iterator[Path]:
