@@ -11,9 +11,12 @@ from vim_deploy.errors import EngineError
 from vim_deploy.files import sha256_of, written_whole
 
 from .manifest import Manifest
+from .registry import DEVICES
+from .source import check_interface, check_payload
 
 MANIFEST_NAME = "manifest.json"
 _LARGEST_MANIFEST = 16 << 20
+MOST_THREADS = 4096
 
 
 def write_engine(path: str | os.PathLike[str], manifest: Manifest, payload: bytes) -> None:
@@ -75,6 +78,7 @@ class _EngineFile:
                 f"{self.path} holds {names[:5]}; expected {MANIFEST_NAME} and {manifest.payload.name} alone. "
                 "Build the engine again."
             )
+        _check_manifest(self.path, manifest)
         return manifest
 
     def payload(self) -> bytes:
@@ -89,6 +93,8 @@ class _EngineFile:
                     f"{self.path} was edited or damaged: {field} is {recorded} in the manifest and "
                     f"{found} in the file. Build it again: {self.manifest.rebuild_command(self.path)}"
                 )
+        if record.name.endswith(".onnx"):
+            check_payload(self.path, data)
         return data
 
     def _read(self, name: str, limit: int) -> bytes:
@@ -105,3 +111,18 @@ class _EngineFile:
             raise EngineError(
                 f"{self.path} was edited or damaged: {name}: {error}. Build the engine again."
             ) from None
+
+
+def _check_manifest(path: str, manifest: Manifest) -> None:
+    """What a manifest with a right hash may still claim. Raises EngineError."""
+    for record in (manifest.payload, manifest.source):
+        if not record.name.isprintable() or set(record.name) & {"/", "\\"} or record.name in ("", ".", ".."):
+            raise EngineError(f"{path}: {record.name!r:.200} is no file name; the engine was edited.")
+    if manifest.device not in DEVICES:
+        raise EngineError(
+            f"{path}: device is {manifest.device!r:.100}; expected one of {', '.join(DEVICES)}."
+        )
+    threads = manifest.settings.get("threads")
+    if threads is not None and not (type(threads) is int and 1 <= threads <= MOST_THREADS):
+        raise EngineError(f"{path}: threads is {threads!r:.100}; expected a number up to {MOST_THREADS}.")
+    check_interface(path, manifest.model_metadata(path), (manifest.input,), manifest.outputs)

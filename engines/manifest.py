@@ -7,6 +7,7 @@ import json
 import shlex
 from dataclasses import dataclass
 from typing import Any
+from unicodedata import category
 
 from vim_deploy.errors import ConfigError, EngineError
 from vim_deploy.files import sha256_of
@@ -15,6 +16,8 @@ from vim_deploy.metadata import ModelMetadata
 from .base import TensorSpec
 
 FORMAT = 1
+LONGEST_CLASS_NAME = 1000
+_UNUSABLE = ("Cc", "Cs", "Zl", "Zp")  # controls, half surrogate pairs, line and paragraph separators
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Manifest:
     metadata: dict[str, str]
     created: str  # ISO 8601, UTC
     tool_version: str
+    validation: dict[str, Any] | None = None  # written by vim-validate --sign; see `validated`
     format: int = FORMAT
 
     def to_dict(self) -> dict[str, Any]:
@@ -90,6 +94,15 @@ class Manifest:
                 f"{path}: the manifest is malformed ({error}); build the engine again."
             ) from None
 
+    @property
+    def validated(self) -> str:
+        """Whether vim-validate found this very payload equal to its eager model, as a line for users."""
+        record = self.validation or {}
+        if record.get("payload_sha256") != self.payload.sha256:
+            return "not validated (vim-validate --sign does it)"
+        date, reference = (_printable(str(record.get(key))) for key in ("created", "reference"))
+        return f"validated against eager {reference} on {date}"
+
     def model_metadata(self, path: str) -> ModelMetadata:
         return read_metadata(self.metadata, path)
 
@@ -118,9 +131,17 @@ class Manifest:
 def read_metadata(props: dict[str, str], source: str) -> ModelMetadata:
     """`ModelMetadata.from_props` for untrusted properties: every defect is an EngineError."""
     try:
-        return ModelMetadata.from_props(props, source)
-    except (ConfigError, TypeError, KeyError, ValueError) as error:
+        metadata = ModelMetadata.from_props(props, source)
+    except (ConfigError, TypeError, KeyError, ValueError, RecursionError) as error:
         raise EngineError(f"{source}: unusable metadata ({error}); export the model again.") from None
+    for name in metadata.class_names or ():
+        # They go into every row: text of a sane length that can be encoded and printed on one line.
+        if len(name) > LONGEST_CLASS_NAME or any(category(letter) in _UNUSABLE for letter in name):
+            raise EngineError(
+                f"{source}: class name {name[:60]!r} is longer than {LONGEST_CLASS_NAME} characters or holds "
+                "characters that cannot be printed; export the model with other names."
+            )
+    return metadata
 
 
 def _hash(values: dict[str, Any]) -> str:
@@ -134,6 +155,8 @@ def _printable(text: str) -> str:
 def _typed(values: dict[str, Any]) -> dict[str, Any]:
     for name in ("backend", "device", "precision", "created", "tool_version"):
         _expect(values, name, str)
+    if values.get("validation") is not None:
+        _expect(values, "validation", dict)
     for name in ("environment", "operator", "settings", "self_check", "metadata"):
         _expect(values, name, dict)
     for name in ("environment", "metadata"):

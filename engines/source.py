@@ -16,6 +16,7 @@ from vim_deploy.metadata import ModelMetadata
 from vim_deploy.ops.library import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
 
 from .base import TensorSpec
+from .fused import FUSED_DOMAIN
 from .manifest import FileRecord, read_metadata
 
 if TYPE_CHECKING:
@@ -25,6 +26,12 @@ MAX_BYTES = (1 << 31) - 1  # what one ONNX file can hold
 INPUT = "pixels"
 OUTPUTS = {"classify": "logits", "features": "features"}
 _STANDARD_DOMAINS = ("", "ai.onnx")
+# What ONNX Runtime's optimiser puts into a payload, beside our own.
+_PAYLOAD_DOMAINS = (*_STANDARD_DOMAINS, OP_DOMAIN, FUSED_DOMAIN, "com.microsoft", "com.microsoft.nchwc")
+# Its node names a file of compiled code to be loaded.
+_LOADING_OPERATORS = ("EPContext",)
+LARGEST_ARRAY = 1 << 29  # elements of a batch of inputs or outputs whose size a file states
+LARGEST_CLASSES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -46,23 +53,18 @@ def read_source(path: str | os.PathLike[str]) -> SourceModel:
 
     name = os.fspath(path)
     data = _read_bytes(name)
-    try:
-        model = onnx.load_model_from_string(data)
-    except Exception as error:  # protobuf's DecodeError has moved between versions
-        raise EngineError(
-            f"{name} is no ONNX file, or is cut short ({error}); export the model again."
-        ) from None
+    model = _parsed(name, data)
     nodes = list(_nodes(model))
     _check_tensors(name, model, nodes, len(data))
     _check_operators(name, model, nodes)
     try:
         onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
+    except (onnx.checker.ValidationError, ValueError) as error:  # ValueError: names that are not UTF-8
         raise EngineError(f"{name} is not valid ONNX: {_first_line(error)} Export the model again.") from None
     props = {prop.key: prop.value for prop in model.metadata_props}
     metadata = read_metadata(props, name)
     inputs, outputs = _specs(name, model.graph)
-    _check_interface(name, metadata, inputs, outputs)
+    check_interface(name, metadata, inputs, outputs)
     return SourceModel(
         record=FileRecord(Path(name).name, sha256_of(data), len(data)),
         data=data,
@@ -72,6 +74,30 @@ def read_source(path: str | os.PathLike[str]) -> SourceModel:
         outputs=outputs,
         uses_operator=any(node.domain == OP_DOMAIN for node in nodes),
     )
+
+
+def check_payload(name: str, data: bytes) -> None:
+    """Refuse an engine's ONNX payload that would make the runtime read other files. Raises EngineError."""
+    model = _parsed(name, data)
+    nodes = list(_nodes(model))
+    _check_tensors(name, model, nodes, len(data))
+    for node in nodes:
+        if node.domain not in _PAYLOAD_DOMAINS or node.op_type in _LOADING_OPERATORS:
+            raise EngineError(
+                f"{name}: the payload uses the operator {node.domain}::{node.op_type}, which vim-build does "
+                "not write; the engine was edited. Build it again."
+            )
+
+
+def _parsed(name: str, data: bytes) -> onnx.ModelProto:
+    import onnx
+
+    try:
+        return onnx.load_model_from_string(data)
+    except Exception as error:  # protobuf's DecodeError has moved between versions
+        raise EngineError(
+            f"{name} is no ONNX file, or is cut short ({error}); export the model again."
+        ) from None
 
 
 def _read_bytes(name: str) -> bytes:
@@ -158,9 +184,15 @@ def _specs(name: str, graph: onnx.GraphProto) -> tuple[tuple[TensorSpec, ...], t
     return inputs, tuple(spec(value) for value in graph.output)
 
 
-def _check_interface(
+def check_interface(
     name: str, metadata: ModelMetadata, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]
 ) -> None:
+    """Inputs and outputs that fit the metadata and that memory can hold. Raises EngineError."""
+    for spec in (*inputs, *outputs):
+        if math.prod(side or 1 for side in spec.shape) > LARGEST_ARRAY or 0 in spec.shape:
+            raise EngineError(
+                f"{name}: {spec.name!r} has shape {spec.shape}; expected 1 to {LARGEST_ARRAY} elements."
+            )
     if [(spec.name, spec.dtype, len(spec.shape)) for spec in inputs] != [(INPUT, "float32", 4)]:
         raise EngineError(
             f"{name} has inputs {[spec.name for spec in inputs]}; expected one, {INPUT!r}, float32 "
@@ -170,6 +202,11 @@ def _check_interface(
     if output not in [spec.name for spec in outputs]:
         raise EngineError(f"{name} has outputs {[spec.name for spec in outputs]}; expected {output!r}.")
     preprocessing = metadata.preprocessing
+    if preprocessing.channels * math.prod(preprocessing.image_size) > LARGEST_ARRAY:
+        raise EngineError(
+            f"{name}: an input of {preprocessing.channels} x {preprocessing.image_size} is more than "
+            f"{LARGEST_ARRAY} elements."
+        )
     promised = (preprocessing.channels, *preprocessing.image_size)
     for given, expected in zip(inputs[0].shape[1:], promised, strict=True):
         if given not in (None, expected):
@@ -178,6 +215,8 @@ def _check_interface(
                 "export the model again."
             )
     classes = next((spec.shape[-1] for spec in outputs if spec.name == "logits" and spec.shape), None)
+    if classes is not None and classes > LARGEST_CLASSES:
+        raise EngineError(f"{name} has {classes} logits; at most {LARGEST_CLASSES} are expected.")
     if metadata.class_names is not None and classes is not None and len(metadata.class_names) != classes:
         raise EngineError(
             f"{name} has {classes} logits and {len(metadata.class_names)} class names; export it again."

@@ -72,9 +72,12 @@ def run_inference(options: InferenceOptions, console: Console | None = None) -> 
     """
     format = format_of(options.output, options.format)
     _check_output(options)
-    with load_engine(
-        options.engine, threads=options.threads, device=options.device, source=options.source
-    ) as engine:
+    with (
+        StopSignals() as stop,
+        load_engine(
+            options.engine, threads=options.threads, device=options.device, source=options.source
+        ) as engine,
+    ):
         discovery = _discovery(options, engine)
         items = discovery if options.watch else _at_least_one(discovery)
         top_k = _top_k(options.top_k, engine)
@@ -86,7 +89,7 @@ def run_inference(options: InferenceOptions, console: Console | None = None) -> 
             identity_of(options, engine.manifest, discovery.classes, top_k, format),
             options.start,
         )
-        with contextlib.closing(output), StopSignals() as stop:
+        with contextlib.closing(output):
             discovery.stopped = stop.requested
             run = _Run(options, engine, discovery, output, stop)
             run.go(items, top_k, console)
@@ -143,11 +146,12 @@ class _Run:
             loader=ProcessLoader(self._engine.metadata.preprocessing, options.limits),
             stopped=self._stop.requested,
         )
+        class_names = self._engine.class_names
         started = time.perf_counter()
         with contextlib.closing(stream):
             try:
                 for prediction in with_progress(stream, self._count_inputs, console):
-                    row = Row.of(prediction, self._engine.class_names)
+                    row = Row.of(prediction, class_names)
                     self._output.write(row)
                     summary.count(row)
                     self._check_failures()

@@ -182,10 +182,7 @@ class _Window:
 
 def _run_batch(engine: Engine, loaded: list[Loaded], top_k: int) -> Iterator[Prediction]:
     pixels = [entry.pixels for entry in loaded if entry.pixels is not None]
-    outputs: Iterator[np.ndarray] = iter(())
-    if pixels:
-        filling = [np.zeros_like(pixels[0])] * ((engine.batch or 0) - len(pixels))
-        outputs = iter(engine.run(np.stack(pixels + filling))[engine.output.name])
+    outputs = iter(_outputs(engine, pixels) if pixels else ())
     for entry in loaded:
         path = entry.item.path if entry.item else None
         label = entry.item.label if entry.item else None
@@ -193,6 +190,25 @@ def _run_batch(engine: Engine, loaded: list[Loaded], top_k: int) -> Iterator[Pre
             yield Prediction(path, "error", entry.reason, label=label)
         else:
             yield _prediction(engine, entry, path, label, next(outputs), top_k)
+
+
+def _outputs(engine: Engine, pixels: list[np.ndarray]) -> np.ndarray:
+    """One output per image. Raises EngineError for outputs that are not what the engine says."""
+    filling = [np.zeros_like(pixels[0])] * ((engine.batch or 0) - len(pixels))
+    try:
+        output = engine.run(np.stack(pixels + filling))[engine.output.name]
+    except MemoryError:
+        raise EngineError(
+            f"not enough memory for a batch of {len(pixels)} images; use a smaller batch size."
+        ) from None
+    expected = (len(pixels) + len(filling), len(engine.class_names))
+    classify = engine.metadata.task == "classify"
+    if output.dtype.kind != "f" or (output.shape != expected if classify else len(output) != expected[0]):
+        raise EngineError(
+            f"{engine.path} gives {engine.output.name} of type {output.dtype} and shape {output.shape}; "
+            f"expected floating-point numbers of shape {expected if classify else (expected[0], '...')}."
+        )
+    return output
 
 
 def _prediction(

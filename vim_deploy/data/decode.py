@@ -144,6 +144,8 @@ def _decode_file(file: IO[bytes], limits: Limits) -> DecodedImage:
         raise ImageError(_why_unknown(file.read(64))) from None
     except (ImageError, MemoryError):
         raise
+    except Image.DecompressionBombError:
+        raise ImageError(f"more pixels than the limit of {limits.max_pixels}") from None
     # Pillow's readers answer damaged files with errors of many kinds (struct.error, SyntaxError, ...).
     except Exception as error:
         raise ImageError(f"damaged {_one_line(error)}") from error

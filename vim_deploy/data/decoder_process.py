@@ -80,6 +80,8 @@ def _decode(path: str, preprocessing: Any, limits: Any) -> tuple[dict[str, Any],
 def _load_decoders() -> None:
     from PIL import Image
 
+    # Limits has its own, and Pillow's would stand in the way of a higher one.
+    Image.MAX_IMAGE_PIXELS = None
     Image.preinit()
     Image.init()
 

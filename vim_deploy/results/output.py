@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from vim_deploy.errors import OutputError
-from vim_deploy.files import written_whole
 
 from .formats import Format, check_format
 from .parquet import PartsStore, adopt_part
@@ -199,19 +198,25 @@ class FileOutput:
             self._store.flush()
             self._write_record(finished=True)
             self._store.finish(self._target)
-            self.record.unlink(missing_ok=True)
+            self._remove_record()
 
     def close(self) -> None:
         self._store.close()
 
     def discard(self) -> None:
         self._store.discard()
+        self._remove_record()
+
+    def _remove_record(self) -> None:
         self.record.unlink(missing_ok=True)
+        self.record.with_name(self.record.name + ".tmp").unlink(missing_ok=True)
 
     def _write_record(self, finished: bool) -> None:
-        with written_whole(self.record) as file:
-            values = {"identity": self._identity, "finished": finished}
-            file.write(json.dumps(values, indent=1).encode() + b"\n")
+        values = {"identity": self._identity, "finished": finished}
+        # The lock is ours, so the name needs not be a new one each time, and a kill leaves one at most.
+        temporary = self.record.with_name(self.record.name + ".tmp")
+        temporary.write_text(json.dumps(values, indent=1) + "\n")
+        temporary.replace(self.record)
 
 
 def companions(target: Path) -> tuple[Path, Path]:

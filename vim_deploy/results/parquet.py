@@ -95,9 +95,14 @@ class PartsStore:
     def finish(self, target: Path) -> None:
         self.flush()
         parquet = self._pyarrow.parquet
-        with written_whole(target) as file, parquet.ParquetWriter(file, self._schema) as writer:
-            for number in range(self._parts):
-                writer.write_table(parquet.read_table(self._part(number), schema=self._schema))
+        merged = self.path / "merged.tmp"
+        with merged.open("wb") as file:
+            with parquet.ParquetWriter(file, self._schema) as writer:
+                for number in range(self._parts):
+                    writer.write_table(parquet.read_table(self._part(number), schema=self._schema))
+            file.flush()
+            os.fsync(file.fileno())
+        merged.replace(target)
         # From the last on, so that what a kill leaves is a beginning.
         for number in reversed(range(self._parts)):
             self._part(number).unlink()

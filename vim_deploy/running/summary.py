@@ -11,7 +11,7 @@ from typing import Any
 from vim_deploy.results import Row
 
 # Reasons hold numbers and quoted names; a million different reasons would be a list of all images.
-_VARYING = re.compile(r"\d+(?:\.\d+)?|'[^']*'|0x[0-9a-f]+")
+_VARYING = re.compile(r"'[^']*'|0x[0-9a-f]+|-?(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?|\b(?:nan|inf)\b)")
 _MOST_REASONS = 1000
 
 

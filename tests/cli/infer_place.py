@@ -1,0 +1,53 @@
+"""A working folder for tests of vim-infer, and the command in a process of its own."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner, Result
+from PIL import Image
+from small_onnx import COLOURS, colour_model, save
+
+from vim_deploy.cli.infer import main
+from vim_deploy.engines.build import build_engine
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = [sys.executable, "-c", "from vim_deploy.cli.infer import main; main()"]
+
+
+def make_engine(name: str = "colours.engine") -> None:
+    build_engine(save(colour_model(), Path("colours.onnx")), name)
+
+
+def make_images(folder: str, count: int) -> list[str]:
+    """Small images of three colours in turn; their paths."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    paths = [Path(folder, f"{index:05d}.png") for index in range(count)]
+    for index, path in enumerate(paths):
+        Image.new("RGB", (4, 3), COLOURS[index % 3]).save(path)
+    return [str(path) for path in paths]
+
+
+def run(*arguments: object, input: bytes | None = None) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], input=input)
+
+
+def start(*arguments: object, **options: Any) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [*COMMAND, *(str(argument) for argument in arguments)]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, **options)
+
+
+def csv_rows(path: str | Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(Path(path).read_text(), newline="")))
+
+
+def json_rows(path: str | Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(path).read_text().splitlines()]

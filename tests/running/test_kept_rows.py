@@ -1,0 +1,186 @@
+"""Outputs killed at random points: what is kept is a beginning of whole rows, and nothing else appears."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from vim_deploy.errors import OutputError
+from vim_deploy.predict import Score
+from vim_deploy.results import Format, Row, Start, open_output
+from vim_deploy.results.output import FileOutput
+
+FORMATS = [Format.CSV, Format.JSONL, Format.PARQUET]
+ROWS = [
+    Row(
+        path=f"folder/{index:04d}.png",
+        status="ok" if index % 7 else "error",
+        reason=None if index % 7 else '=damaged, "badly" \\ and\ttold',
+        label="b\u00e9" if index % 3 else None,
+        rank=1 if index % 3 else None,
+        width=3 if index % 7 else None,
+        height=index if index % 7 else None,
+        flags=("rotated", "alpha") if index % 5 == 0 else (),
+        top=(Score(-1, "@name,", 0.75), Score(-1, "'b", 0.25)) if index % 7 else (),
+    )
+    for index in range(400)
+]
+
+
+def opened(path: Path, format: Format, start: Start = Start.RESUME, **identity) -> FileOutput:
+    output = open_output(path, format, "classify", 2, {"engine": "abc", **identity}, start)
+    assert isinstance(output, FileOutput)
+    return output
+
+
+def work(path: Path, format: Format) -> list[Row]:
+    """What a run does: the rows that were there, and all others written."""
+    output = opened(path, format)
+    kept = list(output.previous())
+    for number, row in enumerate(ROWS[len(kept) :]):
+        output.write(row)
+        if number % 10 == 9:
+            output.flush()
+    output.finish()
+    output.close()
+    return kept
+
+
+def killed(path: Path, format: Format, seconds: float) -> bool:
+    """`work` in a process that is killed after so much processor time; False when it was done before."""
+    child = os.fork()
+    if not child:
+        try:
+            signal.setitimer(signal.ITIMER_PROF, seconds)
+            signal.alarm(60)
+            work(path, format)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code in (0, -signal.SIGPROF)
+    return code != 0
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_killed_at_random_points_nothing_is_lost_or_doubled(tmp_path, format):
+    generator = random.Random(format.value)
+    path = tmp_path / "out"
+    started = time.process_time()
+    work(path, format)
+    longest = time.process_time() - started
+    path.unlink()
+    kills = finished = 0
+    for _ in range(25 if format is Format.PARQUET else 50):
+        # The kernel counts processor time in steps of some milliseconds.
+        if killed(path, format, generator.uniform(0.001, 1.5 * longest + 0.01)):
+            kills += 1
+            assert not path.exists() or (tmp_path / "out.run.json").exists()
+        else:
+            finished += 1
+            assert [file.name for file in tmp_path.iterdir()] == ["out"]
+            assert read_back(path, format) == ROWS
+            path.unlink()
+    assert kills >= 5 and finished >= 1, (kills, finished)
+
+
+def read_back(path: Path, format: Format) -> list[Row]:
+    """The rows of a complete file, read as those of a broken-off run are."""
+    from vim_deploy.results.parquet import PartsStore, adopt_part
+    from vim_deploy.results.store import TextStore
+    from vim_deploy.results.text import codec
+
+    folder = path.with_name("copy")
+    if format is Format.PARQUET:
+        copy = path.with_name("copied")
+        copy.write_bytes(path.read_bytes())
+        adopt_part(folder, copy)
+        store = PartsStore(folder, "classify", 2)
+    else:
+        folder.write_bytes(path.read_bytes())
+        store = TextStore(folder, codec(format, "classify", 2))
+    rows = list(store.rows())
+    store.close()
+    store.discard()
+    return rows
+
+
+@pytest.mark.parametrize("format", [Format.CSV, Format.JSONL])
+def test_any_cut_keeps_the_whole_rows(tmp_path, format):
+    path = tmp_path / "out"
+    output = opened(path, format)
+    list(output.previous())
+    for row in ROWS[:5]:
+        output.write(row)
+    output.close()
+    whole = output.partial.read_bytes()
+    for cut in range(len(whole)):
+        output.partial.write_bytes(whole[:cut])
+        again = opened(path, format)
+        kept = list(again.previous())
+        assert kept == ROWS[: len(kept)]
+        assert len(kept) >= whole[:cut].count(b"\n") - (format is Format.CSV)
+        assert again.partial.read_bytes() == whole[: len(again.partial.read_bytes())]
+        again.close()
+
+
+def test_parts_are_valid_on_their_own(tmp_path, monkeypatch):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr("vim_deploy.results.parquet.PART_ROWS", 40)
+    output = opened(tmp_path / "out.parquet", Format.PARQUET)
+    list(output.previous())
+    for row in ROWS:
+        output.write(row)
+    parts = sorted(output.partial.iterdir())
+    assert [parquet.read_table(part).num_rows for part in parts] == [40] * 10
+    output.finish()
+    output.close()
+    assert parquet.read_table(tmp_path / "out.parquet").column("path").to_pylist() == [
+        row.path for row in ROWS
+    ]
+
+
+def begun(path: Path) -> FileOutput:
+    output = opened(path, Format.CSV)
+    list(output.previous())
+    output.write(ROWS[0])
+    return output
+
+
+def test_another_run_is_refused_with_the_field(tmp_path):
+    begun(tmp_path / "out.csv").close()
+    with pytest.raises(OutputError, match="engine was 'abc' and is 'other' now"):
+        opened(tmp_path / "out.csv", Format.CSV, engine="other")
+    with pytest.raises(OutputError, match="--resume, or drop them with --restart"):
+        opened(tmp_path / "out.csv", Format.CSV, Start.NEW)
+    (tmp_path / "out.csv.run.json").write_text("{")
+    with pytest.raises(OutputError, match="is damaged"):
+        opened(tmp_path / "out.csv", Format.CSV)
+    (tmp_path / "out.csv.run.json").unlink()
+    with pytest.raises(OutputError, match="is gone"):
+        opened(tmp_path / "out.csv", Format.CSV)
+    output = opened(tmp_path / "out.csv", Format.CSV, Start.RESTART)
+    assert list(output.previous()) == []
+    output.close()
+
+
+def test_two_runs_never_write_to_one_file(tmp_path):
+    first = begun(tmp_path / "out.csv")
+    for start in (Start.NEW, Start.RESUME, Start.RESTART):
+        with pytest.raises(OutputError, match="another run is writing"):
+            opened(tmp_path / "out.csv", Format.CSV, start)
+    first.finish()
+    first.close()
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 2
+
+
+def test_nothing_to_resume_is_told(tmp_path):
+    (tmp_path / "out.csv").write_text("complete")
+    with pytest.raises(OutputError, match="nothing to resume"):
+        opened(tmp_path / "out.csv", Format.CSV)
+    assert (tmp_path / "out.csv").read_text() == "complete"

@@ -1,0 +1,161 @@
+"""The command itself, stopped by every signal at random moments and continued; shards; watching."""
+
+from __future__ import annotations
+
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "cli"))
+
+from infer_place import csv_rows, json_rows, make_engine, make_images, run, start
+from PIL import Image
+
+COUNT = 900
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    make_engine()
+    return tmp_path
+
+
+def paths_in(output: str) -> list[str]:
+    if output.endswith(".parquet"):
+        return pytest.importorskip("pyarrow.parquet").read_table(output).column("path").to_pylist()
+    return [row["path"] for row in (csv_rows if output.endswith(".csv") else json_rows)(output)]
+
+
+def changed(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+@pytest.mark.parametrize(("output", "seed"), [("out.csv", 1), ("out.jsonl", 2), ("out.parquet", 3)])
+def test_every_kind_of_stop_and_resume(output, seed):
+    expected = make_images("images", COUNT)
+    generator = random.Random(seed)
+    codes = []
+    record = Path(f"{output}.run.json")
+    for attempt in range(30):
+        before = changed(record)
+        process = start("colours.engine", "images", "-o", output, "--batch-size", 1, "--resume")
+        number = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)[attempt % 3]
+        if attempt < 6:
+            # Until the run has begun, a signal does what it does to any program.
+            while process.poll() is None and changed(record) == before:
+                time.sleep(0.01)
+            time.sleep(generator.uniform(0, 0.7))
+            process.send_signal(number)
+        errors = process.communicate(timeout=120)[1].decode()
+        codes.append(process.returncode)
+        assert "Traceback" not in errors
+        if process.returncode == 0:
+            break
+        assert process.returncode == (-9 if number == signal.SIGKILL else 3), errors
+        assert not Path(output).exists()
+    assert paths_in(output) == expected
+    assert len(codes) >= 3, codes
+    assert sorted(path.name for path in Path().glob("out*")) == [output]
+
+
+def test_resume_after_the_folder_changed_does_the_rest():
+    make_images("images", 40)
+    Path("images/!bad.png").write_text("text")
+    assert run("colours.engine", "images", "-o", "out.csv", "--max-failures", 0).exit_code == 3
+    stopped = len(csv_rows("out.csv.partial"))
+    assert stopped == 1
+    Path("images/!bad.png").unlink()
+    Image.new("RGB", (4, 4), "red").save("images/!a-new-one.png")
+    result = run("colours.engine", "images", "-o", "out.csv", "--resume")
+    assert result.exit_code == 1
+    paths = paths_in("out.csv")
+    assert paths[:2] == ["images/!bad.png", "images/!a-new-one.png"]
+    assert len(paths) == len(set(paths)) == 42
+
+
+def test_resume_needs_the_same_run():
+    make_images("images", 5)
+    Path("images/!bad.png").write_text("text")
+    assert run("colours.engine", "images", "-o", "out.csv", "--max-failures", 0).exit_code == 3
+    for change in (("--top-k", 2), ("--max-pixels", 99), ("--labels", "none"), ("--shard", "1/2")):
+        result = run("colours.engine", "images", "-o", "out.csv", "--resume", *change)
+        assert result.exit_code == 2
+        assert "is of another run" in result.stderr
+    assert run("colours.engine", "images", "-o", "out.csv").exit_code == 2
+    assert len(csv_rows("out.csv.partial")) == 1
+    assert run("colours.engine", "images", "-o", "out.csv", "--restart").exit_code == 1
+    assert len(csv_rows("out.csv")) == 6
+
+
+def test_a_resumed_run_counts_the_rows_of_before():
+    import json
+
+    for colour in ("red", "green", "blue"):
+        Path("images", colour).mkdir(parents=True)
+        for index in range(3):
+            Image.new("RGB", (4, 4), colour).save(f"images/{colour}/{index}.png")
+    Path("images/green/0.png").write_text("text")
+    assert run("colours.engine", "images", "-o", "out.csv", "--max-failures", 0).exit_code == 3
+    result = run("colours.engine", "images", "-o", "out.csv", "--resume", "--json", "--quiet")
+    summary = json.loads(result.stdout)
+    assert (summary["images"], summary["resumed"], summary["failed"], summary["labelled"]) == (9, 4, 1, 8)
+    assert summary["top1_accuracy"] == 1
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_shards_are_the_whole_run_without_overlap(count):
+    paths = make_images("images", 60)
+    assert run("colours.engine", "images", "-o", "whole.csv").exit_code == 0
+    whole = Path("whole.csv").read_text().splitlines()
+    lines = []
+    for index in range(1, count + 1):
+        for name in (f"{index}.csv", "again.csv"):
+            assert run("colours.engine", "images", "-o", name, "--shard", f"{index}/{count}").exit_code == 0
+        assert Path("again.csv").read_text() == Path(f"{index}.csv").read_text()
+        lines += Path(f"{index}.csv").read_text().splitlines()[1:]
+        assert 0 < len(csv_rows(f"{index}.csv")) <= len(paths)
+    assert sorted(lines) == sorted(whole[1:])
+
+
+def test_watched_folder_is_done_file_by_file():
+    make_images("images", 3)
+    process = start("colours.engine", "images", "-o", "out.csv", "--watch", "--idle", 4)
+    partial = Path("out.csv.partial")
+    deadline = time.monotonic() + 60
+    while not partial.exists() or len(partial.read_text().splitlines()) < 4:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    # Its rows are there while the run waits; a file that grows is not taken before it is whole.
+    data = Path("images/00000.png").read_bytes()
+    with Path("images/late.png").open("wb") as file:
+        for byte in range(0, len(data), len(data) // 4):
+            file.write(data[byte : byte + len(data) // 4])
+            file.flush()
+            time.sleep(0.4)
+    assert process.wait(timeout=60) == 0
+    rows = csv_rows("out.csv")
+    assert [row["path"] for row in rows[3:]] == ["images/late.png"]
+    assert rows[3]["status"] == "ok"
+
+
+def test_watching_is_stopped_and_continued_without_doubles():
+    make_images("images", 3)
+    for expected in (3, 4):
+        process = start("colours.engine", "images", "-o", "out.csv", "--watch", "--resume")
+        partial = Path("out.csv.partial")
+        deadline = time.monotonic() + 60
+        while not partial.exists() or len(partial.read_text().splitlines()) <= expected:
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 3
+        Image.new("RGB", (3, 3), "red").save("images/late.png")
+    assert [Path(row["path"]).stem for row in csv_rows(partial)] == ["00000", "00001", "00002", "late"]

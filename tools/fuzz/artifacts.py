@@ -1,0 +1,103 @@
+"""Mutated ONNX files, engines and metadata through vim-infer, each in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import resource
+import shutil
+import signal
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import edits
+from PIL import Image
+
+SECONDS = 120
+MEMORY = 8 << 30
+_ENDS = {0: "accepted", 1: "accepted, no usable logits", 2: "refused", 3: "stopped", 70: "traceback"}
+_GOOD = (0, 1, 2)
+
+
+def run(models: list[Path], count: int, seed: int, folder: Path, keep: Path) -> dict[str, Any]:
+    """Figures; `failures` names every case that ended in a crash, a traceback, a hang or without its row."""
+    # What every case needs is imported once, before the processes part.
+    import onnxruntime  # noqa: F401
+
+    import vim_deploy.cli.infer
+    import vim_deploy.inference  # noqa: F401
+    from vim_deploy.engines.build import build_engine
+
+    image = folder / "image.png"
+    Image.new("RGB", (30, 20), "red").save(image)
+    engines = []
+    for index, model in enumerate(models):
+        engines.append(folder / f"{index}.engine")
+        _in_child(lambda model=model: build_engine(model, engines[-1]))
+    sources = [path.read_bytes() for path in (*models, *engines)]
+    ends: Counter[str] = Counter()
+    failures: list[str] = []
+    started = time.monotonic()
+    for number in range(count):
+        generator = random.Random(f"{seed}/{number}")
+        kind, data = edits.case(sources, len(models), generator)
+        path = folder / f"case{'.onnx' if kind.startswith('onnx') else '.engine'}"
+        path.write_bytes(data)
+        end = _run_case(path, image, folder)
+        ends[f"{kind}: {end}"] += 1
+        if end not in [_ENDS[code] for code in _GOOD]:
+            keep.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, keep / f"{seed}-{number}-{path.name}")
+            failures.append(f"{number} ({kind}): {end}")
+    return {
+        "artifacts": count,
+        "seed": seed,
+        "ends": dict(sorted(ends.items())),
+        "failures": failures,
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+def _run_case(path: Path, image: Path, folder: Path) -> str:
+    from vim_deploy.cli.infer import main
+
+    output, cache = folder / "rows.csv", folder / "cache"
+    output.unlink(missing_ok=True)
+    shutil.rmtree(cache, ignore_errors=True)
+
+    def command() -> None:
+        os.environ["VIM_DEPLOY_CACHE"] = str(cache)
+        main([str(path), str(image), "-o", str(output), "--threads", "1", "--workers", "1", "--restart"])
+
+    code = _in_child(command)
+    if code in (0, 1) and (not output.exists() or len(output.read_text().splitlines()) != 2):
+        return "no row"
+    if code < 0:
+        return "hang" if -code == signal.SIGALRM else f"crash ({signal.Signals(-code).name})"
+    return _ENDS.get(code, f"exit code {code}")
+
+
+def _in_child(work: Any) -> int:
+    """The exit code of `work` in a forked process, or minus the signal it died of."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    code = 70
+    try:
+        signal.alarm(SECONDS)
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        with contextlib.suppress(OSError):
+            sys.stdin.close()
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        work()
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0
+    finally:
+        os._exit(code)

@@ -1,0 +1,60 @@
+"""Whole images in every format and nearly every kind of pixel that the decoder takes, to be mutated."""
+
+from __future__ import annotations
+
+import io
+import random
+from typing import Any
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+
+def images() -> dict[str, bytes]:
+    """Name to content."""
+    base = _picture()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    text = PngInfo()
+    text.add_text("comment", "text " * 50, zip=True)
+    sixteen = Image.frombytes("I;16", (16, 16), random.Random(1).randbytes(512))
+    frames: dict[str, Any] = {"save_all": True, "append_images": [base.rotate(90), base.rotate(180)]}
+    return {
+        "jpeg": _saved(base, "JPEG", exif=exif, quality=70),
+        "jpeg-progressive": _saved(base, "JPEG", progressive=True),
+        "jpeg-gray": _saved(base.convert("L"), "JPEG"),
+        "jpeg-cmyk": _saved(base.convert("CMYK"), "JPEG"),
+        "png": _saved(base, "PNG", pnginfo=text, exif=exif),
+        "png-palette": _saved(base.convert("P"), "PNG", transparency=3),
+        "png-alpha": _saved(base.convert("RGBA"), "PNG"),
+        "png-la": _saved(base.convert("LA"), "PNG"),
+        "png-16": _saved(sixteen, "PNG"),
+        "png-1": _saved(base.convert("1"), "PNG"),
+        "png-animated": _saved(base, "PNG", **frames),
+        "webp": _saved(base, "WEBP", exif=exif),
+        "webp-lossless": _saved(base.convert("RGBA"), "WEBP", lossless=True),
+        "webp-animated": _saved(base, "WEBP", **frames),
+        "bmp": _saved(base, "BMP"),
+        "bmp-palette": _saved(base.convert("P"), "BMP"),
+        "tiff": _saved(base, "TIFF", exif=exif),
+        "tiff-lzw": _saved(base, "TIFF", compression="tiff_lzw"),
+        "tiff-deflate": _saved(base, "TIFF", compression="tiff_adobe_deflate"),
+        "tiff-jpeg": _saved(base, "TIFF", compression="jpeg"),
+        "tiff-group4": _saved(base.convert("1"), "TIFF", compression="group4"),
+        "tiff-float": _saved(base.convert("F").point(lambda value: value / 256), "TIFF"),
+        "tiff-16": _saved(sixteen, "TIFF"),
+        "tiff-pages": _saved(base, "TIFF", **frames),
+        "gif": _saved(base.convert("P"), "GIF"),
+        "gif-animated": _saved(base, "GIF", **frames),
+    }
+
+
+def _picture() -> Image.Image:
+    noise = Image.frombytes("RGB", (12, 10), random.Random(0).randbytes(360))
+    return noise.resize((40, 33), Image.Resampling.BICUBIC)
+
+
+def _saved(image: Image.Image, format: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, format, **options)
+    return file.getvalue()
