@@ -17,6 +17,7 @@ from vim_deploy.files import sha256_of_file
 from vim_deploy.ops.library import CONTRACT_VERSION, ort_library
 
 from .base import BuildOptions, Built, RunOptions, TensorSpec
+from .fused import FUSED_VERSION
 from .manifest import Manifest
 from .selfcheck import compare, random_pixels
 from .source import SourceModel
@@ -62,6 +63,7 @@ def build(source: SourceModel, options: BuildOptions) -> Built:
         raise EngineError(
             f"optimization is {options.optimization!r}; expected one of {', '.join(OPTIMIZATIONS)}."
         )
+    _check_precision(source, options)
     operator = _operator_record(source, options.use_library)
     library = ort_library() if operator["implementation"] == "library" else None
     threads = options.threads or machine.usable_processors()
@@ -71,10 +73,13 @@ def build(source: SourceModel, options: BuildOptions) -> Built:
         return _session(name, model, library, threads, options.device, level, save_to)
 
     payload = source.data
+    fused: dict[str, int] = {}
+    if operator["implementation"] == "library" and _fuses(options) and source.metadata.precision == "fp32":
+        payload, fused = _fused(source.data)
     if options.optimization != "none":
         with tempfile.TemporaryDirectory(prefix="vim-build-") as folder:
             saved = Path(folder) / PAYLOAD_NAME
-            session(source.data, options.optimization, saved)
+            session(payload, options.optimization, saved)
             payload = saved.read_bytes()
     pixels = random_pixels(source.input, source.metadata.preprocessing)
     check = compare(
@@ -88,10 +93,14 @@ def build(source: SourceModel, options: BuildOptions) -> Built:
         "threads": options.threads,
         "providers": PROVIDERS[options.device],
     }
+    if fused:
+        settings["fused"] = fused
     return Built(
         payload=payload,
         payload_name=PAYLOAD_NAME,
-        environment=_environment(operator["implementation"] == "library", options.optimization),
+        environment=_environment(
+            operator["implementation"] == "library", options.optimization, fuses=bool(fused)
+        ),
         operator=operator,
         settings=settings,
         input=source.input,
@@ -106,7 +115,9 @@ def fingerprint(options: BuildOptions) -> dict[str, str]:
     except OperatorLibraryError:
         library = "missing"  # the build fails if the graph needs it
     return {
-        **_environment(options.use_library, options.optimization),
+        **_environment(
+            options.use_library, options.optimization, fuses=options.use_library and _fuses(options)
+        ),
         "optimization": options.optimization,
         "library": library,
     }
@@ -114,7 +125,9 @@ def fingerprint(options: BuildOptions) -> dict[str, str]:
 
 def environment(manifest: Manifest) -> dict[str, str]:
     return _environment(
-        manifest.operator.get("implementation") == "library", manifest.settings.get("optimization", "all")
+        manifest.operator.get("implementation") == "library",
+        manifest.settings.get("optimization", "all"),
+        fuses=bool(manifest.settings.get("fused")),
     )
 
 
@@ -205,6 +218,23 @@ def _run(session: Any, outputs: tuple[TensorSpec, ...], pixels: np.ndarray) -> d
     return dict(zip(names, values, strict=True))
 
 
+def _check_precision(source: SourceModel, options: BuildOptions) -> None:
+    """Refuses what the runtime would refuse later and less clearly."""
+    precision, name = source.metadata.precision, source.record.name
+    if precision == "fp32" or not source.uses_operator:
+        return
+    if precision == "bf16" and options.device == "cpu":
+        raise EngineError(
+            f"{name} is in bf16, for which ONNX Runtime has no kernels on the processor; export with "
+            "--precision fp32, or build for --backend tensorrt."
+        )
+    if options.use_library:
+        raise EngineError(
+            f"{name} is in {precision}, and the operator library computes in fp32 alone; export with "
+            "--precision fp32, or use --no-library for the function body, which is several times slower."
+        )
+
+
 def _operator_record(source: SourceModel, use_library: bool) -> dict[str, Any]:
     if not source.uses_operator:
         return {"implementation": "none"}
@@ -217,13 +247,31 @@ def _operator_record(source: SourceModel, use_library: bool) -> dict[str, Any]:
     }
 
 
-def _environment(uses_library: bool, optimization: str) -> dict[str, str]:
+def _fuses(options: BuildOptions) -> bool:
+    """Fused operators run on the processor; an engine without any optimisation is the file as it is."""
+    return options.fuse and options.device == "cpu" and options.optimization != "none"
+
+
+def _fused(data: bytes) -> tuple[bytes, dict[str, int]]:
+    """The graph with fused operators, and how many of each kind there are."""
+    import onnx
+
+    from .rewrite import fuse
+
+    model = onnx.load_model_from_string(data)
+    counts = fuse(model)
+    return (model.SerializeToString(), counts) if counts else (data, {})
+
+
+def _environment(uses_library: bool, optimization: str, *, fuses: bool) -> dict[str, str]:
     values = {"onnxruntime": str(runtime().__version__), "architecture": machine.architecture()}
     if optimization == "all":
         # This level lays weights out for the vector width of the processor that it ran on.
         values["instruction_set"] = machine.instruction_set()
     if uses_library:
         values["operator_contract"] = str(CONTRACT_VERSION)
+    if fuses:
+        values["fused_operators"] = str(FUSED_VERSION)
     return values
 
 

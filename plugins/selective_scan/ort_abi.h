@@ -66,6 +66,7 @@ struct CustomOp {  // OrtCustomOp as of version 17
   X(GetDimensionsCount, 61, Status*, const TensorShape*, std::size_t* count)                                 \
   X(GetDimensions, 62, Status*, const TensorShape*, std::int64_t* dimensions, std::size_t count)             \
   X(GetTensorTypeAndShape, 65, Status*, const Value*, TensorShape** shape)                                   \
+  X(KernelInfoGetAttribute_float, 85, Status*, const KernelInfo*, const char* name, float* value)            \
   X(KernelInfoGetAttribute_int64, 86, Status*, const KernelInfo*, const char* name, std::int64_t* value)     \
   X(KernelContext_GetInput, 90, Status*, const KernelContext*, std::size_t index, const Value** value)       \
   X(KernelContext_GetOutput, 91, Status*, KernelContext*, std::size_t index, const std::int64_t* dimensions, \

@@ -4,6 +4,6 @@
 #include "export.h"
 #include "ort_abi.h"
 
-// Adds the domain `vim_deploy` with its operator to the options; null, or a status that says what is wrong.
+// Adds the domains `vim_deploy` and `vim_deploy.cpu` with their operators to the options; null, or a status that says what is wrong.
 extern "C" VIM_EXPORT ort_abi::Status* RegisterCustomOps(ort_abi::SessionOptions* options,
                                                          const ort_abi::ApiBase* base);

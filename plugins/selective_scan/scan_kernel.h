@@ -8,112 +8,30 @@
 // nothing but the recurrence, and only the outer passes know of pitches and of channels that fill no vector.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
-
+#include "lanes.h"
 #include "scan.h"
 #include "scan_tasks.h"
 
 namespace vim_scan {
 namespace {
 
-using std::int32_t;
-using std::int64_t;
-
 constexpr int kChunk = 32;       // tokens; the buffers of a chunk stay in the nearest cache
 constexpr int kGroup = 16;       // states carried at once; more are done in groups, adding up in y
 constexpr int kTogether = 2;     // states whose exponentials are computed side by side
-constexpr float kLog2E = 1.44269504f;
+constexpr int kProjected = 4;    // tokens whose time steps are projected side by side
 constexpr float kTame = 126.0f;  // exponents of 2 up to this size need no clamping
 
-// Arithmetic on W lanes. An instruction set's `Self` derives from it and replaces what it has instructions for.
-template <int W, class Self>
-struct Lanes {
-  static constexpr int width = W;
-  typedef float Float __attribute__((vector_size(W * sizeof(float))));
-  typedef int32_t Int __attribute__((vector_size(W * sizeof(int32_t))));
+// One sweep over a sequence: the operator's arguments, and what the fused operators add to them.
+struct Pass : Arguments {
+  int64_t A_channel_step;               // floats from one channel to the next in A, and
+  int64_t A_state_step = 1;             // from one state to the next
+  const float* delta_weight = nullptr;  // (rank, channels), dense; null: delta's rows are time steps,
+  int64_t rank = 0;                     // else `rank` numbers to multiply with it
+  bool accumulate = false;              // add to what y holds, before the gate
+  float scale = 1.0f;                   // of the gated output
 
-  static Float load(const float* from) {
-    Float x;
-    __builtin_memcpy(&x, from, sizeof x);
-    return x;
-  }
-  static void store(float* to, Float x) { __builtin_memcpy(to, &x, sizeof x); }
-  static Float splat(float x) { return x - Float{}; }
-  static Int bits(Float x) { return reinterpret_cast<Int>(x); }
-  static Float from_bits(Int x) { return reinterpret_cast<Float>(x); }
-
-  // Where one of the two is a NaN, the second is taken.
-  static Float larger(Float x, Float y) { return x > y ? x : y; }
-  static Float smaller(Float x, Float y) { return x < y ? x : y; }
-  // A NaN in x stays.
-  static Float at_least(Float x, float low) { return Self::larger(splat(low), x); }
-  static Float at_most(Float x, float high) { return Self::smaller(splat(high), x); }
-  static Float magnitude(Float x) { return from_bits(bits(x) & 0x7fffffff); }
-
-  // 2^x as p * 2^i, i the integer nearest to x. Adding kShift leaves i + 127 in the lowest bits of the sum,
-  // which moved up 23 places are the float 2^i: 0 for i = -127, infinity for i = 128, where x is clamped.
-  static constexpr float kShift = 12582912.0f + 127.0f;  // 1.5 * 2^23 + bias
-  static Float power_of_two(Float shifted) { return from_bits(bits(shifted) << 23); }
-
-  // 2^f for |f| <= 0.5: 1 + f*ln2 + ..., relative error 1.1e-7 plus rounding. The first two coefficients are
-  // exact, so that 2^0 = 1 and a long memory (f near 0, thousands of tokens) decays at the right rate.
-  template <int K>
-  static void fraction_power(Float (&f)[K]) {
-    Float p[K];
-    for (int k = 0; k < K; ++k) p[k] = splat(1.330026425e-3f) * f[k] + splat(9.669709019e-3f);
-    for (int k = 0; k < K; ++k) p[k] = p[k] * f[k] + splat(5.550559983e-2f);
-    for (int k = 0; k < K; ++k) p[k] = p[k] * f[k] + splat(2.402228117e-1f);
-    for (int k = 0; k < K; ++k) p[k] = p[k] * f[k] + splat(6.931471825e-1f);
-    for (int k = 0; k < K; ++k) f[k] = p[k] * f[k] + splat(1.0f);
-  }
-
-  // 2^x for K vectors, written step by step so that their instructions alternate; 0 below -126.5, infinity
-  // above 127.5. Without `Clamped` every |x| must be at most kTame or a NaN, and the result is the same.
-  static constexpr bool clamps = true;
-  template <bool Clamped, int K>
-  static void exp2(Float (&x)[K]) {
-    Float shifted[K], f[K];
-    for (int k = 0; k < K; ++k) {
-      if (Clamped) x[k] = at_most(at_least(x[k], -127.0f), 128.0f);
-      shifted[k] = x[k] + splat(kShift);
-    }
-    for (int k = 0; k < K; ++k) f[k] = x[k] - (shifted[k] - splat(kShift));
-    fraction_power(f);
-    for (int k = 0; k < K; ++k) x[k] = f[k] * power_of_two(shifted[k]);
-  }
+  explicit Pass(const Arguments& arguments) : Arguments(arguments), A_channel_step(arguments.state) {}
 };
-
-// e^x with the argument reduced in two parts: a relative error near 2e-7 also where x is large and negative,
-// which 2^(x * log2 e) has not. 0 below -87.6, infinity above 88.4.
-template <class M>
-typename M::Float exponential(typename M::Float x) {
-  using Float = typename M::Float;
-  x = M::at_most(M::at_least(x, -88.0f), 88.7f);
-  const Float shifted = x * M::splat(kLog2E) + M::splat(M::kShift);
-  const Float i = shifted - M::splat(M::kShift);
-  // ln 2 = 0.693359375 - 2.12194440e-4; the first part has so few bits that its product with i is exact.
-  const Float f = (x - i * M::splat(0.693359375f)) + i * M::splat(2.12194440e-4f);
-  Float power[1] = {f * M::splat(kLog2E)};
-  M::fraction_power(power);
-  return power[0] * M::power_of_two(shifted);
-}
-
-// log(1 + e^x) = max(x, 0) + log1p(e), e = e^-|x|, and log1p(e) = 2 atanh(s), s = e / (2 + e) <= 1/3, whose
-// odd series keeps the relative error of tiny time steps small. Above 17 the sum rounds to x by itself.
-template <class M>
-typename M::Float softplus(typename M::Float x) {
-  using Float = typename M::Float;
-  const Float e = exponential<M>(-M::magnitude(x));
-  const Float s = e / (e + M::splat(2.0f));
-  const Float q = s * s;
-  Float p = M::splat(0.28011996f);
-  p = p * q + M::splat(0.28001803f);
-  p = p * q + M::splat(0.40021527f);
-  p = p * q + M::splat(0.66666418f);
-  p = p * q + M::splat(2.0f);
-  return M::at_least(x, 0.0f) + p * s;
-}
 
 // One vector's channels over one chunk of tokens.
 template <class M>
@@ -135,23 +53,6 @@ struct Carry {
   alignas(64) float bias[vectors][M::width];           // delta_bias
 };
 
-// All the lanes of a vector, or the first `lanes` of them with 0 in the others.
-template <class M, bool Full>
-typename M::Float load_lanes(const float* from, int lanes) {
-  if (Full) return M::load(from);
-  alignas(64) float padded[M::width] = {};
-  for (int lane = 0; lane < lanes; ++lane) padded[lane] = from[lane];
-  return M::load(padded);
-}
-
-template <class M, bool Full>
-void store_lanes(float* to, typename M::Float x, int lanes) {
-  if (Full) return M::store(to, x);
-  alignas(64) float padded[M::width];
-  M::store(padded, x);
-  for (int lane = 0; lane < lanes; ++lane) to[lane] = padded[lane];
-}
-
 // Row t of a tensor is at start + t * pitch; the pitch is negative when the scan runs backwards.
 template <class T>
 struct Rows {
@@ -172,24 +73,54 @@ struct Slot {
   int lanes;
 };
 
-// First pass: the time steps, what each token adds to the states, and what the sums over the states start
-// from: D * u, or in later groups of states the sums so far, which are kept in y.
-template <class M, bool Full>
-void start(Chunk<M>& chunk, const Carry<M>& carry, int vector, const Sequence& rows, Slot slot, int64_t first,
-           int tokens, bool with_softplus, bool first_group) {
+// Time steps of `Tokens` tokens before softplus: the bias and a product with the weights, which one load serves
+// for all of these tokens.
+template <class M, bool Full, int Tokens>
+void project(float* dt, typename M::Float bias, const Pass& pass, const Sequence& rows, Slot slot, int64_t first) {
   using Float = typename M::Float;
-  const Float bias = M::load(carry.bias[vector]);
+  const float* from[Tokens];
+  Float sum[Tokens];
+  for (int t = 0; t < Tokens; ++t) from[t] = rows.delta.at(first + t), sum[t] = bias;
+  const float* weight = pass.delta_weight + slot.channel;
+  for (int64_t k = 0; k < pass.rank; ++k, weight += pass.channels) {
+    const Float w = load_lanes<M, Full>(weight, slot.lanes);
+    for (int t = 0; t < Tokens; ++t) sum[t] = M::splat(from[t][k]) * w + sum[t];
+  }
+  for (int t = 0; t < Tokens; ++t) M::store(dt + t * M::width, sum[t]);
+}
+
+template <class M, bool Full>
+void time_steps(float* dt, typename M::Float bias, const Pass& pass, const Sequence& rows, Slot slot, int64_t first,
+                int tokens) {
+  int t = 0;
+  if (pass.delta_weight == nullptr)
+    for (; t < tokens; ++t)
+      M::store(dt + t * M::width, load_lanes<M, Full>(rows.delta.at(first + t) + slot.channel, slot.lanes) + bias);
+  for (; t + kProjected <= tokens; t += kProjected)
+    project<M, Full, kProjected>(dt + t * M::width, bias, pass, rows, slot, first + t);
+  for (; t < tokens; ++t) project<M, Full, 1>(dt + t * M::width, bias, pass, rows, slot, first + t);
+}
+
+// First pass: the time steps, what each token adds to the states, and what the sums over the states start
+// from: D * u, and what y holds: an earlier sweep's output, the sums over earlier groups of states, or both.
+template <class M, bool Full>
+void start(Chunk<M>& chunk, const Carry<M>& carry, int vector, const Pass& pass, const Sequence& rows, Slot slot,
+           int64_t first, int tokens, bool first_group) {
+  using Float = typename M::Float;
   const Float skip = M::load(carry.skip[vector]);
+  const bool add_to_y = pass.accumulate || !first_group;
+  time_steps<M, Full>(chunk.dt, M::load(carry.bias[vector]), pass, rows, slot, first, tokens);
   Float longest = {};
   for (int t = 0; t < tokens; ++t) {
-    Float dt = load_lanes<M, Full>(rows.delta.at(first + t) + slot.channel, slot.lanes) + bias;
-    if (with_softplus) dt = softplus<M>(dt);
+    Float dt = M::load(chunk.dt + t * M::width);
+    if (pass.delta_softplus != 0) dt = softplus<M>(dt);
     longest = M::larger(longest, M::magnitude(dt));
     const Float u = load_lanes<M, Full>(rows.u.at(first + t) + slot.channel, slot.lanes);
     M::store(chunk.dt + t * M::width, dt);
     M::store(chunk.dt_u + t * M::width, dt * u);
-    M::store(chunk.sum + t * M::width,
-             first_group ? skip * u : load_lanes<M, Full>(rows.y.at(first + t) + slot.channel, slot.lanes));
+    Float sum = first_group ? skip * u : Float{};
+    if (add_to_y) sum = sum + load_lanes<M, Full>(rows.y.at(first + t) + slot.channel, slot.lanes);
+    M::store(chunk.sum + t * M::width, sum);
   }
   chunk.tame = true;
   for (int lane = 0; lane < M::width; ++lane)
@@ -229,14 +160,16 @@ void recurrence(Chunk<M>& chunk, const Sequence& rows, int64_t first, int tokens
 
 // Last pass: the gate, once the last group of states is in.
 template <class M, bool Full>
-void finish(const Chunk<M>& chunk, const Sequence& rows, Slot slot, int64_t first, int tokens, bool last_group) {
+void finish(const Chunk<M>& chunk, const Pass& pass, const Sequence& rows, Slot slot, int64_t first, int tokens,
+            bool last_group) {
   using Float = typename M::Float;
+  const Float scale = M::splat(pass.scale);
   const bool gated = last_group && rows.z.start != nullptr;
   for (int t = 0; t < tokens; ++t) {
     Float y = M::load(chunk.sum + t * M::width);
     if (gated) {
       const Float z = load_lanes<M, Full>(rows.z.at(first + t) + slot.channel, slot.lanes);
-      y = y * (z / (exponential<M>(-z) + M::splat(1.0f)));
+      y = y * (z * scale / (exponential<M>(-z) + M::splat(1.0f)));
     }
     store_lanes<M, Full>(rows.y.at(first + t) + slot.channel, y, slot.lanes);
   }
@@ -244,44 +177,42 @@ void finish(const Chunk<M>& chunk, const Sequence& rows, Slot slot, int64_t firs
 
 // Lays the group's part of A, D and delta_bias out by lanes. Lanes out of use hold zeros.
 template <class M>
-void prepare(Carry<M>& carry, const Arguments& arguments, int vector, Slot slot, int64_t first_state, int states) {
+void prepare(Carry<M>& carry, const Pass& pass, int vector, Slot slot, int64_t first_state, int states) {
   for (int lane = 0; lane < M::width; ++lane) {
     const bool used = lane < slot.lanes;
     const int64_t channel = slot.channel + lane;
-    const float* A = arguments.A + channel * arguments.state + first_state;
+    const float* A = pass.A + channel * pass.A_channel_step + first_state * pass.A_state_step;
     float steepest = 0.0f;
     for (int n = 0; n < states; ++n) {
-      const float rate = used ? A[n] * kLog2E : 0.0f;
+      const float rate = used ? A[n * pass.A_state_step] * kLog2E : 0.0f;
       const float size = rate < 0.0f ? -rate : rate;
       if (size > steepest) steepest = size;
       carry.rate[vector][n * M::width + lane] = rate;
       carry.h[vector][n * M::width + lane] = 0.0f;
     }
     carry.steepest[vector][lane] = steepest;
-    carry.skip[vector][lane] = used && arguments.D ? arguments.D[channel] : 0.0f;
-    carry.bias[vector][lane] = used && arguments.delta_bias ? arguments.delta_bias[channel] : 0.0f;
+    carry.skip[vector][lane] = used && pass.D ? pass.D[channel] : 0.0f;
+    carry.bias[vector][lane] = used && pass.delta_bias ? pass.delta_bias[channel] : 0.0f;
   }
 }
 
 template <class M, int States, bool Full>
-void scan_chunk(Carry<M>& carry, Chunk<M>& chunk, const Arguments& arguments, const Sequence& rows, int vector,
-                Slot slot, int64_t first, int tokens, int64_t first_state) {
-  const bool first_group = first_state == 0;
-  const bool last_group = first_state + States == arguments.state;
-  start<M, Full>(chunk, carry, vector, rows, slot, first, tokens, arguments.delta_softplus != 0, first_group);
+void scan_chunk(Carry<M>& carry, Chunk<M>& chunk, const Pass& pass, const Sequence& rows, int vector, Slot slot,
+                int64_t first, int tokens, int64_t first_state) {
+  const bool last_group = first_state + States == pass.state;
+  start<M, Full>(chunk, carry, vector, pass, rows, slot, first, tokens, first_state == 0);
   const float* rate = carry.rate[vector];
   if (M::clamps && !chunk.tame)
     recurrence<M, States, M::clamps>(chunk, rows, first, tokens, first_state, rate, carry.h[vector]);
   else
     recurrence<M, States, false>(chunk, rows, first, tokens, first_state, rate, carry.h[vector]);
-  finish<M, Full>(chunk, rows, slot, first, tokens, last_group);
+  finish<M, Full>(chunk, pass, rows, slot, first, tokens, last_group);
 }
 
 // One task, one group of states: all tokens, chunk by chunk, each chunk through all vectors of channels, so
 // that what the caches fetch of a row is used while it is there.
 template <class M, int States>
-void scan_group(const Arguments& arguments, const Sequence& rows, int64_t first_channel, int channels,
-                int64_t first_state) {
+void scan_group(const Pass& pass, const Sequence& rows, int64_t first_channel, int channels, int64_t first_state) {
   Carry<M> carry;
   Chunk<M> chunk;
   const int vectors = (channels + M::width - 1) / M::width;
@@ -290,17 +221,17 @@ void scan_group(const Arguments& arguments, const Sequence& rows, int64_t first_
     return Slot{first_channel + vector * M::width, left < M::width ? left : M::width};
   };
   for (int vector = 0; vector < vectors; ++vector)
-    prepare<M>(carry, arguments, vector, slot_of(vector), first_state, States);
+    prepare<M>(carry, pass, vector, slot_of(vector), first_state, States);
 
-  for (int64_t first = 0; first < arguments.length; first += kChunk) {
-    const int64_t left = arguments.length - first;
+  for (int64_t first = 0; first < pass.length; first += kChunk) {
+    const int64_t left = pass.length - first;
     const int tokens = left < kChunk ? static_cast<int>(left) : kChunk;
     for (int vector = 0; vector < vectors; ++vector) {
       const Slot slot = slot_of(vector);
       if (slot.lanes == M::width)
-        scan_chunk<M, States, true>(carry, chunk, arguments, rows, vector, slot, first, tokens, first_state);
+        scan_chunk<M, States, true>(carry, chunk, pass, rows, vector, slot, first, tokens, first_state);
       else
-        scan_chunk<M, States, false>(carry, chunk, arguments, rows, vector, slot, first, tokens, first_state);
+        scan_chunk<M, States, false>(carry, chunk, pass, rows, vector, slot, first, tokens, first_state);
     }
   }
 }
@@ -313,33 +244,32 @@ Rows<T> rows_of(T* tensor, int64_t pitch, int64_t element, const Arguments& argu
   return {start + (arguments.length - 1) * pitch, static_cast<ptrdiff_t>(-pitch)};
 }
 
+// One sweep of a task's channels over its batch element.
 template <class M>
-void scan_task(const Arguments& arguments, int64_t task) {
-  const int64_t blocks = channel_blocks(arguments.channels);
+void sweep(const Pass& pass, int64_t task) {
+  const int64_t blocks = channel_blocks(pass.channels);
   const int64_t element = task / blocks;
   const int64_t first_channel = task % blocks * kTaskChannels;
-  const int64_t left = arguments.channels - first_channel;
+  const int64_t left = pass.channels - first_channel;
   const int channels = left < kTaskChannels ? static_cast<int>(left) : kTaskChannels;
   const Sequence rows = {
-      rows_of(arguments.u, arguments.u_pitch, element, arguments),
-      rows_of(arguments.delta, arguments.delta_pitch, element, arguments),
-      rows_of(arguments.B, arguments.B_pitch, element, arguments),
-      rows_of(arguments.C, arguments.C_pitch, element, arguments),
-      rows_of(arguments.z, arguments.z_pitch, element, arguments),
-      rows_of(arguments.y, arguments.y_pitch, element, arguments),
+      rows_of(pass.u, pass.u_pitch, element, pass), rows_of(pass.delta, pass.delta_pitch, element, pass),
+      rows_of(pass.B, pass.B_pitch, element, pass), rows_of(pass.C, pass.C_pitch, element, pass),
+      rows_of(pass.z, pass.z_pitch, element, pass), rows_of(pass.y, pass.y_pitch, element, pass),
   };
   int64_t n = 0;
-  for (; arguments.state - n >= 16; n += 16) scan_group<M, 16>(arguments, rows, first_channel, channels, n);
-  const int64_t rest = arguments.state - n;
-  if (rest & 8) scan_group<M, 8>(arguments, rows, first_channel, channels, n), n += 8;
-  if (rest & 4) scan_group<M, 4>(arguments, rows, first_channel, channels, n), n += 4;
-  if (rest & 2) scan_group<M, 2>(arguments, rows, first_channel, channels, n), n += 2;
-  if (rest & 1) scan_group<M, 1>(arguments, rows, first_channel, channels, n);
+  for (; pass.state - n >= 16; n += 16) scan_group<M, 16>(pass, rows, first_channel, channels, n);
+  const int64_t rest = pass.state - n;
+  if (rest & 8) scan_group<M, 8>(pass, rows, first_channel, channels, n), n += 8;
+  if (rest & 4) scan_group<M, 4>(pass, rows, first_channel, channels, n), n += 4;
+  if (rest & 2) scan_group<M, 2>(pass, rows, first_channel, channels, n), n += 2;
+  if (rest & 1) scan_group<M, 1>(pass, rows, first_channel, channels, n);
 }
 
 template <class M>
 void scan_tasks(const Arguments& arguments, int64_t first, int64_t last) {
-  for (int64_t task = first; task < last; ++task) scan_task<M>(arguments, task);
+  const Pass pass(arguments);
+  for (int64_t task = first; task < last; ++task) sweep<M>(pass, task);
 }
 
 }  // namespace

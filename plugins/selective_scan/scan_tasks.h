@@ -10,7 +10,7 @@ namespace vim_scan {
 // Channels of one task: two cache lines of every row, and enough tasks for the cores of one machine.
 constexpr int kTaskChannels = 32;
 
-constexpr std::int64_t channel_blocks(std::int64_t channels) {
+static constexpr std::int64_t channel_blocks(std::int64_t channels) {
   return (channels + kTaskChannels - 1) / kTaskChannels;
 }
 

@@ -1,0 +1,281 @@
+// The fused operators for ONNX Runtime: translates shapes, attributes and the caller's threads; the arithmetic is
+// fused.h's. Nothing here throws or keeps state between kernels.
+#include "ort_fused.h"
+
+#include <cstdlib>
+#include <new>
+
+#include "fused.h"
+#include "ort_tensor.h"
+
+namespace vim_fused {
+namespace {
+
+using namespace ort_abi;
+using namespace ort_tensor;
+
+// A kernel's settings; every operator uses the part that its attributes fill.
+struct Kernel {
+  Api api;
+  float epsilon = 0.0f;
+  std::int32_t delta_softplus = 0;
+  std::int32_t halve = 0;
+};
+
+Status* new_kernel(const ApiTable* table, const char* name, Kernel** kernel) {
+  const Api api(table);
+  void* memory = std::malloc(sizeof(Kernel));  // operator new would bring a C++ runtime along
+  if (memory == nullptr) return refuse(api, name, "out of memory");
+  *kernel = new (memory) Kernel{api};
+  return nullptr;
+}
+
+void destroy_kernel(void* kernel) { std::free(kernel); }
+
+template <std::size_t N>
+Status* read_inputs(const Api& api, const char* name, const KernelContext* context, const InputSpec (&specs)[N],
+                    const float* (&data)[N], Shape (&shapes)[N]) {
+  for (std::size_t i = 0; i < N; ++i)
+    if (Status* failure = read_input(api, name, context, i, specs[i], &data[i], &shapes[i])) return failure;
+  return nullptr;
+}
+
+template <std::size_t N>
+Status* expect_shapes(const Api& api, const char* name, const InputSpec (&specs)[N], const Shape (&shapes)[N],
+                      const Shape (&expected)[N], const char* from) {
+  for (std::size_t i = 0; i < N; ++i) {
+    Status* failure = expect_shape(api, name, specs[i], shapes[i], expected[i], from);
+    if (failure != nullptr) return failure;
+    for (std::size_t k = 0; k < expected[i].rank; ++k) {
+      const bool batch = k == 0 && expected[i].rank == kMaxRank;
+      if (expected[i].size[k] < 1 && !batch)
+        return refuse(api, name, "input %s has shape %s; only the batch may be 0", specs[i].name,
+                      ShapeText(shapes[i]).text);
+    }
+  }
+  return nullptr;
+}
+
+// As many batches as tasks: whichever thread of the session is free takes the next.
+template <class Problem, void (*Kernels::*Run)(const Problem&, std::int64_t, std::int64_t)>
+Status* run(const Api& api, const KernelContext* context, Problem& problem) {
+  const auto tasks = static_cast<std::size_t>(task_count(problem));
+  if (tasks == 0) return nullptr;
+  const auto one_task = [](void* data, std::size_t task) {
+    const auto index = static_cast<std::int64_t>(task);
+    (kernels().*Run)(*static_cast<const Problem*>(data), index, index + 1);
+  };
+  return api.KernelContext_ParallelFor(context, one_task, tasks, tasks, &problem);
+}
+
+// RMSNorm(x, weight) and AddRMSNorm(x, residual, weight).
+
+constexpr char kRmsNorm[] = "vim_deploy.cpu::RMSNorm";
+constexpr char kAddRmsNorm[] = "vim_deploy.cpu::AddRMSNorm";
+constexpr InputSpec kX = {"x", 3, "(batch, length, size)"};
+constexpr InputSpec kResidual = {"residual", 3, "(batch, length, size)"};
+constexpr InputSpec kWeight = {"weight", 1, "(size)"};
+
+template <const char* Name>
+Status* create_norm(const CustomOp*, const ApiTable* table, const KernelInfo* info, void** kernel) {
+  Kernel* created = nullptr;
+  if (Status* failure = new_kernel(table, Name, &created)) return failure;
+  if (Status* failure = created->api.KernelInfoGetAttribute_float(info, "epsilon", &created->epsilon)) {
+    destroy_kernel(created);
+    return failure;
+  }
+  *kernel = created;
+  return nullptr;
+}
+
+template <std::size_t Inputs>
+Status* compute_norm(void* state, KernelContext* context) {
+  const auto& kernel = *static_cast<const Kernel*>(state);
+  constexpr bool add = Inputs == 3;
+  constexpr const char* name = add ? kAddRmsNorm : kRmsNorm;
+  constexpr InputSpec specs[3] = {kX, add ? kResidual : kWeight, kWeight};
+  const float* data[3] = {};
+  Shape shapes[3];
+  for (std::size_t i = 0; i < Inputs; ++i)
+    if (Status* failure = read_input(kernel.api, name, context, i, specs[i], &data[i], &shapes[i])) return failure;
+  const Shape& x = shapes[0];
+  const Shape weight = {1, {x.size[2]}};
+  if (x.size[2] < 1) return refuse(kernel.api, name, "input x has shape %s; only the batch may be 0", ShapeText(x).text);
+  if (add)
+    if (Status* failure = expect_shape(kernel.api, name, kResidual, shapes[1], x, "x")) return failure;
+  if (Status* failure = expect_shape(kernel.api, name, kWeight, shapes[Inputs - 1], weight, "x")) return failure;
+
+  Norm norm = {};
+  norm.rows = x.size[0] * x.size[1];
+  norm.size = x.size[2];
+  norm.epsilon = kernel.epsilon;
+  norm.x = data[0];
+  norm.residual = add ? data[1] : nullptr;
+  norm.weight = data[Inputs - 1];
+  if (Status* failure = make_output(kernel.api, context, 0, x, &norm.y)) return failure;
+  if (add)
+    if (Status* failure = make_output(kernel.api, context, 1, x, &norm.sum)) return failure;
+  return run<Norm, &Kernels::norm>(kernel.api, context, norm);
+}
+
+// CausalConvPair(xz, taps, bias, taps_b, bias_b).
+
+constexpr char kConvPair[] = "vim_deploy.cpu::CausalConvPair";
+constexpr std::size_t kConvInputs = 5;
+constexpr InputSpec kConvSpecs[kConvInputs] = {
+    {"xz", 3, "(batch, length, 2 * channels)"}, {"taps", 2, "(width, channels)"},   {"bias", 1, "(channels)"},
+    {"taps_b", 2, "(width, channels)"},         {"bias_b", 1, "(channels)"},
+};
+
+Status* create_conv(const CustomOp*, const ApiTable* table, const KernelInfo*, void** kernel) {
+  Kernel* created = nullptr;
+  Status* failure = new_kernel(table, kConvPair, &created);
+  *kernel = created;
+  return failure;
+}
+
+Status* compute_conv(void* state, KernelContext* context) {
+  const Api& api = static_cast<const Kernel*>(state)->api;
+  const float* data[kConvInputs];
+  Shape shapes[kConvInputs];
+  if (Status* failure = read_inputs(api, kConvPair, context, kConvSpecs, data, shapes)) return failure;
+  ConvPair conv = {};
+  conv.batch = shapes[0].size[0];
+  conv.length = shapes[0].size[1];
+  conv.width = shapes[1].size[0];
+  conv.channels = shapes[1].size[1];
+  const Shape taps = {2, {conv.width, conv.channels}}, bias = {1, {conv.channels}};
+  const Shape expected[kConvInputs] = {{3, {conv.batch, conv.length, 2 * conv.channels}}, taps, bias, taps, bias};
+  if (Status* failure = expect_shapes(api, kConvPair, kConvSpecs, shapes, expected, "xz and taps")) return failure;
+  conv.x = data[0];
+  conv.x_pitch = 2 * conv.channels;
+  const Shape u = {3, {conv.batch, conv.length, conv.channels}};
+  for (std::size_t i = 0; i < 2; ++i) {
+    conv.directions[i] = {data[1 + 2 * i], data[2 + 2 * i], nullptr};
+    if (Status* failure = make_output(api, context, i, u, &conv.directions[i].u)) return failure;
+  }
+  return run<ConvPair, &Kernels::conv>(api, context, conv);
+}
+
+// ScanPair(xz, then for each direction u, projection, delta_weight, A, D, delta_bias).
+
+constexpr char kScanPair[] = "vim_deploy.cpu::ScanPair";
+constexpr std::size_t kScanInputs = 13;
+constexpr std::size_t kDirectionInputs = 6;
+constexpr InputSpec kScanSpecs[kScanInputs] = {
+    {"xz", 3, "(batch, length, 2 * channels)"},
+    {"u", 3, "(batch, length, channels)"},
+    {"projection", 3, "(batch, length, rank + 2 * state)"},
+    {"delta_weight", 2, "(rank, channels)"},
+    {"A", 2, "(state, channels)"},
+    {"D", 1, "(channels)"},
+    {"delta_bias", 1, "(channels)"},
+    {"u_b", 3, "(batch, length, channels)"},
+    {"projection_b", 3, "(batch, length, rank + 2 * state)"},
+    {"delta_weight_b", 2, "(rank, channels)"},
+    {"A_b", 2, "(state, channels)"},
+    {"D_b", 1, "(channels)"},
+    {"delta_bias_b", 1, "(channels)"},
+};
+
+Status* create_scan(const CustomOp*, const ApiTable* table, const KernelInfo* info, void** kernel) {
+  Kernel* created = nullptr;
+  if (Status* failure = new_kernel(table, kScanPair, &created)) return failure;
+  Status* failure = read_switch(created->api, kScanPair, info, "delta_softplus", &created->delta_softplus);
+  if (failure == nullptr) failure = read_switch(created->api, kScanPair, info, "halve", &created->halve);
+  if (failure != nullptr) {
+    destroy_kernel(created);
+    return failure;
+  }
+  *kernel = created;
+  return nullptr;
+}
+
+Status* compute_scan(void* state, KernelContext* context) {
+  const auto& kernel = *static_cast<const Kernel*>(state);
+  const Api& api = kernel.api;
+  const float* data[kScanInputs];
+  Shape shapes[kScanInputs];
+  if (Status* failure = read_inputs(api, kScanPair, context, kScanSpecs, data, shapes)) return failure;
+  ScanPair scan = {};
+  scan.batch = shapes[1].size[0];
+  scan.length = shapes[1].size[1];
+  scan.channels = shapes[1].size[2];
+  scan.rank = shapes[3].size[0];
+  scan.state = shapes[4].size[0];
+  const Shape u = {3, {scan.batch, scan.length, scan.channels}}, channels = {1, {scan.channels}};
+  const Shape projection = {3, {scan.batch, scan.length, scan.rank + 2 * scan.state}};
+  const Shape weight = {2, {scan.rank, scan.channels}}, A = {2, {scan.state, scan.channels}};
+  const Shape expected[kScanInputs] = {{3, {scan.batch, scan.length, 2 * scan.channels}},
+                                       u, projection, weight, A, channels, channels,
+                                       u, projection, weight, A, channels, channels};
+  if (Status* failure = expect_shapes(api, kScanPair, kScanSpecs, shapes, expected, "u, delta_weight and A"))
+    return failure;
+  scan.delta_softplus = kernel.delta_softplus != 0;
+  scan.scale = kernel.halve != 0 ? 0.5f : 1.0f;
+  scan.z = data[0] + scan.channels;
+  scan.z_pitch = 2 * scan.channels;
+  for (std::size_t i = 0; i < 2; ++i) {
+    const float* const* in = data + 1 + i * kDirectionInputs;
+    scan.directions[i] = {in[0], in[1], in[2], in[3], in[4], in[5]};
+  }
+  if (Status* failure = make_output(api, context, 0, u, &scan.y)) return failure;
+  return run<ScanPair, &Kernels::scan>(api, context, scan);
+}
+
+template <std::size_t Inputs, std::size_t Outputs>
+CustomOp describe() {
+  CustomOp op = float_operator();
+  op.GetInputTypeCount = [](const CustomOp*) { return Inputs; };
+  op.GetOutputTypeCount = [](const CustomOp*) { return Outputs; };
+  op.KernelDestroy = destroy_kernel;
+  op.GetStartVersion = [](const CustomOp*) -> int { return kVersion; };
+  return op;
+}
+
+CustomOp describe_norm() {
+  CustomOp op = describe<2, 1>();
+  op.GetName = [](const CustomOp*) { return "RMSNorm"; };
+  op.CreateKernelV2 = create_norm<kRmsNorm>;
+  op.KernelComputeV2 = compute_norm<2>;
+  return op;
+}
+
+CustomOp describe_add_norm() {
+  CustomOp op = describe<3, 2>();
+  op.GetName = [](const CustomOp*) { return "AddRMSNorm"; };
+  op.CreateKernelV2 = create_norm<kAddRmsNorm>;
+  op.KernelComputeV2 = compute_norm<3>;
+  return op;
+}
+
+CustomOp describe_conv() {
+  CustomOp op = describe<kConvInputs, 2>();
+  op.GetName = [](const CustomOp*) { return "CausalConvPair"; };
+  op.CreateKernelV2 = create_conv;
+  op.KernelComputeV2 = compute_conv;
+  return op;
+}
+
+CustomOp describe_scan() {
+  CustomOp op = describe<kScanInputs, 1>();
+  op.GetName = [](const CustomOp*) { return "ScanPair"; };
+  op.CreateKernelV2 = create_scan;
+  op.KernelComputeV2 = compute_scan;
+  return op;
+}
+
+const CustomOp kNormOperator = describe_norm();
+const CustomOp kAddNormOperator = describe_add_norm();
+const CustomOp kConvOperator = describe_conv();
+const CustomOp kScanOperator = describe_scan();
+const CustomOp* const kOperators[] = {&kNormOperator, &kAddNormOperator, &kConvOperator, &kScanOperator};
+
+}  // namespace
+
+const CustomOp* const* operators(std::size_t* count) {
+  *count = sizeof kOperators / sizeof kOperators[0];
+  return kOperators;
+}
+
+}  // namespace vim_fused

@@ -1,0 +1,13 @@
+// The domain `vim_deploy.cpu` for ONNX Runtime.
+#pragma once
+
+#include <cstddef>
+
+#include "ort_abi.h"
+
+namespace vim_fused {
+
+// The domain's operators, which live as long as the library.
+const ort_abi::CustomOp* const* operators(std::size_t* count);
+
+}  // namespace vim_fused

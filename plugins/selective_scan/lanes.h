@@ -1,0 +1,124 @@
+// Arithmetic on vectors of any width. Each instruction set's file includes it and compiles it with that set's
+// flags, so everything here has internal linkage: a copy that the linker could share would run wide instructions
+// on a processor without them. For the same reason no standard header with inline functions is included.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace vim_scan {
+namespace {
+
+using std::int32_t;
+using std::int64_t;
+
+constexpr float kLog2E = 1.44269504f;
+
+// Arithmetic on W lanes. An instruction set's `Self` derives from it and replaces what it has instructions for.
+template <int W, class Self>
+struct Lanes {
+  static constexpr int width = W;
+  typedef float Float __attribute__((vector_size(W * sizeof(float))));
+  typedef int32_t Int __attribute__((vector_size(W * sizeof(int32_t))));
+
+  static Float load(const float* from) {
+    Float x;
+    __builtin_memcpy(&x, from, sizeof x);
+    return x;
+  }
+  static void store(float* to, Float x) { __builtin_memcpy(to, &x, sizeof x); }
+  static Float splat(float x) { return x - Float{}; }
+  static Int bits(Float x) { return reinterpret_cast<Int>(x); }
+  static Float from_bits(Int x) { return reinterpret_cast<Float>(x); }
+
+  // Where one of the two is a NaN, the second is taken.
+  static Float larger(Float x, Float y) { return x > y ? x : y; }
+  static Float smaller(Float x, Float y) { return x < y ? x : y; }
+  // A NaN in x stays.
+  static Float at_least(Float x, float low) { return Self::larger(splat(low), x); }
+  static Float at_most(Float x, float high) { return Self::smaller(splat(high), x); }
+  static Float magnitude(Float x) { return from_bits(bits(x) & 0x7fffffff); }
+
+  // 2^x as p * 2^i, i the integer nearest to x. Adding kShift leaves i + 127 in the lowest bits of the sum,
+  // which moved up 23 places are the float 2^i: 0 for i = -127, infinity for i = 128, where x is clamped.
+  static constexpr float kShift = 12582912.0f + 127.0f;  // 1.5 * 2^23 + bias
+  static Float power_of_two(Float shifted) { return from_bits(bits(shifted) << 23); }
+
+  // 2^f for |f| <= 0.5: 1 + f*ln2 + ..., relative error 1.1e-7 plus rounding. The first two coefficients are
+  // exact, so that 2^0 = 1 and a long memory (f near 0, thousands of tokens) decays at the right rate.
+  template <int K>
+  static void fraction_power(Float (&f)[K]) {
+    Float p[K];
+    for (int k = 0; k < K; ++k) p[k] = splat(1.330026425e-3f) * f[k] + splat(9.669709019e-3f);
+    for (int k = 0; k < K; ++k) p[k] = p[k] * f[k] + splat(5.550559983e-2f);
+    for (int k = 0; k < K; ++k) p[k] = p[k] * f[k] + splat(2.402228117e-1f);
+    for (int k = 0; k < K; ++k) p[k] = p[k] * f[k] + splat(6.931471825e-1f);
+    for (int k = 0; k < K; ++k) f[k] = p[k] * f[k] + splat(1.0f);
+  }
+
+  // 2^x for K vectors, written step by step so that their instructions alternate; 0 below -126.5, infinity
+  // above 127.5. Without `Clamped` every |x| must be at most kTame or a NaN, and the result is the same.
+  static constexpr bool clamps = true;
+  template <bool Clamped, int K>
+  static void exp2(Float (&x)[K]) {
+    Float shifted[K], f[K];
+    for (int k = 0; k < K; ++k) {
+      if (Clamped) x[k] = at_most(at_least(x[k], -127.0f), 128.0f);
+      shifted[k] = x[k] + splat(kShift);
+    }
+    for (int k = 0; k < K; ++k) f[k] = x[k] - (shifted[k] - splat(kShift));
+    fraction_power(f);
+    for (int k = 0; k < K; ++k) x[k] = f[k] * power_of_two(shifted[k]);
+  }
+};
+
+// e^x with the argument reduced in two parts: a relative error near 2e-7 also where x is large and negative,
+// which 2^(x * log2 e) has not. 0 below -87.6, infinity above 88.4.
+template <class M>
+typename M::Float exponential(typename M::Float x) {
+  using Float = typename M::Float;
+  x = M::at_most(M::at_least(x, -88.0f), 88.7f);
+  const Float shifted = x * M::splat(kLog2E) + M::splat(M::kShift);
+  const Float i = shifted - M::splat(M::kShift);
+  // ln 2 = 0.693359375 - 2.12194440e-4; the first part has so few bits that its product with i is exact.
+  const Float f = (x - i * M::splat(0.693359375f)) + i * M::splat(2.12194440e-4f);
+  Float power[1] = {f * M::splat(kLog2E)};
+  M::fraction_power(power);
+  return power[0] * M::power_of_two(shifted);
+}
+
+// log(1 + e^x) = max(x, 0) + log1p(e), e = e^-|x|, and log1p(e) = 2 atanh(s), s = e / (2 + e) <= 1/3, whose
+// odd series keeps the relative error of tiny time steps small. Above 17 the sum rounds to x by itself.
+template <class M>
+typename M::Float softplus(typename M::Float x) {
+  using Float = typename M::Float;
+  const Float e = exponential<M>(-M::magnitude(x));
+  const Float s = e / (e + M::splat(2.0f));
+  const Float q = s * s;
+  Float p = M::splat(0.28011996f);
+  p = p * q + M::splat(0.28001803f);
+  p = p * q + M::splat(0.40021527f);
+  p = p * q + M::splat(0.66666418f);
+  p = p * q + M::splat(2.0f);
+  return M::at_least(x, 0.0f) + p * s;
+}
+
+// All the lanes of a vector, or the first `lanes` of them with 0 in the others.
+template <class M, bool Full>
+typename M::Float load_lanes(const float* from, int lanes) {
+  if (Full) return M::load(from);
+  alignas(64) float padded[M::width] = {};
+  for (int lane = 0; lane < lanes; ++lane) padded[lane] = from[lane];
+  return M::load(padded);
+}
+
+template <class M, bool Full>
+void store_lanes(float* to, typename M::Float x, int lanes) {
+  if (Full) return M::store(to, x);
+  alignas(64) float padded[M::width];
+  M::store(padded, x);
+  for (int lane = 0; lane < lanes; ++lane) to[lane] = padded[lane];
+}
+
+}  // namespace
+}  // namespace vim_scan

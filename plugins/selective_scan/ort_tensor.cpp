@@ -1,0 +1,95 @@
+#include "ort_tensor.h"
+
+#include <cstdarg>
+#include <cstdio>
+#include <limits>
+
+namespace ort_tensor {
+
+using namespace ort_abi;
+
+ShapeText::ShapeText(const Shape& shape) {
+  int used = std::snprintf(text, sizeof text, "(");
+  for (std::size_t i = 0; i < shape.rank; ++i)
+    used += std::snprintf(text + used, sizeof text - used, "%s%lld", i == 0 ? "" : ", ",
+                          static_cast<long long>(shape.size[i]));
+  std::snprintf(text + used, sizeof text - used, ")");
+}
+
+Status* refuse(const Api& api, const char* name, const char* format, ...) {
+  char message[400];
+  int used = std::snprintf(message, sizeof message, "%s: ", name);
+  std::va_list arguments;
+  va_start(arguments, format);
+  std::vsnprintf(message + used, sizeof message - used, format, arguments);
+  va_end(arguments);
+  return api.CreateStatus(kInvalidArgument, message);
+}
+
+Status* read_switch(const Api& api, const char* name, const KernelInfo* info, const char* attribute,
+                    std::int32_t* value) {
+  std::int64_t read = 0;
+  if (Status* missing = api.KernelInfoGetAttribute_int64(info, attribute, &read)) {
+    api.ReleaseStatus(missing);
+    return refuse(api, name, "attribute %s is missing; write it on the node as an integer, 0 or 1", attribute);
+  }
+  if (read != 0 && read != 1)
+    return refuse(api, name, "attribute %s is %lld, expected 0 or 1", attribute, static_cast<long long>(read));
+  *value = static_cast<std::int32_t>(read);
+  return nullptr;
+}
+
+Status* read_input(const Api& api, const char* name, const KernelContext* context, std::size_t index,
+                   const InputSpec& spec, const float** data, Shape* shape) {
+  const Value* value = nullptr;
+  if (Status* failure = api.KernelContext_GetInput(context, index, &value)) return failure;
+  if (value == nullptr) return refuse(api, name, "input %s is absent; all inputs are required", spec.name);
+  TensorShape* info = nullptr;
+  if (Status* failure = api.GetTensorTypeAndShape(value, &info)) return failure;
+  Status* failure = api.GetDimensionsCount(info, &shape->rank);
+  const bool fits = failure == nullptr && shape->rank == spec.rank;
+  if (fits) failure = api.GetDimensions(info, shape->size, shape->rank);
+  api.ReleaseTensorTypeAndShapeInfo(info);
+  if (failure != nullptr) return failure;
+  if (!fits)
+    return refuse(api, name, "input %s has rank %zu, expected %zu, %s", spec.name, shape->rank, spec.rank,
+                  spec.meaning);
+  void* raw = nullptr;
+  if (Status* failed = api.GetTensorMutableData(const_cast<Value*>(value), &raw)) return failed;
+  *data = static_cast<const float*>(raw);
+  return nullptr;
+}
+
+Status* expect_shape(const Api& api, const char* name, const InputSpec& spec, const Shape& shape,
+                     const Shape& expected, const char* from) {
+  for (std::size_t i = 0; i < expected.rank; ++i)
+    if (shape.size[i] != expected.size[i])
+      return refuse(api, name, "input %s has shape %s, expected %s = %s from the shapes of %s", spec.name,
+                    ShapeText(shape).text, spec.meaning, ShapeText(expected).text, from);
+  return nullptr;
+}
+
+Status* make_output(const Api& api, KernelContext* context, std::size_t index, const Shape& shape, float** data) {
+  Value* value = nullptr;
+  if (Status* failure = api.KernelContext_GetOutput(context, index, shape.size, shape.rank, &value)) return failure;
+  void* raw = nullptr;
+  if (Status* failure = api.GetTensorMutableData(value, &raw)) return failure;
+  *data = static_cast<float*>(raw);
+  return nullptr;
+}
+
+CustomOp float_operator() {
+  CustomOp op = {};
+  op.version = kApiVersion;
+  op.GetExecutionProviderType = [](const CustomOp*) -> const char* { return "CPUExecutionProvider"; };
+  op.GetInputType = [](const CustomOp*, std::size_t) { return kFloat; };
+  op.GetOutputType = [](const CustomOp*, std::size_t) { return kFloat; };
+  op.GetInputCharacteristic = [](const CustomOp*, std::size_t) { return kRequired; };
+  op.GetOutputCharacteristic = [](const CustomOp*, std::size_t) { return kRequired; };
+  op.GetInputMemoryType = [](const CustomOp*, std::size_t) { return 0; };  // the provider's own memory
+  // No InferOutputShapeFn: versions 1.17 to 1.23 get shapes wrong or crash where one is set.
+  op.GetEndVersion = [](const CustomOp*) { return std::numeric_limits<int>::max(); };
+  return op;
+}
+
+}  // namespace ort_tensor
