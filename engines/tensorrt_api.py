@@ -94,10 +94,14 @@ def _is_listed(registry: Any) -> bool:
     )
 
 
+def _open(path: Path) -> ctypes.CDLL:
+    return ctypes.CDLL(str(path))
+
+
 def _check_library(path: Path, export: str) -> None:
     """The reasons for which the registry would refuse a library without a word."""
     try:
-        library = ctypes.CDLL(str(path))
+        library = _open(path)
     except OSError as error:
         raise OperatorLibraryError(f"{path} does not load: {error}; build it again.") from None
     if not hasattr(library, export):

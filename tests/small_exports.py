@@ -1,0 +1,39 @@
+"""A small Vision Mamba, exported in each precision; made once per run of the tests."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import onnx
+from small_onnx import metadata
+
+from vim_deploy.data.preprocess import Preprocessing
+from vim_deploy.export.onnx import Task, to_onnx
+from vim_deploy.export.precision import in_precision
+from vim_deploy.model import VisionMamba, create_model
+from vim_deploy.model.generated import fill_generated
+
+IMAGE_SIZE = (16, 32)
+CLASSES = ("a", "b", "c", "d", "e")
+BLOCKS = 2
+
+
+@cache
+def small_model() -> VisionMamba:
+    model = create_model(
+        "vim_tiny", embed_dim=16, depth=BLOCKS, patch_size=8, stride=8, image_size=IMAGE_SIZE, num_classes=5
+    )
+    fill_generated(model, seed=3)
+    return model.eval()
+
+
+@cache
+def small_export(precision: str, batch: int | None = None) -> bytes:
+    """As vim-export writes it, without the comparison."""
+    graph = to_onnx(Task(in_precision(small_model(), precision), "classify"), batch=batch)
+    about = metadata(
+        precision=precision, preprocessing=Preprocessing(IMAGE_SIZE), class_names=CLASSES, variant="small"
+    )
+    onnx.helper.set_model_props(graph, about.to_props())
+    data: bytes = graph.SerializeToString()
+    return data
