@@ -39,6 +39,9 @@ SMALL = Pair(
 # float32 through other kernels and other orders of summation.
 TOLERANCE = 2e-4
 
+# One worker makes the comparison for all tests that look at it.
+looks_at_the_comparison = pytest.mark.xdist_group("benchmark comparison")
+
 
 def fake(network, runtime, **arguments):
     return Subject(network, runtime, "fake_openers:constant", arguments)
@@ -90,6 +93,8 @@ def comparison(tmp_path_factory):
     return folder, choice, compare(grid, choice, BRIEF)
 
 
+@pytest.mark.slow
+@looks_at_the_comparison
 def test_everything_installed_is_measured_and_says_what_the_eager_model_says(comparison):
     _, _, result = comparison
     (cell,) = result["cells"]
@@ -105,6 +110,8 @@ def test_everything_installed_is_measured_and_says_what_the_eager_model_says(com
     assert {FUNCTION, REFERENCE, KERNEL, PYTORCH, ENGINE, ONNXRUNTIME, PRODUCTS, SCANS} <= measured
 
 
+@pytest.mark.slow
+@looks_at_the_comparison
 @pytest.mark.parametrize(("batch", "slow_up_to"), [(2, 32), (1, 16)])
 def test_the_slow_ones_are_left_out_of_batches_and_large_images(comparison, batch, slow_up_to):
     folder, _, _ = comparison
@@ -114,6 +121,8 @@ def test_the_slow_ones_are_left_out_of_batches_and_large_images(comparison, batc
     assert (FLOOR in {subject.network.split()[0] for subject in chosen}) == (batch == 1)
 
 
+@pytest.mark.slow
+@looks_at_the_comparison
 def test_the_floor_alone_has_three_subjects(comparison):
     folder, _, _ = comparison
     chosen = subjects(SMALL.at(32), 1, Choice(1, folder, 32, only_floor=True))
@@ -126,6 +135,8 @@ def test_the_grid_has_batches_up_to_a_size_and_single_images_everywhere():
     assert {pair.deit["image_size"] for pair, _ in grid.cells()} == {32, 64}
 
 
+@pytest.mark.slow
+@looks_at_the_comparison
 def test_the_result_is_json_and_text(comparison):
     _, _, result = comparison
     assert json.loads(json.dumps(result)) == json.loads(json.dumps(result, allow_nan=False))
@@ -134,6 +145,8 @@ def test_the_result_is_json_and_text(comparison):
         assert part in text
 
 
+@pytest.mark.slow
+@looks_at_the_comparison
 def test_exports_are_kept_and_engines_built_anew(comparison, monkeypatch):
     folder, choice, _ = comparison
     pair = SMALL.at(32)

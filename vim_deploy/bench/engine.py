@@ -130,6 +130,8 @@ def in_text(result: dict[str, Any]) -> str:
         "ms: one inference of the whole batch. images/s: at the median. MB: 1e6 bytes resident on the host;",
         "'above start': peak since before the engine was opened; 'running': peak above the opened engine.",
     ]
+    if about["device"] != "cpu":
+        lines.append(f"The {about['device']} device's own memory is not counted.")
     if cold is not None:
         phases = ", ".join(f"{name} {cold[f'{name}_seconds']:.3f}" for name in ("import", "open", "predict"))
         lines += [
