@@ -102,8 +102,12 @@ def _in_child(artifact: Artifact, pixels: np.ndarray, instruction_set: str) -> n
         np.save(given, pixels)
         root = Path(vim_deploy.__file__).parent.parent
         paths = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))
-        command = [sys.executable, "-m", __name__, str(artifact.way.path), artifact.way.how, given, result]
-        subprocess.run(command, check=True, env={**os.environ, _ISA: instruction_set, "PYTHONPATH": paths})
+        command = [sys.executable, "-m", __name__, str(artifact.way.path), artifact.way.how]
+        subprocess.run(
+            [*command, str(given), str(result)],
+            check=True,
+            env={**os.environ, _ISA: instruction_set, "PYTHONPATH": paths},
+        )
         values: np.ndarray = np.load(result)
         return values
 

@@ -17,6 +17,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from vim_deploy.errors import ConfigError
+from vim_deploy.model.blocks import Block
 from vim_deploy.model.config import Directions
 from vim_deploy.model.mixer import Mixer, causal_conv
 from vim_deploy.model.vim import VisionMamba
@@ -75,8 +76,8 @@ def run_part(part: Part, values: dict[str, Tensor]) -> Tensor:
 
 def _block(model: VisionMamba, index: int, stream: str | None, hidden: str) -> Iterator[Part]:
     block = model.layers[index]
+    assert isinstance(block, Block)
     mixer = block.mixer
-    assert isinstance(mixer, Mixer)
 
     def part(kind: str, inputs: tuple[str, ...], compute: Callable[..., Tensor], way: str = "") -> Part:
         name = f"layers.{index}.{kind}{way and ' ' + way}"
@@ -86,7 +87,7 @@ def _block(model: VisionMamba, index: int, stream: str | None, hidden: str) -> I
     yield (residual := part("residual", before, partial(_stream, model)))
     yield (norm := part("norm", (residual.name,), block.norm))
     yield (in_proj := part("in_proj", (norm.name,), mixer.in_proj))
-    scans = []
+    scans: list[str] = []
     for way, suffix, reverse in _directions(mixer):
         if suffix or not scans:
             conv = getattr(mixer, f"conv1d{suffix}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,28 +17,31 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = ("png", "svg", "pdf")
+STREAM = ("tokens", "residual")
 
 
 def error_against_depth(reports: Sequence[LayerReport]) -> Figure:
-    """Two panels: the error handed on and the error made, for every part in order of execution.
+    """Two panels: the stream's error at every block, and the error that each part makes itself.
 
     A cross marks the first jump of an artifact. Raises MissingDependencyError without matplotlib.
     """
     figure, (above, below) = _figure()
     for report in reports:
         depth = [_depth(report, index) for index in range(len(report.parts))]
+        stream = [index for index, part in enumerate(report.parts) if part.kind in STREAM]
         (line,) = above.semilogy(
-            depth, [max(part.propagated, 1e-9) for part in report.parts], label=report.label
+            [depth[index] for index in stream],
+            [report.parts[index].propagated or math.nan for index in stream],
+            label=report.label,
         )
-        below.semilogy(
-            depth, [part.own / part.limit or 1e-6 for part in report.parts], ".", color=line.get_color()
-        )
+        colour = line.get_color()
+        below.semilogy(depth, [part.own / part.limit or math.nan for part in report.parts], ".", color=colour)
         if (jump := report.first_jump) is not None:
-            at = report.parts.index(jump)
-            above.plot(depth[at], jump.propagated, "x", color=line.get_color(), markersize=12)
-            above.annotate(jump.name, (depth[at], jump.propagated))
+            at = depth[report.parts.index(jump)], jump.own / jump.limit
+            below.plot(*at, "x", color=colour, markersize=12)
+            below.annotate(jump.name, at)
     below.axhline(1.0, color="grey", linewidth=1)
-    above.set_ylabel("error so far, relative to float64")
+    above.set_ylabel("error of the residual stream")
     below.set_ylabel("own error / limit")
     below.set_xlabel("block")
     above.legend()

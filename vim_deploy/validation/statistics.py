@@ -44,10 +44,10 @@ def _correlation(both: int, first_only: int, second_only: int, neither: int) -> 
     if margins == 0:
         return 0.0
     half = (both + first_only + second_only + neither) / 2
-    excess = both * neither - first_only * second_only
+    excess: float = both * neither - first_only * second_only
     if excess > 0:
-        excess = max(excess - half, 0)
-    return float(excess / math.sqrt(margins))
+        excess = max(excess - half, 0.0)
+    return excess / math.sqrt(margins)
 
 
 def mcnemar(first_only: int, second_only: int) -> float:

@@ -1,0 +1,181 @@
+"""vim-validate as a user types it: verdicts, exit codes, reports, signatures, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from vim_deploy import load_engine
+from vim_deploy.cli.validate import main
+from vim_deploy.engines.base import BuildOptions
+from vim_deploy.engines.build import build_engine
+from vim_deploy.engines.container import read_manifest, write_engine
+from vim_deploy.export.run import ExportRequest, export
+from vim_deploy.export.source import ModelSource
+
+pytest.importorskip("onnxruntime", reason="vim-validate runs artifacts with onnxruntime")
+
+SMALL = {"embed_dim": 32, "depth": 2, "image_size": [32, 48], "num_classes": 5}
+NAMES = ("ant", "bee", "cat", "dog", "elk")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A configuration, its exported file and its engine, made once."""
+    folder = tmp_path_factory.mktemp("made")
+    config = folder / "small.json"
+    config.write_text(json.dumps(SMALL))
+    source = ModelSource(str(config), seed=3)
+    export(ExportRequest(source, folder / "small.onnx", class_names=NAMES, check=False))
+    build_engine(folder / "small.onnx", folder / "small.engine", options=BuildOptions(threads=1))
+    return folder
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    for index, name in enumerate(NAMES):
+        folder = tmp_path / "photographs" / name
+        folder.mkdir(parents=True)
+        pixels = np.random.default_rng(index).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    return tmp_path / "photographs"
+
+
+def run(made, *arguments, seed="3"):
+    words = [str(made / "small.json"), "--seed", seed, *map(str, arguments)]
+    return CliRunner().invoke(main, words)
+
+
+def test_everything_at_once(made, photographs, tmp_path):
+    pytest.importorskip("matplotlib", reason="--plot and the picture in --html need matplotlib")
+    page, picture = tmp_path / "report.html", tmp_path / "layers.svg"
+    result = run(
+        made, made / "small.onnx", made / "small.engine", "--images", photographs, "--labels", "folder",
+        "--layers", "--invariance", "--html", page, "--plot", picture, "--json", "--threads", "1",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    labels = [artifact["label"] for artifact in found["artifacts"]]
+    assert labels == ["small.onnx (library)", "small.onnx (function body)", "small.engine"]
+    for artifact in found["artifacts"]:
+        assert artifact["passed"] and artifact["notes"] == []
+        for reference in ("against_float32", "against_float64"):
+            groups = {group["kind"]: group for group in artifact[reference]["groups"]}
+            assert [groups[kind]["images"] for kind in ("real", "random", "hard", "all")] == [5, 4, 8, 17]
+            assert 0 < groups["all"]["relative"] < 2e-5
+        assert artifact["layers"]["first_jump"] is None
+        assert len(artifact["layers"]["parts"]) == 2 + 2 * 13
+        assert artifact["accuracy"]["images"] == 5
+        assert artifact["accuracy"]["top1"] == artifact["accuracy"]["reference_top1"]
+        whats = [row["what"] for row in artifact["invariance"]["variations"]]
+        assert "1 thread" in whats and "batch 1 instead of 4" in whats
+        assert ("scan with portable" in whats) == (artifact["how"] != "function body")
+    assert found["eager_float32_against_float64"]["groups"][-1]["relative"] > 0
+    text = page.read_text()
+    assert "<svg" in text and "no part makes a jump" in text and "3 of 3 artifacts" in text
+    assert "http://" not in text.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
+        "http://creativecommons.org", ""
+    )
+    assert picture.read_text().startswith("<?xml")
+
+
+def test_broken_artifact_fails_with_its_place(made, tmp_path):
+    graph = onnx.load(str(made / "small.onnx"))
+    for node in graph.graph.node:
+        if node.name == "layers.1.mixer/SelectiveScan":
+            next(item for item in node.attribute if item.name == "reverse").i = 1
+    broken = tmp_path / "broken.onnx"
+    onnx.save(graph, str(broken))
+    build_engine(broken, tmp_path / "broken.engine")
+    result = run(made, broken, tmp_path / "broken.engine", "--layers", "--block", "1", "--no-function-body",
+                 "--sign")  # fmt: skip
+    assert result.exit_code == 1, result.stderr
+    for label in ("broken.onnx (library)", "broken.engine"):
+        assert f"{label}: FAILED the error jumps at layers.1.scan forward" in result.stdout
+        assert f"{label}: FAILED against eager float64: relative difference" in result.stdout
+    assert "inside block 1" in result.stdout
+    assert "signed" not in result.stderr
+    assert read_manifest(tmp_path / "broken.engine").validation is None
+
+
+def test_other_weights_are_named(made):
+    result = run(made, made / "small.onnx", "--no-function-body", "--no-hard", seed="4")
+    assert result.exit_code == 1
+    assert "was exported from other weights (generated)" in result.stdout
+    assert "FAILED" in result.stdout
+
+
+def test_signature_is_shown_and_belongs_to_the_payload(made, tmp_path):
+    engine = tmp_path / "signed.engine"
+    build_engine(made / "small.onnx", engine)
+    assert read_manifest(engine).validated.startswith("not validated")
+    result = run(made, engine, "--sign", "--no-hard")
+    assert result.exit_code == 0, result.stderr
+    assert f"{engine}: signed as validated" in result.stderr
+    with load_engine(engine) as opened:
+        manifest = opened.manifest
+        assert opened.run(np.zeros((1, 3, 32, 48), np.float32))["logits"].shape == (1, 5)
+    assert manifest.validated.startswith("validated against eager generated (seed 3) on 20")
+    record = manifest.validation
+    assert record["inputs"] == 4 and len(record["inputs_sha256"]) == 64
+    assert set(record["versions"]) >= {"vim_deploy", "torch", "onnxruntime"}
+    # A record that was carried over to another network says nothing about it.
+    from dataclasses import replace
+
+    other = replace(manifest, validation={**record, "payload_sha256": "0" * 64})
+    assert other.validated.startswith("not validated")
+    write_engine(engine, replace(manifest, validation=None), engine_payload(engine))
+    assert read_manifest(engine).validated.startswith("not validated")
+
+
+def engine_payload(path: Path) -> bytes:
+    from vim_deploy.engines.container import read_engine
+
+    return read_engine(path)[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{made}/none.onnx"], "none.onnx cannot be read"),
+        (["{made}/small.json"], "is no engine"),
+        (["{made}/small.onnx", "--plot", "x.png"], "give --layers too"),
+        (["{made}/small.onnx", "--synsets", "x.txt"], "give --labels too"),
+        (["{made}/small.onnx", "--labels", "folder"], "give --images"),
+        (["{made}/small.onnx", "--html", "no/such/x.html"], "does not exist"),
+        (["{made}/small.onnx", "--sign"], "build one with vim-build"),
+        (["{made}/small.onnx", "--images", "{made}/none.png"], "does not exist"),
+        (["{made}/small.onnx", "--no-hard", "--random", "0"], "nothing to compare on"),
+        (["{made}/small.onnx", "--num-classes", "7", "--no-function-body"], "name the model"),
+        (["{moved}", "--layers"], "name that file as an artifact too"),
+    ],
+    ids=lambda value: " ".join(value[1:])[:30] if isinstance(value, list) else "",
+)
+def test_mistakes_exit_with_2_and_say_what_to_do(made, tmp_path, arguments, message):
+    moved = tmp_path / "moved.engine"
+    moved.write_bytes((made / "small.engine").read_bytes())
+    result = run(made, *(word.format(made=made, moved=moved) for word in arguments))
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_help_needs_no_framework():
+    code = (
+        "import sys; from vim_deploy.cli.validate import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "loaded = {'torch', 'onnx', 'numpy', 'onnxruntime', 'matplotlib'} & sys.modules.keys()\n"
+        "sys.exit(f'{loaded} imported for --help' if loaded else 0)"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, cwd=Path(__file__).parents[2]
+    )

@@ -1,0 +1,128 @@
+"""A Vision Mamba of four narrow blocks, exported once for all tests here, and ways of breaking it."""
+
+from __future__ import annotations
+
+import copy
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from vim_deploy.export.onnx import Task, to_onnx
+from vim_deploy.model import create_model
+from vim_deploy.model.generated import fill_generated
+from vim_deploy.validation.artifacts import FUNCTION_BODY, LIBRARY, Artifact, Way
+
+CONFIG = {"embed_dim": 32, "depth": 4, "image_size": [32, 48], "num_classes": 5}
+
+
+def build_model(**changes):
+    model = create_model("vim_tiny", **{**CONFIG, **changes})
+    fill_generated(model, seed=3)
+    return model.eval()
+
+
+@cache
+def exported() -> tuple[object, onnx.ModelProto]:
+    model = build_model()
+    return model, to_onnx(Task(model, "classify"))
+
+
+def node(model: onnx.ModelProto, name: str) -> onnx.NodeProto:
+    return next(item for item in model.graph.node if item.name == name)
+
+
+def constant(model: onnx.ModelProto, name: str) -> np.ndarray:
+    return numpy_helper.to_array(next(item for item in model.graph.initializer if item.name == name)).copy()
+
+
+def set_input(model: onnx.ModelProto, name: str, index: int, value: np.ndarray) -> None:
+    """Give one node a constant of its own: equal constants are shared in an exported graph."""
+    model.graph.initializer.append(numpy_helper.from_array(value, f"fault in {name}"))
+    node(model, name).input[index] = f"fault in {name}"
+
+
+def swap_directions(model: onnx.ModelProto) -> str:
+    for name in ("layers.2.mixer/SelectiveScan", "layers.2.mixer/SelectiveScan_1"):
+        flag = next(item for item in node(model, name).attribute if item.name == "reverse")
+        flag.i = 1 - flag.i
+    return "layers.2.scan forward"
+
+
+def leave_halving_out(model: onnx.ModelProto) -> str:
+    set_input(model, "layers.1.mixer/Div", 1, np.array(1, np.float32))
+    return "layers.1.sum"
+
+
+def change_epsilon(model: onnx.ModelProto) -> str:
+    set_input(model, "layers.3.norm/Add", 1, np.array(1e-6, np.float32))
+    return "layers.3.norm"
+
+
+def _round_one(model: onnx.ModelProto, name: str, index: int) -> None:
+    """One typical element of a constant to float16, as far from it as float16 numbers are."""
+    given = node(model, name).input[index]
+    weights = constant(model, given)
+    flat = weights.reshape(-1)
+    errors = np.abs(flat.astype(np.float16).astype(np.float32) - flat)
+    # The element whose error is at the upper quartile: neither an exact one nor the worst.
+    chosen = np.argsort(errors)[3 * len(flat) // 4]
+    flat[chosen] = np.float32(np.float16(flat[chosen]))
+    set_input(model, name, index, weights)
+
+
+def round_projection_weight(model: onnx.ModelProto) -> str:
+    _round_one(model, "layers.2.mixer.in_proj/MatMul", 1)
+    return "layers.2.in_proj"
+
+
+def round_convolution_weight(model: onnx.ModelProto) -> str:
+    _round_one(model, "layers.1.mixer/Mul_6", 1)
+    return "layers.1.convolution backward"
+
+
+def round_output_weight(model: onnx.ModelProto) -> str:
+    _round_one(model, "layers.3.mixer.out_proj/MatMul", 1)
+    return "layers.3.out_proj"
+
+
+def half_state(model: onnx.ModelProto) -> str:
+    """The scan of block 1 keeps its state in float16 from step to step."""
+    half = copy.deepcopy(model.functions[0])
+    half.name = "HalfStateScan"
+    step = next(item for item in half.node if item.op_type == "Scan").attribute
+    body = next(item.g for item in step if item.name == "body")
+    update = next(item for item in body.node if item.output[0] == "h_next")
+    update.output[0] = "h_wide"
+    index = list(body.node).index(update) + 1
+    narrow = onnx.helper.make_node("Cast", ["h_wide"], ["h_half"], to=onnx.TensorProto.FLOAT16)
+    widen = onnx.helper.make_node("Cast", ["h_half"], ["h_next"], to=onnx.TensorProto.FLOAT)
+    body.node.insert(index, narrow)
+    body.node.insert(index + 1, widen)
+    model.functions.append(half)
+    node(model, "layers.1.mixer/SelectiveScan_1").op_type = half.name
+    return "layers.1.scan backward"
+
+
+def open_model(model: onnx.ModelProto, library: bool) -> Artifact:
+    """A graph in memory as an artifact, faults and all."""
+    import onnxruntime
+    from small_onnx import metadata
+
+    from vim_deploy.engines.base import TensorSpec
+    from vim_deploy.engines.onnxruntime import OrtBackend
+    from vim_deploy.ops.library import ort_library
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    if library:
+        options.register_custom_ops_library(str(ort_library()))
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    pixels = TensorSpec("pixels", "float32", (None, 3, *CONFIG["image_size"]))
+    outputs = tuple(TensorSpec(item.name, "float32", ()) for item in session.get_outputs())
+    way = Way(Path("small.onnx"), LIBRARY if library else FUNCTION_BODY)
+    return Artifact(way, OrtBackend(session, pixels, outputs), metadata(), "fp32")
