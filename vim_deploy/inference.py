@@ -61,6 +61,7 @@ class InferenceOptions:
     shard: Shard = field(default_factory=Shard)
     null_separated: bool = False
     watch: bool = False
+    report: Path | None = None
     idle: float | None = None  # seconds without a new file after which watching ends
 
 
@@ -96,6 +97,19 @@ def run_inference(options: InferenceOptions, console: Console | None = None) -> 
     run.summary.other_files = discovery.other_files
     for note in discovery.notes:
         _log.warning("%s", note)
+    if options.report is not None and options.output is not None:
+        from vim_deploy.report import write_report
+
+        write_report(
+            options.report,
+            options.output,
+            format,
+            task=engine.metadata.task,
+            top_k=top_k,
+            summary=run.summary.to_dict(),
+            limits=options.limits,
+            workers=options.workers,
+        )
     return run.summary
 
 
@@ -206,6 +220,13 @@ class _Run:
 def _check_output(options: InferenceOptions) -> None:
     """Raises OutputError where the results would take the place of something they must not."""
     path = options.output
+    if options.report is not None:
+        if path is None or (path.exists() and not path.is_file()):
+            raise OutputError("--report is made from the results in a file; give one with -o.")
+        if options.report.resolve() == path.resolve() or begins_like_an_image(options.report):
+            raise OutputError(f"the report would replace {options.report}; give another name.")
+        if not options.report.resolve().parent.is_dir():
+            raise OutputError(f"the folder of the report {options.report} does not exist; create it first.")
     if path is None or not path.is_file():
         return
     if options.engine.exists() and path.samefile(options.engine):
@@ -216,6 +237,8 @@ def _check_output(options: InferenceOptions) -> None:
 
 def _discovery(options: InferenceOptions, engine: Engine) -> Discovery:
     own = [options.output, *companions(options.output)] if options.output is not None else []
+    if options.report is not None:
+        own.append(options.report)
     classes: dict[str, int] = {}
     if engine.metadata.task == "classify":
         classes = folder_classes(options.inputs, options.labels, engine.class_names)

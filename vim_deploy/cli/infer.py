@@ -104,6 +104,11 @@ READER_GONE = 141  # 128 + SIGPIPE
     type=click.FloatRange(min=0, min_open=True),
     help="With --watch: finish when no file has come for so many seconds.",
 )
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    help="Write a page of HTML about the run (needs -o): figures, thumbnails, confusion matrix.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a summary of the run on stdout (needs -o).")
 @quiet_option
 def main(engine: Path, images: tuple[str, ...], as_json: bool, quiet: bool, **given: Any) -> None:
@@ -208,3 +213,5 @@ def _report(summary: Summary, options: InferenceOptions, as_json: bool, quiet: b
     click.echo(summary.text(), err=True)
     if options.output is not None:
         click.echo(f"results in {options.output}", err=True)
+    if options.report is not None:
+        click.echo(f"report in {options.report}", err=True)

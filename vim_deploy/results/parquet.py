@@ -45,22 +45,11 @@ class PartsStore:
         """Rows of the parts from the first on, to the first that is missing or unreadable."""
         while self._part(self._parts).exists():
             try:
-                rows = list(self._read(self._part(self._parts)))
+                rows = list(read_part(self._part(self._parts), self._task, self._top_k))
             except (OSError, ValueError, KeyError, TypeError):  # pyarrow's errors are among these
                 return
             self._parts += 1
             yield from rows
-
-    def _read(self, part: Path) -> Iterator[Row]:
-        file = self._pyarrow.parquet.ParquetFile(part)
-        if file.schema_arrow != self._schema:
-            raise ValueError("other columns")
-        columns = [name for name in self._schema.names if name not in ("features", "shape")]
-        for batch in file.iter_batches(columns=columns):
-            for values in batch.to_pylist():
-                fields = {name: values[name] for name in (*TEXT_FIELDS, *NUMBER_FIELDS)}
-                top = scores_of(values, self._top_k) if self._task == "classify" else ()
-                yield Row(**fields, flags=tuple(values["flags"]), top=top)
 
     def begin(self, keep: bool) -> None:
         if not keep:
@@ -113,6 +102,21 @@ class PartsStore:
 
     def discard(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def read_part(part: Path, task: str, top_k: int) -> Iterator[Row]:
+    """Rows without features. Raises OSError or ValueError for a file that is not as this module writes it."""
+    pyarrow = _pyarrow()
+    schema = _schema(pyarrow, task, top_k)
+    file = pyarrow.parquet.ParquetFile(part)
+    if file.schema_arrow != schema:
+        raise ValueError("other columns")
+    columns = [name for name in schema.names if name not in ("features", "shape")]
+    for batch in file.iter_batches(columns=columns):
+        for values in batch.to_pylist():
+            fields = {name: values[name] for name in (*TEXT_FIELDS, *NUMBER_FIELDS)}
+            top = scores_of(values, top_k) if task == "classify" else ()
+            yield Row(**fields, flags=tuple(values["flags"]), top=top)
 
 
 def adopt_part(folder: Path, file: Path) -> None:

@@ -1,0 +1,7 @@
+"""A run as one page of HTML that needs nothing else."""
+
+from __future__ import annotations
+
+from .page import write_report
+
+__all__ = ["write_report"]

@@ -1,0 +1,70 @@
+"""The page: a template, and the run's data in it as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from vim_deploy.data.decode import Limits
+from vim_deploy.errors import OutputError
+from vim_deploy.files import written_whole
+from vim_deploy.results import Format, Row, read_rows
+from vim_deploy.results.escape import escape, unescaped_path
+
+from .figures import Figures
+from .thumbnails import thumbnails
+
+_PLACE = "__DATA__"
+
+
+def write_report(
+    path: Path,
+    results: Path,
+    format: Format,
+    *,
+    task: str,
+    top_k: int,
+    summary: dict[str, Any],
+    limits: Limits,
+    workers: int | None = None,
+) -> None:
+    """Write the page about complete results; `summary` is the run's own. Raises OutputError."""
+    figures = Figures.of(read_rows(results, format, task, top_k))
+    shown = [unescaped_path(row.path) if row.status == "ok" else None for row in figures.sample]
+    rows = [
+        _row(row, thumbnail)
+        for row, thumbnail in zip(figures.sample, thumbnails(shown, limits, workers), strict=True)
+    ]
+    data = {
+        "results": escape(os.fspath(results)),
+        "summary": summary,
+        "figures": figures.to_dict(),
+        "rows": rows,
+    }
+    # Nothing in a string may end the script element that holds the data.
+    text = json.dumps(data).replace("<", "\\u003c")
+    template = resources.files(__package__).joinpath("page.html").read_text("utf-8")
+    try:
+        with written_whole(path) as file:
+            file.write(template.replace(_PLACE, text, 1).encode())
+    except OSError as error:
+        raise OutputError(
+            f"the report {path} cannot be written: {error.strerror or error}; the results are complete."
+        ) from None
+
+
+def _row(row: Row, thumbnail: str | None) -> dict[str, Any]:
+    return {
+        "path": row.path,
+        "status": row.status,
+        "reason": row.reason,
+        "label": row.label,
+        "rank": row.rank,
+        "size": f"{row.width} x {row.height}" if row.width else "",
+        "flags": list(row.flags),
+        "top": [[score.name, score.probability] for score in row.top[:5]],
+        "thumbnail": thumbnail,
+    }
