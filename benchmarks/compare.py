@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from benchmarks.measure import Timing, measure
 from benchmarks.networks import ROOT, Pair, describe, pairs
 from benchmarks.plots import draw
 from benchmarks.ratios import across_cells, within_cell
 from benchmarks.report import in_text
-from benchmarks.subjects import Choice, subjects
+from benchmarks.subjects import ENGINE_AND_FLOOR, RUNTIMES, Choice, subjects
 from vim_deploy import machine
 from vim_deploy.bench.conditions import conditions, load_average
 from vim_deploy.cli.bench import batch_sizes as whole_numbers
@@ -27,8 +28,13 @@ from vim_deploy.errors import MissingDependencyError
 
 Report = Callable[[str], None]
 _PATCH = 16
-_QUICK = {"resolutions": (224,), "batch_sizes": (1,), "models": ("tiny",)}
-_QUICK_TIMING = {"rounds": 2, "seconds": 0.5}
+_QUICK = {
+    "resolutions": (224,),
+    "batch_sizes": (1,),
+    "models": ("tiny",),
+    "rounds": 2,
+    "seconds": 0.5,
+}
 
 
 @dataclass(frozen=True)
@@ -51,28 +57,34 @@ class Grid:
         ]
 
 
-def compare(
-    grid: Grid, choice: Choice, timing: Timing, report: Report = lambda stage: None
-) -> dict[str, Any]:
-    """Measure the grid; the result is plain JSON, single times included."""
+def compare(grid: Grid, choice: Choice, timing: Timing, report: Report = lambda stage: None,
+            keep: Callable[[dict[str, Any]], None] = lambda result: None) -> dict[str, Any]:  # fmt: skip
+    """Measure the grid; the result is plain JSON, single times included. `keep` gets it after every cell."""
     choice.folder.mkdir(parents=True, exist_ok=True)
     start = conditions()
-    cells = []
+    cells: list[dict[str, Any]] = []
+    result: dict[str, Any] = {}
     for pair, batch in grid.cells():
-        title = f"{pair.label}, {pair.size} pixels, batch {batch}"
-        report(f"{title}: exporting and building what is not there yet")
-        chosen = subjects(pair, batch, choice)
-        shape = (batch, 3, pair.size, pair.size)
-        results = measure(chosen, shape, timing, lambda stage, title=title: report(f"{title}: {stage}"))
-        cell = {"pair": pair.label, "resolution": pair.size, "batch_size": batch, "results": results}
-        cells.append({**cell, "ratios": within_cell(cell)})
-    return {
-        "conditions": {**start, "load_average_at_end": load_average()},
-        "settings": {**asdict(timing), "threads": choice.threads, "slow_up_to": choice.slow_up_to},
-        "networks": [describe(pair) for pair in grid.pairs],
-        "cells": cells,
-        "growth": across_cells(cells),
-    }
+        cells.append(_measure(pair, batch, choice, timing, report))
+        result = {
+            "conditions": {**start, "load_average_at_end": load_average()},
+            "settings": {**asdict(timing), "threads": choice.threads, "slow_up_to": choice.slow_up_to},
+            "networks": [describe(pair) for pair in grid.pairs],
+            "cells": cells,
+            "growth": across_cells(cells),
+        }
+        keep(result)
+    return result
+
+
+def _measure(pair: Pair, batch: int, choice: Choice, timing: Timing, report: Report) -> dict[str, Any]:
+    title = f"{pair.label}, {pair.size} pixels, batch {batch}"
+    report(f"{title}: exporting and building what is not there yet")
+    chosen = subjects(pair, batch, choice)
+    shape = (batch, 3, pair.size, pair.size)
+    results = measure(chosen, shape, timing, lambda stage: report(f"{title}: {stage}"))
+    cell = {"pair": pair.label, "resolution": pair.size, "batch_size": batch, "results": results}
+    return {**cell, "ratios": within_cell(cell)}
 
 
 def _sides(text: str) -> tuple[int, ...]:
@@ -96,12 +108,32 @@ def _models(text: str) -> tuple[str, ...]:
 @click.option(
     "--quick", is_flag=True, help="A first look: the tiny models, 224 pixels, single images, 2 rounds."
 )
-@click.option("--floor", is_flag=True, help="Only our engine and its floor: bare matrix products and scans.")
-@click.option("--models", type=_models, default="tiny,small", show_default=True, help="Sizes of network.")
+@click.option("--only", multiple=True, type=click.Choice(RUNTIMES), help="Only these; repeatable.")
+@click.option("--floor", is_flag=True, help="The same as --only for our engine, matrix products and scans.")
 @click.option(
-    "--resolutions", type=_sides, default="224,512,624,1024,1248", show_default=True, help="Pixels."
+    "--models",
+    type=_models,
+    metavar="NAME,NAME",
+    default="tiny,small",
+    show_default=True,
+    help="Sizes of network.",
 )
-@click.option("--batch-sizes", type=whole_numbers, default="1,8,32", show_default=True, help="Images.")
+@click.option(
+    "--resolutions",
+    type=_sides,
+    metavar="N,N,...",
+    default="224,512,624,1024,1248",
+    show_default=True,
+    help="Pixels.",
+)
+@click.option(
+    "--batch-sizes",
+    type=whole_numbers,
+    metavar="N,N,...",
+    default="1,8,32",
+    show_default=True,
+    help="Images.",
+)
 @click.option(
     "--batched-up-to",
     type=int,
@@ -133,24 +165,28 @@ def _models(text: str) -> tuple[str, ...]:
 )
 @quiet_option
 @click.pass_context
-def main(context: click.Context, quick: bool, floor: bool, threads: int | None, output: Path, quiet: bool,
-         slow_up_to: int, batched_up_to: int, **options: Any) -> None:  # fmt: skip
+def main(context: click.Context, threads: int | None, output: Path, quiet: bool, **options: Any) -> None:
     """Measure Vim and DeiT in every runtime that is installed, side by side, each in a process of its own.
 
     Prints tables with ratios, writes JSON, and draws speed and memory against resolution. Weights are
     generated. The first run exports the networks, which takes minutes.
     """
-    if quick:
-        for name, value in {**_QUICK, **_QUICK_TIMING}.items():
-            if context.get_parameter_source(name) is click.core.ParameterSource.DEFAULT:
+    if options["quick"]:
+        for name, value in _QUICK.items():
+            if context.get_parameter_source(name) is ParameterSource.DEFAULT:
                 options[name] = value
     chosen = tuple(pairs()[name] for name in options["models"])
-    grid = Grid(chosen, options["resolutions"], options["batch_sizes"], batched_up_to)
+    grid = Grid(chosen, options["resolutions"], options["batch_sizes"], options["batched_up_to"])
     timing = Timing(options["rounds"], options["repeats"], options["seconds"])
-    choice = Choice(threads or machine.usable_processors(), output.resolve().parent, slow_up_to, floor)
+    only = frozenset(options["only"]) | (ENGINE_AND_FLOOR if options["floor"] else frozenset())
+    folder = output.resolve().parent
+    choice = Choice(threads or machine.usable_processors(), folder, options["slow_up_to"], only or None)
+
+    def keep(result: dict[str, Any]) -> None:
+        output.write_text(json.dumps(result, indent=1), encoding="utf-8")
+
     with stages("compare", quiet) as report:
-        result = compare(grid, choice, timing, report)
-    output.write_text(json.dumps(result, indent=1), encoding="utf-8")
+        result = compare(grid, choice, timing, report, keep)
     click.echo(in_text(result))
     click.echo(f"\nresults in {output}", err=True)
     _draw(result, output)

@@ -39,21 +39,35 @@ class Subject:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which subjects are wanted. The slow ones, the reference operator and the function body, are measured
-    for single images of up to `slow_up_to` pixels a side."""
+    """Which subjects are wanted: the runtimes in `only`, or all. The slow ones, the reference operator and
+    the function body, are measured for single images of up to `slow_up_to` pixels a side."""
 
     threads: int
     folder: Path
     slow_up_to: int
-    only_floor: bool = False
+    only: frozenset[str] | None = None
+
+
+_OTHER_VIMS = (LIBRARY, FUNCTION, KERNEL, REFERENCE)
+_DEITS = (ONNXRUNTIME, PYTORCH, *OPENVINO.values())
+_FLOOR = (PRODUCTS, SCANS)
+RUNTIMES = (ENGINE, *_OTHER_VIMS, *_DEITS, *_FLOOR)
+ENGINE_AND_FLOOR = frozenset((ENGINE, *_FLOOR))
 
 
 def subjects(pair: Pair, batch: int, choice: Choice) -> list[Subject]:
     """The subjects of one cell of the grid. Exports, builds and caches the files that they need."""
-    floor = _floor(pair, choice) if batch == 1 else []
-    if choice.only_floor:
-        return [_engine(pair, choice), *floor]
-    return [_engine(pair, choice), *_other_vims(pair, batch, choice), *_deits(pair, choice), *floor]
+    wanted = choice.only or frozenset(RUNTIMES)
+    found: list[Subject] = []
+    if ENGINE in wanted:
+        found.append(_engine(pair, choice))
+    if wanted.intersection(_OTHER_VIMS):
+        found += _other_vims(pair, batch, choice)
+    if wanted.intersection(_DEITS):
+        found += _deits(pair, choice)
+    if batch == 1 and wanted.intersection(_FLOOR):
+        found += _floor(pair, choice)
+    return [subject for subject in found if subject.runtime in wanted]
 
 
 def _engine(pair: Pair, choice: Choice) -> Subject:

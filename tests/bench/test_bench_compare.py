@@ -15,6 +15,7 @@ from benchmarks.networks import Pair, pairs
 from benchmarks.report import in_text
 from benchmarks.subjects import (
     ENGINE,
+    ENGINE_AND_FLOOR,
     FLOOR,
     FUNCTION,
     KERNEL,
@@ -90,7 +91,10 @@ def comparison(tmp_path_factory):
     folder = tmp_path_factory.mktemp("benchmark-output")
     choice = Choice(threads=1, folder=folder, slow_up_to=32)
     grid = Grid((SMALL,), (32,), (1,), batched_up_to=32)
-    return folder, choice, compare(grid, choice, BRIEF)
+    kept = []
+    result = compare(grid, choice, BRIEF, keep=kept.append)
+    assert kept == [result]
+    return folder, choice, result
 
 
 @pytest.mark.slow
@@ -125,7 +129,7 @@ def test_the_slow_ones_are_left_out_of_batches_and_large_images(comparison, batc
 @looks_at_the_comparison
 def test_the_floor_alone_has_three_subjects(comparison):
     folder, _, _ = comparison
-    chosen = subjects(SMALL.at(32), 1, Choice(1, folder, 32, only_floor=True))
+    chosen = subjects(SMALL.at(32), 1, Choice(1, folder, 32, ENGINE_AND_FLOOR))
     assert [subject.runtime for subject in chosen] == [ENGINE, PRODUCTS, SCANS]
 
 
@@ -188,6 +192,7 @@ def test_the_floor_runs(opener):
         (("--resolutions", "225"), "multiple of the patch size"),
         (("--batch-sizes", "0"), "whole numbers"),
         (("--models", "huge"), "expected some of tiny, small"),
+        (("--only", "abacus"), "is not one of"),
     ],
 )
 def test_mistakes_exit_2(arguments, message):
