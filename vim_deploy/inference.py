@@ -79,6 +79,7 @@ def run_inference(options: InferenceOptions, console: Console | None = None) -> 
             options.engine, threads=options.threads, device=options.device, source=options.source
         ) as engine,
     ):
+        _log.info("%s: %s", options.engine, engine.manifest.validated)
         discovery = _discovery(options, engine)
         items = discovery if options.watch else _at_least_one(discovery)
         top_k = _top_k(options.top_k, engine)
