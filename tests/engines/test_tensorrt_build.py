@@ -6,20 +6,14 @@ All of it against stand-ins (tests/stand_in_tensorrt.py): TensorRT itself needs 
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
-from small_exports import BLOCKS, IMAGE_SIZE, small_export
-from stand_in_gpu import StandInGpu
-from stand_in_tensorrt import Recorder, stand_in
+from small_exports import BLOCKS, IMAGE_SIZE
+from tensorrt_workplace import Workplace, pixels
 
 from vim_deploy import load_engine
-from vim_deploy.engines import tensorrt_api, tensorrt_device
-from vim_deploy.engines.base import BuildOptions
-from vim_deploy.engines.build import build_engine
+from vim_deploy.engines import tensorrt_api
 from vim_deploy.engines.container import read_manifest
 from vim_deploy.engines.tensorrt_options import TensorrtOptions
 from vim_deploy.errors import EngineError, OperatorLibraryError
@@ -27,44 +21,9 @@ from vim_deploy.errors import EngineError, OperatorLibraryError
 pytest.importorskip("onnxruntime", reason="the stand-in's engines are run by onnxruntime")
 
 
-class Workplace:
-    """A folder with exported files, and TensorRT as one of its versions."""
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder, self.monkeypatch = folder, monkeypatch
-        self.gpu, self.recorder = StandInGpu(), Recorder()
-        library = folder / "libvim_deploy_trt_stand_in.so"
-        library.write_bytes(b"the plugin")
-        monkeypatch.setenv("VIM_DEPLOY_TRT_LIBRARY", str(library))
-        exports = SimpleNamespace(getPluginCreators=None, getCreators=None)
-        monkeypatch.setattr(tensorrt_api, "_open", lambda path: exports)
-        monkeypatch.setattr(tensorrt_device, "_driver", self.gpu.driver)
-        monkeypatch.setattr(tensorrt_device, "_pycuda", self.gpu.pycuda_driver)
-
-    def install(self, major: int, **options) -> None:
-        module = stand_in(major, self.gpu, self.recorder, **options)
-        self.monkeypatch.setitem(sys.modules, "tensorrt", module)
-
-    def build(self, precision: str = "fp16", batch: int | None = None, **options) -> Path:
-        model = self.folder / f"{precision}.onnx"
-        model.write_bytes(small_export(precision, batch))
-        engine = self.folder / "built.engine"
-        build_engine(
-            model,
-            engine,
-            backend="tensorrt",
-            options=BuildOptions("cuda", tensorrt=TensorrtOptions(**options)),
-        )
-        return engine
-
-
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     return Workplace(tmp_path, monkeypatch)
-
-
-def pixels(batch: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal((batch, 3, *IMAGE_SIZE), np.float32)
 
 
 @pytest.mark.parametrize(

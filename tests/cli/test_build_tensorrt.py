@@ -1,0 +1,77 @@
+"""vim-build --backend tensorrt as a user meets it; TensorRT and the GPU are stand-ins."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+from small_exports import small_export
+from tensorrt_workplace import Workplace
+
+from vim_deploy.cli.build import main
+from vim_deploy.engines.container import read_manifest
+
+pytest.importorskip("onnxruntime", reason="the stand-in's engines are run by onnxruntime")
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    made = Workplace(tmp_path, monkeypatch)
+    made.install(10)
+    (tmp_path / "model.onnx").write_bytes(small_export("fp16"))
+    monkeypatch.chdir(tmp_path)
+    return made
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_builds_for_cuda_without_being_told(place):
+    result = run("model.onnx", "-o", "model.engine", "--backend", "tensorrt", "--max-batch", 4, "--refit")
+    assert result.exit_code == 0, result.output
+    manifest = read_manifest("model.engine")
+    assert (manifest.device, manifest.precision) == ("cuda", "fp16")
+    assert manifest.settings["batches"] == [1, 4, 4]
+    assert manifest.settings["refit"] is True
+    assert "tensorrt on cuda, fp16, selective scan: plugin, differs from model.onnx by" in result.stderr
+
+
+def test_json_names_the_environment(place):
+    result = run("model.onnx", "-o", "model.engine", "--backend", "tensorrt", "--json", "--quiet")
+    environment = json.loads(result.stdout)["environment"]
+    assert set(environment) == {"tensorrt", "gpu", "operator_contract", "plugin_sha256"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--backend", "tensorrt", "--threads", "2"), "--threads: for --backend onnxruntime alone"),
+        (("--backend", "tensorrt", "--no-library"), "--no-library: for --backend onnxruntime alone"),
+        (("--max-batch", "2", "--strip"), "--max-batch, --strip: for --backend tensorrt alone"),
+        (("--backend", "tensorrt", "--device", "cpu"), "TensorRT builds for cuda alone"),
+        (("--backend", "tensorrt", "--builder-level", "6"), "--builder-level"),
+        ((), "the operator library computes in fp32 alone"),
+    ],
+)
+def test_options_that_do_not_belong_together(place, arguments, message):
+    result = run("model.onnx", "-o", "model.engine", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+    assert not (place.folder / "model.engine").exists()
+
+
+def test_without_onnxruntime_the_summary_says_that_nothing_was_compared(place, monkeypatch):
+    from vim_deploy.engines import tensorrt
+    from vim_deploy.errors import MissingDependencyError
+
+    def missing(source, pixels):
+        raise MissingDependencyError("onnxruntime does not load")
+
+    monkeypatch.setattr(tensorrt, "reference_outputs", missing)
+    result = run("model.onnx", "-o", "model.engine", "--backend", "tensorrt")
+    assert result.exit_code == 0, result.output
+    assert "NOT compared with model.onnx: onnxruntime does not load" in result.stderr
+    assert read_manifest("model.engine").self_check["compared"] is False

@@ -1,0 +1,54 @@
+"""Building and opening TensorRT engines without TensorRT and a GPU: with stand-ins for both."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from small_exports import IMAGE_SIZE, small_export
+from stand_in_gpu import StandInGpu
+from stand_in_tensorrt import Recorder, stand_in
+
+from vim_deploy.engines import tensorrt_api, tensorrt_device
+from vim_deploy.engines.base import BuildOptions
+from vim_deploy.engines.build import build_engine
+from vim_deploy.engines.tensorrt_options import TensorrtOptions
+
+
+class Workplace:
+    """A folder with exported files, and TensorRT as one of its versions."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.monkeypatch = folder, monkeypatch
+        self.gpu, self.recorder = StandInGpu(), Recorder()
+        library = folder / "libvim_deploy_trt_stand_in.so"
+        library.write_bytes(b"the plugin")
+        monkeypatch.setenv("VIM_DEPLOY_TRT_LIBRARY", str(library))
+        exports = SimpleNamespace(getPluginCreators=None, getCreators=None)
+        monkeypatch.setattr(tensorrt_api, "_open", lambda path: exports)
+        monkeypatch.setattr(tensorrt_device, "_driver", self.gpu.driver)
+        monkeypatch.setattr(tensorrt_device, "_pycuda", self.gpu.pycuda_driver)
+
+    def install(self, major: int, **options: Any) -> None:
+        module = stand_in(major, self.gpu, self.recorder, **options)
+        self.monkeypatch.setitem(sys.modules, "tensorrt", module)
+
+    def build(self, precision: str = "fp16", batch: int | None = None, **options: Any) -> Path:
+        model = self.folder / f"{precision}.onnx"
+        model.write_bytes(small_export(precision, batch))
+        engine = self.folder / "built.engine"
+        build_engine(
+            model,
+            engine,
+            backend="tensorrt",
+            options=BuildOptions("cuda", tensorrt=TensorrtOptions(**options)),
+        )
+        return engine
+
+
+def pixels(batch: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((batch, 3, *IMAGE_SIZE), np.float32)
