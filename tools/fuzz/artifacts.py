@@ -53,6 +53,8 @@ def run(models: list[Path], count: int, seed: int, folder: Path, keep: Path) -> 
             keep.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, keep / f"{seed}-{number}-{path.name}")
             failures.append(f"{number} ({kind}): {end}")
+        if number % 250 == 249:
+            print(f"{number + 1} artifacts, {len(failures)} failures", file=sys.stderr, flush=True)
     return {
         "artifacts": count,
         "seed": seed,

@@ -142,7 +142,7 @@ def _edit_metadata(model: onnx.ModelProto, generator: random.Random) -> None:
     if generator.random() < 0.3:
         prop.value = generator.choice([text for text in TEXTS if text.isascii()])
         return
-    with contextlib.suppress(ValueError):  # an earlier edit left no JSON
+    with contextlib.suppress(ValueError, RecursionError):  # an earlier edit left no JSON
         prop.value = json.dumps(_edited_value(json.loads(prop.value), generator))
 
 

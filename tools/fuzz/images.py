@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -14,11 +15,15 @@ import seeds
 from mutate import mutate
 
 ROUND = 2000
-_LOST = ("the decoder ", "decoding took longer")
+_LOST = "the decoder "
+_SLOW = "decoding took longer"
 
 
 def run(models: list[Path], count: int, seed: int, folder: Path, keep: Path) -> dict[str, Any]:
-    """Figures; `failures` names every case whose row is missing or whose decoder was lost."""
+    """Figures; `failures` names every case whose row is missing or whose decoder died.
+
+    `slow` names those that met the time limit, which is a row like any other.
+    """
     from vim_deploy.engines.build import build_engine
 
     engine = folder / "model.engine"
@@ -26,6 +31,7 @@ def run(models: list[Path], count: int, seed: int, folder: Path, keep: Path) -> 
     whole = seeds.images()
     reasons: Counter[str] = Counter()
     failures: list[str] = []
+    slow: list[str] = []
     started = time.monotonic()
     for first in range(0, count, ROUND):
         inputs = folder / "inputs"
@@ -34,6 +40,8 @@ def run(models: list[Path], count: int, seed: int, folder: Path, keep: Path) -> 
             _write_case(whole, inputs, seed, number)
         rows = _rows(engine, inputs, folder / "rows.jsonl")
         failures += _check(inputs, rows, reasons, keep)
+        slow += [Path(row["path"]).name for row in rows if (row["reason"] or "").startswith(_SLOW)]
+        print(f"{number + 1} images, {len(failures)} failures", file=sys.stderr, flush=True)
         shutil.rmtree(inputs)
     return {
         "images": count,
@@ -42,6 +50,7 @@ def run(models: list[Path], count: int, seed: int, folder: Path, keep: Path) -> 
         "ok": reasons.pop("", 0),
         "refused": sum(reasons.values()),
         "reasons": dict(reasons.most_common(20)),
+        "slow": slow,
         "failures": failures,
         "seconds": round(time.monotonic() - started, 1),
     }

@@ -1,0 +1,69 @@
+"""vim-doctor: what works is told as working, and what crashes, hangs or lacks is a finding with advice."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from vim_deploy.cli.doctor import main
+from vim_deploy.doctor.examine import Finding, tried
+from vim_deploy.doctor.tiny import identity_runs, scan_runs
+from vim_deploy.ops.library import ort_library
+
+
+def test_findings_of_this_machine():
+    result = CliRunner().invoke(main, ["--json"])
+    values = json.loads(result.stdout)
+    findings = {finding["name"]: finding for finding in values["findings"]}
+    for name in ("numpy", "pillow", "image formats", "onnxruntime", "onnxruntime CPUExecutionProvider"):
+        assert findings[name]["status"] == "ok", findings[name]
+    assert findings["operator library"]["status"] == "ok", findings["operator library"]
+    assert values["ready"] and result.exit_code == 0
+    assert {"GPU", "tensorrt", "torch", "pyarrow", "processor"} <= set(findings)
+    assert all(finding["advice"] for finding in findings.values() if finding["status"] != "ok")
+
+
+def test_provider_and_library_are_really_tried(tmp_path):
+    assert identity_runs("CPUExecutionProvider") == ""
+    assert identity_runs("NoSuchExecutionProvider") != ""
+    assert scan_runs(ort_library()) == ""
+    (tmp_path / "empty.so").write_bytes(b"")
+    assert scan_runs(tmp_path / "empty.so") != ""
+
+
+def test_missing_library_is_told_with_advice(monkeypatch, tmp_path):
+    monkeypatch.setenv("VIM_DEPLOY_ORT_LIBRARY", str(tmp_path / "none.so"))
+    (finding,) = tried("operator library")
+    assert (finding.status, finding.needed) == ("missing", True)
+    assert "none.so" in finding.detail and "cmake" in finding.advice
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "died of SIGSEGV"),
+        ("import time; time.sleep(60)", "no answer within 3 s"),
+        ("raise SystemExit(7)", "ended with 7"),
+        ("raise RuntimeError('odd')", "RuntimeError: odd"),
+        ("raise ImportError('libfoo.so.1: cannot open')", "libfoo.so.1"),
+    ],
+)
+def test_module_that_crashes_or_hangs_is_a_finding(monkeypatch, tmp_path, body, detail):
+    (tmp_path / "pyarrow").mkdir()
+    (tmp_path / "pyarrow" / "__init__.py").write_text(body)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    findings = tried("optional packages", seconds=3 if "sleep" in body else 60)
+    broken = [finding for finding in findings if finding.status == "broken"]
+    assert len(broken) == 1 and detail in broken[0].detail and broken[0].advice
+
+
+def test_exit_code_and_text_when_something_needed_is_missing(monkeypatch):
+    found = [Finding("numpy", "ok", "2"), Finding("pillow", "missing", "gone", "get it", needed=True)]
+    monkeypatch.setattr("vim_deploy.doctor.examine", lambda: iter(found))
+    result = CliRunner().invoke(main)
+    assert result.exit_code == 1
+    assert "missing  pillow: gone\n         -> get it" in result.stdout
+    assert "does not work here yet" in result.stdout

@@ -1,0 +1,47 @@
+"""vim-doctor: what of this installation works, and what to do about the rest."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from vim_deploy.cli.common import command
+
+if TYPE_CHECKING:
+    from vim_deploy.doctor import Finding
+
+NOT_READY = 1
+_SIGNS = {"ok": "ok     ", "missing": "missing", "broken": "BROKEN "}
+
+
+@command()
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def main(as_json: bool) -> None:
+    """Try everything that this project uses, each thing in a process of its own, and say what to do.
+
+    Exit codes: 0 vim-infer works on this machine's processor, 1 something that it needs does not.
+    """
+    from vim_deploy.doctor import examine
+
+    findings: list[Finding] = []
+    for finding in examine():
+        findings.append(finding)
+        if not as_json:
+            _show(finding)
+    ready = not any(finding.needed and finding.status != "ok" for finding in findings)
+    if as_json:
+        values = {"ready": ready, "findings": [finding.to_dict() for finding in findings]}
+        click.echo(json.dumps(values, indent=2))
+    else:
+        click.echo("vim-infer works on this processor" if ready else "vim-infer does not work here yet")
+    if not ready:
+        sys.exit(NOT_READY)
+
+
+def _show(finding: Finding) -> None:
+    click.echo(f"{_SIGNS[finding.status]}  {finding.name}: {finding.detail}")
+    if finding.status != "ok" and finding.advice:
+        click.echo(f"         -> {finding.advice}")

@@ -1,0 +1,7 @@
+"""What of this installation works, found out by trying it."""
+
+from __future__ import annotations
+
+from .examine import Finding, examine
+
+__all__ = ["Finding", "examine"]
