@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from vim_deploy import load_engine
+from vim_deploy.cli.infer import main as infer
 from vim_deploy.cli.validate import main
 from vim_deploy.engines.base import BuildOptions
 from vim_deploy.engines.build import build_engine
@@ -127,6 +128,10 @@ def test_signature_is_shown_and_belongs_to_the_payload(made, tmp_path):
     record = manifest.validation
     assert record["inputs"] == 4 and len(record["inputs_sha256"]) == 64
     assert set(record["versions"]) >= {"vim_deploy", "torch", "onnxruntime"}
+    image = tmp_path / "image.png"
+    Image.new("RGB", (60, 40), "teal").save(image)
+    inferred = CliRunner().invoke(infer, [str(engine), str(image)])
+    assert f"{engine}: validated against eager generated (seed 3)" in inferred.stderr
     # A record that was carried over to another network says nothing about it.
     from dataclasses import replace
 
