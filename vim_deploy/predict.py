@@ -80,7 +80,7 @@ def predict_stream(
             f"the model takes {engine.metadata.preprocessing.channels} channels and images have 1 or 3; "
             "prepare the pixels yourself and call Engine.run(pixels)."
         )
-    window = _Window(
+    window = Window(
         loader or ThreadLoader(engine.metadata.preprocessing, Limits()),
         inputs,
         workers or default_workers(),
@@ -122,7 +122,7 @@ def _batch_size(engine: Engine, asked: int | None) -> int:
     return engine.batch
 
 
-class _Window:
+class Window:
     """What the loader makes of the inputs, in order; at most `workers + ahead` inputs are under way.
 
     None stands for a pause of the inputs that has been reached.

@@ -1,0 +1,132 @@
+"""Decoders that hang, die or take too much cost their own row and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vim_deploy.data import isolation
+from vim_deploy.data.decode import Limits
+from vim_deploy.data.discover import Item
+from vim_deploy.data.isolation import ProcessLoader
+from vim_deploy.data.loading import ThreadLoader
+from vim_deploy.data.preprocess import Preprocessing
+from vim_deploy.errors import VimDeployError
+
+PREPROCESSING = Preprocessing((8, 6), 1.0)
+# Files with these names do to the decoder what hostile files do to decoders with mistakes.
+TRAPS = """
+import vim_deploy.data.decode as module
+honest = module.decode
+def decode(path, limits):
+    import ctypes, os, signal, sys, time
+    name = os.path.basename(path)
+    if name == "hang.png":
+        time.sleep(1000)
+    if name == "crash.png":
+        ctypes.string_at(0)
+    if name == "killed.png":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if name == "bug.png":
+        raise RuntimeError("a mistake")
+    if name == "memory.png":
+        bytearray(1 << 50)
+    if name == "noise.png":
+        os.write(0, b"\\xff" * 100)
+    return honest(path, limits)
+module.decode = decode
+"""
+
+
+@pytest.fixture
+def trapped(monkeypatch):
+    first, rest = isolation._CODE.split("; from ", 1)
+    monkeypatch.setattr(isolation, "_CODE", f"{first}; exec({TRAPS!r})\nfrom {rest}")
+
+
+def picture(folder: Path, name: str) -> Item:
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)).save(folder / name)
+    return Item(str(folder / name))
+
+
+def test_pixels_are_those_of_the_thread_loader(tmp_path):
+    item = picture(tmp_path, "a.png")
+    expected = ThreadLoader(PREPROCESSING, Limits()).load(item)
+    with contextlib.closing(ProcessLoader(PREPROCESSING, Limits())) as loader:
+        for _ in range(3):
+            found = loader.load(item)
+            np.testing.assert_array_equal(found.pixels, expected.pixels)
+            assert (found.size, found.flags, found.reason) == (expected.size, expected.flags, "")
+        missing = loader.load(Item(str(tmp_path / "none.png")))
+        assert missing.pixels is None and "No such file" in missing.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("hang.png", "decoding took longer than 10 s"),
+        ("crash.png", "died of SIGSEGV"),
+        ("killed.png", "died of SIGKILL"),
+        ("bug.png", "ended with code 1"),
+        ("memory.png", "not enough memory"),
+        ("noise.png", "answered nonsense"),
+    ],
+)
+def test_lost_decoders_are_reported_and_replaced(tmp_path, trapped, name, reason):
+    good, bad = picture(tmp_path, "good.png"), picture(tmp_path, name)
+    with contextlib.closing(ProcessLoader(PREPROCESSING, Limits(seconds=10))) as loader:
+        for item in (good, bad, good, bad, good) if name != "hang.png" else (good, bad, good):
+            found = loader.load(item)
+            if item is good:
+                assert found.pixels is not None, found.reason
+            else:
+                assert found.pixels is None
+                assert reason in found.reason
+        assert len(loader._processes) == 1
+
+
+def test_closing_ends_what_hangs(tmp_path, trapped):
+    bad = picture(tmp_path, "hang.png")
+    loader = ProcessLoader(PREPROCESSING, Limits(seconds=None))
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(loader.load, bad)
+        while not loader._processes or loader._processes[0]._connection is None:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        loader.close()
+        assert "stopped" in future.result(timeout=60).reason
+
+
+def test_decoder_processes_end_with_their_parent(tmp_path):
+    loader = ProcessLoader(PREPROCESSING, Limits())
+    loader.load(picture(tmp_path, "a.png"))
+    process = loader._processes[0]._process
+    assert process is not None and process.poll() is None
+    # What the end of the parent does, by kill -9 too: its end of the connection goes away.
+    loader._processes[0]._connection.close()
+    assert process.wait(timeout=60) == 0
+
+
+def test_decoder_that_does_not_start_is_told(monkeypatch, tmp_path):
+    monkeypatch.setattr(isolation, "_CODE", "raise SystemExit(3)")
+    loader = ProcessLoader(PREPROCESSING, Limits())
+    with contextlib.closing(loader), pytest.raises(VimDeployError, match="does not start"):
+        loader.load(picture(tmp_path, "a.png"))
+
+
+def test_pixels_above_pillows_own_limit_are_allowed_when_asked_for(tmp_path):
+    # 200 million pixels of one bit: more than Pillow opens by itself.
+    path = tmp_path / "large.png"
+    Image.new("1", (20_000, 10_000), 1).save(path)
+    for limit, fine in ((200_000_000, True), (199_999_999, False)):
+        with contextlib.closing(ProcessLoader(PREPROCESSING, Limits(max_pixels=limit))) as loader:
+            found = loader.load(Item(os.fspath(path)))
+            assert (found.pixels is not None) == fine, found.reason
+            assert fine or "200000000" in found.reason or "are more than the limit" in found.reason

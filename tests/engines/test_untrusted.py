@@ -1,0 +1,141 @@
+"""Engines whose hashes are all right and whose content is not believed."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from PIL import Image
+from small_onnx import colour_model, metadata, save
+
+from vim_deploy import load_engine
+from vim_deploy.engines.base import TensorSpec
+from vim_deploy.engines.build import build_engine
+from vim_deploy.engines.container import read_engine, write_engine
+from vim_deploy.engines.manifest import FileRecord
+from vim_deploy.engines.source import read_source
+from vim_deploy.errors import EngineError
+from vim_deploy.files import sha256_of
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Path:
+    path = tmp_path / "colours.engine"
+    build_engine(save(colour_model(), tmp_path / "colours.onnx"), path)
+    return path
+
+
+def forged(engine: Path, payload: bytes | None = None, **changes: Any) -> Path:
+    """The engine with other content and right hashes."""
+    manifest, before = read_engine(engine)
+    payload = before if payload is None else payload
+    record = FileRecord(manifest.payload.name, sha256_of(payload), len(payload))
+    write_engine(engine, dataclasses.replace(manifest, **{"payload": record, **changes}), payload)
+    return engine
+
+
+def edited(engine: Path, change: Any) -> bytes:
+    model = onnx.load_model_from_string(read_engine(engine)[1])
+    change(model)
+    return model.SerializeToString()
+
+
+def _external(model: onnx.ModelProto) -> None:
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../secret")
+
+
+def _gigantic(model: onnx.ModelProto) -> None:
+    model.graph.initializer[0].dims[:] = [1 << 40]
+
+
+def _unknown(model: onnx.ModelProto) -> None:
+    model.graph.node[0].domain = "com.example"
+
+
+def _loading(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("EPContext", [], ["x"], domain="com.microsoft"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_external, r"another file \(../../secret\)"),
+        (_gigantic, "more than the file can hold"),
+        (_unknown, "operator com.example::"),
+        (_loading, "EPContext"),
+    ],
+)
+def test_payloads_are_checked_before_the_runtime_sees_them(engine, change, message):
+    with pytest.raises(EngineError, match=message):
+        load_engine(forged(engine, edited(engine, change)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"source": FileRecord("../../etc/passwd", "", 0)}, "is no file name"),
+        ({"source": FileRecord("a\nb", "", 0)}, "is no file name"),
+        ({"device": "abacus"}, "device is 'abacus'"),
+        ({"settings": {"threads": 1 << 40}}, "threads is"),
+        ({"settings": {"threads": "many"}}, "threads is"),
+        ({"input": TensorSpec("pixels", "float32", (1 << 40, 3, 8, 8))}, "elements"),
+        ({"input": TensorSpec("pixels", "float32", (None, 3, 9, 9))}, "preprocessing makes"),
+        ({"input": TensorSpec("other", "float32", (None, 3, 8, 8))}, "has inputs"),
+        ({"outputs": (TensorSpec("logits", "float32", (None, 1 << 28)),)}, "logits"),
+        ({"outputs": ()}, "expected 'logits'"),
+    ],
+)
+def test_manifests_with_right_hashes_are_checked(engine, changes, message):
+    with pytest.raises(EngineError, match=message):
+        load_engine(forged(engine, **changes))
+
+
+def test_outputs_that_are_not_as_promised_are_no_classes(engine):
+    names = tuple(f"class {index}" for index in range(7))
+    promised = (TensorSpec("logits", "float32", (None, 7)),)
+    path = forged(engine, metadata=metadata(class_names=names).to_props(), outputs=promised)
+    with load_engine(path) as opened, pytest.raises(EngineError, match=r"shape \(1, 3\)"):
+        opened.predict(Image.new("RGB", (5, 5)))
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[31m", "\u2028", "x" * 5000, "\ud800"])
+def test_class_names_that_cannot_be_printed_are_refused(tmp_path, name):
+    model = colour_model()
+    helper.set_model_props(model, metadata(class_names=("a", "b", name)).to_props())
+    with pytest.raises(EngineError, match="class name"):
+        read_source(save(model, tmp_path / "model.onnx"))
+
+
+def test_names_that_are_not_utf8_are_refused(tmp_path):
+    path = save(colour_model(), tmp_path / "model.onnx")
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"mean", b"m\xcc\xcan"))
+    with pytest.raises(EngineError):
+        read_source(path)
+
+
+def test_nested_metadata_is_refused(tmp_path):
+    model = colour_model()
+    helper.set_model_props(model, {**metadata().to_props(), "vim_deploy.config": "[" * 100_000})
+    with pytest.raises(EngineError, match="unusable metadata"):
+        read_source(save(model, tmp_path / "model.onnx"))
+
+
+@pytest.mark.parametrize("size", [16384, 16383])
+def test_inputs_that_no_memory_holds_are_refused(tmp_path, size):
+    from vim_deploy.data.preprocess import Preprocessing
+
+    model = colour_model()
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "h"
+    model.graph.input[0].type.tensor_type.shape.dim[3].dim_param = "w"
+    about = metadata(preprocessing=Preprocessing((size, size), 1.0, (0.0,) * 3, (1.0,) * 3))
+    helper.set_model_props(model, about.to_props())
+    with pytest.raises(EngineError, match="more than"):
+        read_source(save(model, tmp_path / "model.onnx"))
