@@ -178,6 +178,8 @@ def _session(
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _LOG_ERRORS_ONLY
     options.intra_op_num_threads = threads
+    # With patterns the memory of a first run stays beside the one block that later runs use: a quarter more.
+    options.enable_mem_pattern = False
     options.graph_optimization_level = getattr(
         onnxruntime.GraphOptimizationLevel, OPTIMIZATIONS[optimization]
     )

@@ -127,10 +127,27 @@ void start(Chunk<M>& chunk, const Carry<M>& carry, int vector, const Pass& pass,
     chunk.tame = chunk.tame && longest[lane] * carry.steepest[vector][lane] <= kTame;
 }
 
+// A vector's part of the rows of the chunk after this one. Rows lie so far apart that processors do not foresee
+// the next; asked for during the recurrence, which needs no memory, they are there when their turn comes.
+struct Ahead {
+  static constexpr int tensors = 3;
+  const float* start[tensors];
+  ptrdiff_t pitch[tensors];
+
+  Ahead(const Sequence& rows, int64_t channel, int64_t next) {
+    const Rows<const float> y = {rows.y.start, rows.y.pitch};
+    const Rows<const float> from[tensors] = {rows.u, y, rows.z.start ? rows.z : rows.u};
+    for (int i = 0; i < tensors; ++i) start[i] = from[i].at(next) + channel, pitch[i] = from[i].pitch;
+  }
+  void fetch(int t) const {
+    for (int i = 0; i < tensors; ++i) __builtin_prefetch(start[i] + t * pitch[i]);
+  }
+};
+
 // Second pass.
 template <class M, int States, bool Clamped>
-void recurrence(Chunk<M>& chunk, const Sequence& rows, int64_t first, int tokens, int64_t first_state,
-                const float* rate, float* state) {
+void recurrence(Chunk<M>& chunk, const Sequence& rows, const Ahead& ahead, int64_t first, int tokens,
+                int64_t first_state, const float* rate, float* state) {
   using Float = typename M::Float;
   constexpr int together = States < kTogether ? States : kTogether;
   Float h[States];
@@ -142,6 +159,7 @@ void recurrence(Chunk<M>& chunk, const Sequence& rows, int64_t first, int tokens
     const Float dt_u = M::load(chunk.dt_u + t * M::width);
     Float even = M::load(chunk.sum + t * M::width);
     Float odd = Float{};
+    ahead.fetch(t);
 #pragma GCC unroll 16
     for (int n = 0; n < States; n += together) {
       Float decay[together];
@@ -202,10 +220,11 @@ void scan_chunk(Carry<M>& carry, Chunk<M>& chunk, const Pass& pass, const Sequen
   const bool last_group = first_state + States == pass.state;
   start<M, Full>(chunk, carry, vector, pass, rows, slot, first, tokens, first_state == 0);
   const float* rate = carry.rate[vector];
+  const Ahead ahead(rows, slot.channel, first + tokens < pass.length ? first + tokens : 0);
   if (M::clamps && !chunk.tame)
-    recurrence<M, States, M::clamps>(chunk, rows, first, tokens, first_state, rate, carry.h[vector]);
+    recurrence<M, States, M::clamps>(chunk, rows, ahead, first, tokens, first_state, rate, carry.h[vector]);
   else
-    recurrence<M, States, false>(chunk, rows, first, tokens, first_state, rate, carry.h[vector]);
+    recurrence<M, States, false>(chunk, rows, ahead, first, tokens, first_state, rate, carry.h[vector]);
   finish<M, Full>(chunk, pass, rows, slot, first, tokens, last_group);
 }
 

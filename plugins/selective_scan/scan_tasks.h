@@ -7,8 +7,9 @@
 
 namespace vim_scan {
 
-// Channels of one task: two cache lines of every row, and enough tasks for the cores of one machine.
-constexpr int kTaskChannels = 32;
+// Channels of one task: four cache lines of every row. Wider tasks use memory a little better in long sequences
+// (128 channels: a tenth faster at 6085 tokens), and leave too few of them for the cores of one machine.
+constexpr int kTaskChannels = 64;
 
 static constexpr std::int64_t channel_blocks(std::int64_t channels) {
   return (channels + kTaskChannels - 1) / kTaskChannels;
