@@ -45,23 +45,26 @@ def _version(trt: ModuleType) -> tuple[int, ...]:
 
 
 def make_logger(trt: ModuleType) -> Any:
-    """TensorRT's log as remarks of ours; `errors` holds what it said of failures, for messages."""
+    """TensorRT's log as remarks of ours; it keeps what was said of failures, for messages."""
 
     class Logger(trt.ILogger):  # type: ignore[name-defined]  # its base exists at run time alone
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.errors: list[str] = []
+            self.warnings: list[str] = []
 
         def log(self, severity: Any, message: str) -> None:
             if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
                 self.errors.append(message)
-                _log.debug("TensorRT: %s", message)
             elif severity == trt.ILogger.Severity.WARNING:
-                _log.debug("TensorRT: %s", message)
+                self.warnings.append(message)
+            else:
+                return
+            _log.debug("TensorRT: %s", message)
 
         def reasons(self) -> str:
-            """The last of its errors in one line."""
-            return "; ".join(self.errors[-3:]) or "TensorRT gave no reason"
+            """The last of its errors in one line. Without a device 8.6 only warns before it gives up."""
+            return "; ".join((self.errors or self.warnings)[-3:]) or "TensorRT gave no reason"
 
     return Logger()
 
