@@ -3,8 +3,8 @@
     python tools/pipeline_speed.py ENGINE IMAGES... [--images N] [--repeats N] [--json]
 
 The images are taken in turn until there are N. Each part runs once to warm up and then REPEATS times, the
-parts in turn; the medians are compared. Where decoding and inference share the same processors, no pipeline can
-reach the slower of the two: `shared` is 1 / (1/decode + 1/infer), what they allow together.
+parts in turn; the medians are compared. Where decoding and inference share the same processors, no pipeline
+can reach the slower of the two: `shared` is 1 / (1/decode + 1/infer), what they allow together.
 """
 
 from __future__ import annotations
