@@ -237,7 +237,7 @@ def _check_output(options: InferenceOptions) -> None:
 
 
 def _discovery(options: InferenceOptions, engine: Engine) -> Discovery:
-    own = [options.output, *companions(options.output)] if options.output is not None else []
+    own = [options.output, *companions(options.output.resolve())] if options.output is not None else []
     if options.report is not None:
         own.append(options.report)
     classes: dict[str, int] = {}
