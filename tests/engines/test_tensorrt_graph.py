@@ -145,14 +145,22 @@ def test_wrong_plugin_strings_are_found():
     assert any("plugin_namespace is not the text 'vim_deploy'" in problem for problem in problems)
 
 
+FORMS = {
+    "doublecls", "nocls_max", "nocls_mean", "rope_nocls", "layernorm", "layer_scale", "bimamba_v1",
+    "unidirectional", "paired_bidirectional",
+}  # fmt: skip
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("case", load_json("models")["cases"], ids=lambda case: case["name"])
-def test_every_form_of_the_model_suits_every_version(case):
+def test_the_forms_that_differ_in_their_graphs_suit_every_version():
     from vim_deploy.export.onnx import Task, to_onnx
     from vim_deploy.export.precision import in_precision
     from vim_deploy.model import VimConfig, VisionMamba
 
-    model = VisionMamba(VimConfig.from_reference(case["flags"])).eval()
-    data = to_onnx(Task(in_precision(model, "fp16"), "classify")).SerializeToString()
-    for major in MAJORS:
-        assert prepare(case["name"], data, "fp16", major).scans
+    cases = [case for case in load_json("models")["cases"] if case["name"] in FORMS]
+    assert len(cases) == len(FORMS)
+    for case in cases:
+        model = VisionMamba(VimConfig.from_reference(case["flags"])).eval()
+        data = to_onnx(Task(in_precision(model, "fp16"), "classify")).SerializeToString()
+        for major in MAJORS:
+            assert prepare(case["name"], data, "fp16", major).scans
