@@ -31,7 +31,7 @@ from vim_deploy.data.discover import Discovery
 from vim_deploy.data.isolation import ProcessLoader
 from vim_deploy.inference import InferenceOptions, run_inference
 from vim_deploy.machine import usable_processors
-from vim_deploy.predict import DEFAULT_BATCH, Window, default_workers
+from vim_deploy.predict import DEFAULT_BATCH, MOST_CHUNK, Window, default_workers
 from vim_deploy.results import Start
 
 
@@ -59,7 +59,8 @@ def measure(engine: Path, inputs: list[str], count: int, repeats: int) -> dict[s
 
         def decode() -> None:
             loader = ProcessLoader(opened.metadata.preprocessing, Limits())
-            for _ in Window(loader, items, default_workers(), 2 * batch, lambda: False):
+            chunk = min(batch, MOST_CHUNK)
+            for _ in Window(loader, items, default_workers(), 2 * batch, lambda: False, chunk):
                 pass
 
         def infer() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 DEFAULT_BATCH = 8
 MOST_DEFAULT_WORKERS = 8
+MOST_CHUNK = 8
 _POLL_SECONDS = 0.2
 
 
@@ -86,6 +88,7 @@ def predict_stream(
         workers or default_workers(),
         2 * size,
         stopped,
+        chunk=min(size, MOST_CHUNK),
     )
 
     def batches() -> Generator[Prediction, None, None]:
@@ -123,9 +126,9 @@ def _batch_size(engine: Engine, asked: int | None) -> int:
 
 
 class Window:
-    """What the loader makes of the inputs, in order; at most `workers + ahead` inputs are under way.
+    """What the loader makes of the inputs, in order; at most `workers * chunk + ahead` are under way.
 
-    None stands for a pause of the inputs that has been reached.
+    A worker takes `chunk` inputs at a time. None stands for a pause of the inputs that has been reached.
     """
 
     def __init__(
@@ -135,10 +138,13 @@ class Window:
         workers: int,
         ahead: int,
         stopped: Callable[[], bool],
+        chunk: int = 1,
     ) -> None:
         self._loader, self._source = loader, iter(inputs)
-        self._workers, self._ahead, self._stopped = workers, ahead, stopped
-        self._pending: deque[Future[Loaded]] = deque()
+        self._workers, self._chunk, self._stopped = workers, chunk, stopped
+        self._most = workers * chunk + ahead
+        self._pending: deque[Future[list[Loaded]]] = deque()
+        self._held = 0  # inputs that are taken and not handed on
         self._paused = False
 
     def __iter__(self) -> Iterator[Loaded | None]:
@@ -147,13 +153,12 @@ class Window:
             self._fill(pool)
             while (self._pending or self._paused) and not self._stopped():
                 if self._pending:
-                    loaded = self._wait(self._pending[0])
-                    if loaded is None:
-                        return
-                    self._pending.popleft()
-                    if not self._paused:
-                        self._fill(pool)
-                    yield loaded
+                    loaded = self._wait(self._pending.popleft())
+                    for entry in loaded:
+                        self._held -= 1
+                        if not self._paused:
+                            self._fill(pool)
+                        yield entry
                 else:
                     yield None
                     self._paused = False
@@ -163,21 +168,27 @@ class Window:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _fill(self, pool: ThreadPoolExecutor) -> None:
-        while len(self._pending) < self._workers + self._ahead:
-            given = next(self._source, None)
-            if given is None or isinstance(given, Pause):
-                self._paused = given is not None
+        while self._held + self._chunk <= self._most and not self._paused:
+            inputs: list[Input] = []
+            for given in islice(self._source, self._chunk):
+                if isinstance(given, Pause):
+                    self._paused = True
+                    break
+                inputs.append(given)
+            if not inputs:
                 return
-            self._pending.append(pool.submit(self._loader.load, given))
+            self._held += len(inputs)
+            self._pending.append(pool.submit(lambda chosen: list(self._loader.load_many(chosen)), inputs))
 
-    def _wait(self, future: Future[Loaded]) -> Loaded | None:
+    def _wait(self, future: Future[list[Loaded]]) -> list[Loaded]:
+        """Nothing once stopped."""
         while not self._stopped():
             try:
                 return future.result(timeout=_POLL_SECONDS)
             except FutureTimeoutError:
                 if future.done():  # just now, or the error was the task's own
                     return future.result()
-        return None
+        return []
 
 
 def _run_batch(engine: Engine, loaded: list[Loaded], top_k: int) -> Iterator[Prediction]:

@@ -92,6 +92,28 @@ def test_lost_decoders_are_reported_and_replaced(tmp_path, trapped, name, reason
         assert len(loader._processes) == 1
 
 
+def test_lost_decoders_take_no_neighbour_along(tmp_path, trapped):
+    names = ["a.png", "crash.png", "b.png", "c.png", "killed.png", "killed.png", "d.png", "bug.png"]
+    items = [picture(tmp_path, name) for name in names]
+    with contextlib.closing(ProcessLoader(PREPROCESSING, Limits(seconds=30))) as loader:
+        for _ in range(2):
+            found = list(loader.load_many(items))
+            assert [loaded.item for loaded in found] == items
+            good = [loaded.pixels is not None for loaded in found]
+            assert good == [len(name) == 5 for name in names], [loaded.reason for loaded in found]
+
+
+def test_idle_decoder_that_is_gone_is_replaced_without_a_row_of_blame(tmp_path):
+    item = picture(tmp_path, "a.png")
+    with contextlib.closing(ProcessLoader(PREPROCESSING, Limits())) as loader:
+        assert loader.load(item).pixels is not None
+        process = loader._processes[0]._process
+        assert process is not None
+        process.kill()
+        process.wait()
+        assert [loaded.reason for loaded in loader.load_many([item] * 3)] == [""] * 3
+
+
 def test_closing_ends_what_hangs(tmp_path, trapped):
     bad = picture(tmp_path, "hang.png")
     loader = ProcessLoader(PREPROCESSING, Limits(seconds=None))

@@ -6,7 +6,7 @@ import inspect
 import itertools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -29,16 +29,18 @@ class Instant:
         self.gate = threading.Event()
         self.gate.set()
 
-    def load(self, given: Input) -> Loaded:
+    def load_many(self, inputs: Sequence[Input]) -> Iterator[Loaded]:
         self.gate.wait()
-        assert isinstance(given, Item)
-        return Loaded(given, pixels=np.zeros(1, np.float32))
+        for given in inputs:
+            assert isinstance(given, Item)
+            yield Loaded(given, pixels=np.zeros(1, np.float32))
 
     def close(self) -> None:
         self.gate.set()
 
 
-def test_decoding_never_runs_ahead_more_than_the_window():
+@pytest.mark.parametrize("chunk", [1, 4, 8])
+def test_decoding_never_runs_ahead_more_than_the_window(chunk):
     taken = itertools.count()
     pulled = 0
 
@@ -48,15 +50,15 @@ def test_decoding_never_runs_ahead_more_than_the_window():
             pulled = next(taken) + 1
             yield Item(str(number))
 
-    for done, loaded in enumerate(Window(Instant(), source(), 3, 10, lambda: False), 1):
+    for done, loaded in enumerate(Window(Instant(), source(), 3, 10, lambda: False, chunk), 1):
         assert loaded is not None and loaded.item is not None and loaded.item.path == str(done - 1)
-        assert pulled - done <= 13
+        assert pulled - done <= 3 * chunk + 10
     assert done == 500
 
 
 def test_pause_comes_after_everything_before_it():
     given = [Item("a"), Item("b"), Pause(), Pause(), Item("c")]
-    window = Window(Instant(), given, 2, 4, lambda: False)
+    window = Window(Instant(), given, 2, 4, lambda: False, chunk=2)
     assert [loaded.item.path if loaded and loaded.item else None for loaded in window] == [
         "a",
         "b",

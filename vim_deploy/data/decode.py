@@ -69,6 +69,8 @@ def decode(path: str | os.PathLike[str], limits: Limits | None = None) -> Decode
     Raises ImageError for anything that is not a whole image of a known format; the message is the reason
     alone, since the caller has the path.
     """
+    if "\0" in os.fsdecode(path):
+        raise ImageError("cannot be read: the name holds a zero byte")
     try:
         with _open_regular_file(path) as file:
             before = _state(file)

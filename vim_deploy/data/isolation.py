@@ -16,7 +16,9 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -37,6 +39,7 @@ _CODE = (
 _BASE_MEMORY = 1 << 30
 _BYTES_PER_PIXEL = 32
 _LARGEST_ANSWER = 1 << 20
+_Answer: TypeAlias = tuple[dict[str, Any], np.ndarray | None]
 
 
 class ProcessLoader:
@@ -51,18 +54,25 @@ class ProcessLoader:
         self._closed = False
 
     def load(self, given: Input) -> Loaded:
-        if not isinstance(given, Item):
-            return self._in_memory.load(given)
-        try:
-            answer, values = self._decoder().ask(given.path)
-        except _DecoderError as error:
-            return Loaded(given, reason=str(error))
+        return next(self.load_many([given]))
+
+    def load_many(self, inputs: Sequence[Input]) -> Iterator[Loaded]:
+        """Several at once, so that the process goes on while this side works and waits."""
+        paths = [given.path for given in inputs if isinstance(given, Item)]
+        answers = self._decoder().ask(paths) if paths else iter(())
+        for given in inputs:
+            if isinstance(given, Item):
+                yield self._loaded(given, *next(answers))
+            else:
+                yield self._in_memory.load(given)
+
+    def _loaded(self, item: Item, answer: dict[str, Any], values: np.ndarray | None) -> Loaded:
         if values is None:
-            return Loaded(given, reason=str(answer["reason"]))
+            return Loaded(item, reason=str(answer["reason"]))
         width, height = answer["size"]
         flags = tuple(str(flag) for flag in answer["flags"])
         pixels = self._preprocessing.normalise(values)
-        return Loaded(given, size=(int(width), int(height)), flags=flags, pixels=pixels)
+        return Loaded(item, size=(int(width), int(height)), flags=flags, pixels=pixels)
 
     def _decoder(self) -> _Decoder:
         decoder = getattr(self._local, "decoder", None)
@@ -82,8 +92,8 @@ class ProcessLoader:
                 decoder.close()
 
 
-class _DecoderError(Exception):
-    """The process hung or died; the message is the row's reason."""
+class _StoppedError(Exception):
+    """The loader was closed meanwhile."""
 
 
 class _Decoder:
@@ -103,28 +113,47 @@ class _Decoder:
         self._connection: socket.socket | None = None
         self._closed = False
 
-    def ask(self, path: str) -> tuple[dict[str, Any], np.ndarray | None]:
-        """Raises _DecoderError when the process is lost over it."""
-        if "\0" in path:
-            return {"reason": "cannot be read: the name holds a zero byte"}, None
-        connection = self._connection or self._start()
-        started = time.monotonic()
-        try:
+    def ask(self, paths: Sequence[str]) -> Iterator[_Answer]:
+        """An answer for each path, in order; where the process is lost over one, the reason of that."""
+        waiting = deque(paths)
+        while waiting:
             try:
-                send(connection, os.fsencode(path))
-            except (BrokenPipeError, ConnectionResetError):
-                # It died while it was idle, so this file has no part in it.
+                connection = self._send_all(waiting)
+                while waiting:
+                    answer = self._answer(connection, time.monotonic())
+                    waiting.popleft()
+                    yield answer
+            except TimeoutError:
                 self._end()
-                connection = self._start()
-                send(connection, os.fsencode(path))
-            return self._answer(connection, started)
-        except TimeoutError:
-            self._end()
-            raise _DecoderError(f"decoding took longer than {self._limits.seconds:g} s") from None
-        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-            raise _DecoderError(self._cause(error)) from None
+                waiting.popleft()
+                yield {"reason": f"decoding took longer than {self._limits.seconds:g} s"}, None
+            except _StoppedError:
+                waiting.popleft()
+                yield {"reason": "the run was stopped"}, None
+            except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+                # Answers come in order, so the first path without one is the one it was lost over.
+                waiting.popleft()
+                yield {"reason": self._cause(error)}, None
 
-    def _answer(self, connection: socket.socket, started: float) -> tuple[dict[str, Any], np.ndarray | None]:
+    def _send_all(self, paths: Iterable[str]) -> socket.socket:
+        """Requests are small and few: the connection's buffer holds them all."""
+        requests = [os.fsencode(path) for path in paths]
+        for _ in range(2):
+            connection = self._connection or self._start()
+            for number, request in enumerate(requests):
+                try:
+                    send(connection, request)
+                except (BrokenPipeError, ConnectionResetError):
+                    if number:
+                        return connection  # what it has answered before its end can still be read
+                    # It died while it was idle, so none of these has a part in it.
+                    self._end()
+                    break
+            else:
+                return connection
+        raise EOFError
+
+    def _answer(self, connection: socket.socket, started: float) -> _Answer:
         deadline = None if self._limits.seconds is None else started + self._limits.seconds
         (length,) = struct.unpack("<I", _receive(connection, 4, deadline))
         if length > _LARGEST_ANSWER:
@@ -138,7 +167,7 @@ class _Decoder:
 
     def _start(self) -> socket.socket:
         if self._closed:
-            raise _DecoderError("the run was stopped")
+            raise _StoppedError
         ours, theirs = socket.socketpair()
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-I", "-c", _CODE, json.dumps(sys.path), json.dumps(self._settings)]
@@ -159,7 +188,7 @@ class _Decoder:
         if bytes(greeting[4:]) != READY:
             closed, cause = self._closed, self._cause(EOFError())
             if closed:
-                raise _DecoderError("the run was stopped")
+                raise _StoppedError
             raise VimDeployError(
                 f"the process that decodes images does not start ({cause}); what it said is above. "
                 "Check the installation of Pillow and NumPy."

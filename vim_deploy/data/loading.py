@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -29,12 +30,12 @@ class Loaded:
 
 
 class Loader(Protocol):
-    """`load` is called from several threads and raises nothing for what is wrong with an input."""
+    """`load_many` is called from several threads and raises nothing for what is wrong with an input."""
 
-    def load(self, given: Input) -> Loaded: ...
+    def load_many(self, inputs: Sequence[Input]) -> Iterator[Loaded]: ...
 
     def close(self) -> None:
-        """End what is under way; calls of `load` that still wait return."""
+        """End what is under way; calls of `load_many` that still wait return."""
         ...
 
 
@@ -43,6 +44,9 @@ class ThreadLoader:
 
     def __init__(self, preprocessing: Preprocessing, limits: Limits) -> None:
         self._preprocessing, self._limits = preprocessing, limits
+
+    def load_many(self, inputs: Sequence[Input]) -> Iterator[Loaded]:
+        return map(self.load, inputs)
 
     def load(self, given: Input) -> Loaded:
         item = given if isinstance(given, Item) else None
