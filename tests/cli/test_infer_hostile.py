@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import resource
+import signal
 import subprocess
 import threading
 from pathlib import Path
@@ -241,3 +242,17 @@ def test_limits_and_shards_that_cannot_be(text):
         assert run("colours.engine", "images", f"{option}={text}").exit_code == 2
     assert run("colours.engine", "images", "--idle", 3).exit_code == 2
     assert run("colours.engine", "images", "-o", "o.csv", "--resume", "--restart").exit_code == 2
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_without_a_file_there_is_nothing_to_resume(number, code):
+    paths = make_images("images", 30)
+    process = start("colours.engine", "-", "--batch-size", 1, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+    process.stdin.write("\n".join(paths).encode() + b"\n")
+    process.stdin.flush()
+    assert process.stdout.readline().startswith(b"path,")
+    process.send_signal(number)  # while it waits for more of the list
+    errors = process.stderr.read().decode()
+    assert process.wait(timeout=60) == code
+    assert "stopped by" in errors and "--resume" not in errors and "Traceback" not in errors
