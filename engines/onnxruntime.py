@@ -88,7 +88,7 @@ def build(source: SourceModel, options: BuildOptions) -> Built:
         expected=_run(session(source.data, "none"), source.outputs, pixels),
         found=_run(session(payload, "none"), source.outputs, pixels),
     )
-    settings = {
+    settings: dict[str, Any] = {
         "optimization": options.optimization,
         "threads": options.threads,
         "providers": PROVIDERS[options.device],
