@@ -13,12 +13,12 @@ using std::int64_t;
 using vim_scan::load_lanes;
 using vim_scan::store_lanes;
 
-// Calls work(channel, lanes, full) for vector after vector of a row; `full` is a compile-time constant.
 template <bool Value>
 struct Constant {
   static constexpr bool value = Value;
 };
 
+// Calls work(channel, lanes, full) for vector after vector of a row; `full.value` is a compile-time constant.
 template <class M, class Work>
 void for_vectors(int64_t channels, const Work& work) {
   int64_t channel = 0;

@@ -100,7 +100,8 @@ Status* compute_norm(void* state, KernelContext* context) {
     if (Status* failure = read_input(kernel.api, name, context, i, specs[i], &data[i], &shapes[i])) return failure;
   const Shape& x = shapes[0];
   const Shape weight = {1, {x.size[2]}};
-  if (x.size[2] < 1) return refuse(kernel.api, name, "input x has shape %s; only the batch may be 0", ShapeText(x).text);
+  if (x.size[2] < 1)
+    return refuse(kernel.api, name, "input x has shape %s; only the batch may be 0", ShapeText(x).text);
   if (add)
     if (Status* failure = expect_shape(kernel.api, name, kResidual, shapes[1], x, "x")) return failure;
   if (Status* failure = expect_shape(kernel.api, name, kWeight, shapes[Inputs - 1], weight, "x")) return failure;

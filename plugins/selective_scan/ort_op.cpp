@@ -75,7 +75,8 @@ Status* read_arguments(const Kernel& kernel, const KernelContext* context, vim_s
   const float* data[kInputs];
   Shape shapes[kInputs];
   for (std::size_t i = 0; i < kInputs; ++i)
-    if (Status* failure = read_input(kernel.api, kOperator, context, i, kSpecs[i], &data[i], &shapes[i])) return failure;
+    if (Status* failure = read_input(kernel.api, kOperator, context, i, kSpecs[i], &data[i], &shapes[i]))
+      return failure;
   arguments->batch = shapes[kU].size[0];
   arguments->length = shapes[kU].size[1];
   arguments->channels = shapes[kU].size[2];

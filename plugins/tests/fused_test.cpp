@@ -129,7 +129,8 @@ void check_conv(const std::vector<Kernels>& all, std::int64_t batch, std::int64_
   Floats u[2] = {Floats(static_cast<std::size_t>(batch * length * channels)), {}};
   u[1] = u[0];
   const ConvPair conv = {batch, length, channels, width, xz.data(), pitch,
-                         {{taps[0].data(), bias[0].data(), u[0].data()}, {taps[1].data(), bias[1].data(), u[1].data()}}};
+                         {{taps[0].data(), bias[0].data(), u[0].data()},
+                          {taps[1].data(), bias[1].data(), u[1].data()}}};
   Doubles expected[2] = {Doubles(u[0].size()), Doubles(u[0].size())};
   for (int index = 0; index < 2; ++index)
     for (std::int64_t row = 0; row < batch * length; ++row)
