@@ -56,9 +56,10 @@ def test_the_peak_can_start_anew():
     ballast = np.ones(50 * MEGABYTE, np.uint8)
     with_ballast = memory.resident()
     del ballast
-    assert memory.peak() >= with_ballast
+    # Linux gathers these counts per thread before it adds them up: they are some hundred kilobytes apart.
+    assert memory.peak() > with_ballast - 5 * MEGABYTE
     memory.reset_peak()
-    assert memory.peak() < with_ballast
+    assert memory.peak() < with_ballast - 25 * MEGABYTE
 
 
 def test_repeats_end_early_when_time_is_over_but_not_before_the_first():

@@ -57,10 +57,11 @@ def test_every_kind_of_stop_and_resume(output, seed):
         errors = process.communicate(timeout=120)[1].decode()
         codes.append(process.returncode)
         assert "Traceback" not in errors
-        if process.returncode == 0:
+        if Path(output).exists():
+            # The run was complete; a signal that comes later finds a program that is about to end.
+            assert process.returncode in (0, -number, 128 + number), errors
             break
         assert process.returncode == (-9 if number == signal.SIGKILL else 3), errors
-        assert not Path(output).exists()
     assert paths_in(output) == expected
     assert len(codes) >= 3, codes
     assert sorted(path.name for path in Path().glob("out*")) == [output]
