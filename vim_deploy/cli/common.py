@@ -101,6 +101,14 @@ threads_option = click.option(
     type=click.IntRange(min=1),
     help="Threads of one inference.  [default: all processors this process may use]",
 )
+entry_option = click.option(
+    "--entry",
+    type=click.Choice(("model", "model_ema")),
+    default="model",
+    show_default=True,
+    help="Which weights of a training checkpoint.",
+)
+seed_option = click.option("--seed", type=int, default=0, show_default=True, help="For generated weights.")
 quiet_option = click.option("--quiet", is_flag=True, help="Nothing on stderr but warnings and errors.")
 
 

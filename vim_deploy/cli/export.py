@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vim_deploy.cli.common import command, log_to_stderr, needs_extra, quiet_option, size, stages
+from vim_deploy.cli.common import (
+    command,
+    entry_option,
+    log_to_stderr,
+    needs_extra,
+    quiet_option,
+    seed_option,
+    size,
+    stages,
+)
 
 if TYPE_CHECKING:
     from vim_deploy.export.run import ExportRequest, ExportResult
@@ -20,13 +29,7 @@ if TYPE_CHECKING:
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File to write."
 )
 @click.option("--checkpoint", help="Weights: a .pth or .safetensors file, or hf://owner/repo[/file].")
-@click.option(
-    "--entry",
-    type=click.Choice(("model", "model_ema")),
-    default="model",
-    show_default=True,
-    help="Which weights of a training checkpoint.",
-)
+@entry_option
 @click.option("--image-size", type=size, help="Input size, N or HEIGHTxWIDTH.  [default: as trained]")
 @click.option(
     "--position-rule",
@@ -66,7 +69,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="JSON: image_size, crop_ratio, mean, std, channels.  [default: the reference's for ImageNet]",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="For generated weights.")
+@seed_option
 @click.option(
     "--check/--no-check",
     default=True,

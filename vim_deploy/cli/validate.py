@@ -11,8 +11,10 @@ import click
 
 from vim_deploy.cli.common import (
     command,
+    entry_option,
     log_to_stderr,
     quiet_option,
+    seed_option,
     size,
     stages,
     threads_option,
@@ -30,13 +32,7 @@ DIFFERENT = 1
 @click.option(
     "--checkpoint", help="Weights of MODEL: a .pth or .safetensors file, or hf://owner/repo[/file]."
 )
-@click.option(
-    "--entry",
-    type=click.Choice(("model", "model_ema")),
-    default="model",
-    show_default=True,
-    help="Which weights of a training checkpoint.",
-)
+@entry_option
 @click.option("--image-size", type=size, help="Input size, N or HEIGHTxWIDTH.  [default: the artifacts']")
 @click.option(
     "--position-rule",
@@ -46,7 +42,7 @@ DIFFERENT = 1
     help="As at export.",
 )
 @click.option("--num-classes", type=click.IntRange(min=0), help="As at export.")
-@click.option("--seed", type=int, default=0, show_default=True, help="For generated weights.")
+@seed_option
 @click.option("--images", multiple=True, help="Image files, folders or globs; repeatable.")
 @click.option(
     "--max-images",
