@@ -1,0 +1,70 @@
+"""The dense backbone's maps against the upstream reference's numbers; the neck's are in test_segmenter."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from golden_data import assert_close, load_json, load_tensors
+
+from vim_deploy.dense.backbone import DenseBackbone
+from vim_deploy.dense.config import BackboneConfig, Tap
+from vim_deploy.errors import ConfigError
+from vim_deploy.model import VimConfig
+from vim_deploy.ops import use_scan
+
+TOLERANCE = 5e-5  # float32; worst measured upstream for the detector 7.0e-6
+VIM = VimConfig(image_size=(32, 32), depth=3, embed_dim=16, class_token="none", num_classes=0)
+
+
+def backbone(**changes: object) -> BackboneConfig:
+    return BackboneConfig(**{"vim": VIM, "taps": (0, 2), **changes})
+
+
+@pytest.mark.parametrize("scan", ["auto", "reference"])
+@torch.no_grad()
+def test_the_detectors_map_is_the_references(scan):
+    case, tensors = load_json("detector"), load_tensors("detector")
+    model = DenseBackbone(BackboneConfig.from_reference(case["backbone"]["net"])).eval()
+    prefix = "weights.backbone.net."
+    weights = {
+        name.removeprefix(prefix): torch.from_numpy(value)
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
+    model.load_state_dict(weights, strict=True)
+    with use_scan(scan):
+        (found,) = model(torch.from_numpy(tensors["input"]))
+    assert_close(found, tensors["last_feat"], TOLERANCE)
+
+
+@torch.no_grad()
+def test_a_rectangle_gives_maps_of_its_own_proportions():
+    model = DenseBackbone(backbone(vim=VIM.replace(image_size=(32, 64)))).eval()
+    assert [tuple(found.shape) for found in model(torch.zeros(2, 3, 32, 64))] == [(2, 16, 2, 4)] * 2
+
+
+def test_a_configuration_survives_json():
+    given = backbone(inner=Tap.STREAM, last=Tap.NORMALISED)
+    assert BackboneConfig.from_dict(given.to_dict()) == given
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"taps": ()}, "taps"),
+        ({"taps": (0, 3)}, "0 to 2"),
+        ({"taps": (-1, 2)}, "0 to 2"),
+        ({"taps": (1, 0)}, "ascending"),
+        ({"vim": VIM.replace(class_token="middle")}, "class_token=middle"),
+        ({"inner": "normalised"}, "last block"),
+        ({"last": "normalised", "final_norm": False}, "final norm"),
+    ],
+)
+def test_what_is_no_backbone_is_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        backbone(**changes)
+
+
+def test_an_unknown_last_step_is_refused():
+    with pytest.raises(ConfigError, match="last_layer_process='sum'"):
+        BackboneConfig.from_reference({"last_layer_process": "sum"})
