@@ -23,6 +23,7 @@ BLOCKS = ("v2_len2", "v2_layer_scale", "v1", "unidirectional")
 MODELS = ("channels1_classes3",)
 FULL_SIZE = ("tiny_224",)
 PREPROCESSING = ("square_48", "crop1_64", "imagenet_224")
+SEGMENTATION_BACKBONES = ("patch8",)  # the neck for patch 16 is the segmenter's
 
 
 def main() -> None:
@@ -33,13 +34,18 @@ def main() -> None:
     select(source, "block", lambda case, tensors: case["name"] in BLOCKS)
     select(source, "full_logits", lambda case, tensors: case["name"] in FULL_SIZE)
     select(source, "preprocess", lambda case, tensors: case["name"] in PREPROCESSING)
+    select(source, "seg_backbone", lambda case, tensors: case["name"] in SEGMENTATION_BACKBONES)
     select_parts(source)
     # Every model is described, so that names and shapes are tested; tensors are there for a few.
-    for name in ("models", "full_state_dicts"):
+    for name in ("models", "full_state_dicts", "full_dense_state_dicts", "segmenter"):
         write_json(name, json.loads((source / f"{name}.json").read_text()))
     for name in MODELS:
         shutil.copyfile(source / f"model_{name}.safetensors", HERE / f"model_{name}.safetensors")
-    for name in ("checkpoint_reduced.pth", "checkpoint_reduced_expected.safetensors"):
+    for name in (
+        "segmenter.safetensors",
+        "checkpoint_reduced.pth",
+        "checkpoint_reduced_expected.safetensors",
+    ):
         shutil.copyfile(source / name, HERE / name)
 
 

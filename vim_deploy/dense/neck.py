@@ -1,0 +1,50 @@
+"""The segmenter's backbone: four maps of falling resolution from the taps, with the reference's names."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from vim_deploy.dense.backbone import DenseBackbone
+from vim_deploy.dense.segmentation import LEVELS, SegmenterConfig
+
+
+class PyramidBackbone(DenseBackbone):
+    """Four maps (batch, embed, height, width), finest first: 4, 8, 16 and 32 pixels per cell with the neck.
+
+    A single tap serves all four levels. Without neck every map has the grid of patches. The neck's keys
+    (`fpn1`, `fpn2`) lie beside the backbone's own.
+    """
+
+    def __init__(self, config: SegmenterConfig) -> None:
+        super().__init__(config.backbone)
+        self.neck = config.neck
+        if config.neck:
+            steps = _from_patch_16 if config.backbone.vim.patch_size == 16 else _from_patch_8
+            self.fpn1, self.fpn2, self.fpn3, self.fpn4 = steps(config.backbone.vim.embed_dim)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Preprocessed images (batch, channels, height, width) to the four maps."""
+        maps = super().forward(pixels)
+        if len(maps) == 1:
+            maps = maps * LEVELS
+        if not self.neck:
+            return maps
+        levels = (self.fpn1, self.fpn2, self.fpn3, self.fpn4)
+        return tuple(level(found) for level, found in zip(levels, maps, strict=True))
+
+
+def _from_patch_16(width: int) -> tuple[nn.Module, ...]:
+    return (
+        nn.Sequential(_doubled(width), nn.BatchNorm2d(width), nn.GELU(), _doubled(width)),
+        nn.Sequential(_doubled(width)),
+        nn.Identity(),
+        nn.MaxPool2d(2),
+    )
+
+
+def _from_patch_8(width: int) -> tuple[nn.Module, ...]:
+    return nn.Sequential(_doubled(width)), nn.Identity(), nn.MaxPool2d(2), nn.MaxPool2d(4)
+
+
+def _doubled(width: int) -> nn.Module:
+    return nn.ConvTranspose2d(width, width, kernel_size=2, stride=2)

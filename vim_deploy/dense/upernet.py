@@ -1,0 +1,109 @@
+"""Heads that turn four maps into class scores per pixel, with the tensor names of mmsegmentation 0.29."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from vim_deploy.dense.segmentation import AUXILIARY_LEVEL, LEVELS, SegmenterConfig
+
+
+class NormalisedConvolution(nn.Module):
+    """Convolution without bias, batch norm, ReLU (keys `conv`, `bn`); the resolution is kept."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+        self.bn = nn.BatchNorm2d(outputs)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return torch.relu(self.bn(self.conv(maps)))
+
+
+class AveragePool(nn.Module):
+    """Averages over a `cells` x `cells` division of the map, as `nn.AdaptiveAvgPool2d` has it.
+
+    Written as two matrix products, because ONNX has no such operator where cells differ in size.
+    """
+
+    def __init__(self, cells: int) -> None:
+        super().__init__()
+        self.cells = cells
+
+    def forward(self, maps: Tensor) -> Tensor:
+        rows, columns = (
+            _averaging(size, self.cells).to(maps.dtype).to(maps.device) for size in maps.shape[-2:]
+        )
+        return rows @ maps @ columns.T
+
+
+def _averaging(size: int, cells: int) -> Tensor:
+    """(cells, size): row i averages what adaptive pooling calls cell i."""
+    matrix = [[0.0] * size for _ in range(cells)]
+    for cell, weights in enumerate(matrix):
+        first, end = cell * size // cells, -(-(cell + 1) * size // cells)
+        weights[first:end] = [1 / (end - first)] * (end - first)
+    return torch.tensor(matrix, dtype=torch.float64)
+
+
+class UPerHead(nn.Module):
+    """UPerNet (arXiv 1807.10221): pooled context for the coarsest map, then a feature pyramid.
+
+    Keys `conv_seg`, `psp_modules`, `bottleneck`, `lateral_convs`, `fpn_convs`, `fpn_bottleneck`.
+    """
+
+    def __init__(self, config: SegmenterConfig) -> None:
+        super().__init__()
+        inputs, width, scales = config.backbone.vim.embed_dim, config.channels, config.pool_scales
+        self.conv_seg = nn.Conv2d(width, config.num_classes, 1)
+        self.psp_modules = nn.ModuleList(
+            nn.Sequential(AveragePool(scale), NormalisedConvolution(inputs, width, 1)) for scale in scales
+        )
+        self.bottleneck = NormalisedConvolution(inputs + len(scales) * width, width, 3)
+        self.lateral_convs = nn.ModuleList(NormalisedConvolution(inputs, width, 1) for _ in range(LEVELS - 1))
+        self.fpn_convs = nn.ModuleList(NormalisedConvolution(width, width, 3) for _ in range(LEVELS - 1))
+        self.fpn_bottleneck = NormalisedConvolution(LEVELS * width, width, 3)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Four maps, finest first, to scores (batch, classes, height, width) at the finest one's size."""
+        levels = [
+            convolution(found) for convolution, found in zip(self.lateral_convs, maps[:-1], strict=True)
+        ]
+        levels.append(self._context(maps[-1]))
+        for index in range(LEVELS - 1, 0, -1):
+            levels[index - 1] = levels[index - 1] + resized(levels[index], like=levels[index - 1])
+        merged = [convolution(level) for convolution, level in zip(self.fpn_convs, levels[:-1], strict=True)]
+        merged.append(levels[-1])
+        features = self.fpn_bottleneck(torch.cat([resized(level, like=merged[0]) for level in merged], dim=1))
+        scores: Tensor = self.conv_seg(features)
+        return scores
+
+    def _context(self, coarsest: Tensor) -> Tensor:
+        pooled = [resized(module(coarsest), like=coarsest) for module in self.psp_modules]
+        context: Tensor = self.bottleneck(torch.cat([coarsest, *pooled], dim=1))
+        return context
+
+
+class FcnHead(nn.Module):
+    """The auxiliary head of training: one convolution on the third map. Keys `convs`, `conv_seg`."""
+
+    def __init__(self, config: SegmenterConfig) -> None:
+        super().__init__()
+        width = config.auxiliary_channels
+        self.conv_seg = nn.Conv2d(width, config.num_classes, 1)
+        self.convs = nn.Sequential(NormalisedConvolution(config.backbone.vim.embed_dim, width, 3))
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Scores (batch, classes, height, width) at the third map's size."""
+        scores: Tensor = self.conv_seg(self.convs(maps[AUXILIARY_LEVEL]))
+        return scores
+
+
+def resized(maps: Tensor, like: Tensor) -> Tensor:
+    """Bilinear, half-pixel centres; unchanged where the size is right."""
+    if maps.shape[-2:] == like.shape[-2:]:
+        return maps
+    return F.interpolate(maps, size=like.shape[-2:], mode="bilinear", align_corners=False)
