@@ -12,7 +12,7 @@ from PIL import Image
 from vim_deploy.data.discover import Item
 from vim_deploy.errors import EngineError
 from vim_deploy.files import sha256_of_file
-from vim_deploy.metadata import ModelMetadata
+from vim_deploy.metadata import OUTPUTS, ModelMetadata
 from vim_deploy.predict import Prediction, predict_stream
 
 from .base import Backend, BuildOptions, Closing, RunOptions, TensorSpec
@@ -20,7 +20,6 @@ from .cache import cached_engine
 from .container import read_engine
 from .manifest import Manifest
 from .registry import backend_module
-from .source import OUTPUTS
 
 _ZIP_SIGNATURE = b"PK\x03\x04"
 
@@ -45,8 +44,8 @@ class Engine(Closing):
 
     @property
     def output(self) -> TensorSpec:
-        """The task's output, `logits` or `features`."""
-        name = OUTPUTS[self.metadata.task]
+        """The task's first output: `logits`, `features` or `boxes`."""
+        name = OUTPUTS[self.metadata.task][0]
         return next(spec for spec in self._backend.outputs if spec.name == name)
 
     @property

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from vim_deploy.errors import EngineError
 from vim_deploy.files import sha256_of
-from vim_deploy.metadata import ModelMetadata
+from vim_deploy.metadata import OUTPUTS, ModelMetadata
 from vim_deploy.ops.library import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
 
 from .base import TensorSpec
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 MAX_BYTES = (1 << 31) - 1  # what one ONNX file can hold
 INPUT = "pixels"
-OUTPUTS = {"classify": "logits", "features": "features"}
 _STANDARD_DOMAINS = ("", "ai.onnx")
 # What ONNX Runtime's optimiser puts into a payload, beside our own.
 _PAYLOAD_DOMAINS = (*_STANDARD_DOMAINS, OP_DOMAIN, FUSED_DOMAIN, "com.microsoft", "com.microsoft.nchwc")
@@ -198,9 +197,9 @@ def check_interface(
             f"{name} has inputs {[spec.name for spec in inputs]}; expected one, {INPUT!r}, float32 "
             "(batch, channels, height, width)."
         )
-    output = OUTPUTS[metadata.task]
-    if output not in [spec.name for spec in outputs]:
-        raise EngineError(f"{name} has outputs {[spec.name for spec in outputs]}; expected {output!r}.")
+    names, expected = [spec.name for spec in outputs], OUTPUTS[metadata.task]
+    if not set(expected) <= set(names):
+        raise EngineError(f"{name} has outputs {names}; expected {list(expected)} for {metadata.task}.")
     preprocessing = metadata.preprocessing
     if preprocessing.channels * math.prod(preprocessing.image_size) > LARGEST_ARRAY:
         raise EngineError(
@@ -208,13 +207,14 @@ def check_interface(
             f"{LARGEST_ARRAY} elements."
         )
     promised = (preprocessing.channels, *preprocessing.image_size)
-    for given, expected in zip(inputs[0].shape[1:], promised, strict=True):
-        if given not in (None, expected):
+    for given, side in zip(inputs[0].shape[1:], promised, strict=True):
+        if given not in (None, side):
             raise EngineError(
                 f"{name}: the input is {inputs[0].shape[1:]}, the metadata's preprocessing makes {promised}; "
                 "export the model again."
             )
-    classes = next((spec.shape[-1] for spec in outputs if spec.name == "logits" and spec.shape), None)
+    axis = 1 if metadata.task == "segment" else -1
+    classes = next((spec.shape[axis] for spec in outputs if spec.name == "logits" and spec.shape[1:]), None)
     if classes is not None and classes > LARGEST_CLASSES:
         raise EngineError(f"{name} has {classes} logits; at most {LARGEST_CLASSES} are expected.")
     if metadata.class_names is not None and classes is not None and len(metadata.class_names) != classes:

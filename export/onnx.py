@@ -14,19 +14,16 @@ import onnxscript
 import onnxscript.optimizer
 import torch
 from onnx import helper
-from torch import Tensor, nn
 
 import vim_deploy.ops.scan  # noqa: F401  (registers the PyTorch operator)
 from vim_deploy.errors import ExportError
 from vim_deploy.export.clean import drop_whole_slices, fold_constants, name_after_modules, tidy
 from vim_deploy.export.function_body import function_body
 from vim_deploy.export.opset import IR_VERSION, lower_to_opset_17
-from vim_deploy.model.vim import VisionMamba
+from vim_deploy.export.task import Task
 from vim_deploy.ops.library import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
 
 INPUT_NAME = "pixels"
-OUTPUT_NAMES = {"classify": "logits", "features": "features"}
-FEATURE_KINDS = ("pooled", "tokens")
 
 _EXPORTER_OPSET = 18  # the exporter's lowest
 _FLOATS = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"]
@@ -37,38 +34,15 @@ _SCAN_INPUTS = {
 _SCAN_ATTRIBUTES = ("delta_softplus", "reverse")
 
 
-class Task(nn.Module):
-    """One thing a file can compute: `classify`, or `features` pooled or per token.
-
-    Input (batch, channels, height, width). `classify` gives what the model gives; `features` gives
-    (batch, embed) pooled, or (batch, tokens, embed).
-    """
-
-    def __init__(self, model: VisionMamba, task: str, features: str = "pooled") -> None:
-        super().__init__()
-        if task not in OUTPUT_NAMES:
-            raise ExportError(f"task is {task!r}; expected one of {', '.join(OUTPUT_NAMES)}.")
-        if features not in FEATURE_KINDS:
-            raise ExportError(f"features is {features!r}; expected one of {', '.join(FEATURE_KINDS)}.")
-        self.model = model
-        self.output_name = OUTPUT_NAMES[task]
-        self.kind = task if task == "classify" else features
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        if self.kind == "classify":
-            return self.model(pixels)
-        tokens = self.model.forward_features(pixels)
-        return tokens if self.kind == "tokens" else self.model.pool(tokens)
-
-
 def to_onnx(task: Task, *, batch: int | None = None) -> onnx.ModelProto:
-    """The graph of `task` with one input `pixels` and one output, weights inside.
+    """The graph of `task` with one input `pixels` and the task's outputs, weights inside.
 
-    `batch` None leaves the batch size open. Raises ExportError when the exporter fails.
+    `batch` None leaves the batch size open, unless the task fixes it. Raises ExportError when the exporter
+    fails.
     """
-    config = task.model.config
+    batch = _batch(task, batch)
     # Two images: the exporter would take a batch of one for a constant.
-    pixels = torch.zeros(batch or 2, config.channels, *config.image_size)
+    pixels = torch.zeros(batch or 2, task.channels, *task.image_size)
     dynamic = {"pixels": {0: torch.export.Dim("batch", min=1)}} if batch is None else None
     with _quiet_exporter():
         program = torch.onnx.export(
@@ -77,9 +51,9 @@ def to_onnx(task: Task, *, batch: int | None = None) -> onnx.ModelProto:
             dynamo=True,
             opset_version=_EXPORTER_OPSET,
             input_names=[INPUT_NAME],
-            output_names=[task.output_name],
+            output_names=list(task.outputs),
             dynamic_shapes=dynamic,
-            custom_translation_table=_translations(),
+            custom_translation_table={**_translations(), **task.translations()},
             verbose=False,
             # The exporter's own optimiser tries every rewrite rule on every node, for minutes;
             # a few of its passes are enough.
@@ -104,6 +78,15 @@ def to_onnx(task: Task, *, batch: int | None = None) -> onnx.ModelProto:
     tidy(model, batch_name="batch")
     onnx.checker.check_model(model, full_check=False)
     return model
+
+
+def _batch(task: Task, asked: int | None) -> int | None:
+    if task.fixed_batch is not None and asked not in (None, task.fixed_batch):
+        raise ExportError(
+            f"batch size {asked}: this task is exported for batches of {task.fixed_batch} alone; leave "
+            "--batch-size out."
+        )
+    return task.fixed_batch or asked
 
 
 @contextmanager

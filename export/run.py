@@ -19,13 +19,13 @@ from vim_deploy.data.decode import decode
 from vim_deploy.data.discover import Discovery
 from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.errors import ExportError, ImageError
-from vim_deploy.export.onnx import Task, to_onnx
+from vim_deploy.export.onnx import to_onnx
 from vim_deploy.export.precision import compare_reduced, in_precision
-from vim_deploy.export.source import ModelSource, SourceModel, open_source
+from vim_deploy.export.source import ModelSource
+from vim_deploy.export.subject import Subject, open_subject
+from vim_deploy.export.task import Task
 from vim_deploy.export.verify import compare_with_eager
 from vim_deploy.metadata import ModelMetadata
-from vim_deploy.model.config import VimConfig, variant_name
-from vim_deploy.model.vim import VisionMamba
 from vim_deploy.ops.library import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
 
 RANDOM_CHECK_IMAGES = 2
@@ -68,62 +68,58 @@ def export(request: ExportRequest, report: Callable[[str], None] = lambda stage:
     Raises CheckpointError, ConfigError, ImageError or ExportError; the output is then what it was before.
     """
     report("reading the weights")
-    source = open_source(request.source)
-    preprocessing = _preprocessing(request, source.model.config)
-    _check_class_names(request, source.model.config)
+    subject = open_subject(request.source, request.task, request.features)
+    preprocessing = _preprocessing(request, subject)
+    _check_class_names(request, subject.num_classes)
     pixels = _check_pixels(request, preprocessing) if request.check else None
-    task = Task(in_precision(source.model, request.precision), request.task, request.features)
+    task = subject.task.of(in_precision(subject.task.model, request.precision))
     report("tracing the graph")
     graph = to_onnx(task, batch=request.batch)
-    metadata = _metadata(request, source, preprocessing)
+    metadata = _metadata(request, subject, preprocessing)
     partial = request.output.with_name(f"{request.output.name}.{os.getpid()}.partial")
     try:
         if pixels is not None:
             report(f"comparing the file with the eager model on {len(pixels)} images")
             _write(graph, metadata, partial)
-            figures = _compare(partial, source.model, task, pixels, request.precision)
+            figures = _compare(partial, subject.task, task, pixels, request.precision)
             figures["images"] = "real" if request.check_images else "random"
             metadata = replace(metadata, parity=figures)
         _write(graph, metadata, partial)
         partial.replace(request.output)
     finally:
         partial.unlink(missing_ok=True)
-    return ExportResult(request.output, metadata, source.notes)
+    return ExportResult(request.output, metadata, subject.notes)
 
 
-def _compare(
-    path: Path, model: VisionMamba, task: Task, pixels: np.ndarray, precision: str
-) -> dict[str, Any]:
+def _compare(path: Path, wide: Task, task: Task, pixels: np.ndarray, precision: str) -> dict[str, Any]:
     if precision == "fp32":
         return dict(compare_with_eager(path, task, pixels, precision))
-    return dict(compare_reduced(path, model, task, pixels, precision))
+    return dict(compare_reduced(path, wide, task, pixels, precision))
 
 
-def _preprocessing(request: ExportRequest, config: VimConfig) -> Preprocessing:
-    if request.preprocessing is None:
-        if config.channels != 3:
+def _preprocessing(request: ExportRequest, subject: Subject) -> Preprocessing:
+    channels, given = subject.task.channels, request.preprocessing
+    if given is None:
+        if subject.preprocessing is None:
             raise ExportError(
-                f"the model takes {config.channels} channels, the reference's preprocessing has 3; "
+                f"the model takes {channels} channels, the reference's preprocessing has 3; "
                 "give the model's own with --preprocessing FILE."
             )
-        return Preprocessing(image_size=config.image_size)
-    given = request.preprocessing
-    if given.channels != config.channels:
+        return subject.preprocessing
+    if given.channels != channels:
         raise ExportError(
-            f"the preprocessing is for {given.channels} channels, the model takes {config.channels}; "
+            f"the preprocessing is for {given.channels} channels, the model takes {channels}; "
             "correct its `channels`, `mean` and `std`."
         )
     # The file may describe another size of the same model; the graph decides.
-    return replace(given, image_size=config.image_size)
+    return replace(given, image_size=subject.task.image_size)
 
 
-def _check_class_names(request: ExportRequest, config: VimConfig) -> None:
+def _check_class_names(request: ExportRequest, classes: int) -> None:
     names = request.class_names
-    if request.task == "classify" and not config.num_classes:
-        raise ExportError("the model has no head, so it cannot classify; export it with --task features.")
-    if names is not None and request.task == "classify" and len(names) != config.num_classes:
+    if names is not None and classes and len(names) != classes:
         raise ExportError(
-            f"{len(names)} class names for a model of {config.num_classes} classes; give one name per class, "
+            f"{len(names)} class names for a model of {classes} classes; give one name per class, "
             "in the order of the head's rows."
         )
 
@@ -148,16 +144,15 @@ def _pixels_of(path: str, preprocessing: Preprocessing) -> np.ndarray:
         raise ExportError(f"cannot compare on {path}: {error}; give other images to compare on.") from None
 
 
-def _metadata(request: ExportRequest, source: SourceModel, preprocessing: Preprocessing) -> ModelMetadata:
-    config = source.model.config
+def _metadata(request: ExportRequest, subject: Subject, preprocessing: Preprocessing) -> ModelMetadata:
     return ModelMetadata(
         task=request.task,
-        variant=variant_name(config),
-        config=config.to_dict(),
+        variant=subject.variant,
+        config=subject.config,
         precision=request.precision,
         preprocessing=preprocessing,
-        class_names=request.class_names if request.task == "classify" else None,
-        checkpoint=source.origin,
+        class_names=request.class_names if subject.num_classes else None,
+        checkpoint=subject.origin,
         operator={"domain": OP_DOMAIN, "name": OP_NAME, "version": CONTRACT_VERSION},
         versions={
             "vim_deploy": vim_deploy.__version__,

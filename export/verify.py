@@ -10,9 +10,10 @@ import onnxruntime
 import torch
 
 from vim_deploy.errors import ExportError
-from vim_deploy.export.onnx import INPUT_NAME, Task
+from vim_deploy.export.onnx import INPUT_NAME
+from vim_deploy.export.task import Task
 from vim_deploy.ops import ort_library, use_scan
-from vim_deploy.parity import RELATIVE_TOLERANCE, Difference, difference
+from vim_deploy.parity import RELATIVE_TOLERANCE, Difference
 
 
 def compare_with_eager(
@@ -27,22 +28,26 @@ def compare_with_eager(
     expected = run_eager(task, pixels)
     figures = {}
     for name, library in (("library", ort_library()), ("function_body", None)):
-        actual = run_file(path, pixels, library)
-        found = difference(expected, actual)
+        found = task.difference(expected, run_file(task, path, pixels, library))
         refuse_if_apart(path, name, found, precision)
         figures[name] = found.to_dict()
     return figures
 
 
-def run_eager(task: Task, pixels: np.ndarray) -> np.ndarray:
-    """The eager result by the reference operator, one image at a time to keep memory low."""
+def run_eager(task: Task, pixels: np.ndarray) -> list[np.ndarray]:
+    """The eager outputs by the reference operator, one image at a time to keep memory low."""
     with torch.inference_mode(), use_scan("reference"):
-        parts = [task(torch.from_numpy(pixels[i : i + 1])).float().numpy() for i in range(len(pixels))]
-    return np.concatenate(parts)
+        parts = [_arrays(task(torch.from_numpy(pixels[i : i + 1]))) for i in range(len(pixels))]
+    return task.join(parts)
 
 
-def run_file(model: Path | bytes, pixels: np.ndarray, library: Path | None) -> np.ndarray:
-    """The output of a file, or of its bytes, on the processor; without `library` by the function body."""
+def _arrays(outputs: torch.Tensor | tuple[torch.Tensor, ...]) -> list[np.ndarray]:
+    values = (outputs,) if isinstance(outputs, torch.Tensor) else outputs
+    return [value.float().numpy() if value.is_floating_point() else value.numpy() for value in values]
+
+
+def run_file(task: Task, model: Path | bytes, pixels: np.ndarray, library: Path | None) -> list[np.ndarray]:
+    """The outputs of a file, or of its bytes, on the processor; without `library` by the function body."""
     options = onnxruntime.SessionOptions()
     if library is not None:
         options.register_custom_ops_library(str(library))
@@ -52,8 +57,10 @@ def run_file(model: Path | bytes, pixels: np.ndarray, library: Path | None) -> n
     step = size if isinstance(size, int) else 1
     # A fixed batch gets its last rows twice rather than a changed shape; the surplus is cut off again.
     padded = np.concatenate([pixels, pixels[-1:].repeat(-len(pixels) % step, axis=0)])
-    parts = [session.run(None, {INPUT_NAME: padded[i : i + step]})[0] for i in range(0, len(padded), step)]
-    return np.concatenate(parts)[: len(pixels)]
+    names = list(task.outputs)
+    parts = [session.run(names, {INPUT_NAME: padded[i : i + step]}) for i in range(0, len(padded), step)]
+    joined = task.join(parts)
+    return joined if len(padded) == len(pixels) else [values[: len(pixels)] for values in joined]
 
 
 def refuse_if_apart(path: Path, how: str, found: Difference, precision: str) -> None:

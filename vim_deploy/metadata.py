@@ -12,7 +12,14 @@ from vim_deploy.errors import EngineError
 
 PREFIX = "vim_deploy."
 FORMAT = 1
-TASKS = ("classify", "features")
+# What a file computes, and the outputs it has for it, the first one being what is compared and counted.
+OUTPUTS = {
+    "classify": ("logits",),
+    "features": ("features",),
+    "segment": ("logits",),
+    "detect": ("boxes", "scores", "classes", "masks"),
+}
+TASKS = tuple(OUTPUTS)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from golden_data import assert_close, load_json, load_tensors
 
 from vim_deploy.engines.fused import FUSED_DOMAIN
 from vim_deploy.engines.rewrite import fuse
-from vim_deploy.export.onnx import Task, to_onnx
+from vim_deploy.export.onnx import to_onnx
+from vim_deploy.export.task import VimTask
 from vim_deploy.model import VimConfig, VisionMamba
 from vim_deploy.ops.library import OP_NAME, usable_instruction_sets
 
@@ -47,7 +48,7 @@ def exported(tmp_path_factory):
 
     def export(name: str) -> onnx.ModelProto:
         if name not in made:
-            made[name] = to_onnx(Task(golden_model(CASES[name]), "classify"))
+            made[name] = to_onnx(VimTask(golden_model(CASES[name]), "classify"))
         copy = onnx.ModelProto()
         copy.CopyFrom(made[name])
         return copy
@@ -229,7 +230,7 @@ def test_not_halved_sums_are_fused_too(graph):
 )
 def test_other_forms_keep_what_does_not_fit(form, expected):
     flags = {**CASES["rect_64x96"]["flags"], **form}
-    model = to_onnx(Task(VisionMamba(VimConfig.from_reference(flags)).eval(), "classify"))
+    model = to_onnx(VimTask(VisionMamba(VimConfig.from_reference(flags)).eval(), "classify"))
     before = kinds(model)[OP_NAME]
     counts = fuse(model)
     assert set(counts) == expected

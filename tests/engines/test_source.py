@@ -116,7 +116,7 @@ def _four_names(model: onnx.ModelProto) -> None:
         (_missing_input, "not valid ONNX"),
         (_two_inputs, "has inputs"),
         (_half_input, "has inputs"),
-        (_other_output, "expected 'logits'"),
+        (_other_output, r"expected \['logits'\]"),
         (_no_metadata, "no metadata field"),
         (_damaged_metadata, "unusable metadata"),
         (_other_size, "preprocessing makes"),

@@ -153,14 +153,15 @@ FORMS = {
 
 @pytest.mark.slow
 def test_the_forms_that_differ_in_their_graphs_suit_every_version():
-    from vim_deploy.export.onnx import Task, to_onnx
+    from vim_deploy.export.onnx import to_onnx
     from vim_deploy.export.precision import in_precision
+    from vim_deploy.export.task import VimTask
     from vim_deploy.model import VimConfig, VisionMamba
 
     cases = [case for case in load_json("models")["cases"] if case["name"] in FORMS]
     assert len(cases) == len(FORMS)
     for case in cases:
         model = VisionMamba(VimConfig.from_reference(case["flags"])).eval()
-        data = to_onnx(Task(in_precision(model, "fp16"), "classify")).SerializeToString()
+        data = to_onnx(VimTask(in_precision(model, "fp16"), "classify")).SerializeToString()
         for major in MAJORS:
             assert prepare(case["name"], data, "fp16", major).scans

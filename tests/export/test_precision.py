@@ -17,8 +17,8 @@ from test_golden_exports import golden_model
 from vim_deploy.cli.export import main
 from vim_deploy.errors import ExportError
 from vim_deploy.export import precision as precision_module
-from vim_deploy.export.onnx import Task
 from vim_deploy.export.precision import compare_reduced, in_precision
+from vim_deploy.export.task import VimTask
 from vim_deploy.ops import use_scan
 from vim_deploy.ops.library import OP_NAME
 from vim_deploy.parity import RELATIVE_TOLERANCE, difference
@@ -117,8 +117,8 @@ def _compare(tmp_path, data, precision):
     path = tmp_path / "model.onnx"
     path.write_bytes(data)
     pixels = np.random.default_rng(1).standard_normal((2, 3, *IMAGE_SIZE), np.float32)
-    task = Task(in_precision(small_model(), precision), "classify")
-    return compare_reduced(path, small_model(), task, pixels, precision)
+    wide = VimTask(small_model(), "classify")
+    return compare_reduced(path, wide, wide.of(in_precision(wide.model, precision)), pixels, precision)
 
 
 @pytest.mark.parametrize(("precision", "rounding"), [("fp16", "function_body"), ("bf16", "eager")])
@@ -145,7 +145,7 @@ def test_a_weight_that_went_wrong_is_found(tmp_path, precision):
 def test_a_precision_that_is_too_coarse_is_refused_with_the_finer_ones(tmp_path, monkeypatch):
     strict = replace(difference(np.ones(1), np.ones(1)), relative=0.2)
     found = iter([difference(np.ones(1), np.ones(1)), strict])
-    monkeypatch.setattr(precision_module, "difference", lambda *arrays: next(found))
+    monkeypatch.setattr(VimTask, "difference", lambda *outputs: next(found))
     with pytest.raises(ExportError, match=r"bf16 is too coarse.*--precision fp16 or fp32, or with"):
         _compare(tmp_path, small_export("bf16"), "bf16")
 

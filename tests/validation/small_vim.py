@@ -10,7 +10,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from vim_deploy.export.onnx import Task, to_onnx
+from vim_deploy.export.onnx import to_onnx
+from vim_deploy.export.task import VimTask
 from vim_deploy.model import create_model
 from vim_deploy.model.generated import fill_generated
 from vim_deploy.validation.artifacts import FUNCTION_BODY, LIBRARY, Artifact, Way
@@ -27,7 +28,7 @@ def build_model(**changes):
 @cache
 def exported() -> tuple[object, onnx.ModelProto]:
     model = build_model()
-    return model, to_onnx(Task(model, "classify"))
+    return model, to_onnx(VimTask(model, "classify"))
 
 
 def node(model: onnx.ModelProto, name: str) -> onnx.NodeProto:

@@ -45,10 +45,11 @@ if TYPE_CHECKING:
 @click.option("--task", type=click.Choice(("classify", "features")), default="classify", show_default=True)
 @click.option(
     "--features",
-    type=click.Choice(("pooled", "tokens")),
+    type=click.Choice(("pooled", "tokens", "map")),
     default="pooled",
     show_default=True,
-    help="For --task features: one vector per image, or one per token.",
+    help="For --task features: one vector per image, one per token, or the patches' as an image "
+    "(embed, height, width).",
 )
 @click.option(
     "--precision",

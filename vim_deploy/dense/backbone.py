@@ -29,7 +29,7 @@ class DenseBackbone(VisionMamba):
         for index, (hidden, residual) in enumerate(self.trace(pixels)):
             if index in config.taps:
                 kind = config.last if index == last else config.inner
-                maps.append(self._map(self._tapped(hidden, residual, kind, before_next=index < last)))
+                maps.append(self.feature_map(self._tapped(hidden, residual, kind, before_next=index < last)))
             if index == config.taps[-1]:
                 break
         return tuple(maps)
@@ -45,7 +45,3 @@ class DenseBackbone(VisionMamba):
         stream = residual + hidden
         normalised: Tensor = self.norm_f(stream) if kind is Tap.NORMALISED else stream
         return normalised
-
-    def _map(self, tokens: Tensor) -> Tensor:
-        """Tokens, row by row, as an image."""
-        return tokens.transpose(1, 2).unflatten(2, self.config.grid)

@@ -103,6 +103,17 @@ class VisionMamba(nn.Module):
             return tokens[:, -1]
         return tokens
 
+    def feature_map(self, tokens: Tensor) -> Tensor:
+        """Tokens (batch, length, embed) to an image of the patches' (batch, embed, grid height, grid width).
+
+        Class tokens are left out.
+        """
+        if self.config.class_token is ClassToken.DOUBLE:
+            tokens = tokens[:, 1:-1]
+        elif (index := self.config.class_index) is not None:
+            tokens = torch.cat([tokens[:, :index], tokens[:, index + 1 :]], dim=1) if index else tokens[:, 1:]
+        return tokens.transpose(1, 2).unflatten(2, self.config.grid)
+
     def classify(self, features: Tensor) -> Tensor:
         """What `pool` returned to logits; Pooling.MAX takes each class's largest logit over the tokens."""
         if isinstance(self.head, nn.Linear):

@@ -12,10 +12,10 @@ from vim_deploy.engines.base import Backend, Closing
 from vim_deploy.engines.engine import Engine, load_engine
 from vim_deploy.engines.manifest import Manifest
 from vim_deploy.engines.onnxruntime import OrtBackend, runtime
-from vim_deploy.engines.source import OUTPUTS, SourceModel, read_source
+from vim_deploy.engines.source import SourceModel, read_source
 from vim_deploy.errors import EngineError
 from vim_deploy.files import sha256_of_file
-from vim_deploy.metadata import ModelMetadata
+from vim_deploy.metadata import OUTPUTS, ModelMetadata
 from vim_deploy.ops.library import ort_library
 
 LIBRARY, FUNCTION_BODY, ENGINE = "library", "function body", "engine"
@@ -47,7 +47,7 @@ class Artifact(Closing):
     ) -> None:
         self.way, self.metadata, self.precision, self.manifest = way, metadata, precision, manifest
         self._network = network
-        self.output = OUTPUTS[metadata.task]
+        self.output = OUTPUTS[metadata.task][0]
 
     @property
     def label(self) -> str:

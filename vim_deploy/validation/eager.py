@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from vim_deploy.errors import EngineError
-from vim_deploy.export.onnx import Task
+from vim_deploy.export.task import VimTask
 from vim_deploy.model.vim import VisionMamba
 from vim_deploy.ops import use_scan
 
@@ -17,14 +17,14 @@ class EagerModel:
     """A model whose scans are the plain PyTorch reference; call it with float32 pixels.
 
     `wide` computes everything in float64 from the same float32 weights. `task` is "classify" or "features",
-    `features` "pooled" or "tokens", as at export.
+    `features` "pooled", "tokens" or "map", as at export.
     """
 
     def __init__(self, model: VisionMamba, task: str, features: str = "pooled", wide: bool = False) -> None:
         self.label = "eager float64" if wide else "eager float32"
         self.dtype = torch.float64 if wide else torch.float32
         source = copy.deepcopy(model).double() if wide else model
-        self._task = Task(source, task, features).eval()
+        self._task = VimTask(source, task, features).eval()
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """(images, channels, height, width) to the task's output, one image at a time to keep memory low."""
@@ -38,9 +38,10 @@ class EagerModel:
 
 def features_kind(output: np.ndarray) -> str:
     """Which features an artifact gives, told by its output's axes. Raises EngineError for other outputs."""
-    kinds = {2: "pooled", 3: "tokens"}
+    kinds = {2: "pooled", 3: "tokens", 4: "map"}
     if output.ndim not in kinds:
         raise EngineError(
-            f"features of shape {output.shape}; expected (batch, embed) or (batch, tokens, embed)."
+            f"features of shape {output.shape}; expected (batch, embed), (batch, tokens, embed) or (batch, "
+            "embed, grid height, grid width)."
         )
     return kinds[output.ndim]
