@@ -37,15 +37,7 @@ def weights_below(tensors, prefix):
 
 
 def golden_segmenter() -> Segmenter:
-    case = load_json("segmenter")
-    head = case["decode_head"]
-    config = SegmenterConfig(
-        backbone=BackboneConfig.from_reference(case["backbone"]),
-        num_classes=head["num_classes"],
-        channels=head["channels"],
-        auxiliary_channels=case["auxiliary_head"]["channels"],
-        pool_scales=head["pool_scales"],
-    )
+    config = SegmenterConfig.from_reference(load_json("segmenter"))
     model = Segmenter(config).eval()
     model.load_state_dict(weights_below(load_tensors("segmenter"), "weights."), strict=True)
     return model
@@ -144,7 +136,7 @@ def test_a_configuration_survives_json():
 
 def test_a_preset_is_known_by_its_structure():
     small = SEGMENTER_PRESETS["upernet_vim_small"]
-    assert segmenter_name(small.with_image_size((256, 256)).replace(num_classes=3)) == "upernet_vim_small"
+    assert segmenter_name(small.with_vim(image_size=(256, 256)).replace(num_classes=3)) == "upernet_vim_small"
     assert segmenter_name(small.replace(auxiliary_channels=0)) == "upernet_vim_small"
     assert segmenter_name(small.replace(channels=100)) == "custom"
 

@@ -91,7 +91,8 @@ class BackboneConfig:
             raise ConfigError(
                 f"reference option last_layer_process={last!r}; expected one of {sorted(_REFERENCE_LAST)}."
             )
-        vim = VimConfig.from_reference({**rest, "num_classes": 0}).replace(num_classes=0)
+        # Nothing is pooled; the value that all backbones have makes equal ones compare equal.
+        vim = VimConfig.from_reference({**rest, "final_pool_type": "mean"}).replace(num_classes=0)
         return cls(
             vim=vim,
             taps=tuple(taps) if taps is not None else (vim.depth - 1,),

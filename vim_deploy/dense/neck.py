@@ -22,7 +22,7 @@ class PyramidBackbone(DenseBackbone):
             steps = _from_patch_16 if config.backbone.vim.patch_size == 16 else _from_patch_8
             self.fpn1, self.fpn2, self.fpn3, self.fpn4 = steps(config.backbone.vim.embed_dim)
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]  # maps, not logits
         """Preprocessed images (batch, channels, height, width) to the four maps."""
         maps = super().forward(pixels)
         if len(maps) == 1:

@@ -64,8 +64,9 @@ class SegmenterConfig:
     def replace(self, **changes: Any) -> SegmenterConfig:
         return dataclasses.replace(self, **changes)
 
-    def with_image_size(self, image_size: tuple[int, int]) -> SegmenterConfig:
-        vim = self.backbone.vim.replace(image_size=image_size)
+    def with_vim(self, **changes: Any) -> SegmenterConfig:
+        """With changed VimConfig fields of the backbone."""
+        vim = self.backbone.vim.replace(**changes)
         return self.replace(backbone=dataclasses.replace(self.backbone, vim=vim))
 
     def to_dict(self) -> dict[str, Any]:
@@ -90,6 +91,30 @@ class SegmenterConfig:
                 "a segmenter's configuration without `backbone`; expected `backbone` and `head`."
             )
         return cls(backbone=BackboneConfig.from_dict(values["backbone"]), **head)
+
+    @classmethod
+    def from_reference(cls, values: dict[str, Any]) -> SegmenterConfig:
+        """Translate `backbone`, `decode_head` and `auxiliary_head` of a model's mmsegmentation configuration.
+
+        Raises ConfigError for other heads than the reference's.
+        """
+        decode, auxiliary = values.get("decode_head", {}), values.get("auxiliary_head") or {}
+        kinds = (decode.get("type", "UPerHead"), auxiliary.get("type", "FCNHead"))
+        convolutions = (auxiliary.get("num_convs", 1), auxiliary.get("concat_input", False))
+        if kinds != ("UPerHead", "FCNHead") or (auxiliary and convolutions != (1, False)):
+            raise ConfigError(
+                f"heads {kinds}, auxiliary num_convs and concat_input {convolutions}; expected UPerHead, and "
+                "FCNHead with one convolution and without concatenation."
+            )
+        backbone = {key: value for key, value in values["backbone"].items() if key != "type"}
+        return cls(
+            backbone=BackboneConfig.from_reference(backbone),
+            num_classes=decode["num_classes"],
+            channels=decode["channels"],
+            auxiliary_channels=auxiliary["channels"] if auxiliary else 0,
+            pool_scales=decode.get("pool_scales", (1, 2, 3, 6)),
+            neck=bool(backbone.get("if_fpn", True)),
+        )
 
 
 _HEAD_FIELDS = {field.name for field in dataclasses.fields(SegmenterConfig)} - {"backbone"}
@@ -124,7 +149,9 @@ def segmenter_preset(name: str) -> SegmenterConfig:
 def segmenter_name(config: SegmenterConfig) -> str:
     """The short name of a segmenter, whatever the crop's size and class count, or 'custom'."""
     for name, candidate in SEGMENTER_PRESETS.items():
-        same = candidate.with_image_size(config.image_size).replace(num_classes=config.num_classes)
+        same = candidate.with_vim(image_size=config.image_size, halve=config.backbone.vim.halve).replace(
+            num_classes=config.num_classes
+        )
         if same == config.replace(auxiliary_channels=same.auxiliary_channels):
             return name
     return "custom"

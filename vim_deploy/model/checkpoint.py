@@ -7,9 +7,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from vim_deploy.errors import CheckpointError, ConfigError
 from vim_deploy.files import written_whole
@@ -17,6 +18,7 @@ from vim_deploy.model import checkpoint_hub
 from vim_deploy.model.checkpoint_read import CONFIG_KEY, RawCheckpoint, read_checkpoint
 from vim_deploy.model.checkpoint_weights import StateDict, check_fit, clean, select_entry, training_hints
 from vim_deploy.model.config import VimConfig, variant_name
+from vim_deploy.model.kind import Kind, refuse_other_kind
 from vim_deploy.model.position import Rule, resize_position_embedding
 from vim_deploy.model.rope import RotaryEmbedding
 from vim_deploy.model.variant import differing_fields, find_config
@@ -61,16 +63,17 @@ def load_checkpoint(
     the head. Raises CheckpointError for everything that is wrong with the file or does not fit. No code in
     the file is run.
     """
-    path, name = _locate(source)
+    path, name = locate(source)
     raw = read_checkpoint(path)
     values, key = select_entry(raw.content, entry, name)
+    refuse_other_kind(map(str, values), Kind.CLASSIFIER, name)
     state, notes = clean(values, name)
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     trained = _trained_config(raw, state, config, size, name, notes)
     _check_classes(state, trained, num_classes, name)
     check_fit(state, _expected_shapes(trained), name, _describe(trained))
     if size is not None and size != trained.image_size:
-        trained = _resize(state, trained, size, position_rule, notes)
+        trained = fit_to_image(state, trained, size, position_rule, notes)
     return LoadedCheckpoint(trained, state, name, raw.sha256, key, tuple(notes))
 
 
@@ -97,21 +100,25 @@ def load_model(
     return model.eval(), loaded
 
 
-def save_checkpoint(model: VisionMamba, path: str | os.PathLike[str]) -> None:
-    """Write the weights as safetensors with the configuration in the metadata, so that nothing has to be "
-    "guessed."""
+def save_checkpoint(model: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Write the weights as safetensors with the configuration in the metadata: nothing has to be guessed.
+
+    `model` is one of this package's, with its `config`.
+    """
     from safetensors.torch import save
 
     target = Path(path)
     if target.suffix != ".safetensors":
         raise CheckpointError(f"{target} does not end in .safetensors, the only format written; rename it.")
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    metadata = {"format": "pt", CONFIG_KEY: json.dumps(model.config.to_dict(), sort_keys=True)}
+    config: Any = model.config
+    metadata = {"format": "pt", CONFIG_KEY: json.dumps(config.to_dict(), sort_keys=True)}
     with written_whole(target) as file:
         file.write(save(state, metadata=metadata))
 
 
-def _locate(source: str | os.PathLike[str]) -> tuple[Path, str]:
+def locate(source: str | os.PathLike[str]) -> tuple[Path, str]:
+    """Where a checkpoint lies on this machine, and its name in messages and metadata."""
     text = os.fspath(source)
     if text.startswith(checkpoint_hub.PREFIX):
         return checkpoint_hub.download(text)
@@ -176,23 +183,30 @@ def _describe(config: VimConfig) -> str:
     )
 
 
-def _resize(
-    state: StateDict, trained: VimConfig, image_size: tuple[int, int], rule: Rule, notes: list[str]
+def fit_to_image(
+    state: StateDict,
+    trained: VimConfig,
+    image_size: tuple[int, int],
+    rule: Rule,
+    notes: list[str],
+    prefix: str = "",
 ) -> VimConfig:
-    """Fit what depends on the grid of patches to another image size, in place; returns the new "
-    "configuration."""
+    """Fit what depends on the grid of patches to another image size, in place; returns the new configuration.
+
+    `prefix` is what stands before the backbone's names in `state`.
+    """
     config = trained.replace(image_size=image_size)
     if config.grid == trained.grid:
         return config
     grids = f"from {_by(trained.grid)} to {_by(config.grid)} patches"
     if config.position_embedding:
-        state["pos_embed"] = resize_position_embedding(
-            state["pos_embed"], trained.grid, config.grid, config.class_token, rule
+        state[f"{prefix}pos_embed"] = resize_position_embedding(
+            state[f"{prefix}pos_embed"], trained.grid, config.grid, config.class_token, rule
         )
         notes.append(f"position embedding resized {grids} with the rule {rule!r}.")
     if config.rope:
         tables = RotaryEmbedding(config.embed_dim, config.grid[0]).state_dict()
-        state.update({f"rope.{name}": table for name, table in tables.items()})
+        state.update({f"{prefix}rope.{name}": table for name, table in tables.items()})
         notes.append(f"rotary tables computed anew {grids}.")
     return config
 

@@ -33,6 +33,19 @@ def find_config(
     settles what the number of tokens leaves open. Raises CheckpointError for tensors that are no Vision Mamba
     classifier.
     """
+    config, notes = find_structure(shapes, source, input_size=input_size, image_size=image_size)
+    _use_name(config, model_name, notes)
+    return config, notes
+
+
+def find_structure(
+    shapes: Shapes,
+    source: str,
+    *,
+    input_size: int | None = None,
+    image_size: tuple[int, int] | None = None,
+) -> tuple[VimConfig, list[str]]:
+    """As `find_config`, without a word of what leaves no trace in the tensors."""
     notes: list[str] = []
     values = {**_sizes(shapes, source), **_options(shapes)}
     class_token = _class_token(shapes)
@@ -46,9 +59,7 @@ def find_config(
     values["image_size"], values["stride"] = _image_size(
         shapes, source, values["patch_size"], class_token, _sizes_to_try(input_size, image_size), notes
     )
-    config = VimConfig(**values)
-    _use_name(config, model_name, notes)
-    return config, notes
+    return VimConfig(**values), notes
 
 
 def _sizes(shapes: Shapes, source: str) -> dict[str, Any]:
