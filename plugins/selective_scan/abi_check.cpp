@@ -6,6 +6,7 @@
 #define VIM_CHECK_SLOT(function, slot, result, ...)                     \
   static_assert(offsetof(OrtApi, function) == (slot) * sizeof(void*), #function);
 VIM_ORT_FUNCTIONS(VIM_CHECK_SLOT)
+VIM_ORT_CUDA_FUNCTIONS(VIM_CHECK_SLOT)
 #undef VIM_CHECK_SLOT
 
 #define VIM_CHECK_MEMBER(member) \
@@ -32,11 +33,17 @@ VIM_CHECK_MEMBER(KernelComputeV2);
 VIM_CHECK_MEMBER(InferOutputShapeFn);
 VIM_CHECK_MEMBER(GetStartVersion);
 VIM_CHECK_MEMBER(GetEndVersion);
+VIM_CHECK_MEMBER(GetMayInplace);
+VIM_CHECK_MEMBER(ReleaseMayInplace);
+VIM_CHECK_MEMBER(GetAliasMap);
+VIM_CHECK_MEMBER(ReleaseAliasMap);
 #undef VIM_CHECK_MEMBER
 
 static_assert(offsetof(OrtApiBase, GetApi) == offsetof(ort_abi::ApiBase, GetApi));
 static_assert(offsetof(OrtApiBase, GetVersionString) == offsetof(ort_abi::ApiBase, GetVersionString));
-static_assert(ORT_API_VERSION >= ort_abi::kApiVersion);
+static_assert(ORT_API_VERSION >= ort_abi::kCudaApiVersion);
 static_assert(int{ORT_FAIL} == ort_abi::kFail && int{ORT_INVALID_ARGUMENT} == ort_abi::kInvalidArgument);
 static_assert(int{ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT} == ort_abi::kFloat);
+static_assert(int{ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16} == ort_abi::kFloat16);
+static_assert(int{ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16} == ort_abi::kBFloat16);
 static_assert(int{INPUT_OUTPUT_REQUIRED} == ort_abi::kRequired);

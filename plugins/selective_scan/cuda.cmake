@@ -1,4 +1,5 @@
-# The CUDA kernels and the TensorRT plugins over them. Each says what was found, or in one line why it is skipped.
+# The CUDA kernels, and over them the operator for ONNX Runtime's CUDA provider and the TensorRT plugins. Each says
+# what was found, or in one line why it is skipped.
 set(TENSORRT_ROOT "$ENV{TENSORRT_ROOT}" CACHE PATH "Where TensorRT's headers are: the folder that holds include/")
 
 # Sets VIM_TRT_INCLUDE and VIM_TRT_VERSION (major.minor) where headers are found.
@@ -47,13 +48,14 @@ if(NOT VIM_DEPLOY_TRT STREQUAL "OFF")
   endif()
 endif()
 
+set(VIM_CUDA_PARTS "CUDA kernels, ONNX Runtime operator for CUDA and TensorRT plugin")
 if(VIM_DEPLOY_CUDA STREQUAL "OFF")
-  message(STATUS "vim_deploy: CUDA kernels and TensorRT plugin: skipped, VIM_DEPLOY_CUDA=OFF")
+  message(STATUS "vim_deploy: ${VIM_CUDA_PARTS}: skipped, VIM_DEPLOY_CUDA=OFF")
   return()
 endif()
-if(VIM_DEPLOY_CUDA STREQUAL "AUTO" AND NOT VIM_TRT_VERSION)
-  message(STATUS "vim_deploy: CUDA kernels and TensorRT plugin: skipped, no TensorRT headers found (set TENSORRT_ROOT; "
-                 "VIM_DEPLOY_CUDA=ON builds the kernels alone)")
+if(VIM_DEPLOY_CUDA STREQUAL "AUTO" AND NOT VIM_TRT_VERSION AND NOT VIM_DEPLOY_ORT)
+  message(STATUS "vim_deploy: ${VIM_CUDA_PARTS}: skipped, no TensorRT headers found (set TENSORRT_ROOT) and "
+                 "VIM_DEPLOY_ORT=OFF; VIM_DEPLOY_CUDA=ON builds the kernels alone")
   return()
 endif()
 
@@ -63,7 +65,7 @@ if(NOT CMAKE_CUDA_COMPILER)
   if(VIM_DEPLOY_CUDA STREQUAL "ON" OR VIM_DEPLOY_TRT STREQUAL "ON")
     message(FATAL_ERROR "vim_deploy: the CUDA kernels are asked for, but no nvcc was found; put it on PATH")
   endif()
-  message(STATUS "vim_deploy: CUDA kernels and TensorRT plugin: skipped, no nvcc found")
+  message(STATUS "vim_deploy: ${VIM_CUDA_PARTS}: skipped, no nvcc found")
   return()
 endif()
 
@@ -84,6 +86,27 @@ target_include_directories(vim_deploy_cuda PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
 target_link_libraries(vim_deploy_cuda PUBLIC vim_deploy_options)
 target_compile_options(vim_deploy_cuda PRIVATE $<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${VIM_DEPLOY_WERROR}>>:-Werror=all-warnings>)
 
+# A library over the kernels that is loaded by path. It needs no symbol of the framework that loads it, so nothing of
+# that is linked, and it shows nothing but its own few functions.
+function(vim_cuda_module name)
+  add_library(${name} MODULE ${ARGN})
+  target_link_libraries(${name} PRIVATE vim_deploy_cuda vim_deploy_options)
+  set_target_properties(${name} PROPERTIES LINKER_LANGUAGE CUDA)
+  if(NOT VIM_DEPLOY_SANITIZE)
+    target_link_options(${name} PRIVATE
+      LINKER:--exclude-libs,ALL LINKER:--no-undefined -static-libstdc++ -static-libgcc)
+  endif()
+  install(TARGETS ${name} LIBRARY DESTINATION vim_deploy/lib COMPONENT python)
+endfunction()
+
+if(VIM_DEPLOY_ORT)
+  vim_cuda_module(vim_deploy_ort_cuda ort_cuda_op.cpp ${VIM_ORT_ADAPTER})
+  target_compile_options(vim_deploy_ort_cuda PRIVATE -fno-exceptions -fno-rtti)
+  message(STATUS "vim_deploy: ONNX Runtime operator for CUDA: built")
+else()
+  message(STATUS "vim_deploy: ONNX Runtime operator for CUDA: skipped, VIM_DEPLOY_ORT=OFF")
+endif()
+
 if(NOT VIM_TRT_VERSION)
   message(STATUS "vim_deploy: TensorRT plugin: skipped, no TensorRT headers found or VIM_DEPLOY_TRT=OFF")
   return()
@@ -97,14 +120,6 @@ elseif(VIM_TRT_VERSION VERSION_GREATER_EQUAL 8.6)
 else()
   message(FATAL_ERROR "vim_deploy: TensorRT ${VIM_TRT_VERSION} in ${VIM_TRT_INCLUDE} is too old; 8.6, 10 or 11 is needed")
 endif()
-# Loaded by path; it needs no symbol of TensorRT, so nothing of it is linked.
-add_library(${VIM_TRT_LIBRARY} MODULE trt_plugin_${VIM_TRT_ADAPTER}.cpp trt_plugin_core.cpp)
-target_link_libraries(${VIM_TRT_LIBRARY} PRIVATE vim_deploy_cuda vim_deploy_options)
+vim_cuda_module(${VIM_TRT_LIBRARY} trt_plugin_${VIM_TRT_ADAPTER}.cpp trt_plugin_core.cpp)
 target_include_directories(${VIM_TRT_LIBRARY} SYSTEM PRIVATE ${VIM_TRT_INCLUDE} ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
-set_target_properties(${VIM_TRT_LIBRARY} PROPERTIES LINKER_LANGUAGE CUDA)
-if(NOT VIM_DEPLOY_SANITIZE)
-  target_link_options(${VIM_TRT_LIBRARY} PRIVATE
-    LINKER:--exclude-libs,ALL LINKER:--no-undefined -static-libstdc++ -static-libgcc)
-endif()
-install(TARGETS ${VIM_TRT_LIBRARY} LIBRARY DESTINATION vim_deploy/lib COMPONENT python)
 message(STATUS "vim_deploy: TensorRT plugin: for TensorRT ${VIM_TRT_VERSION}, headers in ${VIM_TRT_INCLUDE}")

@@ -11,6 +11,8 @@ namespace ort_abi {
 
 // The first version with KernelContext_ParallelFor: ONNX Runtime 1.17.
 constexpr std::uint32_t kApiVersion = 17;
+// The first version with KernelContext_GetScratchBuffer: ONNX Runtime 1.18.
+constexpr std::uint32_t kCudaApiVersion = 18;
 
 struct Status;
 struct Value;
@@ -20,6 +22,8 @@ struct ShapeInferContext;
 struct TensorShape;  // OrtTensorTypeAndShapeInfo
 struct SessionOptions;
 struct OpDomain;
+struct MemoryInfo;
+struct Allocator;
 struct ApiTable;  // OrtApi, reached only by slot
 
 struct ApiBase {  // OrtApiBase
@@ -28,10 +32,10 @@ struct ApiBase {  // OrtApiBase
 };
 
 enum ErrorCode : int { kFail = 1, kInvalidArgument = 2 };
-enum ElementType : int { kUndefined = 0, kFloat = 1 };
+enum ElementType : int { kUndefined = 0, kFloat = 1, kFloat16 = 10, kBFloat16 = 16 };
 enum Characteristic : int { kRequired = 0 };
 
-struct CustomOp {  // OrtCustomOp as of version 17
+struct CustomOp {  // OrtCustomOp as of version 18
   std::uint32_t version;
   void* (*CreateKernel)(const CustomOp*, const ApiTable*, const KernelInfo*);
   const char* (*GetName)(const CustomOp*);
@@ -54,6 +58,11 @@ struct CustomOp {  // OrtCustomOp as of version 17
   Status* (*InferOutputShapeFn)(const CustomOp*, ShapeInferContext*);
   int (*GetStartVersion)(const CustomOp*);
   int (*GetEndVersion)(const CustomOp*);
+  // From here on read where `version` is 18 or later; null: nothing of the kind.
+  std::size_t (*GetMayInplace)(int** inputs, int** outputs);
+  void (*ReleaseMayInplace)(int* inputs, int* outputs);
+  std::size_t (*GetAliasMap)(int** inputs, int** outputs);
+  void (*ReleaseAliasMap)(int* inputs, int* outputs);
 };
 
 // X(function, slot, result, arguments...)
@@ -77,18 +86,39 @@ struct CustomOp {  // OrtCustomOp as of version 17
   X(KernelContext_ParallelFor, 274, Status*, const KernelContext*, void (*task)(void*, std::size_t),         \
     std::size_t total, std::size_t batches, void* data)
 
-struct Api {  // the functions above, taken out of one runtime's table
+// What an operator on a GPU needs besides; there from kCudaApiVersion on.
+#define VIM_ORT_CUDA_FUNCTIONS(X)                                                                           \
+  X(AllocatorFree, 76, Status*, Allocator*, void* memory)                                                   \
+  X(ReleaseAllocator, 132, void, Allocator*)                                                                \
+  X(KernelContext_GetGPUComputeStream, 193, Status*, const KernelContext*, void** stream)                   \
+  X(GetTensorMemoryInfo, 194, Status*, const Value*, const MemoryInfo** info)                               \
+  X(KernelContext_GetAllocator, 253, Status*, const KernelContext*, const MemoryInfo*, Allocator**)         \
+  X(KernelContext_GetScratchBuffer, 277, Status*, const KernelContext*, const MemoryInfo*, std::size_t bytes, \
+    void** memory)
+
 #define VIM_ORT_MEMBER(function, slot, result, ...) result (*function)(__VA_ARGS__);
+#define VIM_ORT_TAKE(function, slot, result, ...) \
+  function = reinterpret_cast<result (*)(__VA_ARGS__)>(slots[slot]);
+
+struct Api {  // the functions above, taken out of one runtime's table
   VIM_ORT_FUNCTIONS(VIM_ORT_MEMBER)
-#undef VIM_ORT_MEMBER
 
   explicit Api(const ApiTable* table) {
     auto* slots = reinterpret_cast<void* const*>(table);
-#define VIM_ORT_TAKE(function, slot, result, ...) \
-  function = reinterpret_cast<result (*)(__VA_ARGS__)>(slots[slot]);
     VIM_ORT_FUNCTIONS(VIM_ORT_TAKE)
-#undef VIM_ORT_TAKE
   }
 };
+
+struct CudaApi {  // likewise; only of a table of kCudaApiVersion or later, since older ones are shorter
+  VIM_ORT_CUDA_FUNCTIONS(VIM_ORT_MEMBER)
+
+  explicit CudaApi(const ApiTable* table) {
+    auto* slots = reinterpret_cast<void* const*>(table);
+    VIM_ORT_CUDA_FUNCTIONS(VIM_ORT_TAKE)
+  }
+};
+
+#undef VIM_ORT_MEMBER
+#undef VIM_ORT_TAKE
 
 }  // namespace ort_abi

@@ -4,6 +4,7 @@
 #include "export.h"
 #include "ort_abi.h"
 
-// Adds the domains `vim_deploy` and `vim_deploy.cpu` with their operators to the options; null, or a status that says what is wrong.
+// Adds this library's domains with their operators to the options: `vim_deploy`, and in the processor's library
+// `vim_deploy.cpu`. Null, or a status that says what is wrong.
 extern "C" VIM_EXPORT ort_abi::Status* RegisterCustomOps(ort_abi::SessionOptions* options,
                                                          const ort_abi::ApiBase* base);

@@ -39,10 +39,10 @@ Status* read_switch(const Api& api, const char* name, const KernelInfo* info, co
   return nullptr;
 }
 
-Status* read_input(const Api& api, const char* name, const KernelContext* context, std::size_t index,
-                   const InputSpec& spec, const float** data, Shape* shape) {
-  const Value* value = nullptr;
-  if (Status* failure = api.KernelContext_GetInput(context, index, &value)) return failure;
+Status* read_value(const Api& api, const char* name, const KernelContext* context, std::size_t index,
+                   const InputSpec& spec, const Value** found, const void** data, Shape* shape) {
+  if (Status* failure = api.KernelContext_GetInput(context, index, found)) return failure;
+  const Value* value = *found;
   if (value == nullptr) return refuse(api, name, "input %s is absent; all inputs are required", spec.name);
   TensorShape* info = nullptr;
   if (Status* failure = api.GetTensorTypeAndShape(value, &info)) return failure;
@@ -56,6 +56,15 @@ Status* read_input(const Api& api, const char* name, const KernelContext* contex
                   spec.meaning);
   void* raw = nullptr;
   if (Status* failed = api.GetTensorMutableData(const_cast<Value*>(value), &raw)) return failed;
+  *data = raw;
+  return nullptr;
+}
+
+Status* read_input(const Api& api, const char* name, const KernelContext* context, std::size_t index,
+                   const InputSpec& spec, const float** data, Shape* shape) {
+  const Value* value = nullptr;
+  const void* raw = nullptr;
+  if (Status* failure = read_value(api, name, context, index, spec, &value, &raw, shape)) return failure;
   *data = static_cast<const float*>(raw);
   return nullptr;
 }
@@ -69,11 +78,15 @@ Status* expect_shape(const Api& api, const char* name, const InputSpec& spec, co
   return nullptr;
 }
 
-Status* make_output(const Api& api, KernelContext* context, std::size_t index, const Shape& shape, float** data) {
+Status* make_value(const Api& api, KernelContext* context, std::size_t index, const Shape& shape, void** data) {
   Value* value = nullptr;
   if (Status* failure = api.KernelContext_GetOutput(context, index, shape.size, shape.rank, &value)) return failure;
+  return api.GetTensorMutableData(value, data);
+}
+
+Status* make_output(const Api& api, KernelContext* context, std::size_t index, const Shape& shape, float** data) {
   void* raw = nullptr;
-  if (Status* failure = api.GetTensorMutableData(value, &raw)) return failure;
+  if (Status* failure = make_value(api, context, index, shape, &raw)) return failure;
   *data = static_cast<float*>(raw);
   return nullptr;
 }

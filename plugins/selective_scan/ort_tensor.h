@@ -34,7 +34,12 @@ struct ShapeText {
 ort_abi::Status* read_switch(const ort_abi::Api& api, const char* name, const ort_abi::KernelInfo* info,
                              const char* attribute, std::int32_t* value);
 
-// Data and shape of input `index`, which must have the rank of its spec.
+// The value, data and shape of input `index`, which must have the rank of its spec. The runtime has checked its type.
+ort_abi::Status* read_value(const ort_abi::Api& api, const char* name, const ort_abi::KernelContext* context,
+                            std::size_t index, const InputSpec& spec, const ort_abi::Value** value, const void** data,
+                            Shape* shape);
+
+// The same of a float32 input.
 ort_abi::Status* read_input(const ort_abi::Api& api, const char* name, const ort_abi::KernelContext* context,
                             std::size_t index, const InputSpec& spec, const float** data, Shape* shape);
 
@@ -42,7 +47,9 @@ ort_abi::Status* read_input(const ort_abi::Api& api, const char* name, const ort
 ort_abi::Status* expect_shape(const ort_abi::Api& api, const char* name, const InputSpec& spec, const Shape& shape,
                               const Shape& expected, const char* from);
 
-// Memory of output `index`, made with this shape.
+// Memory of output `index`, made with this shape, of any type and of float32.
+ort_abi::Status* make_value(const ort_abi::Api& api, ort_abi::KernelContext* context, std::size_t index,
+                            const Shape& shape, void** data);
 ort_abi::Status* make_output(const ort_abi::Api& api, ort_abi::KernelContext* context, std::size_t index,
                              const Shape& shape, float** data);
 

@@ -20,12 +20,17 @@ CONTRACT_VERSION = 1
 
 LIBRARY_VARIABLE = "VIM_DEPLOY_ORT_LIBRARY"
 LIBRARY_NAME = "libvim_deploy_ort.so"
+CUDA_LIBRARY_VARIABLE = "VIM_DEPLOY_ORT_CUDA_LIBRARY"
+CUDA_LIBRARY_NAME = "libvim_deploy_ort_cuda.so"
 TENSORRT_LIBRARY_VARIABLE = "VIM_DEPLOY_TRT_LIBRARY"
 TENSORRT_LIBRARY_NAME = "libvim_deploy_trt.so"  # IPluginV3, for 10 and 11
 TENSORRT_8_LIBRARY_NAME = "libvim_deploy_trt8.so"  # IPluginV2DynamicExt, for 8.6
 
 _BUILD_HINT = (
     "build it in a checkout with `cmake -S . -B build && cmake --build build`, or install the package"
+)
+_CUDA_BUILD_HINT = (
+    "build it where CUDA's nvcc is on PATH: `cmake -S . -B build && cmake --build build`, or `pip install .`"
 )
 _TENSORRT_BUILD_HINT = (
     "build it with CUDA's nvcc and TensorRT's headers: "
@@ -40,6 +45,15 @@ def ort_library() -> Path:
     `build/lib`. Raises `OperatorLibraryError` where there is none; the file is not loaded.
     """
     return _find(LIBRARY_VARIABLE, LIBRARY_NAME, "operator library", _BUILD_HINT)
+
+
+def ort_cuda_library() -> Path:
+    """Path of the operator library for ONNX Runtime's CUDA provider; never registered beside `ort_library`.
+
+    Looked for like `ort_library`, with `VIM_DEPLOY_ORT_CUDA_LIBRARY`. Raises `OperatorLibraryError` where
+    there is none; the file is not loaded.
+    """
+    return _find(CUDA_LIBRARY_VARIABLE, CUDA_LIBRARY_NAME, "operator library for CUDA", _CUDA_BUILD_HINT)
 
 
 def tensorrt_library(major: int) -> Path:

@@ -1,0 +1,161 @@
+// Every method of ONNX Runtime's CUDA operator, called as the runtime calls it. The runtime is a stand-in and the
+// kernel a double: what is tested is what the adapter asks of the one and hands to the other.
+#include <memory>
+
+#include "launch_double.h"
+#include "ort_op.h"
+#include "ort_stand_in.h"
+
+namespace {
+
+using namespace ort_abi;
+using namespace ort_test;
+using trt_test::launch;
+using vim_scan::Type;
+
+bool has(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
+
+struct Registered {
+  SessionOptions options;
+  Registered() { CHECK(text_of(RegisterCustomOps(&options, new_runtime())).empty()); }
+  ~Registered() {
+    for (OpDomain* domain : options.domains) delete domain;
+  }
+  const CustomOp& op(std::size_t index) const { return *options.domains.at(0)->operators.at(index); }
+};
+
+struct Node {
+  Value values[8];
+  KernelContext context;
+  Node(std::int64_t batch, std::int64_t length, std::int64_t channels, std::int64_t state) {
+    const std::vector<std::int64_t> rows{batch, length, channels}, projections{batch, length, state};
+    const std::vector<std::int64_t> shapes[8] = {rows,        rows,       {channels, state}, projections,
+                                                 projections, {channels}, rows,              {channels}};
+    for (int i = 0; i < 8; ++i) {
+      values[i].shape = shapes[i];
+      context.inputs.push_back(&values[i]);
+    }
+  }
+};
+
+class Kernel {
+ public:
+  Kernel(const CustomOp& op, std::int64_t softplus, std::int64_t reverse) : op_(op) {
+    const KernelInfo info{{{"delta_softplus", softplus}, {"reverse", reverse}}};
+    CHECK(text_of(op.CreateKernelV2(&op, table().get(), &info, &kernel_)).empty());
+  }
+  ~Kernel() { op_.KernelDestroy(kernel_); }
+  std::string run(Node& node) { return text_of(op_.KernelComputeV2(kernel_, &node.context)); }
+
+ private:
+  const CustomOp& op_;
+  void* kernel_ = nullptr;
+};
+
+void check_registration() {
+  const Registered registered;
+  CHECK(registered.options.domains.size() == 1);
+  const OpDomain& domain = *registered.options.domains[0];
+  CHECK(domain.name == "vim_deploy" && domain.operators.size() == 3);
+  const ElementType types[] = {kFloat, kFloat16, kBFloat16};
+  for (std::size_t i = 0; i < 3; ++i) {
+    const CustomOp& op = registered.op(i);
+    CHECK(op.version == 18);
+    CHECK(std::string(op.GetName(&op)) == "SelectiveScan");
+    CHECK(std::string(op.GetExecutionProviderType(&op)) == "CUDAExecutionProvider");
+    CHECK(op.GetInputTypeCount(&op) == 8 && op.GetOutputTypeCount(&op) == 1);
+    CHECK(op.GetStartVersion(&op) == 1 && op.GetEndVersion(&op) > 1);
+    CHECK(op.GetOutputType(&op, 0) == types[i]);
+    for (std::size_t input = 0; input < 8; ++input) {
+      const bool wide = input == 2 || input == 5 || input == 7;  // A, D, delta_bias
+      CHECK(op.GetInputType(&op, input) == (wide ? kFloat : types[i]));
+      CHECK(op.GetInputCharacteristic(&op, input) == kRequired && op.GetInputMemoryType(&op, input) == 0);
+    }
+    CHECK(op.GetMayInplace == nullptr && op.GetAliasMap == nullptr);
+  }
+}
+
+void check_old_runtime() {
+  SessionOptions options;
+  const std::string text = text_of(RegisterCustomOps(&options, old_runtime()));
+  CHECK(has(text, "ONNX Runtime 1.17.1 is too old") && has(text, "expected 1.18 or later"));
+  CHECK(options.domains.empty());
+}
+
+void check_attributes() {
+  const Registered registered;
+  const CustomOp& op = registered.op(0);
+  void* kernel = nullptr;
+  const auto create = [&](const KernelInfo& info) {
+    return text_of(op.CreateKernelV2(&op, table().get(), &info, &kernel));
+  };
+  CHECK(has(create({{{"delta_softplus", 1}}}), "attribute reverse is missing"));
+  CHECK(has(create({{{"delta_softplus", 2}, {"reverse", 0}}}), "attribute delta_softplus is 2"));
+  CHECK(kernel == nullptr);
+}
+
+void check_launches() {
+  const Registered registered;
+  const Type types[] = {Type::kFloat32, Type::kFloat16, Type::kBFloat16};
+  for (std::size_t i = 0; i < 3; ++i) {
+    for (const int reverse : {0, 1}) {
+      launch = {};
+      Kernel kernel(registered.op(i), 1 - reverse, reverse);
+      Node node(2, 5, 24, 16);
+      CHECK(kernel.run(node).empty());
+      const vim_scan::CudaArguments& a = launch.arguments;
+      CHECK(launch.calls == 1 && launch.stream == reinterpret_cast<CUstream_st*>(&stream_mark));
+      CHECK(a.batch == 2 && a.length == 5 && a.channels == 24 && a.state == 16);
+      CHECK(a.type == types[i] && a.reverse == (reverse == 1) && a.delta_softplus == (reverse == 0));
+      const void* found[] = {a.u, a.delta, a.A, a.B, a.C, a.D, a.z, a.delta_bias};
+      for (std::size_t input = 0; input < 8; ++input) CHECK(found[input] == node.values[input].memory.data());
+      CHECK(a.y == node.context.output.memory.data());
+      CHECK((node.context.output.shape == std::vector<std::int64_t>{2, 5, 24}));
+      CHECK(memory_beside == &node.values[0] && a.workspace != nullptr);
+      CHECK(scratch_bytes == vim_scan::cuda_workspace_bytes(24, 16));
+      CHECK(scratch_given == scratch_freed);
+    }
+  }
+}
+
+void check_refusals() {
+  const Registered registered;
+  Kernel kernel(registered.op(1), 1, 0);
+  launch = {};
+  Node wrong(2, 5, 24, 16);
+  wrong.values[3].shape = {2, 5, 15};
+  CHECK(has(kernel.run(wrong), "input B has shape (2, 5, 15)"));
+  Node flat(2, 5, 24, 16);
+  flat.values[0].shape = {10, 24};
+  CHECK(has(kernel.run(flat), "input u has rank 2, expected 3"));
+  Node absent(2, 5, 24, 16);
+  absent.context.inputs[6] = nullptr;
+  CHECK(has(kernel.run(absent), "input z is absent"));
+  Node empty(2, 0, 24, 16);
+  CHECK(has(kernel.run(empty), "each must be at least 1"));
+  Node large(1, 5, 24, 257);
+  CHECK(has(kernel.run(large), "the state size is above 256"));
+  Node starved(2, 5, 24, 16);
+  starved.context.refuses_memory = true;
+  CHECK(has(kernel.run(starved), "out of GPU memory"));
+  CHECK(launch.calls == 0);
+  Node none(0, 5, 24, 16);
+  CHECK(kernel.run(none).empty() && launch.calls == 0);
+  CHECK((none.context.output.shape == std::vector<std::int64_t>{0, 5, 24}));
+  Node failing(2, 5, 24, 16);
+  launch.answer = "an illegal memory access was encountered";
+  CHECK(has(kernel.run(failing), "vim_deploy::SelectiveScan: an illegal memory access"));
+  CHECK(scratch_given == scratch_freed);
+}
+
+}  // namespace
+
+int main() {
+  check_registration();
+  check_old_runtime();
+  check_attributes();
+  check_launches();
+  check_refusals();
+  std::printf("ONNX Runtime's CUDA operator against a stand-in: %d failures\n", trt_test::failures);
+  return trt_test::failures == 0 ? 0 : 1;
+}

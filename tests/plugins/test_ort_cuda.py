@@ -1,0 +1,48 @@
+"""ONNX Runtime's CUDA operator without a GPU: the adapter against a stand-in, the library in the real runtime.
+
+That the provider calls it as the stand-in does is beyond these tests: see docs/gpu-results.md.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from native_programs import PROGRAMS, SANITIZERS, SCAN, WARNINGS, build, run
+
+ADAPTER = ("ort_cuda_op.cpp", "ort_scan.cpp", "ort_tensor.cpp", "ort_domain.cpp", "scan_cuda_plan.cpp")
+
+
+def test_adapter_answers_every_call_under_the_sanitizers(tmp_path: Path) -> None:
+    sources = [PROGRAMS / "test_ort_cuda.cpp", *(SCAN / name for name in ADAPTER)]
+    assert ": 0 failures" in run(build(tmp_path / "adapter", sources, *SANITIZERS, *WARNINGS))
+
+
+@pytest.mark.parametrize("element", ["FLOAT", "FLOAT16", "BFLOAT16"])
+def test_library_registers_and_serves_no_other_provider(element: str) -> None:
+    """With a real ONNX Runtime; the types are taken, and on the processor there is no kernel."""
+    ort = pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx")
+    from vim_deploy.errors import OperatorLibraryMissingError
+    from vim_deploy.ops.library import CONTRACT_VERSION, OP_DOMAIN, OP_NAME, ort_cuda_library
+
+    try:
+        library = ort_cuda_library()
+    except OperatorLibraryMissingError as error:
+        pytest.skip(f"built only where nvcc is: {error}")
+    helper, kinds = onnx.helper, onnx.TensorProto
+    names = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias")
+    wide = ("A", "D", "delta_bias")
+    kind = getattr(kinds, element)
+    inputs = [
+        helper.make_tensor_value_info(name, kinds.FLOAT if name in wide else kind, None) for name in names
+    ]
+    scan = helper.make_node(OP_NAME, names, ["y"], domain=OP_DOMAIN, delta_softplus=1, reverse=0)
+    graph = helper.make_graph([scan], "scan", inputs, [helper.make_tensor_value_info("y", kind, None)])
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid(OP_DOMAIN, CONTRACT_VERSION)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.register_custom_ops_library(str(library))
+    with pytest.raises(Exception, match=r"(implementation|kernel) for .*SelectiveScan"):
+        ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
