@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from dense.golden_detector import golden_input
 from golden_data import assert_close, load_json, load_tensors
 
 from vim_deploy.dense.backbone import DenseBackbone
@@ -33,7 +34,7 @@ def test_the_detectors_map_is_the_references(scan):
     }
     model.load_state_dict(weights, strict=True)
     with use_scan(scan):
-        (found,) = model(torch.from_numpy(tensors["input"]))
+        (found,) = model(golden_input())
     assert_close(found, tensors["last_feat"], TOLERANCE)
 
 

@@ -36,8 +36,13 @@ def main() -> None:
     select(source, "preprocess", lambda case, tensors: case["name"] in PREPROCESSING)
     select(source, "seg_backbone", lambda case, tensors: case["name"] in SEGMENTATION_BACKBONES)
     select_parts(source)
+    # The padded input follows from the image.
+    detector = load_file(source / "detector.safetensors")
+    save_file(
+        {key: value for key, value in detector.items() if key != "input"}, HERE / "detector.safetensors"
+    )
     # Every model is described, so that names and shapes are tested; tensors are there for a few.
-    for name in ("models", "full_state_dicts", "full_dense_state_dicts", "segmenter"):
+    for name in ("models", "full_state_dicts", "full_dense_state_dicts", "segmenter", "detector"):
         write_json(name, json.loads((source / f"{name}.json").read_text()))
     for name in MODELS:
         shutil.copyfile(source / f"model_{name}.safetensors", HERE / f"model_{name}.safetensors")

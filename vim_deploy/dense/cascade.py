@@ -1,0 +1,124 @@
+"""The heads: three stages that classify and refine boxes, and one that draws masks.
+
+Source: arXiv 1712.00726 (cascade), 1703.06870 (masks); upstream keys below `roi_heads.`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from vim_deploy.dense.boxes import apply_deltas, clip, keep_best
+from vim_deploy.dense.detector_config import DetectorConfig
+from vim_deploy.dense.layers import NormConv
+from vim_deploy.dense.proposals import NEVER, Proposals
+from vim_deploy.dense.roi import pool
+
+BOX_GRID, MASK_GRID = 7, 14
+
+
+class Stage(NamedTuple):
+    """What a stage gives for n boxes: `hidden` (n, width), `logits` (n, classes + background), `deltas` and
+    `boxes` (n, 4)."""
+
+    hidden: Tensor
+    logits: Tensor
+    deltas: Tensor
+    boxes: Tensor
+
+
+class Found(NamedTuple):
+    """Detections, best first: `boxes` (n, 4), `scores` (n,), `classes` (n,) int64."""
+
+    boxes: Tensor
+    scores: Tensor
+    classes: Tensor
+
+
+class _BoxHead(nn.Module):
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__()
+        self.names = [f"conv{index + 1}" for index in range(config.box_convs)]
+        for name in self.names:
+            self.add_module(name, NormConv(config.channels, config.channels, 3))
+        self.fc1 = nn.Linear(config.channels * BOX_GRID**2, config.box_hidden)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        for name in self.names:
+            pooled = self.get_submodule(name)(pooled).relu()
+        hidden: Tensor = self.fc1(pooled.flatten(1)).relu()
+        return hidden
+
+
+class _BoxPredictor(nn.Module):
+    """Deltas are the same for all classes."""
+
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__()
+        self.cls_score = nn.Linear(config.box_hidden, config.num_classes + 1)
+        self.bbox_pred = nn.Linear(config.box_hidden, 4)
+
+    def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        return self.cls_score(hidden), self.bbox_pred(hidden)
+
+
+class _MaskHead(nn.Module):
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__()
+        channels = config.channels
+        self.names = [f"mask_fcn{index + 1}" for index in range(config.mask_convs)]
+        for name in self.names:
+            self.add_module(name, NormConv(channels, channels, 3))
+        self.deconv = nn.ConvTranspose2d(channels, channels, 2, stride=2)
+        self.predictor = nn.Conv2d(channels, config.num_classes, 1)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        for name in self.names:
+            pooled = self.get_submodule(name)(pooled).relu()
+        logits: Tensor = self.predictor(self.deconv(pooled).relu())
+        return logits
+
+
+class CascadeHeads(nn.Module):
+    """Proposals and the levels they are pooled from to detections with masks."""
+
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__()
+        self.config = config
+        stages = range(len(config.stage_weights))
+        self.box_head = nn.ModuleList(_BoxHead(config) for _ in stages)
+        self.box_predictor = nn.ModuleList(_BoxPredictor(config) for _ in stages)
+        self.mask_head = _MaskHead(config)
+
+    def detect(self, levels: tuple[Tensor, ...], proposals: Proposals, limits: Tensor) -> Found:
+        """As many as `config.detections` in any case; the rest have the score `config.score_threshold`."""
+        config = self.config
+        boxes, scores = proposals.boxes, []
+        for index in range(len(config.stage_weights)):
+            stage = self.stage(index, levels, boxes)
+            scores.append(stage.logits.softmax(dim=1))
+            boxes = clip(stage.boxes, limits)
+        real = (proposals.logits > NEVER).to(boxes.dtype)
+        mean = sum(scores[1:], scores[0])[:, :-1] / len(scores) * real[:, None]
+        limit = min(config.detections, mean.numel())
+        places, best = keep_best(boxes, mean.T, config.overlap, config.score_threshold, limit)
+        return Found(boxes[places[:, 1]], best, places[:, 0])
+
+    def stage(self, index: int, levels: tuple[Tensor, ...], boxes: Tensor) -> Stage:
+        """One stage of the cascade; its boxes are not clipped."""
+        hidden: Tensor = self.box_head[index](pool(levels, boxes, BOX_GRID))
+        logits, deltas = self.box_predictor[index](hidden)
+        moved = apply_deltas(boxes, deltas, *self.config.stage_weights[index])
+        return Stage(hidden, logits, deltas, moved)
+
+    def mask_logits(self, levels: tuple[Tensor, ...], boxes: Tensor) -> Tensor:
+        """(n, classes, 28, 28) in the boxes' own coordinates."""
+        logits: Tensor = self.mask_head(pool(levels, boxes, MASK_GRID))
+        return logits
+
+    def masks(self, levels: tuple[Tensor, ...], boxes: Tensor, classes: Tensor) -> Tensor:
+        """Probabilities (n, 28, 28) that a point of the box belongs to the object, of the boxes' classes."""
+        logits = self.mask_logits(levels, boxes)
+        own = classes[:, None, None, None].expand(-1, 1, *logits.shape[2:])
+        return logits.gather(1, own)[:, 0].sigmoid()

@@ -1,0 +1,34 @@
+"""Convolutions with a norm over the channels, as the detector's parts share them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+_EPS = 1e-6
+
+
+class ChannelNorm(nn.Module):
+    """Layer norm over the channels of every pixel: (batch, channels, height, width) to the same."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        centred = x - x.mean(1, keepdim=True)
+        scaled = centred / torch.sqrt(centred.pow(2).mean(1, keepdim=True) + _EPS)
+        return scaled * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+class NormConv(nn.Conv2d):
+    """A convolution without bias that keeps the size, and a norm behind it; keys `weight` and `norm.*`."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
+        super().__init__(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+        self.norm = ChannelNorm(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        normalised: Tensor = self.norm(super().forward(x))
+        return normalised

@@ -1,0 +1,89 @@
+"""Features of a box, at a fixed size, from the level that suits it.
+
+Source: arXiv 1703.06870 (RoIAlign) and 1612.03144 (choice of the level).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from vim_deploy.dense.detector_config import POOLED_LEVELS
+
+_CANONICAL_SIZE, _CANONICAL_LEVEL = 224, 4
+
+
+def pool(levels: tuple[Tensor, ...], boxes: Tensor, size: int) -> Tensor:
+    """Boxes (n, 4) to features (n, channels, size, size); `levels` finest first, those of `POOLED_LEVELS`.
+
+    Every box is pooled from every level, but with no extent, which costs and gives nothing, where the level
+    is not its own: so all shapes are fixed.
+    """
+    own = box_levels(boxes)
+    parts = [
+        roi_align(found, torch.where((own == level)[:, None], boxes, 0.0), 2.0**-level, size)
+        for level, found in zip(POOLED_LEVELS, levels, strict=True)
+    ]
+    pooled = parts[0]
+    for part in parts[1:]:
+        pooled = pooled + part
+    return pooled
+
+
+def box_levels(boxes: Tensor) -> Tensor:
+    """The level of each box (n,): one finer for every halving of its size."""
+    side = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1).sqrt()
+    # Comparisons instead of a logarithm, whose rounding differs between runtimes.
+    bounds = [_CANONICAL_SIZE * 2.0 ** (level - _CANONICAL_LEVEL) for level in POOLED_LEVELS[1:]]
+    return POOLED_LEVELS[0] + torch.stack([side >= bound for bound in bounds]).sum(dim=0)
+
+
+@torch.library.custom_op("vim_deploy::roi_align", mutates_args=())
+def roi_align(level: Tensor, boxes: Tensor, scale: float, size: int) -> Tensor:
+    """The mean of bilinear samples in each of size x size bins of every box.
+
+    `level` (1, channels, height, width), `boxes` (n, 4) in image pixels, `scale` level pixels per image
+    pixel. Pixel centres lie at halves; as many samples as a bin has pixels on its side, rounded up; a box
+    without extent gives zeros. Returns (n, channels, size, size).
+
+    An operator of its own because exported graphs have RoiAlign for it. Bilinear samples on a grid are a
+    product of a row's and a column's weights, so that a box is two matrix products here.
+    """
+    channels, height, width = level.shape[1:]
+    result = level.new_zeros(len(boxes), channels, size, size)
+    for index, (left, top, right, bottom) in enumerate((boxes * scale - 0.5).tolist()):
+        rows = _axis_weights(top, bottom - top, size, height)
+        columns = _axis_weights(left, right - left, size, width)
+        if rows is not None and columns is not None:
+            (first, weights), (begin, across) = rows, columns
+            part = level[0, :, first : first + weights.shape[1], begin : begin + across.shape[1]]
+            result[index] = weights.to(level) @ part @ across.to(level).T
+    return result
+
+
+@roi_align.register_fake
+def _(level: Tensor, boxes: Tensor, scale: float, size: int) -> Tensor:
+    return level.new_empty((boxes.shape[0], level.shape[1], size, size))
+
+
+def _axis_weights(start: float, extent: float, size: int, length: int) -> tuple[int, Tensor] | None:
+    """The first pixel that takes part, and each bin's weights (size, pixels) from there on."""
+    samples = math.ceil(extent / size)
+    if samples <= 0:
+        return None
+    steps = torch.arange(size * samples, dtype=torch.float64) + 0.5
+    at = start + steps * (extent / (size * samples))
+    inside = (at >= -1) & (at <= length)
+    at = at.clamp(0, length - 1)
+    low = at.floor().long()
+    high = (low + 1).clamp(max=length - 1)
+    first = int(low.min())
+    weights = torch.zeros(size, int(high.max()) - first + 1, dtype=torch.float64)
+    bins = torch.arange(size).repeat_interleave(samples)
+    share = inside / samples
+    fraction = at - low
+    weights.index_put_((bins, low - first), share * (1 - fraction), accumulate=True)
+    weights.index_put_((bins, high - first), share * fraction, accumulate=True)
+    return first, weights
