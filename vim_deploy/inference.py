@@ -18,13 +18,14 @@ from vim_deploy.data.discover import (
     Discovery,
     Item,
     Labels,
+    Pause,
     begins_like_an_image,
     folder_classes,
 )
 from vim_deploy.data.isolation import ProcessLoader
 from vim_deploy.engines.engine import Engine, load_engine
 from vim_deploy.errors import EngineError, ImageError, OutputError, VimDeployError
-from vim_deploy.predict import Pause, predict_stream
+from vim_deploy.predict import predict_stream
 from vim_deploy.results import Format, Output, Row, Start, format_of, open_output
 from vim_deploy.results.escape import escape, unescaped_path
 from vim_deploy.results.output import companions
@@ -128,7 +129,7 @@ class _Run:
         manifest = engine.manifest
         self.summary = Summary(str(options.engine), manifest.backend, manifest.device, manifest.precision)
 
-    def go(self, items: Iterable[Item], top_k: int, console: Console | None) -> None:
+    def go(self, items: Iterable[Item | Pause], top_k: int, console: Console | None) -> None:
         """Every row, or an error with the output left in good order."""
         try:
             self._write_rows(items, top_k, console)
@@ -148,7 +149,7 @@ class _Run:
                 raise self._ended_early(error) from None
             raise
 
-    def _write_rows(self, items: Iterable[Item], top_k: int, console: Console | None) -> None:
+    def _write_rows(self, items: Iterable[Item | Pause], top_k: int, console: Console | None) -> None:
         summary, options = self.summary, self._options
         source = self._source(items)
         summary.resumed = summary.images
@@ -173,20 +174,21 @@ class _Run:
             finally:
                 summary.seconds = time.perf_counter() - started
 
-    def _source(self, items: Iterable[Item]) -> Iterator[Item | Pause]:
+    def _source(self, items: Iterable[Item | Pause]) -> Iterator[Item | Pause]:
         """What is left to do; the rows of the earlier run are counted when this returns."""
         shard, count = self._options.shard, self.summary.count
-
-        def of_shard(items: Iterable[Item]) -> Iterator[Item]:
-            return (item for item in items if shard.has(item.path))
-
         if not self._options.watch:
-            return remaining(of_shard(items), self._output.previous(), count)
+            mine = (given for given in items if isinstance(given, Pause) or shard.has(given.path))
+            return remaining(mine, self._output.previous(), count)
         done = set()
         for row in self._output.previous():
             count(row)
             done.add(unescaped_path(row.path))
-        return watched(lambda: of_shard(items), done, self._stop.requested, self._options.idle)
+
+        def search() -> Iterator[Item]:
+            return (item for item in self._discovery if shard.has(item.path))
+
+        return watched(search, done, self._stop.requested, self._options.idle)
 
     def _check_failures(self) -> None:
         limit, summary = self._options.max_failures, self.summary
@@ -250,9 +252,9 @@ def _discovery(options: InferenceOptions, engine: Engine) -> Discovery:
     return Discovery(options.inputs, classes, excluded=own, null_separated=options.null_separated)
 
 
-def _at_least_one(discovery: Discovery) -> Iterator[Item]:
-    items = iter(discovery)
-    first = next(items, None)
+def _at_least_one(discovery: Discovery) -> Iterator[Item | Pause]:
+    items = discovery.stream()
+    first = next((given for given in items if isinstance(given, Item)), None)
     if first is None:
         raise ImageError(
             f"no image in {', '.join(escape(str(given)) for given in discovery.inputs)}; "

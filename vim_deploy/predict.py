@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from vim_deploy.data.decode import Limits
+from vim_deploy.data.discover import Pause
 from vim_deploy.data.loading import Input, Loaded, Loader, ThreadLoader
 from vim_deploy.errors import EngineError
 from vim_deploy.machine import usable_processors
@@ -24,10 +25,6 @@ DEFAULT_BATCH = 8
 MOST_DEFAULT_WORKERS = 8
 MOST_CHUNK = 8
 _POLL_SECONDS = 0.2
-
-
-class Pause:
-    """Among the inputs: no more for now, so everything before is to be finished."""
 
 
 _Given: TypeAlias = Input | Pause

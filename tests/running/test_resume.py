@@ -42,8 +42,9 @@ def changed(path: Path) -> int:
 def test_every_kind_of_stop_and_resume(output, seed):
     expected = make_images("images", COUNT)
     generator = random.Random(seed)
-    codes = []
+    codes: list[int] = []
     record = Path(f"{output}.run.json")
+    whole = _seconds_of_a_run(output)
     for attempt in range(30):
         before = changed(record)
         process = start("colours.engine", "images", "-o", output, "--batch-size", 1, "--resume")
@@ -52,7 +53,8 @@ def test_every_kind_of_stop_and_resume(output, seed):
             # Until the run has begun, a signal does what it does to any program.
             while process.poll() is None and changed(record) == before:
                 time.sleep(0.01)
-            time.sleep(generator.uniform(0, 0.7))
+            # Two stops or more before the end, however fast the machine is.
+            time.sleep(generator.uniform(0, 0.4 * whole))
             process.send_signal(number)
         errors = process.communicate(timeout=120)[1].decode()
         codes.append(process.returncode)
@@ -65,6 +67,19 @@ def test_every_kind_of_stop_and_resume(output, seed):
     assert paths_in(output) == expected
     assert len(codes) >= 3, codes
     assert sorted(path.name for path in Path().glob("out*")) == [output]
+
+
+def _seconds_of_a_run(output: str) -> float:
+    """From the first record of a run that nothing stops to its end; leaves no file."""
+    record = Path(f"{output}.run.json")
+    process = start("colours.engine", "images", "-o", output, "--batch-size", 1)
+    while process.poll() is None and not record.exists():
+        time.sleep(0.01)
+    began = time.perf_counter()
+    assert process.wait(120) == 0
+    seconds = time.perf_counter() - began
+    Path(output).unlink()
+    return seconds
 
 
 def test_resume_after_the_folder_changed_does_the_rest():

@@ -6,7 +6,8 @@
   its first bytes are an image's; others are counted in `Discovery.other_files`.
 - A glob (`*`, `?`, `[...]`, `**`) is expanded in sorted order; folders among the matches are searched too.
 - `-` stands for a list of paths on standard input, one a line or, with `null_separated`, one between zero
-  bytes. They are taken as they come; one that does not exist is an item like any other.
+  bytes. They are taken as they come, and what has come is finished when no more does; one that does not
+  exist is an item like any other.
 - The same file given twice gives two items. A link to a folder is followed unless it leads back into its own
   path. A folder that cannot be read is an item itself, so that it is not overlooked.
 - Files of the run itself (`excluded`) are never taken from a folder.
@@ -36,6 +37,7 @@ _IMAGE_SUFFIXES = frozenset(
     heic heif avif jxl jp2 svg eps psd""".split()  # noqa: SIM905
 )
 STANDARD_INPUT = "-"
+SILENCE_SECONDS = 0.2  # without a new line on standard input: what has come is finished
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*", b"GIF8")
 
 
@@ -56,6 +58,10 @@ class Item:
     label: int | None = None
 
 
+class Pause:
+    """Among the inputs: no more for now, so everything before is to be finished."""
+
+
 @dataclass
 class Discovery:
     """Iterating yields the items; the counts are complete once it has ended."""
@@ -70,12 +76,19 @@ class Discovery:
 
     def __iter__(self) -> Iterator[Item]:
         """Raises ImageError, before the first item, for an input that does not exist or matches nothing."""
+        return (given for given in self.stream() if isinstance(given, Item))
+
+    def stream(self) -> Iterator[Item | Pause]:
+        """The items, and a pause wherever standard input has nothing more for a moment.
+
+        Raises as iterating does.
+        """
         self.other_files, self.notes = 0, []
         for path in [path for given in self.inputs for path in _matches(os.fspath(given))]:
             if path == STANDARD_INPUT:
                 end = b"\0" if self.null_separated else b"\n"
                 for line in _listed(sys.stdin.buffer, end, self.stopped):
-                    yield from self._expand(line)
+                    yield from [line] if isinstance(line, Pause) else self._expand(line)
             else:
                 yield from self._expand(path)
 
@@ -116,21 +129,23 @@ class Discovery:
         return Item(path, self.classes.get(Path(path).parent.name) if self.classes else None)
 
 
-def _listed(file: IO[bytes], end: bytes, stopped: Callable[[], bool]) -> Iterator[str]:
-    rest = b""
-    while _readable(file, stopped) and (block := os.read(file.fileno(), 1 << 16)):
+def _listed(file: IO[bytes], end: bytes, stopped: Callable[[], bool]) -> Iterator[str | Pause]:
+    """Entries as they come, a pause at the start of every silence; ends early once `stopped()`."""
+    rest, silent = b"", False
+    while not stopped():
+        if not select.select([file], [], [], SILENCE_SECONDS)[0]:
+            if not silent:
+                yield Pause()
+            silent = True
+            continue
+        silent = False
+        block = os.read(file.fileno(), 1 << 16)
+        if not block:
+            break
         *whole, rest = (rest + block).split(end)
         yield from map(os.fsdecode, filter(None, whole))
     if rest:
         yield os.fsdecode(rest)
-
-
-def _readable(file: IO[bytes], stopped: Callable[[], bool]) -> bool:
-    """Waits until there is something to read; False once `stopped()`."""
-    while not stopped():
-        if select.select([file], [], [], 0.2)[0]:
-            return True
-    return False
 
 
 def _is_one_of(path: str, files: Sequence[Path]) -> bool:

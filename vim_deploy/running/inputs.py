@@ -9,11 +9,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
-from vim_deploy.data.discover import Item
+from vim_deploy.data.discover import Item, Pause
 from vim_deploy.errors import ConfigError
-from vim_deploy.predict import Pause
 from vim_deploy.results import Row
 from vim_deploy.results.escape import escape
 
@@ -49,7 +49,9 @@ class Shard:
         return f"{self.index}/{self.count}"
 
 
-def remaining(items: Iterable[Item], previous: Iterable[Row], count: Callable[[Row], None]) -> Iterator[Item]:
+def remaining(
+    items: Iterable[Item | Pause], previous: Iterable[Row], count: Callable[[Row], None]
+) -> Iterator[Item | Pause]:
     """The items that have no row yet. `previous` is read to its end, into `count`, before this returns.
 
     While the files are those of the earlier run, its rows are the first items and nothing is remembered; from
@@ -61,7 +63,7 @@ def remaining(items: Iterable[Item], previous: Iterable[Row], count: Callable[[R
     for row in previous:
         count(row)
         if not ahead and not seen:
-            item = next(source, None)
+            item = next((given for given in source if isinstance(given, Item)), None)
             if item is not None and escape(item.path) == row.path:
                 continue
             if item is not None:
@@ -70,14 +72,13 @@ def remaining(items: Iterable[Item], previous: Iterable[Row], count: Callable[[R
     return _without(seen, ahead, source)
 
 
-def _without(seen: Counter[str], ahead: list[Item], source: Iterator[Item]) -> Iterator[Item]:
-    for items in (ahead, source):
-        for item in items:
-            path = escape(item.path)
-            if seen[path] > 0:
-                seen[path] -= 1
-            else:
-                yield item
+def _without(seen: Counter[str], ahead: list[Item], source: Iterator[Item | Pause]) -> Iterator[Item | Pause]:
+    for given in chain(ahead, source):
+        path = escape(given.path) if isinstance(given, Item) else None
+        if path is not None and seen[path] > 0:
+            seen[path] -= 1
+        else:
+            yield given
 
 
 def watched(
