@@ -78,6 +78,11 @@ class DetectorConfig:
     def replace(self, **changes: Any) -> DetectorConfig:
         return dataclasses.replace(self, **changes)
 
+    def with_vim(self, **changes: Any) -> DetectorConfig:
+        """With changed VimConfig fields of the backbone."""
+        vim = self.backbone.vim.replace(**changes)
+        return self.replace(backbone=dataclasses.replace(self.backbone, vim=vim))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types: `backbone` and `head`; `from_dict` reads them back."""
         values = dataclasses.asdict(self)
@@ -134,8 +139,9 @@ def detector_preset(name: str, **overrides: Any) -> DetectorConfig:
 
 
 def detector_name(config: DetectorConfig) -> str:
-    """The short name of a published architecture, whatever the class count, or 'custom'."""
+    """The short name of a published architecture, whatever the image size and class count, or 'custom'."""
     for name, candidate in DETECTORS.items():
-        if candidate.replace(num_classes=config.num_classes) == config:
+        same = candidate.replace(num_classes=config.num_classes).with_vim(image_size=config.image_size)
+        if same == config:
             return name
     return "custom"

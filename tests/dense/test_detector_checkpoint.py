@@ -1,0 +1,156 @@
+"""Detection checkpoints: what is found in them, and what is said of those that do not fit."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from dense.golden_detector import golden_config, golden_detector, golden_input, golden_weights
+from golden_data import golden_dir
+
+from vim_deploy.dense.coco import COCO_IDS, COCO_NAMES
+from vim_deploy.dense.detector_checkpoint import load_detector
+from vim_deploy.errors import CheckpointError
+from vim_deploy.model import load_checkpoint, save_checkpoint
+
+
+def write(path, weights):
+    """As detectron2's checkpointer writes it."""
+    content = {
+        "model": collections.OrderedDict(weights),
+        "optimizer": {"state": {0: {"exp_avg": torch.zeros(2)}}, "param_groups": [{"lr": 1e-4}]},
+        "scheduler": {"last_epoch": 7},
+        "iteration": 89999,
+    }
+    torch.save(content, path)
+    return path
+
+
+@pytest.fixture
+def weights():
+    return golden_weights()
+
+
+@pytest.fixture
+def config():
+    """What the tensors show of the reference's small detector; the rest is as in the full-size ones."""
+    golden = golden_config()
+    untraced = {
+        field.name: field.default
+        for field in dataclasses.fields(golden)
+        if field.name in ("anchor_sizes", "candidates", "proposals")
+    }
+    return golden.replace(**untraced)
+
+
+@torch.no_grad()
+def test_a_training_checkpoint_of_detectron2_is_read(tmp_path, weights, config):
+    model, loaded = load_detector(write(tmp_path / "model_final.pth", weights))
+    assert loaded.config == config
+    assert (loaded.source, loaded.entry) == ("model_final.pth", "model")
+    expected = golden_detector().backbone(golden_input())
+    assert all(torch.equal(a, b) for a, b in zip(model.backbone(golden_input()), expected, strict=True))
+
+
+def test_what_the_weights_do_not_show_is_said(tmp_path, weights):
+    path = write(tmp_path / "model_final.pth", weights)
+    said = " ".join(load_detector(path)[1].notes)
+    for word in ("anchors of sizes 32, 64", "1000 proposals", "--no-halve", "rotary embedding"):
+        assert word in said
+    model, loaded = load_detector(path, halve=False)
+    assert not model.config.backbone.vim.halve
+    assert "halve" not in " ".join(loaded.notes)
+
+
+@torch.no_grad()
+def test_a_given_configuration_settles_what_the_weights_do_not_show(tmp_path, weights):
+    path = write(tmp_path / "model_final.pth", weights)
+    model, loaded = load_detector(path, config=golden_config())
+    assert not loaded.notes
+    found, expected = model(golden_input()), golden_detector()(golden_input())
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_a_saved_detector_brings_its_configuration(tmp_path):
+    path = tmp_path / "small.safetensors"
+    save_checkpoint(golden_detector(), path)
+    assert load_detector(path)[1].config == golden_config()
+
+
+def test_another_image_size_resizes_what_depends_on_it(tmp_path, weights):
+    model, loaded = load_detector(write(tmp_path / "model.pth", weights), image_size=(192, 192))
+    assert model.config.image_size == (192, 192)
+    assert loaded.state_dict["backbone.net.pos_embed"].shape == (1, 144, 32)
+    assert "position embedding resized from 8x8 to 12x12" in " ".join(loaded.notes)
+
+
+def without(weights, start):
+    return {name: value for name, value in weights.items() if not name.startswith(start)}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: without(w, "backbone.net."), "heads but no backbone"),
+        (lambda w: without(w, "roi_heads.mask_head."), "no mask head"),
+        (lambda w: without(w, "proposal_generator."), "objectness_logits.weight is missing"),
+        (lambda w: without(w, "roi_heads.box_predictor.2."), "2 stages"),
+        (lambda w: without(w, "roi_heads.box_head.1.fc1"), "2 missing: roi_heads.box_head.1.fc1.weight"),
+        (lambda w: {**w, "extra": torch.zeros(1)}, "1 unexpected: extra"),
+        (
+            lambda w: {**w, "roi_heads.box_predictor.0.bbox_pred.weight": torch.zeros(20, 32)},
+            "20 rows, deltas for every class",
+        ),
+        (
+            lambda w: {**w, "roi_heads.box_predictor.cls_score.weight": torch.zeros(6, 32)},
+            "a Mask R-CNN",
+        ),
+    ],
+)
+def test_what_is_no_such_detector_is_refused(tmp_path, weights, change, message):
+    with pytest.raises(CheckpointError, match=message):
+        load_detector(write(tmp_path / "model_final.pth", change(weights)))
+
+
+def test_another_number_of_classes_is_refused(tmp_path, weights):
+    with pytest.raises(CheckpointError, match="the heads have 5 classes, but 80 were asked for"):
+        load_detector(write(tmp_path / "model_final.pth", weights), num_classes=80)
+
+
+def test_a_detector_of_other_classes_than_configured_is_refused(tmp_path, weights):
+    wrong = golden_config().replace(num_classes=4)
+    with pytest.raises(CheckpointError, match=r"cls_score.weight \(has \(6, 32\), expected \(5, 32\)\)"):
+        load_detector(write(tmp_path / "model_final.pth", weights), config=wrong)
+
+
+def test_a_classifier_is_no_detector_and_a_detector_no_classifier(tmp_path, weights):
+    with pytest.raises(CheckpointError, match="weights of a classifier, and a detector was asked for"):
+        load_detector(golden_dir() / "checkpoint_reduced.pth")
+    with pytest.raises(CheckpointError, match=r"weights of a detector.*--task detect"):
+        load_checkpoint(write(tmp_path / "model_final.pth", weights))
+
+
+def test_a_plain_pickle_is_refused_and_nothing_of_it_is_run(tmp_path, weights):
+    """The model zoo of detectron2 has such files."""
+    path = tmp_path / "model_final.pkl"
+    arrays = {name: value.numpy() for name, value in weights.items()}
+    path.write_bytes(pickle.dumps({"model": arrays, "__author__": "somebody"}))
+    with pytest.raises(CheckpointError, match=r"model_final.pkl wants to import numpy.*could run code.*NOT"):
+        load_detector(path)
+    path.write_bytes(pickle.dumps({"model": {"weight": [1.0, 2.0]}}))
+    with pytest.raises(CheckpointError, match="plain Python pickle"):
+        load_detector(path)
+
+
+def test_coco_has_eighty_classes_with_gaps_in_their_numbers():
+    assert len(COCO_IDS) == len(set(COCO_IDS)) == len(set(COCO_NAMES)) == 80
+    by_name = dict(zip(COCO_NAMES, COCO_IDS, strict=True))
+    # Known pairs on both sides of the gaps, as annotation files have them.
+    assert [by_name[name] for name in ("person", "stop sign", "bottle", "toilet", "toothbrush")] == [
+        1, 13, 44, 70, 90,
+    ]  # fmt: skip
+    assert np.all(np.diff(COCO_IDS) > 0)
