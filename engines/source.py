@@ -127,13 +127,17 @@ def _tensors(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> Iterator[on
     yield from model.graph.initializer
     for node in nodes:
         for attribute in node.attribute:
-            yield attribute.t
+            if attribute.HasField("t"):
+                yield attribute.t
             yield from attribute.tensors
             for graph in (attribute.g, *attribute.graphs):
                 yield from graph.initializer
 
 
 def _check_tensors(name: str, model: onnx.ModelProto, nodes: list[onnx.NodeProto], size: int) -> None:
+    import onnx
+
+    known = onnx.helper.get_all_tensor_dtypes()
     if model.graph.sparse_initializer:
         raise EngineError(f"{name} has sparse tensors; vim-export writes none. Export the model again.")
     for tensor in _tensors(model, nodes):
@@ -142,6 +146,11 @@ def _check_tensors(name: str, model: onnx.ModelProto, nodes: list[onnx.NodeProto
             raise EngineError(
                 f"{name}: tensor {tensor.name!r} lies in another file ({', '.join(places) or 'unnamed'}); "
                 "expected one self-contained file, as vim-export writes it."
+            )
+        if tensor.data_type not in known:
+            raise EngineError(
+                f"{name}: tensor {tensor.name!r} has the element type {tensor.data_type}, which ONNX does not "
+                "know; the file was edited or damaged."
             )
         # The smallest element takes 4 bits.
         if any(side < 0 for side in tensor.dims) or math.prod(tensor.dims) > 2 * size:
@@ -174,7 +183,7 @@ def _specs(name: str, graph: onnx.GraphProto) -> tuple[tuple[TensorSpec, ...], t
 
     def spec(value: onnx.ValueInfoProto) -> TensorSpec:
         tensor = value.type.tensor_type
-        if not tensor.elem_type:
+        if tensor.elem_type not in onnx.helper.get_all_tensor_dtypes():
             raise EngineError(f"{name}: {value.name!r} is no tensor; expected a file written by vim-export.")
         shape = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim)
         return TensorSpec(value.name, onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name, shape)
@@ -188,7 +197,8 @@ def check_interface(
 ) -> None:
     """Inputs and outputs that fit the metadata and that memory can hold. Raises EngineError."""
     for spec in (*inputs, *outputs):
-        if math.prod(side or 1 for side in spec.shape) > LARGEST_ARRAY or 0 in spec.shape:
+        sides = [1 if side is None else side for side in spec.shape]
+        if min(sides, default=1) < 1 or math.prod(sides) > LARGEST_ARRAY:
             raise EngineError(
                 f"{name}: {spec.name!r} has shape {spec.shape}; expected 1 to {LARGEST_ARRAY} elements."
             )

@@ -80,6 +80,18 @@ def _other_output(model: onnx.ModelProto) -> None:
     model.graph.node[1].output[0] = model.graph.output[0].name = "scores"
 
 
+def _unknown_type(model: onnx.ModelProto) -> None:
+    model.graph.initializer[0].data_type = 29
+
+
+def _unknown_input_type(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.elem_type = 29
+
+
+def _negative_batch(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -3
+
+
 def _no_metadata(model: onnx.ModelProto) -> None:
     del model.metadata_props[:]
 
@@ -117,6 +129,9 @@ def _four_names(model: onnx.ModelProto) -> None:
         (_two_inputs, "has inputs"),
         (_half_input, "has inputs"),
         (_other_output, r"expected \['logits'\]"),
+        (_unknown_type, "element type 29"),
+        (_unknown_input_type, "is no tensor|not valid ONNX"),
+        (_negative_batch, "expected 1 to"),
         (_no_metadata, "no metadata field"),
         (_damaged_metadata, "unusable metadata"),
         (_other_size, "preprocessing makes"),
