@@ -24,14 +24,14 @@ _INTEGER_ATTRIBUTES = ("delta_softplus", "reverse")
 _PRECISIONS = {1: "fp32", 10: "fp16", 16: "bf16"}  # of ONNX's element types
 _INT32 = (-(1 << 31), (1 << 31) - 1)
 
-# What the parsers of 8.6 and later have of the operators in opset 17 that classifiers like Vim are made of.
+# What the parsers of 8.6 and later have of the operators in opset 17 that Vim's models are made of.
 _PARSED = {
-    "Abs", "Add", "And", "ArgMax", "Cast", "Clip", "Concat", "Constant", "ConstantOfShape", "Conv", "Cos",
-    "Div", "Equal", "Erf", "Exp", "Expand", "Flatten", "Gather", "Gemm", "GlobalAveragePool", "Greater",
-    "Identity", "LayerNormalization", "Less", "Log", "MatMul", "Max", "Min", "Mul", "Neg", "Not", "Or", "Pad",
-    "Pow", "ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Reshape", "Resize", "Shape", "Sigmoid", "Sin",
-    "Slice", "Softmax", "Softplus", "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Tile", "Transpose",
-    "Unsqueeze", "Where",
+    "Abs", "Add", "And", "ArgMax", "BatchNormalization", "Cast", "Clip", "Concat", "Constant",
+    "ConstantOfShape", "Conv", "ConvTranspose", "Cos", "Div", "Equal", "Erf", "Exp", "Expand", "Flatten",
+    "Gather", "Gemm", "GlobalAveragePool", "Greater", "Identity", "LayerNormalization", "Less", "Log",
+    "MatMul", "Max", "MaxPool", "Min", "Mul", "Neg", "Not", "Or", "Pad", "Pow", "ReduceMax",
+    "ReduceMean", "ReduceSum", "Relu", "Reshape", "Resize", "Shape", "Sigmoid", "Sin", "Slice", "Softmax",
+    "Softplus", "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Tile", "Transpose", "Unsqueeze", "Where",
 }  # fmt: skip
 _PARSED_FROM_10 = {"Gelu", "Reciprocal"}
 _LAST_OPSET = {8: 17, 10: 20, 11: 20}

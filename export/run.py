@@ -151,7 +151,7 @@ def _metadata(request: ExportRequest, subject: Subject, preprocessing: Preproces
         config=subject.config,
         precision=request.precision,
         preprocessing=preprocessing,
-        class_names=request.class_names if subject.num_classes else None,
+        class_names=(request.class_names or subject.class_names) if subject.num_classes else None,
         checkpoint=subject.origin,
         operator={"domain": OP_DOMAIN, "name": OP_NAME, "version": CONTRACT_VERSION},
         versions={

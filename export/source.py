@@ -22,7 +22,9 @@ class ModelSource:
     """A model by name, configuration file or checkpoint.
 
     `name` is a named model, a JSON file with the fields of VimConfig or the reference's options, or "auto"
-    for what the checkpoint's tensors say. Without `checkpoint`, weights are generated from `seed`.
+    for what the checkpoint's tensors say. Without `checkpoint`, weights are generated from `seed`. `halve`
+    settles for segmenters and detectors whether the sum of both scan directions is halved, which weights do
+    not show.
     """
 
     name: str
@@ -30,6 +32,7 @@ class ModelSource:
     entry: Literal["model", "model_ema"] = "model"
     image_size: tuple[int, int] | None = None
     num_classes: int | None = None
+    halve: bool | None = None
     position_rule: Rule = "geometric"
     seed: int = 0
 
@@ -63,19 +66,23 @@ def open_source(source: ModelSource) -> SourceModel:
 
 
 def _generated(source: ModelSource) -> SourceModel:
-    if source.name == FROM_CHECKPOINT:
-        raise ExportError(f"the model {FROM_CHECKPOINT!r} needs --checkpoint; give one, or a model's name.")
     config = _config_file(source.name) or preset(source.name)
     changes: dict[str, Any] = {"image_size": source.image_size, "num_classes": source.num_classes}
     config = config.replace(**{key: value for key, value in changes.items() if value is not None})
     model = VisionMamba(config)
     fill_generated(model, seed=source.seed)
-    note = f"weights generated from seed {source.seed}: for measuring only, predictions mean nothing"
-    origin = {"source": "generated", "sha256": None, "entry": None, "seed": source.seed}
+    origin, note = generated_origin(source.seed)
     return SourceModel(model.eval(), origin, (note,))
 
 
-def _config_file(name: str) -> VimConfig | None:
+def generated_origin(seed: int) -> tuple[dict[str, Any], str]:
+    """What the metadata and what a note says of generated weights."""
+    note = f"weights generated from seed {seed}: for measuring only, predictions mean nothing"
+    return {"source": "generated", "sha256": None, "entry": None, "seed": seed}, note
+
+
+def read_config_file(name: str) -> dict[str, Any] | None:
+    """The object in a JSON file; None where `name` is no such file's. Raises ConfigError."""
     if not name.endswith(".json"):
         return None
     try:
@@ -90,6 +97,13 @@ def _config_file(name: str) -> VimConfig | None:
         raise ConfigError(
             f"{name} holds a {type(values).__name__}; expected an object with the model's options."
         )
+    return values
+
+
+def _config_file(name: str) -> VimConfig | None:
+    values = read_config_file(name)
+    if values is None:
+        return None
     # `img_size`, `d_state` and the like are spelled so by the reference alone.
     is_reference = any(key.startswith("if_") or key in ("img_size", "d_state") for key in values)
     try:

@@ -6,10 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from vim_deploy.data.preprocess import Preprocessing
+from vim_deploy.dense.segmentation import SEGMENTER_PRESETS
 from vim_deploy.errors import ExportError
-from vim_deploy.export.source import ModelSource, open_source
+from vim_deploy.export.source import FROM_CHECKPOINT, ModelSource, open_source
 from vim_deploy.export.task import Task, VimTask
-from vim_deploy.model.config import variant_name
+from vim_deploy.model.config import PRESETS, REGISTERED_NAMES, variant_name
+
+_NAMED = (
+    ((*PRESETS, *REGISTERED_NAMES), ("classify", "features")),
+    (tuple(SEGMENTER_PRESETS), ("segment",)),
+)
 
 
 @dataclass(frozen=True)
@@ -27,10 +33,33 @@ class Subject:
     origin: dict[str, Any]
     notes: tuple[str, ...]
     preprocessing: Preprocessing | None  # the reference's own; None where it has none for such a model
+    class_names: tuple[str, ...] | None = None  # those that the weights bring, where none are given
 
 
 def open_subject(source: ModelSource, task: str, features: str) -> Subject:
     """Raises CheckpointError, ConfigError or ExportError."""
+    _check_name(source, task)
+    if task == "segment":
+        from vim_deploy.export.segment import open_segmenter
+
+        return open_segmenter(source)
+    return _open_vim(source, task, features)
+
+
+def _check_name(source: ModelSource, task: str) -> None:
+    """Raises ExportError for a named model of another task."""
+    if source.name == FROM_CHECKPOINT and source.checkpoint is None:
+        raise ExportError(f"the model {FROM_CHECKPOINT!r} needs --checkpoint; give one, or a model's name.")
+    for names, tasks in _NAMED:
+        if source.name in names and task not in tasks:
+            fitting = ", ".join(name for names, tasks in _NAMED if task in tasks for name in names[:5])
+            raise ExportError(
+                f"{source.name} is for --task {' or '.join(tasks)}, not {task}; for {task} there are: "
+                f"{fitting}."
+            )
+
+
+def _open_vim(source: ModelSource, task: str, features: str) -> Subject:
     opened = open_source(source)
     config = opened.model.config
     if task == "classify" and not config.num_classes:

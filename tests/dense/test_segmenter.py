@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from golden_data import assert_close, load_json, load_tensors
+from golden_segmenter import golden_segmenter, weights_below
 
 from vim_deploy.dense.config import BackboneConfig, Tap
 from vim_deploy.dense.neck import PyramidBackbone
@@ -26,21 +27,6 @@ from vim_deploy.ops import use_scan
 TOLERANCE = 3e-5  # float32; the reference's own float32 is off by up to 5.3e-6 of the largest value
 CASES = [case["name"] for case in load_json("seg_backbone")["cases"]]
 TINY = SEGMENTER_PRESETS["upernet_vim_tiny"]
-
-
-def weights_below(tensors, prefix):
-    return {
-        name.removeprefix(prefix): torch.from_numpy(value)
-        for name, value in tensors.items()
-        if name.startswith(prefix)
-    }
-
-
-def golden_segmenter() -> Segmenter:
-    config = SegmenterConfig.from_reference(load_json("segmenter"))
-    model = Segmenter(config).eval()
-    model.load_state_dict(weights_below(load_tensors("segmenter"), "weights."), strict=True)
-    return model
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -42,7 +42,15 @@ if TYPE_CHECKING:
 @click.option(
     "--num-classes", type=click.IntRange(min=0), help="Classes that the checkpoint must have, or to generate."
 )
-@click.option("--task", type=click.Choice(("classify", "features")), default="classify", show_default=True)
+@click.option(
+    "--halve/--no-halve",
+    default=None,
+    help="For segmenters: whether the sum of both scan directions is halved, which weights do not show.  "
+    "[default: halved, or as the configuration says]",
+)
+@click.option(
+    "--task", type=click.Choice(("classify", "features", "segment")), default="classify", show_default=True
+)
 @click.option(
     "--features",
     type=click.Choice(("pooled", "tokens", "map")),
@@ -84,7 +92,8 @@ def main(model: str, as_json: bool, quiet: bool, **options: Any) -> None:
     """Write MODEL as an ONNX file and prove it equal to the eager model.
 
     MODEL is vim_tiny, vim_tiny_plus, vim_small, vim_small_plus, vim_base, a name registered upstream, a JSON
-    file with a configuration, or "auto" for what the checkpoint says. Without --checkpoint the weights are
+    file with a configuration, or "auto" for what the checkpoint says; for --task segment upernet_vim_tiny or
+    upernet_vim_small. Without --checkpoint the weights are
     generated from a seed, for measuring, and the file says so.
 
     Exit codes: 0 written (and equal, unless --no-check), 2 something the message tells how to mend.
@@ -105,7 +114,7 @@ def _request(model: str, options: dict[str, Any]) -> ExportRequest:
     from vim_deploy.export.source import ModelSource
 
     names, preprocessing = options["class_names"], options["preprocessing"]
-    of_source = ("checkpoint", "entry", "image_size", "position_rule", "num_classes", "seed")
+    of_source = ("checkpoint", "entry", "image_size", "position_rule", "num_classes", "halve", "seed")
     return ExportRequest(
         source=ModelSource(name=model, **{key: options[key] for key in of_source}),
         output=options["output"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from vim_deploy.dense.config import BackboneConfig, Tap
+from vim_deploy.model.norms import cast
 from vim_deploy.model.vim import VisionMamba
 
 
@@ -29,7 +30,9 @@ class DenseBackbone(VisionMamba):
         for index, (hidden, residual) in enumerate(self.trace(pixels)):
             if index in config.taps:
                 kind = config.last if index == last else config.inner
-                maps.append(self.feature_map(self._tapped(hidden, residual, kind, before_next=index < last)))
+                tokens = self._tapped(hidden, residual, kind, before_next=index < last)
+                # Mixers may compute in a narrower type; maps are of the pixels'.
+                maps.append(self.feature_map(cast(tokens, pixels.dtype)))
             if index == config.taps[-1]:
                 break
         return tuple(maps)

@@ -40,6 +40,10 @@ class Segmenter(nn.Module):
         maps = self.backbone(pixels)
         return self.decode_head(maps), self.auxiliary_head(maps)
 
+    def cast_weights(self, dtype: torch.dtype) -> None:
+        """Let the backbone's mixers compute in `dtype`, in place; neck and heads keep float32."""
+        self.backbone.cast_weights(dtype)
+
     def segment(self, pixels: Tensor, stride: tuple[int, int]) -> Tensor:
         """A normalised image (batch, channels, height, width) of any size to logits of that size.
 

@@ -34,9 +34,7 @@ class AveragePool(nn.Module):
         self.cells = cells
 
     def forward(self, maps: Tensor) -> Tensor:
-        rows, columns = (
-            _averaging(size, self.cells).to(maps.dtype).to(maps.device) for size in maps.shape[-2:]
-        )
+        rows, columns = (_as(_averaging(size, self.cells), maps) for size in maps.shape[-2:])
         return rows @ maps @ columns.T
 
 
@@ -103,7 +101,26 @@ class FcnHead(nn.Module):
 
 
 def resized(maps: Tensor, like: Tensor) -> Tensor:
-    """Bilinear, half-pixel centres; unchanged where the size is right."""
-    if maps.shape[-2:] == like.shape[-2:]:
+    """Bilinear, half-pixel centres; unchanged where the size is right.
+
+    Never by a size that a runtime would have to compute: by a whole factor, or by two matrix products.
+    """
+    old, new = maps.shape[-2:], like.shape[-2:]
+    if old == new:
         return maps
-    return F.interpolate(maps, size=like.shape[-2:], mode="bilinear", align_corners=False)
+    factor = new[0] // old[0]
+    if new == (factor * old[0], factor * old[1]):
+        return F.interpolate(maps, scale_factor=float(factor), mode="bilinear", align_corners=False)
+    rows, columns = (_as(_interpolation(*sides), maps) for sides in zip(old, new, strict=True))
+    return rows @ maps @ columns.T
+
+
+def _interpolation(old: int, new: int) -> Tensor:
+    """(new, old): row i holds the weights of the old pixels for the new pixel i."""
+    return F.interpolate(
+        torch.eye(old, dtype=torch.float64)[None], size=new, mode="linear", align_corners=False
+    )[0].T
+
+
+def _as(matrix: Tensor, maps: Tensor) -> Tensor:
+    return matrix.to(maps.device, maps.dtype)
