@@ -2,59 +2,39 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import tempfile
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from vim_deploy import machine
-from vim_deploy.errors import EngineError, MissingDependencyError, OperatorLibraryError
+from vim_deploy.errors import EngineError, OperatorLibraryError
 from vim_deploy.files import sha256_of_file
-from vim_deploy.ops.library import CONTRACT_VERSION, ort_library
+from vim_deploy.ops.library import CONTRACT_VERSION
 
 from .base import BuildOptions, Built, RunOptions, TensorSpec
 from .fused import FUSED_VERSION
 from .manifest import Manifest
+from .onnxruntime_session import (
+    OPTIMIZATIONS,
+    PROVIDERS,
+    Setting,
+    check_device,
+    library_for,
+    open_session,
+    run_session,
+    runtime,
+)
+from .placement import check_on_cuda, read_profile
+from .reference_run import reference_outputs
 from .selfcheck import compare, random_pixels
 from .source import SourceModel
 
 _log = logging.getLogger("vim_deploy")
 
-OPTIMIZATIONS = {
-    "none": "ORT_DISABLE_ALL",
-    "basic": "ORT_ENABLE_BASIC",
-    "extended": "ORT_ENABLE_EXTENDED",
-    "all": "ORT_ENABLE_ALL",
-}
-PROVIDERS = {
-    "cpu": ["CPUExecutionProvider"],
-    # What CUDA does not take, the selective scan among it, runs on the processor.
-    "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"],
-}
 PAYLOAD_NAME = "model.onnx"
-_LOG_ERRORS_ONLY = 3
-
-
-def runtime() -> ModuleType:
-    """The module onnxruntime. Raises MissingDependencyError when it is not installed."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingDependencyError(
-            f'onnxruntime does not load ({error}); install it with `pip install "vim-deploy[cpu]"` '
-            'or, for NVIDIA GPUs, `pip install "vim-deploy[gpu]"`.'
-        ) from None
-    installed = [name for name in ("onnxruntime", "onnxruntime-gpu") if _is_installed(name)]
-    if len(installed) > 1:
-        _log.warning(
-            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files; "
-            "remove both and install one."
-        )
-    return onnxruntime
 
 
 def build(source: SourceModel, options: BuildOptions) -> Built:
@@ -64,30 +44,29 @@ def build(source: SourceModel, options: BuildOptions) -> Built:
             f"optimization is {options.optimization!r}; expected one of {', '.join(OPTIMIZATIONS)}."
         )
     _check_precision(source, options)
-    operator = _operator_record(source, options.use_library)
-    library = ort_library() if operator["implementation"] == "library" else None
-    threads = options.threads or machine.usable_processors()
-    name = source.record.name
-
-    def session(model: bytes, level: str, save_to: Path | None = None) -> Any:
-        return _session(name, model, library, threads, options.device, level, save_to)
-
+    check_device(options.device)
+    operator = _operator_record(source, options)
+    name, precision = source.record.name, source.metadata.precision
+    uses_library = operator["implementation"] == "library"
+    setting = Setting(
+        name,
+        options.device,
+        library_for(options.device) if uses_library else None,
+        options.threads or machine.usable_processors(),
+        tf32=precision != "fp32",
+    )
     payload = source.data
     fused: dict[str, int] = {}
-    if operator["implementation"] == "library" and _fuses(options) and source.metadata.precision == "fp32":
+    if uses_library and _fuses(options) and precision == "fp32":
         payload, fused = _fused(source.data)
     if options.optimization != "none":
         with tempfile.TemporaryDirectory(prefix="vim-build-") as folder:
             saved = Path(folder) / PAYLOAD_NAME
-            session(payload, options.optimization, saved)
+            open_session(payload, setting, options.optimization, save_to=saved)
             payload = saved.read_bytes()
     pixels = random_pixels(source.input, source.metadata.preprocessing)
-    check = compare(
-        name,
-        source.metadata.precision,
-        expected=_run(session(source.data, "none"), source.outputs, pixels),
-        found=_run(session(payload, "none"), source.outputs, pixels),
-    )
+    found, nodes = _tried(payload, setting, source, pixels)
+    check = compare(name, precision, expected=_expected(source, setting, pixels), found=found)
     settings: dict[str, Any] = {
         "optimization": options.optimization,
         "threads": options.threads,
@@ -95,12 +74,12 @@ def build(source: SourceModel, options: BuildOptions) -> Built:
     }
     if fused:
         settings["fused"] = fused
+    if options.device == "cuda":
+        settings |= {"tf32": setting.tf32, "nodes": nodes}
     return Built(
         payload=payload,
         payload_name=PAYLOAD_NAME,
-        environment=_environment(
-            operator["implementation"] == "library", options.optimization, fuses=bool(fused)
-        ),
+        environment=_environment(options.device, uses_library, options.optimization, fuses=bool(fused)),
         operator=operator,
         settings=settings,
         input=source.input,
@@ -109,14 +88,42 @@ def build(source: SourceModel, options: BuildOptions) -> Built:
     )
 
 
+def _expected(source: SourceModel, setting: Setting, pixels: np.ndarray) -> dict[str, np.ndarray]:
+    """The file as it is. For a GPU on the processor, where nothing of what is to be checked takes part."""
+    if setting.device != "cpu":
+        return reference_outputs(source, pixels)
+    return run_session(open_session(source.data, setting, "none"), source.outputs, pixels)
+
+
+def _tried(
+    payload: bytes, setting: Setting, source: SourceModel, pixels: np.ndarray
+) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+    """Outputs of the payload and, on a GPU, how many nodes each provider ran, which is checked.
+
+    Which provider takes a node depends on the graph and the runtime's version alone, so that it holds
+    wherever the engine is opened. Raises EngineError.
+    """
+    if setting.device != "cuda":
+        return run_session(open_session(payload, setting, "none"), source.outputs, pixels), {}
+    with tempfile.TemporaryDirectory(prefix="vim-build-") as folder:
+        session = open_session(payload, setting, "none", profile_to=Path(folder) / "profile")
+        found = run_session(session, source.outputs, pixels)
+        nodes = read_profile(Path(session.end_profiling()))
+    scans = setting.library is not None
+    return found, check_on_cuda(setting.name, nodes, scans)
+
+
 def fingerprint(options: BuildOptions) -> dict[str, str]:
     try:
-        library = sha256_of_file(ort_library()) if options.use_library else "not used"
+        library = sha256_of_file(library_for(options.device)) if options.use_library else "not used"
     except OperatorLibraryError:
         library = "missing"  # the build fails if the graph needs it
     return {
         **_environment(
-            options.use_library, options.optimization, fuses=options.use_library and _fuses(options)
+            options.device,
+            options.use_library,
+            options.optimization,
+            fuses=options.use_library and _fuses(options),
         ),
         "optimization": options.optimization,
         "library": library,
@@ -125,6 +132,7 @@ def fingerprint(options: BuildOptions) -> dict[str, str]:
 
 def environment(manifest: Manifest) -> dict[str, str]:
     return _environment(
+        manifest.device,
         manifest.operator.get("implementation") == "library",
         manifest.settings.get("optimization", "all"),
         fuses=bool(manifest.settings.get("fused")),
@@ -133,9 +141,10 @@ def environment(manifest: Manifest) -> dict[str, str]:
 
 def open_payload(payload: bytes, manifest: Manifest, options: RunOptions) -> OrtBackend:
     """A session on the payload of an engine whose manifest was checked. Raises EngineError."""
+    check_device(manifest.device)
     library = None
     if manifest.operator.get("implementation") == "library":
-        library = ort_library()
+        library = library_for(manifest.device)
         if (found := sha256_of_file(library)) != manifest.operator.get("library_sha256"):
             _log.warning(
                 "the operator library is another build (%.12s) than the one this engine was checked with "
@@ -144,8 +153,9 @@ def open_payload(payload: bytes, manifest: Manifest, options: RunOptions) -> Ort
                 manifest.operator.get("library_sha256"),
             )
     threads = options.threads or manifest.settings.get("threads") or machine.usable_processors()
-    session = _session(manifest.source.name, payload, library, threads, manifest.device, "none")
-    return OrtBackend(session, manifest.input, manifest.outputs)
+    tf32 = bool(manifest.settings.get("tf32"))
+    setting = Setting(manifest.source.name, manifest.device, library, threads, tf32)
+    return OrtBackend(open_session(payload, setting, "none"), manifest.input, manifest.outputs)
 
 
 class OrtBackend:
@@ -159,65 +169,10 @@ class OrtBackend:
     def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         if self._session is None:
             raise EngineError("the engine is closed; open it again with load_engine.")
-        return _run(self._session, self.outputs, pixels)
+        return run_session(self._session, self.outputs, pixels)
 
     def close(self) -> None:
         self._session = None
-
-
-def _session(
-    name: str,
-    model: bytes,
-    library: Path | None,
-    threads: int,
-    device: str,
-    optimization: str,
-    save_to: Path | None = None,
-) -> Any:
-    onnxruntime = runtime()
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _LOG_ERRORS_ONLY
-    options.intra_op_num_threads = threads
-    # With patterns the memory of a first run stays beside the one block that later runs use: a quarter more.
-    options.enable_mem_pattern = False
-    options.graph_optimization_level = getattr(
-        onnxruntime.GraphOptimizationLevel, OPTIMIZATIONS[optimization]
-    )
-    if save_to is not None:
-        options.optimized_model_filepath = str(save_to)
-    if library is not None:
-        try:
-            options.register_custom_ops_library(str(library))
-        except Exception as error:
-            raise OperatorLibraryError(
-                f"ONNX Runtime {onnxruntime.__version__} does not load {library}: {error}"
-            ) from None
-    providers = PROVIDERS[device]
-    _check_providers(device, onnxruntime.get_available_providers(), "has")
-    try:
-        session = onnxruntime.InferenceSession(model, options, providers=providers)
-    except Exception as error:  # the runtime's own exceptions have no common base
-        raise EngineError(f"ONNX Runtime {onnxruntime.__version__} refuses {name}: {error}") from None
-    # A listed provider may still not start, and the runtime then goes on without it.
-    _check_providers(device, session.get_providers(), "started")
-    return session
-
-
-def _check_providers(device: str, present: list[str], verb: str) -> None:
-    if not set(PROVIDERS[device]) <= set(present):
-        raise EngineError(
-            f"device {device!r} needs {' and '.join(PROVIDERS[device])}; this ONNX Runtime {verb} {present}. "
-            "Use --device cpu, or install what the device needs."
-        )
-
-
-def _run(session: Any, outputs: tuple[TensorSpec, ...], pixels: np.ndarray) -> dict[str, np.ndarray]:
-    names = [spec.name for spec in outputs]
-    try:
-        values = session.run(names, {session.get_inputs()[0].name: pixels})
-    except Exception as error:
-        raise EngineError(f"ONNX Runtime failed on pixels of shape {pixels.shape}: {error}") from None
-    return dict(zip(names, values, strict=True))
 
 
 def _check_precision(source: SourceModel, options: BuildOptions) -> None:
@@ -228,24 +183,25 @@ def _check_precision(source: SourceModel, options: BuildOptions) -> None:
     if precision == "bf16" and options.device == "cpu":
         raise EngineError(
             f"{name} is in bf16, for which ONNX Runtime has no kernels on the processor; export with "
-            "--precision fp32, or build for --backend tensorrt."
+            "--precision fp32, or build for --backend tensorrt or --device cuda."
         )
-    if options.use_library:
+    if options.use_library and options.device == "cpu":
         raise EngineError(
-            f"{name} is in {precision}, and the operator library computes in fp32 alone; export with "
-            "--precision fp32, or use --no-library for the function body, which is several times slower."
+            f"{name} is in {precision}, and the operator library computes in fp32 alone on a processor; "
+            "export with --precision fp32, build for --device cuda, or use --no-library for the function "
+            "body, which is several times slower."
         )
 
 
-def _operator_record(source: SourceModel, use_library: bool) -> dict[str, Any]:
+def _operator_record(source: SourceModel, options: BuildOptions) -> dict[str, Any]:
     if not source.uses_operator:
         return {"implementation": "none"}
-    if not use_library:
+    if not options.use_library:
         return {"implementation": "function"}
     return {
         "implementation": "library",
         "contract": CONTRACT_VERSION,
-        "library_sha256": sha256_of_file(ort_library()),
+        "library_sha256": sha256_of_file(library_for(options.device)),
     }
 
 
@@ -265,9 +221,9 @@ def _fused(data: bytes) -> tuple[bytes, dict[str, int]]:
     return (model.SerializeToString(), counts) if counts else (data, {})
 
 
-def _environment(uses_library: bool, optimization: str, *, fuses: bool) -> dict[str, str]:
+def _environment(device: str, uses_library: bool, optimization: str, *, fuses: bool) -> dict[str, str]:
     values = {"onnxruntime": str(runtime().__version__), "architecture": machine.architecture()}
-    if optimization == "all":
+    if optimization == "all" and device == "cpu":
         # This level lays weights out for the vector width of the processor that it ran on.
         values["instruction_set"] = machine.instruction_set()
     if uses_library:
@@ -275,11 +231,3 @@ def _environment(uses_library: bool, optimization: str, *, fuses: bool) -> dict[
     if fuses:
         values["fused_operators"] = str(FUSED_VERSION)
     return values
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        importlib.metadata.distribution(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True

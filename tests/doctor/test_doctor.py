@@ -10,7 +10,8 @@ from click.testing import CliRunner
 
 from vim_deploy.cli.doctor import main
 from vim_deploy.doctor.examine import Finding, tried
-from vim_deploy.doctor.tiny import identity_runs, scan_runs
+from vim_deploy.doctor.tiny import library_registers, scan_runs
+from vim_deploy.engines.provider_probe import identity_runs
 from vim_deploy.ops.library import ort_library
 
 
@@ -30,8 +31,10 @@ def test_provider_and_library_are_really_tried(tmp_path):
     assert identity_runs("CPUExecutionProvider") == ""
     assert identity_runs("NoSuchExecutionProvider") != ""
     assert scan_runs(ort_library()) == ""
+    assert library_registers(ort_library()) == ""
     (tmp_path / "empty.so").write_bytes(b"")
     assert scan_runs(tmp_path / "empty.so") != ""
+    assert library_registers(tmp_path / "empty.so") != ""
 
 
 def test_missing_library_is_told_with_advice(monkeypatch, tmp_path):
@@ -39,6 +42,18 @@ def test_missing_library_is_told_with_advice(monkeypatch, tmp_path):
     (finding,) = tried("operator library")
     assert (finding.status, finding.needed) == ("missing", True)
     assert "none.so" in finding.detail and "cmake" in finding.advice
+
+
+def test_operator_library_for_cuda_is_no_need_of_a_processor(monkeypatch, tmp_path):
+    monkeypatch.setenv("VIM_DEPLOY_ORT_CUDA_LIBRARY", str(tmp_path / "none.so"))
+    (finding,) = tried("operator library for CUDA")
+    assert (finding.status, finding.needed) == ("missing", False)
+    assert "none.so" in finding.detail and "--device cuda" in finding.advice
+    # Any library that registers: whether its scan runs on a GPU is asked of the provider alone.
+    monkeypatch.setenv("VIM_DEPLOY_ORT_CUDA_LIBRARY", str(ort_library()))
+    if identity_runs("CUDAExecutionProvider"):
+        (finding,) = tried("operator library for CUDA")
+        assert finding.status == "ok" and "not run, since CUDAExecutionProvider" in finding.detail
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from small_onnx import colour_model, save, scan_model
 
 from vim_deploy import load_engine
 from vim_deploy.engines import onnxruntime as backend
+from vim_deploy.engines import onnxruntime_session
 from vim_deploy.engines.base import BuildOptions
 from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.container import read_engine, read_manifest, write_engine
@@ -213,15 +214,15 @@ def test_optimizations(model, tmp_path, optimization):
 def test_wrong_build_is_noticed(model, tmp_path, monkeypatch):
     other = colour_model()
     other.graph.initializer[0].raw_data = b"\x00\x00\x80\x3f"  # 1.0 for 10.0
-    original = backend._session
+    original = backend.open_session
 
-    def session(name, data, library, threads, device, level, save_to=None):
-        result = original(name, data, library, threads, device, level, save_to)
+    def session(data, setting, level, *, save_to=None, profile_to=None):
+        result = original(data, setting, level, save_to=save_to, profile_to=profile_to)
         if save_to is not None:
             save_to.write_bytes(other.SerializeToString())
         return result
 
-    monkeypatch.setattr(backend, "_session", session)
+    monkeypatch.setattr(backend, "open_session", session)
     with pytest.raises(EngineError, match="differs from the file by"):
         build_engine(model, tmp_path / "x.engine")
     assert not (tmp_path / "x.engine").exists()
@@ -287,6 +288,6 @@ def test_missing_runtime_says_what_to_install(engine, monkeypatch):
 
 
 def test_two_runtimes_at_once_are_told(engine, monkeypatch, caplog):
-    monkeypatch.setattr(backend, "_is_installed", lambda name: True)
+    monkeypatch.setattr(onnxruntime_session, "_is_installed", lambda name: True)
     load_engine(engine).close()
     assert "both installed" in caplog.text

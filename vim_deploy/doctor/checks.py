@@ -67,9 +67,8 @@ def _image_formats() -> list[Finding]:
 
 
 def _onnxruntime() -> list[Finding]:
-    from vim_deploy.engines.onnxruntime import runtime
-
-    from .tiny import identity_runs
+    from vim_deploy.engines.onnxruntime_session import runtime
+    from vim_deploy.engines.provider_probe import identity_runs
 
     try:
         onnxruntime = runtime()
@@ -111,6 +110,27 @@ def _operator_library() -> list[Finding]:
     chosen = os.environ.get("VIM_DEPLOY_ISA")
     note = f", VIM_DEPLOY_ISA={chosen}" if chosen else ""
     return [Finding(name, "ok", f"{path}: registered, and its scan is right{note}", needed=True)]
+
+
+def _cuda_operator_library() -> list[Finding]:
+    from vim_deploy.engines.provider_probe import CUDA, identity_runs
+    from vim_deploy.ops.library import ort_cuda_library
+
+    from .tiny import library_registers, scan_runs
+
+    name = "operator library for CUDA"
+    advice = "needed for --backend onnxruntime --device cuda alone: build it where CUDA's nvcc is on PATH"
+    try:
+        path = ort_cuda_library()
+    except VimDeployError as error:
+        return [Finding(name, "missing", str(error), advice)]
+    if reason := library_registers(path):
+        return [Finding(name, "broken", reason, advice)]
+    if identity_runs(CUDA):
+        return [Finding(name, "ok", f"{path}: registered; not run, since {CUDA} does not start here")]
+    if reason := scan_runs(path, CUDA):
+        return [Finding(name, "broken", reason, advice)]
+    return [Finding(name, "ok", f"{path}: registered, and its scan is right")]
 
 
 def _gpu() -> list[Finding]:
@@ -175,6 +195,9 @@ CHECKS = {
         _onnxruntime, 'install it again: `pip install --force-reinstall "onnxruntime"`', True
     ),
     "operator library": Check(_operator_library, "build the library again on this machine", True),
+    "operator library for CUDA": Check(
+        _cuda_operator_library, "build the library again, or remove it; only --device cuda needs it"
+    ),
     "GPU": Check(_gpu, "install NVIDIA's driver again"),
     "tensorrt": Check(_tensorrt, "install the TensorRT that fits the driver"),
     "optional packages": Check(_optional, "install the extra again that brings it"),

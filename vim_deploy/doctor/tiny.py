@@ -1,59 +1,41 @@
-"""The smallest models that show whether a provider and the operator really compute."""
+"""The smallest model that shows whether the operator really computes."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from vim_deploy.engines.provider_probe import PROCESSOR, quiet_options, small_model
 from vim_deploy.ops.library import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
 
 
-def identity_runs(provider: str) -> str:
-    """Why doubling a number does not work on a provider; empty when it does."""
+def library_registers(library: Path) -> str:
+    """Why ONNX Runtime does not take an operator library; empty when it does."""
     import onnxruntime
 
-    names = [provider] if provider.startswith("CPU") else [provider, "CPUExecutionProvider"]
     try:
-        session = onnxruntime.InferenceSession(_doubling(), _options(onnxruntime), providers=names)
-        if provider not in session.get_providers():
-            return f"does not start; the runtime went on with {', '.join(session.get_providers())}"
-        (found,) = session.run(None, {"x": np.array([21], np.float32)})
+        quiet_options(onnxruntime).register_custom_ops_library(str(library))
     except Exception as error:  # the runtime's own exceptions have no common base
         return " ".join(str(error).split())[:300]
-    return "" if found.tolist() == [42] else f"doubling 21 gave {found.tolist()}"
+    return ""
 
 
-def scan_runs(library: Path) -> str:
+def scan_runs(library: Path, provider: str = PROCESSOR) -> str:
     """Why one step of the scan is not right in ONNX Runtime; empty when it is."""
     import onnxruntime
 
-    options = _options(onnxruntime)
+    options = quiet_options(onnxruntime)
     try:
         options.register_custom_ops_library(str(library))
-        session = onnxruntime.InferenceSession(_one_scan(), options, providers=["CPUExecutionProvider"])
+        names = [provider] if provider == PROCESSOR else [provider, PROCESSOR]
+        session = onnxruntime.InferenceSession(_one_scan(), options, providers=names, enable_fallback=False)
         values = _scan_values()
         (found,) = session.run(None, values)
     except Exception as error:  # the runtime's own exceptions have no common base
         return " ".join(str(error).split())[:300]
     difference = float(np.abs(found - _one_step(**values)).max())
     return "" if difference < 1e-5 else f"one step of the scan is wrong by {difference:.1e}"
-
-
-def _options(onnxruntime: Any) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
-    return options
-
-
-def _doubling() -> bytes:
-    from onnx import TensorProto, helper
-
-    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy")
-    graph = helper.make_graph([helper.make_node("Add", ["x", "x"], ["y"])], "doubling", [x], [y])
-    return _model(graph, [helper.make_opsetid("", 17)])
 
 
 _SHAPES = {
@@ -76,15 +58,8 @@ def _one_scan() -> bytes:
     ]
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, _SHAPES["u"])
     node = helper.make_node(OP_NAME, list(_SHAPES), ["y"], domain=OP_DOMAIN, delta_softplus=0, reverse=0)
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid(OP_DOMAIN, CONTRACT_VERSION)]
-    return _model(helper.make_graph([node], "scan", inputs, [y]), opsets)
-
-
-def _model(graph: Any, opsets: list[Any]) -> bytes:
-    from onnx import helper
-
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
-    return bytes(model.SerializeToString())
+    graph = helper.make_graph([node], "scan", inputs, [y])
+    return small_model(graph, helper.make_opsetid(OP_DOMAIN, CONTRACT_VERSION))
 
 
 def _scan_values() -> dict[str, np.ndarray]:
