@@ -15,6 +15,7 @@ from vim_deploy.files import sha256_of_file
 from vim_deploy.ops.library import CONTRACT_VERSION
 
 from .base import BuildOptions, Built, RunOptions, TensorSpec
+from .bfloat16_for_cuda import widen_lacking
 from .fused import FUSED_VERSION
 from .manifest import Manifest
 from .onnxruntime_session import (
@@ -59,6 +60,8 @@ def build(source: SourceModel, options: BuildOptions) -> Built:
     fused: dict[str, int] = {}
     if uses_library and _fuses(options) and precision == "fp32":
         payload, fused = _fused(source.data)
+    elif options.device == "cuda" and precision == "bf16":
+        payload = widen_lacking(source.data)
     if options.optimization != "none":
         with tempfile.TemporaryDirectory(prefix="vim-build-") as folder:
             saved = Path(folder) / PAYLOAD_NAME

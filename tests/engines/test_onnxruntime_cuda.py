@@ -17,9 +17,11 @@ from stand_in_onnxruntime import CUDA, PROCESSOR, Behaviour, stand_in
 
 from vim_deploy import load_engine
 from vim_deploy.engines.base import BuildOptions
+from vim_deploy.engines.bfloat16_for_cuda import widen_lacking
 from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.container import read_manifest
 from vim_deploy.errors import EngineError, OperatorLibraryError
+from vim_deploy.widened import widened
 
 
 class Place:
@@ -126,6 +128,29 @@ def test_a_missing_library_is_told(place, monkeypatch):
     monkeypatch.setenv("VIM_DEPLOY_ORT_CUDA_LIBRARY", str(place.folder / "absent.so"))
     with pytest.raises(OperatorLibraryError, match=r"absent\.so"):
         place.build()
+
+
+def test_bfloat16_nodes_without_a_kernel_are_done_in_float32_and_change_nothing():
+    import onnx
+    import onnxruntime
+
+    before = onnx.load_model_from_string(small_export("bf16"))
+    after = onnx.load_model_from_string(widen_lacking(small_export("bf16")))
+    types = {
+        value.name: value.type.tensor_type.elem_type
+        for value in onnx.shape_inference.infer_shapes(after, strict_mode=True).graph.value_info
+    }
+    pads = [node for node in after.graph.node if node.op_type == "Pad"]
+    assert pads and {types[name] for node in pads for name in (node.input[0], node.output[0])} == {1}
+    assert [value.name for value in after.graph.output] == [value.name for value in before.graph.output]
+    pixels = np.random.default_rng(2).standard_normal((2, 3, *IMAGE_SIZE), np.float32)
+    runs = [
+        onnxruntime.InferenceSession(widened(model).SerializeToString(), providers=[PROCESSOR]).run(
+            None, {"pixels": pixels}
+        )
+        for model in (before, after)
+    ]
+    assert np.array_equal(runs[0][0], runs[1][0])
 
 
 def test_this_machine_s_own_runtime_never_goes_on_without_cuda(tmp_path):
