@@ -15,7 +15,7 @@ import click
 from click.core import ParameterSource
 
 from benchmarks.measure import Timing, measure
-from benchmarks.networks import ROOT, Pair, describe, pairs
+from benchmarks.networks import HEADS, ROOT, Pair, describe, pairs
 from benchmarks.plots import draw
 from benchmarks.ratios import across_cells, within_cell
 from benchmarks.report import in_text
@@ -104,6 +104,13 @@ def _models(text: str) -> tuple[str, ...]:
     return names
 
 
+def _heads(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    if unknown := set(names) - set(HEADS):
+        raise click.BadParameter(f"{sorted(unknown)}; expected some of {', '.join(HEADS)}, with commas.")
+    return names
+
+
 @command()
 @click.option(
     "--quick", is_flag=True, help="A first look: the tiny models, 224 pixels, single images, 2 rounds."
@@ -117,6 +124,14 @@ def _models(text: str) -> tuple[str, ...]:
     default="tiny,small",
     show_default=True,
     help="Sizes of network.",
+)
+@click.option(
+    "--heads",
+    type=_heads,
+    metavar="NAME,NAME",
+    default="classifier",
+    show_default=True,
+    help="What stands on both backbones: classifier, map (nothing), upernet (segmentation).",
 )
 @click.option(
     "--resolutions",
@@ -175,7 +190,7 @@ def main(context: click.Context, threads: int | None, output: Path, quiet: bool,
         for name, value in _QUICK.items():
             if context.get_parameter_source(name) is ParameterSource.DEFAULT:
                 options[name] = value
-    chosen = tuple(pairs()[name] for name in options["models"])
+    chosen = tuple(pairs()[name].under(head) for name in options["models"] for head in options["heads"])
     grid = Grid(chosen, options["resolutions"], options["batch_sizes"], options["batched_up_to"])
     timing = Timing(options["rounds"], options["repeats"], options["seconds"])
     only = frozenset(options["only"]) | (ENGINE_AND_FLOOR if options["floor"] else frozenset())

@@ -70,21 +70,23 @@ class Deit(nn.Module):
         embed, patch = config.embed_dim, config.patch_size
         self.patch_embed = nn.Conv2d(3, embed, patch, patch)
         self.cls_token = nn.Parameter(torch.randn(1, 1, embed) * _DEVIATION)
-        length = 1 + (config.image_size // patch) ** 2
+        self.grid = config.image_size // patch
+        length = 1 + self.grid**2
         self.pos_embed = nn.Parameter(torch.randn(1, length, embed) * _DEVIATION)
         self.blocks = nn.Sequential(*(Block(config) for _ in range(config.depth)))
         self.norm = nn.LayerNorm(embed, eps=_EPSILON)
         self.head = nn.Linear(embed, config.num_classes)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        patches = self.patch_embed(pixels).flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.cls_token.expand(pixels.shape[0], -1, -1), patches], dim=1)
-        logits: Tensor = self.head(self.norm(self.blocks(tokens + self.pos_embed))[:, 0])
+        logits: Tensor = self.head(self.norm(self.blocks(self.tokens(pixels)))[:, 0])
         return logits
 
+    def tokens(self, pixels: Tensor) -> Tensor:
+        """What enters the first block, the class token in front."""
+        patches = self.patch_embed(pixels).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.cls_token.expand(pixels.shape[0], -1, -1), patches], dim=1)
+        return tokens + self.pos_embed
 
-def create_deit(config: DeitConfig, seed: int = 0) -> Deit:
-    """A DeiT in evaluation mode whose random weights are the same for the same seed."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return Deit(config).eval()
+    def as_map(self, tokens: Tensor) -> Tensor:
+        """The patches' tokens as an image (batch, embed, grid, grid)."""
+        return tokens[:, 1:].transpose(1, 2).unflatten(2, (self.grid, self.grid))

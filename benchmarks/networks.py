@@ -17,17 +17,24 @@ if TYPE_CHECKING:
     from benchmarks.deit import DeitConfig
 
 ROOT = Path(__file__).resolve().parent.parent
-_VIM_SOURCES = (ROOT / "vim_deploy" / "model", ROOT / "vim_deploy" / "ops" / "scan.py", ROOT / "export")
-_DEIT_SOURCES = (ROOT / "benchmarks" / "deit.py", ROOT / "benchmarks" / "networks.py")
+HEADS = ("classifier", "map", "upernet")
+_HEADS = ROOT / "benchmarks" / "heads.py"
+_PACKAGE = ROOT / "vim_deploy"
+_VIM_SOURCES = (_PACKAGE / "model", _PACKAGE / "dense", _PACKAGE / "ops" / "scan.py", ROOT / "export", _HEADS)
+_DEIT_SOURCES = (ROOT / "benchmarks" / "deit.py", ROOT / "benchmarks" / "networks.py", _HEADS)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A Vim and the DeiT of its size, for square images of `size` pixels after `at`."""
+    """A Vim and the DeiT of its size, for square images of `size` pixels after `at`, under the same head."""
 
     label: str
-    vim: VimConfig
+    vim: VimConfig  # as a classifier
     deit: dict[str, int]  # fields of DeitConfig
+    head: str = HEADS[0]  # see heads.py
+
+    def under(self, head: str) -> Pair:
+        return self if head == self.head else replace(self, head=head, label=f"{self.label} {head}")
 
     def at(self, size: int) -> Pair:
         vim = self.vim.replace(image_size=(size, size))
@@ -48,20 +55,26 @@ def pairs() -> dict[str, Pair]:
 
 def vim_file(pair: Pair, folder: Path) -> Path:
     """The exported Vim, made if it is not there yet."""
-    return _cached(f"vim-{pair.label}", "export_vim", pair.vim.to_dict(), pair.size, _VIM_SOURCES, folder)
+    config = {"vim": pair.vim.to_dict(), "head": pair.head}
+    return _cached(f"vim-{_file_name(pair)}", "export_vim", config, pair.size, _VIM_SOURCES, folder)
 
 
 def deit_file(pair: Pair, folder: Path) -> Path:
     """The exported DeiT, made if it is not there yet."""
-    return _cached(f"deit-{pair.label}", "export_deit", pair.deit, pair.size, _DEIT_SOURCES, folder)
+    config = {"deit": pair.deit, "head": pair.head}
+    return _cached(f"deit-{_file_name(pair)}", "export_deit", config, pair.size, _DEIT_SOURCES, folder)
 
 
 def vim_engine(pair: Pair, folder: Path, threads: int) -> Path:
     """The engine that vim-build makes of `vim_file`: built anew, because what builds it is measured."""
-    output = folder / f"vim-{pair.label}-{pair.size}.engine"
+    output = folder / f"vim-{_file_name(pair)}-{pair.size}.engine"
     arguments = {"source": str(vim_file(pair, folder)), "output": str(output), "threads": threads}
     call_isolated("benchmarks.networks:build_vim_engine", arguments)
     return output
+
+
+def _file_name(pair: Pair) -> str:
+    return pair.label.replace(" ", "-")
 
 
 def _cached(
@@ -74,7 +87,7 @@ def _cached(
     path = folder / f"{name}-{size}-{key.hexdigest()[:12]}.onnx"
     if not path.exists():
         partial = path.with_suffix(".partial.onnx")
-        call_isolated(f"benchmarks.networks:{function}", {"config": config, "output": str(partial)})
+        call_isolated(f"benchmarks.networks:{function}", {**config, "output": str(partial)})
         partial.replace(path)
     return path
 
@@ -86,34 +99,37 @@ def _version(package: str) -> str | None:
         return None
 
 
-def export_vim(config: dict[str, Any], output: str) -> None:
+def export_vim(vim: dict[str, Any], head: str, output: str) -> None:
     """With generated weights. Compared with the eager model by every measurement (measure.py), not here."""
+    from benchmarks.heads import vim_config
     from vim_deploy.export.run import ExportRequest, export
     from vim_deploy.export.source import ModelSource
 
+    task = {"classifier": "classify", "map": "features", "upernet": "segment"}[head]
     description = Path(output).with_suffix(".json")
-    description.write_text(json.dumps(config))
+    description.write_text(json.dumps(vim_config(VimConfig.from_dict(vim), head)))
     try:
-        export(ExportRequest(ModelSource(str(description)), Path(output), check=False))
+        source = ModelSource(str(description))
+        export(ExportRequest(source, Path(output), task=task, features="map", check=False))
     finally:
         description.unlink()
 
 
-def export_deit(config: dict[str, int], output: str) -> None:
+def export_deit(deit: dict[str, int], head: str, output: str) -> None:
     """With an open batch size, at the exporter's lowest opset, optimised by the exporter."""
     import torch
 
-    from benchmarks.deit import create_deit
+    from benchmarks.heads import deit_model
 
-    settings = deit_config(config)
+    settings = deit_config(deit)
     pixels = torch.zeros(2, 3, settings.image_size, settings.image_size)
     program = torch.onnx.export(
-        create_deit(settings),
+        deit_model(settings, head),
         (pixels,),
         dynamo=True,
         opset_version=18,
         input_names=["pixels"],
-        output_names=["logits"],
+        output_names=["output"],
         dynamic_shapes={"pixels": {0: torch.export.Dim("batch", min=1)}},
         verbose=False,
     )
@@ -136,4 +152,9 @@ def deit_config(values: dict[str, int]) -> DeitConfig:
 
 def describe(pair: Pair) -> dict[str, Any]:
     """The pair's configurations, plain JSON."""
-    return {"label": pair.label, "vim": pair.vim.to_dict(), "deit": asdict(deit_config(pair.deit))}
+    return {
+        "label": pair.label,
+        "head": pair.head,
+        "vim": pair.vim.to_dict(),
+        "deit": asdict(deit_config(pair.deit)),
+    }

@@ -90,7 +90,7 @@ def draw(result: dict[str, Any], folder: Path, stem: str) -> list[Path]:
             f"{result['settings']['threads']} threads, batch 1",
             fontsize=10,
         )
-        path = folder / f"{stem}-{pair}.png"
+        path = folder / f"{stem}-{pair.replace(' ', '-')}.png"
         figure.savefig(path, dpi=150)
         pyplot.close(figure)
         written.append(path)

@@ -13,18 +13,14 @@ if TYPE_CHECKING:
 _ERRORS_ONLY = 3
 
 
-def pytorch_vim(config: dict[str, Any], threads: int, scan: Implementation) -> Open:
+def pytorch_vim(config: dict[str, Any], head: str, threads: int, scan: Implementation) -> Open:
     """Eager PyTorch; `scan` is the implementation of the scans, "kernel" or "reference"."""
-    from vim_deploy.model import VimConfig, VisionMamba, fill_generated
+    from benchmarks.heads import vim_config, vim_task
+    from vim_deploy.model import VimConfig
     from vim_deploy.ops import use_scan
 
-    def make() -> nn.Module:
-        model = VisionMamba(VimConfig.from_dict(config))
-        fill_generated(model, seed=0)  # as vim-export generates them
-        return model.eval()
-
     def open_model() -> Run:
-        run = _pytorch(make(), threads)
+        run = _pytorch(vim_task(vim_config(VimConfig.from_dict(config), head), head), threads)
 
         def run_with_scan(pixels: Any) -> Any:
             with use_scan(scan):
@@ -35,12 +31,12 @@ def pytorch_vim(config: dict[str, Any], threads: int, scan: Implementation) -> O
     return open_model
 
 
-def pytorch_deit(config: dict[str, int], threads: int) -> Open:
+def pytorch_deit(config: dict[str, int], head: str, threads: int) -> Open:
     """Eager PyTorch, attention by its own fused function."""
-    from benchmarks.deit import create_deit
+    from benchmarks.heads import deit_model
     from benchmarks.networks import deit_config
 
-    return lambda: _pytorch(create_deit(deit_config(config)), threads)
+    return lambda: _pytorch(deit_model(deit_config(config), head), threads)
 
 
 def _pytorch(model: nn.Module, threads: int) -> Run:
@@ -68,7 +64,7 @@ def onnxruntime_session(path: str, threads: int, library: bool) -> Open:
         if library:
             options.register_custom_ops_library(str(ort_library()))
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        return lambda pixels: session.run(["logits"], {"pixels": pixels})[0]
+        return lambda pixels: session.run(None, {"pixels": pixels})[0]
 
     return open_session
 

@@ -65,7 +65,7 @@ def subjects(pair: Pair, batch: int, choice: Choice) -> list[Subject]:
         found += _other_vims(pair, batch, choice)
     if wanted.intersection(_DEITS):
         found += _deits(pair, choice)
-    if batch == 1 and wanted.intersection(_FLOOR):
+    if batch == 1 and pair.head == "classifier" and wanted.intersection(_FLOOR):
         found += _floor(pair, choice)
     return [subject for subject in found if subject.runtime in wanted]
 
@@ -83,7 +83,7 @@ def _other_vims(pair: Pair, batch: int, choice: Choice) -> list[Subject]:
     if batch > 1 or pair.size > choice.slow_up_to:
         refusal = f"slow: measured for single images of up to {choice.slow_up_to} pixels (--slow-up-to)"
     session, eager = "benchmarks.runtimes:onnxruntime_session", "benchmarks.runtimes:pytorch_vim"
-    model = {"config": pair.vim.to_dict(), "threads": threads}
+    model = {"config": pair.vim.to_dict(), "head": pair.head, "threads": threads}
     file = {"path": path, "threads": threads}
     return [
         Subject(network, LIBRARY, session, {**file, "library": True}),
@@ -102,7 +102,7 @@ def _deits(pair: Pair, choice: Choice) -> list[Subject]:
             network,
             PYTORCH,
             "benchmarks.runtimes:pytorch_deit",
-            {"config": pair.deit, "threads": threads},
+            {"config": pair.deit, "head": pair.head, "threads": threads},
         ),
     ]
     for precision, hint in OPENVINO_HINT.items():

@@ -29,6 +29,7 @@ from benchmarks.subjects import (
     subjects,
 )
 from vim_deploy.model.config import preset
+from vim_deploy.parity import RELATIVE_TOLERANCE
 
 SHAPE = (2, 3, 4, 4)
 BRIEF = Timing(rounds=2, repeats=1, seconds=60, warmup=0, settle=0)
@@ -37,8 +38,6 @@ SMALL = Pair(
     preset("vim_tiny").replace(embed_dim=32, depth=2, num_classes=5),
     {"embed_dim": 32, "heads": 2, "depth": 2, "num_classes": 5},
 )
-# float32 through other kernels and other orders of summation.
-TOLERANCE = 2e-4
 
 # One worker makes the comparison for all tests that look at it.
 looks_at_the_comparison = pytest.mark.xdist_group("benchmark comparison")
@@ -106,7 +105,7 @@ def test_everything_installed_is_measured_and_says_what_the_eager_model_says(com
     for entry in cell["results"]:
         if entry["status"] == "measured":
             difference = entry["differs_from_eager"]
-            assert difference is None or difference < TOLERANCE, entry
+            assert difference is None or difference < RELATIVE_TOLERANCE[entry["precision"]], entry
         else:
             assert entry["status"] == "skipped", entry["reason"]
             assert "OpenVINO" in entry["reason"]
@@ -164,6 +163,20 @@ def test_exports_are_kept_and_engines_built_anew(comparison, monkeypatch):
         networks.vim_file(SMALL.at(48), folder)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["map", "upernet"])
+def test_dense_heads_say_what_the_eager_models_say(head, tmp_path):
+    vim = SMALL.vim.replace(depth=4)
+    pair = Pair("dense", vim, {**SMALL.deit, "depth": 4}).under(head).at(64)
+    only = frozenset((ENGINE, REFERENCE, ONNXRUNTIME, PYTORCH))
+    results = measure(subjects(pair, 1, Choice(1, tmp_path, 64, only)), (1, 3, 64, 64), BRIEF)
+    assert {entry["status"] for entry in results} == {"measured"}
+    differences = [
+        entry["differs_from_eager"] for entry in results if entry["runtime"] not in (REFERENCE, PYTORCH)
+    ]
+    assert len(differences) == 2 and max(differences) < RELATIVE_TOLERANCE["fp32"]
+
+
 def test_the_floor_has_all_products_and_all_scans_of_vim_tiny():
     vim = pairs()["tiny"].at(224).vim
     nodes = product_graph(vim)
@@ -193,6 +206,7 @@ def test_the_floor_runs(opener):
         (("--batch-sizes", "0"), "whole numbers"),
         (("--models", "huge"), "expected some of tiny, small"),
         (("--only", "abacus"), "is not one of"),
+        (("--heads", "two"), "expected some of classifier, map, upernet"),
     ],
 )
 def test_mistakes_exit_2(arguments, message):
