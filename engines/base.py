@@ -52,6 +52,36 @@ class TensorSpec:
             )
 
 
+@dataclass(frozen=True)
+class BatchRange:
+    """The batch sizes that an engine runs, both ends included; `largest` None: no end."""
+
+    smallest: int = 1
+    largest: int | None = None
+
+    @classmethod
+    def of(cls, input: TensorSpec) -> BatchRange:
+        """That of an input whose batch size is fixed, or open without limits."""
+        fixed = input.shape[0]
+        return cls() if fixed is None else cls(fixed, fixed)
+
+    @property
+    def fixed(self) -> bool:
+        return self.smallest == self.largest
+
+    def holds(self, size: int) -> bool:
+        return self.smallest <= size and (self.largest is None or size <= self.largest)
+
+    def nearest(self, size: int) -> int:
+        """`size`, or the end that it lies beyond."""
+        return max(self.smallest, size if self.largest is None else min(size, self.largest))
+
+    def __str__(self) -> str:
+        if self.fixed:
+            return str(self.smallest)
+        return f"{self.smallest} {'or more' if self.largest is None else f'to {self.largest}'}"
+
+
 class Backend(Protocol):
     """A loaded network. It sees arrays only, never files or images."""
 
@@ -60,6 +90,9 @@ class Backend(Protocol):
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]: ...
+
+    @property
+    def batches(self) -> BatchRange: ...
 
     def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         """One batch that fits `input`. Raises EngineError when the runtime fails."""

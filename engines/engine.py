@@ -15,7 +15,7 @@ from vim_deploy.files import sha256_of_file
 from vim_deploy.metadata import OUTPUTS, ModelMetadata
 from vim_deploy.predict import Prediction, predict_stream
 
-from .base import Backend, BuildOptions, Closing, RunOptions, TensorSpec
+from .base import Backend, BatchRange, BuildOptions, Closing, RunOptions, TensorSpec
 from .cache import cached_engine
 from .container import read_engine
 from .manifest import Manifest
@@ -41,6 +41,11 @@ class Engine(Closing):
     def batch(self) -> int | None:
         """The batch size the engine is fixed to, or None when every size is fine."""
         return self.input.shape[0]
+
+    @property
+    def batches(self) -> BatchRange:
+        """The batch sizes that `run` takes."""
+        return self._backend.batches
 
     @property
     def output(self) -> TensorSpec:
@@ -76,8 +81,8 @@ class Engine(Closing):
     ) -> list[Prediction]:
         """One prediction per image file or Pillow image, in order.
 
-        An image that cannot be read gives a prediction with status "error" and the reason. `batch_size` is 8
-        unless the engine is fixed to another; `workers` is the number of decoding threads. Raises EngineError
+        An image that cannot be read gives a prediction with status "error" and the reason. `batch_size` is 8,
+        or the next that the engine runs; `workers` is the number of decoding threads. Raises EngineError
         for options that do not fit the engine.
         """
         given = [images] if isinstance(images, (str, os.PathLike, Image.Image)) else images

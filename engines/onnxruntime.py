@@ -14,7 +14,7 @@ from vim_deploy.errors import EngineError, OperatorLibraryError
 from vim_deploy.files import sha256_of_file
 from vim_deploy.ops.library import CONTRACT_VERSION
 
-from .base import BuildOptions, Built, RunOptions, TensorSpec
+from .base import BatchRange, BuildOptions, Built, RunOptions, TensorSpec
 from .bfloat16_for_cuda import widen_lacking
 from .fused import FUSED_VERSION
 from .manifest import Manifest
@@ -167,6 +167,7 @@ class OrtBackend:
     def __init__(self, session: Any, input: TensorSpec, outputs: tuple[TensorSpec, ...]) -> None:
         self.input = input
         self.outputs = outputs
+        self.batches = BatchRange.of(input)
         self._session = session
 
     def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@ import json
 import logging
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 from vim_deploy.errors import EngineError, MissingDependencyError, OperatorLibraryError
 from vim_deploy.files import sha256_of, sha256_of_file, written_whole
@@ -22,12 +22,14 @@ from .tensorrt_api import load_plugin, major, make_logger, tensorrt
 from .tensorrt_build import BuildTask, build_plan
 from .tensorrt_device import DeviceBackend, Gpu, gpu
 from .tensorrt_open import code_is_allowed, deserialize, refit
-from .tensorrt_options import TensorrtOptions
+from .tensorrt_options import PROFILE, TensorrtOptions
 from .tensorrt_readback import check_precision, layer_information
 
 _log = logging.getLogger("vim_deploy")
 
 PAYLOAD_NAME = "model.plan"
+Shape: TypeAlias = tuple[int, ...]
+Profile: TypeAlias = tuple[Shape, Shape, Shape]
 
 
 def build(source: SourceModel, options: BuildOptions) -> Built:
@@ -36,19 +38,14 @@ def build(source: SourceModel, options: BuildOptions) -> Built:
     Raises EngineError, MissingDependencyError, OperatorLibraryError.
     """
     chosen = _checked_options(options)
-    low, best, high = chosen.batches(source.input.shape[0])
-    if None in source.input.shape[1:]:
-        raise EngineError(
-            f"{source.record.name}: the input is {source.input.shape}; only the batch size may be open."
-        )
+    shapes = _profile(chosen, source)
     trt, device = tensorrt(), gpu()
     precision, name = source.metadata.precision, source.record.name
     graph = prepare(name, source.data, precision, major(trt))
     library = load_plugin(trt) if graph.scans else None
     logger = make_logger(trt)
-    shapes = [(size, *source.input.shape[1:]) for size in (low, best, high)]
-    open_batch = source.input.shape[0] is None
-    task = BuildTask(name, graph, precision, source.input.name, tuple(shapes) if open_batch else None, chosen)
+    profile = shapes if None in source.input.shape else None
+    task = BuildTask(name, graph, precision, source.input.name, profile, chosen)
     plan, settings = build_plan(trt, logger, task)
 
     engine = deserialize(trt, logger, plan, allow_code=chosen.version_compatible)
@@ -58,8 +55,12 @@ def build(source: SourceModel, options: BuildOptions) -> Built:
     if chosen.layers is not None:
         _write_layers(chosen.layers, information)
     counts = check_precision(information, graph, precision)
-    batches = (low, high)
-    settings |= {"batches": [low, best, high], "graph_sha256": sha256_of(graph.data), "layers": counts}
+    settings |= {
+        "batches": [shape[0] for shape in shapes],
+        "sizes": [list(shape[2:]) for shape in shapes],
+        "graph_sha256": sha256_of(graph.data),
+        "layers": counts,
+    }
     return Built(
         payload=plan,
         payload_name=PAYLOAD_NAME,
@@ -68,7 +69,7 @@ def build(source: SourceModel, options: BuildOptions) -> Built:
         settings={**settings, **chosen.settings()},
         input=source.input,
         outputs=source.outputs,
-        self_check=_self_check(engine, source, batches),
+        self_check=_self_check(engine, source, shapes),
     )
 
 
@@ -82,7 +83,7 @@ def fingerprint(options: BuildOptions) -> dict[str, str]:
     return {
         **_environment(trt, device, chosen.hardware, chosen.version_compatible, library),
         "options": json.dumps(chosen.settings()),
-        "batches": json.dumps([chosen.min_batch, chosen.opt_batch, chosen.max_batch]),
+        "profile": json.dumps([getattr(chosen, name) for name in PROFILE]),
     }
 
 
@@ -111,10 +112,46 @@ def open_payload(payload: bytes, manifest: Manifest, options: RunOptions) -> Dev
     engine = deserialize(trt, logger, payload, allow_code)
     if settings.get("strip"):
         refit(trt, logger, engine, _weights(manifest, options.source, major(trt)))
-    batches = settings.get("batches")
-    if not isinstance(batches, list) or len(batches) != 3 or not all(type(size) is int for size in batches):
-        raise EngineError(f"the manifest's batches are {batches!r}; build the engine again.")
-    return DeviceBackend(engine, manifest.input, manifest.outputs, (batches[0], batches[2]))
+    low, _, high = _recorded_profile(manifest)
+    return DeviceBackend(engine, manifest.input, manifest.outputs, low, high)
+
+
+def _profile(chosen: TensorrtOptions, source: SourceModel) -> Profile:
+    """Smallest, best and largest shape of the input. Raises EngineError for what the file does not allow."""
+    batch, channels, *sides = source.input.shape
+    rule = source.metadata.preprocessing
+    batches = chosen.batches(batch)
+    sizes = chosen.sizes((sides[0], sides[1]), rule.image_size)
+    shapes = [(size, channels or rule.channels, *pair) for size, pair in zip(batches, sizes, strict=True)]
+    if not all(
+        low <= side <= high for low, side, high in zip(sizes[0], rule.image_size, sizes[2], strict=True)
+    ):
+        _log.warning(
+            "the engine will not run vim-infer: the model's preprocessing makes %s, outside --min-size and "
+            "--max-size",
+            "x".join(map(str, rule.image_size)),
+        )
+    return shapes[0], shapes[1], shapes[2]
+
+
+def _recorded_profile(manifest: Manifest) -> Profile:
+    """What `_profile` gave when the engine was built. Raises EngineError for anything else."""
+    settings = manifest.settings
+    batches, sizes = settings.get("batches", ()), settings.get("sizes", ())
+    try:
+        shapes = [
+            (batch, manifest.model_metadata("the engine").preprocessing.channels, height, width)
+            for batch, (height, width) in zip(batches, sizes, strict=True)
+        ]
+        if not all(type(side) is int and side > 0 for shape in shapes for side in shape):
+            raise TypeError("no numbers above 0")
+        low, best, high = shapes
+    except (TypeError, ValueError) as error:
+        raise EngineError(
+            f"the manifest's batches are {batches!r:.100} and its sizes {sizes!r:.100} ({error}); build the "
+            "engine again."
+        ) from None
+    return low, best, high
 
 
 def _weights(manifest: Manifest, source: Path | None, version: int) -> bytes:
@@ -171,12 +208,13 @@ def _operator_record(library: Path | None) -> dict[str, Any]:
     }
 
 
-def _self_check(engine: Any, source: SourceModel, batches: tuple[int, int]) -> dict[str, Any]:
-    """The engine against the file in ONNX Runtime on the processor, on random pixels."""
-    size = min(max(2, batches[0]), batches[1])
-    spec = TensorSpec(source.input.name, source.input.dtype, (size, *source.input.shape[1:]))
+def _self_check(engine: Any, source: SourceModel, shapes: Profile) -> dict[str, Any]:
+    """The engine against the file in ONNX Runtime on the processor, on random pixels of the best size."""
+    low, best, high = shapes
+    size = min(max(2, low[0]), high[0])
+    spec = TensorSpec(source.input.name, source.input.dtype, (size, *best[1:]))
     pixels = random_pixels(spec, source.metadata.preprocessing)
-    backend = DeviceBackend(engine, source.input, source.outputs, batches, contexts=1)
+    backend = DeviceBackend(engine, source.input, source.outputs, low, high, contexts=1)
     try:
         # Three times: the first run with a shape, the recording of its graph, and the graph again.
         runs = [backend.run(pixels) for _ in range(3)]

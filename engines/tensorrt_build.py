@@ -59,7 +59,7 @@ def build_plan(trt: ModuleType, logger: Any, task: BuildTask) -> tuple[bytes, di
         profile = builder.create_optimization_profile()
         profile.set_shape(task.input, *task.shapes)
         if config.add_optimization_profile(profile) < 0:
-            raise EngineError(f"TensorRT refuses the batch sizes {task.shapes}: {logger.reasons()}")
+            raise EngineError(f"TensorRT refuses the profile {task.shapes}: {logger.reasons()}")
     cache = _timing_cache(config, task.options.timing_cache)
     started = time.perf_counter()
     with _signs_of_life(task.name):

@@ -19,7 +19,7 @@ import numpy as np
 
 from vim_deploy.errors import EngineError, MissingDependencyError
 
-from .base import TensorSpec
+from .base import BatchRange, TensorSpec
 
 _log = logging.getLogger("vim_deploy")
 
@@ -95,7 +95,8 @@ class DeviceBackend:
 
     `run` may be called from several threads: there are `contexts` execution contexts, each with a stream and
     buffers of its own, so that one batch is copied while another is computed. Batches that come again with
-    the same shape run as a CUDA graph. `batches`: smallest and largest batch of the engine's profile.
+    the same shape run as a CUDA graph. `low` and `high` are the ends of the engine's profile: shapes of the
+    input without open sizes.
     """
 
     def __init__(
@@ -103,12 +104,14 @@ class DeviceBackend:
         engine: Any,
         input: TensorSpec,
         outputs: tuple[TensorSpec, ...],
-        batches: tuple[int, int],
+        low: tuple[int, ...],
+        high: tuple[int, ...],
         contexts: int = 2,
     ) -> None:
         self.input = input
         self.outputs = outputs
-        self._batches = batches
+        self.batches = BatchRange(low[0], high[0])
+        self._low, self._high = low, high
         self._cuda = _pycuda()
         self._cuda.init()
         self._primary = self._cuda.Device(0).retain_primary_context()
@@ -117,18 +120,13 @@ class DeviceBackend:
         self._lanes: list[_Lane] = []
         with self._current():
             for _ in range(contexts):
-                lane = _Lane(self._cuda, engine, input, outputs, batches[1])
+                lane = _Lane(self._cuda, engine, input, outputs, high)
                 self._lanes.append(lane)
                 self._free.put(lane)
 
     def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
-        """One batch. Raises EngineError for a batch outside the profile, and when TensorRT fails."""
-        low, high = self._batches
-        if not low <= len(pixels) <= high:
-            raise EngineError(
-                f"a batch of {len(pixels)} images; the engine was built for {low} to {high}. Choose another "
-                "--batch-size, or build the engine with other --min-batch and --max-batch."
-            )
+        """One batch. Raises EngineError for a shape outside the profile, and when TensorRT fails."""
+        self._check_profile(pixels.shape)
         lane = self._free.get()
         try:
             if lane is None:
@@ -139,6 +137,20 @@ class DeviceBackend:
             raise EngineError(f"the GPU failed on pixels of shape {pixels.shape}: {error}") from None
         finally:
             self._free.put(lane)
+
+    def _check_profile(self, shape: tuple[int, ...]) -> None:
+        if not self.batches.holds(shape[0]):
+            raise EngineError(
+                f"a batch of {shape[0]} images; the engine was built for {self.batches}. Choose another "
+                "--batch-size, or build the engine with other --min-batch and --max-batch."
+            )
+        ends = zip(self._low[2:], shape[2:], self._high[2:], strict=True)
+        if not all(smallest <= side <= largest for smallest, side, largest in ends):
+            low, given, high = ("x".join(map(str, sides[2:])) for sides in (self._low, shape, self._high))
+            raise EngineError(
+                f"pixels of {given}; the engine was built for {low} to {high}. Resize them, or build the "
+                "engine with other --min-size and --max-size."
+            )
 
     def close(self) -> None:
         """Waits for batches that are being run, then gives the GPU's memory back."""
@@ -168,7 +180,12 @@ class _Lane:
     """One execution context with its stream, pinned buffers on the host and buffers on the GPU."""
 
     def __init__(
-        self, cuda: Any, engine: Any, input: TensorSpec, outputs: tuple[TensorSpec, ...], most: int
+        self,
+        cuda: Any,
+        engine: Any,
+        input: TensorSpec,
+        outputs: tuple[TensorSpec, ...],
+        largest: tuple[int, ...],
     ) -> None:
         self.cuda = cuda
         self.stream = cuda.Stream()
@@ -181,9 +198,10 @@ class _Lane:
         self.input = input
         self.host: dict[str, np.ndarray] = {}
         self.device: dict[str, Any] = {}
+        self._take_shape(largest)
         for spec in (input, *outputs):
-            shape = tuple(size if size is not None else most for size in spec.shape)
-            self.host[spec.name] = cuda.pagelocked_empty(shape, np.dtype(spec.dtype))
+            shape = largest if spec is input else self._output_shape(spec.name)
+            self.host[spec.name] = cuda.pagelocked_empty(math.prod(shape), np.dtype(spec.dtype))
             self.device[spec.name] = cuda.mem_alloc(self.host[spec.name].nbytes)
             self.context.set_tensor_address(spec.name, int(self.device[spec.name]))
         self.outputs = outputs
@@ -192,15 +210,14 @@ class _Lane:
         self.captures = True
 
     def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
-        batch = len(pixels)
-        staged = self.host[self.input.name][:batch]
+        staged = self.host[self.input.name][: pixels.size].reshape(pixels.shape)
         staged[...] = pixels
         self.cuda.memcpy_htod_async(self.device[self.input.name], staged, self.stream)
         self._compute(pixels.shape)
         results = {}
         for spec in self.outputs:
-            shape = tuple(self.context.get_tensor_shape(spec.name))
-            flat = self.host[spec.name].reshape(-1)[: math.prod(shape)]
+            shape = self._output_shape(spec.name)
+            flat = self.host[spec.name][: math.prod(shape)]
             self.cuda.memcpy_dtoh_async(flat, self.device[spec.name], self.stream)
             results[spec.name] = flat.reshape(shape)
         self.stream.synchronize()
@@ -210,8 +227,7 @@ class _Lane:
     def _compute(self, shape: tuple[int, ...]) -> None:
         if shape != self.shape:
             self._drop_graph()
-            if not self.context.set_input_shape(self.input.name, shape):
-                raise EngineError(f"TensorRT refuses pixels of shape {shape}; build the engine for them.")
+            self._take_shape(shape)
             # The first run with a shape does work that must not be captured.
             self._enqueue()
             self.shape = shape
@@ -222,6 +238,19 @@ class _Lane:
             self._enqueue()
         else:
             self.graph.launch(self.stream.handle)
+
+    def _take_shape(self, shape: tuple[int, ...]) -> None:
+        if not self.context.set_input_shape(self.input.name, shape):
+            raise EngineError(f"TensorRT refuses pixels of shape {shape}; build the engine for them.")
+
+    def _output_shape(self, name: str) -> tuple[int, ...]:
+        """For the input's shape at hand."""
+        shape = tuple(self.context.get_tensor_shape(name))
+        if any(size < 0 for size in shape):
+            raise EngineError(
+                f"TensorRT does not know the shape of {name}, found {shape}; export the model again."
+            )
+        return shape
 
     def _capture(self) -> None:
         try:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from vim_deploy.errors import EngineError
 
 # Names in TensorRT's HardwareCompatibilityLevel, in lower case.
 HARDWARE = ("none", "ampere_plus", "same_compute_capability")
+PROFILE = ("min_batch", "opt_batch", "max_batch", "min_size", "opt_size", "max_size")
+Size: TypeAlias = tuple[int, int]  # height, width
 DEFAULT_OPT_BATCH = 8  # what vim-infer runs unless told otherwise
 DEFAULT_MAX_BATCH = 32
 _LEVELS = range(6)
@@ -20,7 +22,8 @@ _LEVELS = range(6)
 class TensorrtOptions:
     """Everything is optional.
 
-    `min_batch`, `opt_batch`, `max_batch`: the optimisation profile of a file with an open batch size.
+    `min_batch`, `opt_batch`, `max_batch`: the optimisation profile of a file with an open batch size;
+    `min_size`, `opt_size`, `max_size`: that of one with open height or width, each (height, width) in pixels.
     `workspace_mib`: memory that a layer may use while it runs, in MiB; None leaves it to TensorRT.
     `level`: builder optimisation, 0 (quick build) to 5. `timing_cache`: file that is read, if there, and
     written. `layers`: file for the layer information, JSON. `hardware`: GPUs the engine may run on besides
@@ -32,6 +35,9 @@ class TensorrtOptions:
     min_batch: int | None = None
     opt_batch: int | None = None
     max_batch: int | None = None
+    min_size: Size | None = None
+    opt_size: Size | None = None
+    max_size: Size | None = None
     workspace_mib: int | None = None
     level: int | None = None
     timing_cache: Path | None = None
@@ -72,9 +78,44 @@ class TensorrtOptions:
             )
         return low, best, high
 
+    def sizes(self, open_size: tuple[int | None, int | None], usual: Size) -> tuple[Size, Size, Size]:
+        """Smallest, best and largest height and width. Raises EngineError for sizes out of order.
+
+        `open_size` is the file's, None where it is open; `usual` is what its preprocessing makes, which the
+        profile is for unless more is asked.
+        """
+        given = (self.min_size, self.opt_size, self.max_size)
+        for size in given:
+            for side, fixed, name in zip(size or (), open_size, ("height", "width"), strict=False):
+                if fixed not in (None, side):
+                    raise EngineError(
+                        f"the file's {name} is fixed to {fixed}, so that its profile cannot have "
+                        f"{_text(size)}; leave the size options out, or give a file whose sizes are open. "
+                        "vim-export fixes them to --image-size."
+                    )
+        best = self.opt_size or usual
+        if self.opt_size is None:
+            # What the file fixes, else what is usual, moved into the limits that are given.
+            sides = [fixed or side for fixed, side in zip(open_size, usual, strict=True)]
+            raised = [max(pair) for pair in zip(sides, self.min_size or sides, strict=True)]
+            height, width = (min(pair) for pair in zip(raised, self.max_size or raised, strict=True))
+            best = height, width
+        low, high = self.min_size or best, self.max_size or best
+        for smaller, side, larger in zip(low, best, high, strict=True):
+            if not 1 <= smaller <= side <= larger:
+                raise EngineError(
+                    f"sizes {_text(low)} (min), {_text(best)} (opt), {_text(high)} (max); expected "
+                    "1 <= min <= opt <= max in height and in width."
+                )
+        return low, best, high
+
     def settings(self) -> dict[str, Any]:
-        """What a manifest records: everything that changes the engine."""
+        """What a manifest records beside the profile: everything that changes the engine."""
         values = dataclasses.asdict(self)
-        for name in ("min_batch", "opt_batch", "max_batch", "timing_cache", "layers"):
+        for name in (*PROFILE, "timing_cache", "layers"):
             del values[name]
         return values
+
+
+def _text(size: Size | None) -> str:
+    return "x".join(map(str, size or ()))

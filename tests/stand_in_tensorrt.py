@@ -287,8 +287,12 @@ class _Context:
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self._shapes[name] = tuple(shape)
+        (given,) = self._engine.model.graph.input
+        sides = given.type.tensor_type.shape.dim
+        chosen = {side.dim_param: size for side, size in zip(sides, shape, strict=True)}
         for output in self._engine.model.graph.output:
-            sizes = [dim.dim_value or shape[0] for dim in output.type.tensor_type.shape.dim]
+            dims = output.type.tensor_type.shape.dim
+            sizes = [dim.dim_value or chosen[dim.dim_param] for dim in dims]
             self._shapes[output.name] = tuple(sizes)
         return True
 

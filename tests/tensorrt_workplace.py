@@ -40,6 +40,9 @@ class Workplace:
     def build(self, precision: str = "fp16", batch: int | None = None, **options: Any) -> Path:
         model = self.folder / f"{precision}.onnx"
         model.write_bytes(small_export(precision, batch))
+        return self.build_file(model, **options)
+
+    def build_file(self, model: Path, **options: Any) -> Path:
         engine = self.folder / "built.engine"
         build_engine(
             model,

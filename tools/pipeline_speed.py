@@ -53,7 +53,7 @@ def measure(engine: Path, inputs: list[str], count: int, repeats: int) -> dict[s
     items = list(islice(cycle(found), count))
     paths = tuple(item.path for item in items)
     with load_engine(engine) as opened, tempfile.TemporaryDirectory() as folder:
-        batch = opened.batch or DEFAULT_BATCH
+        batch = opened.batches.nearest(DEFAULT_BATCH)
         shape = [batch if size is None else size for size in opened.input.shape]
         pixels = np.random.default_rng(0).standard_normal(shape, np.float32)
 

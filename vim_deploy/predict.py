@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,6 +26,7 @@ DEFAULT_BATCH = 8
 MOST_DEFAULT_WORKERS = 8
 MOST_CHUNK = 8
 _POLL_SECONDS = 0.2
+_log = logging.getLogger("vim_deploy")
 
 
 _Given: TypeAlias = Input | Pause
@@ -66,7 +68,8 @@ def predict_stream(
 ) -> Generator[Prediction, None, None]:
     """Predictions as they are made; memory does not grow with the number of inputs.
 
-    With an engine of fixed batch size the last batch is filled with zero images, whose results are dropped.
+    A last batch that is smaller than the engine's smallest is filled with zero images, whose results are
+    dropped.
     `loader` decodes, in this process unless another is given; it is closed at the end. Once `stopped()`, the
     stream ends, without the predictions that were under way. Raises EngineError for options that do not fit
     the engine.
@@ -112,14 +115,19 @@ def default_workers() -> int:
 def _batch_size(engine: Engine, asked: int | None) -> int:
     if asked is not None and asked < 1:
         raise EngineError(f"batch_size is {asked}; expected 1 or more.")
-    if engine.batch is None:
-        return asked or DEFAULT_BATCH
-    if asked not in (None, engine.batch):
+    batches = engine.batches
+    if asked is None:
+        size = batches.nearest(DEFAULT_BATCH)
+        if size != DEFAULT_BATCH:
+            _log.info("batches of %d images: the engine runs batches of %s", size, batches)
+        return size
+    if not batches.holds(asked):
+        how = "is fixed to" if batches.fixed else "runs"
         raise EngineError(
-            f"batch_size is {asked}; the engine is fixed to batches of {engine.batch}. "
-            "Leave the option out, or export the model with a dynamic batch."
+            f"batch_size is {asked}; the engine {how} batches of {batches}. Leave the option out, or "
+            "build an engine for other batches (vim-export --batch-size; for TensorRT vim-build --max-batch)."
         )
-    return engine.batch
+    return asked
 
 
 class Window:
@@ -202,7 +210,7 @@ def _run_batch(engine: Engine, loaded: list[Loaded], top_k: int) -> Iterator[Pre
 
 def _outputs(engine: Engine, pixels: list[np.ndarray]) -> np.ndarray:
     """One output per image. Raises EngineError for outputs that are not what the engine says."""
-    filling = [np.zeros_like(pixels[0])] * ((engine.batch or 0) - len(pixels))
+    filling = [np.zeros_like(pixels[0])] * (engine.batches.smallest - len(pixels))
     try:
         output = engine.run(np.stack(pixels + filling))[engine.output.name]
     except MemoryError:

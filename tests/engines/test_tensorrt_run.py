@@ -5,6 +5,7 @@ Against stand-ins for TensorRT, the driver and pycuda (tests/stand_in_*.py), but
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from small_exports import small_export
 from stand_in_gpu import StandInGpu
 from test_tensorrt_build import Workplace, pixels
@@ -80,7 +82,7 @@ def device(monkeypatch):
 def doubling(device: StandInGpu, contexts: int = 2) -> tuple[DeviceBackend, Doubling]:
     engine = Doubling(device)
     spec = [TensorSpec(name, "float32", (None, 4)) for name in ("x", "y")]
-    return DeviceBackend(engine, spec[0], (spec[1],), (1, 8), contexts), engine
+    return DeviceBackend(engine, spec[0], (spec[1],), (1, 4), (8, 4), contexts), engine
 
 
 def numbers(batch: int, start: int = 0) -> np.ndarray:
@@ -233,6 +235,53 @@ def test_the_engine_equals_its_file(place):
     assert np.abs(engine.run(x)["logits"] - expected).max() <= 1e-5 * np.abs(expected).max()
     with pytest.raises(EngineError, match="expects float32"):
         engine.run(x.astype(np.float64))
+
+
+@pytest.mark.parametrize(
+    ("profile", "size", "said"),
+    [
+        ({"max_batch": 3}, 3, "batches of 3 images: the engine runs batches of 1 to 3"),
+        ({"min_batch": 9, "opt_batch": 9, "max_batch": 12}, 9, "batches of 9 images"),
+        ({}, 8, ""),
+    ],
+)
+def test_images_come_in_batches_that_the_engine_runs(place, caplog, profile, size, said):
+    caplog.set_level(logging.INFO, logger="vim_deploy")
+    pictures = [Image.new("RGB", (20, 20), (index, 0, 0)) for index in range(10)]
+    with load_engine(place.build("fp32", **profile)) as engine:
+        sizes = []
+        original = engine.run
+        engine.run = lambda pixels: sizes.append(len(pixels)) or original(pixels)
+        rows = engine.predict(pictures)
+        alone = [engine.predict(picture)[0] for picture in pictures[-1:]]
+    assert [row.status for row in rows] == ["ok"] * 10
+    # The last images in a batch filled with nothing give what they give otherwise.
+    assert rows[-1].top[0].index == alone[0].top[0].index
+    assert rows[-1].top[0].probability == pytest.approx(alone[0].top[0].probability, rel=1e-6)
+    assert max(sizes) == size and min(sizes) >= profile.get("min_batch", 1)
+    assert said in caplog.text and bool(said) == ("the engine runs" in caplog.text)
+
+
+def test_a_batch_that_is_asked_for_and_cannot_be_run_is_refused(place):
+    with (
+        load_engine(place.build("fp32", max_batch=3)) as engine,
+        pytest.raises(EngineError, match=r"batch_size is 4; the engine runs batches of 1 to 3.*--max-batch"),
+    ):
+        engine.predict(Image.new("RGB", (20, 20)), batch_size=4)
+
+
+def test_validation_keeps_to_the_batches_of_an_engine(place):
+    from vim_deploy.validation.artifacts import ENGINE, Way, open_artifact
+
+    x = pixels(7)
+    expected = None
+    for profile in ({}, {"max_batch": 2}, {"min_batch": 5, "opt_batch": 5, "max_batch": 5}):
+        with open_artifact(Way(place.build("fp32", **profile), ENGINE)) as artifact:
+            found = artifact.run(x)
+        assert found.shape == (7, 5)
+        expected = found if expected is None else expected
+        # Batches of other sizes are other sums in ONNX Runtime, which runs the stand-in.
+        assert np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max()
 
 
 def test_options_of_the_other_backend_are_refused(place):

@@ -88,14 +88,15 @@ def _measure(file: str, shape: tuple[Any, ...], options: BenchOptions) -> dict[s
 
 
 def _batch_sizes(engine: Engine, asked: tuple[int, ...] | None) -> tuple[int, ...]:
-    if engine.batch is None:
-        return asked or DEFAULT_BATCH_SIZES
+    if not engine.batches.fixed:
+        nearest = sorted({engine.batches.nearest(size) for size in DEFAULT_BATCH_SIZES})
+        return asked or tuple(nearest)
     if asked and asked != (engine.batch,):
         raise EngineError(
             f"{engine.path} is fixed to batch size {engine.batch}, asked for "
             f"{', '.join(map(str, asked))}; leave --batch-sizes out."
         )
-    return (engine.batch,)
+    return (engine.batches.smallest,)
 
 
 def _describe(engine: Engine, path: str, options: BenchOptions) -> dict[str, Any]:

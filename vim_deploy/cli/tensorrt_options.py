@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from vim_deploy.cli.common import size
+
 if TYPE_CHECKING:
     from vim_deploy.engines.tensorrt_options import TensorrtOptions
 
@@ -20,6 +22,19 @@ _OPTIONS = (
     click.option("--min-batch", type=_ONE_OR_MORE, help="TensorRT: smallest batch.  [default: 1]"),
     click.option("--opt-batch", type=_ONE_OR_MORE, help="TensorRT: batch it is tuned for.  [default: 8]"),
     click.option("--max-batch", type=_ONE_OR_MORE, help="TensorRT: largest batch.  [default: 32]"),
+    *(
+        click.option(
+            f"--{end}-size",
+            type=size,
+            metavar="HxW",
+            help=f"TensorRT: {what} height and width, where the file leaves them open.  [default: {default}]",
+        )
+        for end, what, default in (
+            ("min", "smallest", "the opt size"),
+            ("opt", "tuned", "what the file's preprocessing makes"),
+            ("max", "largest", "the opt size"),
+        )
+    ),
     click.option(
         "--workspace",
         "workspace_mib",
@@ -63,7 +78,8 @@ _OPTIONS = (
     ),
 )
 NAMES = (
-    "min_batch", "opt_batch", "max_batch", "workspace_mib", "level", "timing_cache", "layers", "hardware",
+    "min_batch", "opt_batch", "max_batch", "min_size", "opt_size", "max_size", "workspace_mib",
+    "level", "timing_cache", "layers", "hardware",
     "version_compatible", "refit", "strip",
 )  # fmt: skip
 

@@ -59,14 +59,14 @@ class Artifact(Closing):
         return self._network.input.shape[0]
 
     def run_all(self, pixels: np.ndarray, size: int | None = None) -> dict[str, np.ndarray]:
-        """All outputs for (images, channels, height, width), in batches of `size`.
+        """All outputs for (images, channels, height, width), in batches of `size` or the next that can be run.
 
-        A fixed batch is filled up by repeating the last image; the surplus is cut off again.
+        A batch that is too small is filled up by repeating the last image; the surplus is cut off again.
         """
-        step = self.batch or size or DEFAULT_BATCH
-        filled = pixels
-        if self.batch:
-            filled = np.concatenate([pixels, pixels[-1:].repeat(-len(pixels) % step, axis=0)])
+        batches = self._network.batches
+        step = batches.nearest(size or DEFAULT_BATCH)
+        lacking = max(0, batches.smallest - (len(pixels) % step or step))
+        filled = np.concatenate([pixels, pixels[-1:].repeat(lacking, axis=0)]) if lacking else pixels
         parts = [self._network.run(filled[start : start + step]) for start in range(0, len(filled), step)]
         return {name: np.concatenate([part[name] for part in parts])[: len(pixels)] for name in parts[0]}
 

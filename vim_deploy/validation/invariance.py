@@ -72,7 +72,7 @@ def check_invariance(artifact: Artifact, pixels: np.ndarray) -> Invariance:
         odd = np.concatenate([pixels, pixels[:1]])
         shifted = artifact.run(odd[::-1], len(odd))[::-1][: len(pixels)]
         found.append(_variation("order and size of the batch changed", usual, shifted))
-    for threads in (1, 2):
+    for threads in (1, 2) if _on_processor(artifact) else ():
         with open_artifact(artifact.way, threads) as other:
             name = f"{threads} thread{'s' if threads > 1 else ''}"
             found.append(_variation(name, usual, other.run(pixels, len(pixels))))
@@ -86,12 +86,14 @@ def _variation(what: str, usual: np.ndarray, other: np.ndarray) -> Variation:
     return Variation(what, 0.0 if np.array_equal(usual, other) else difference(usual, other).relative)
 
 
+def _on_processor(artifact: Artifact) -> bool:
+    return artifact.manifest is None or artifact.manifest.device == "cpu"
+
+
 def _uses_library(artifact: Artifact) -> bool:
+    """Whether the processor's library, which has a form for each instruction set, runs the scan."""
     if artifact.manifest is not None:
-        return (
-            artifact.manifest.backend == "onnxruntime"
-            and artifact.manifest.operator.get("implementation") == "library"
-        )
+        return _on_processor(artifact) and artifact.manifest.operator.get("implementation") == "library"
     return artifact.way.how != FUNCTION_BODY
 
 
