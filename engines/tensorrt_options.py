@@ -109,6 +109,15 @@ class TensorrtOptions:
                 )
         return low, best, high
 
+    @classmethod
+    def recorded(cls, settings: dict[str, Any]) -> TensorrtOptions:
+        """The options that an engine was built with, out of its manifest's settings, files left out."""
+        values = {name: settings[name] for name in cls().settings() if name in settings}
+        for kind, recorded in (("batch", settings.get("batches")), ("size", settings.get("sizes"))):
+            for end, value in zip(("min", "opt", "max"), recorded or (), strict=False):
+                values[f"{end}_{kind}"] = tuple(value) if kind == "size" else value
+        return cls(**values)
+
     def settings(self) -> dict[str, Any]:
         """What a manifest records beside the profile: everything that changes the engine."""
         values = dataclasses.asdict(self)

@@ -24,11 +24,12 @@ class StandInGpu:
         self.launches = 0
         self.current = 0  # contexts pushed and not popped
 
-    def read(self, address: int, shape: tuple[int, ...]) -> np.ndarray:
-        return self.memory[address][: 4 * math.prod(shape)].view(np.float32).reshape(shape).copy()
+    def read(self, address: int, shape: tuple[int, ...], kind: Any = np.float32) -> np.ndarray:
+        size = math.prod(shape) * np.dtype(kind).itemsize
+        return self.memory[address][:size].view(kind).reshape(shape).copy()
 
     def write(self, address: int, values: np.ndarray) -> None:
-        flat = np.ascontiguousarray(values, np.float32).view(np.uint8).reshape(-1)
+        flat = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
         self.memory[address][: flat.size] = flat
 
     def enqueue(self, stream: int, work: Callable[[], None]) -> None:
@@ -124,7 +125,7 @@ class StandInGpu:
             gpu.write(int(memory), values)
 
         def to_host(values: np.ndarray, memory: Memory, stream: Stream) -> None:
-            values[...] = gpu.read(int(memory), values.shape)
+            values[...] = gpu.read(int(memory), values.shape, values.dtype)
 
         cuda.Error, cuda.Stream, cuda.Device, cuda.mem_alloc = Error, Stream, Device, Memory
         cuda.init = lambda: None

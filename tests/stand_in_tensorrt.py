@@ -287,13 +287,9 @@ class _Context:
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self._shapes[name] = tuple(shape)
-        (given,) = self._engine.model.graph.input
-        sides = given.type.tensor_type.shape.dim
-        chosen = {side.dim_param: size for side, size in zip(sides, shape, strict=True)}
-        for output in self._engine.model.graph.output:
-            dims = output.type.tensor_type.shape.dim
-            sizes = [dim.dim_value or chosen[dim.dim_param] for dim in dims]
-            self._shapes[output.name] = tuple(sizes)
+        results = self._engine.compute(np.zeros(shape, np.float32))
+        for output, values in zip(self._engine.model.graph.output, results, strict=True):
+            self._shapes[output.name] = values.shape
         return True
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
@@ -306,7 +302,8 @@ class _Context:
             pixels = gpu.read(self._addresses["pixels"], shape)
             results = self._engine.compute(pixels)
             for output, values in zip(self._engine.model.graph.output, results, strict=True):
-                gpu.write(self._addresses[output.name], values)
+                kind = onnx.helper.tensor_dtype_to_np_dtype(output.type.tensor_type.elem_type)
+                gpu.write(self._addresses[output.name], values.astype(kind))
 
         gpu.enqueue(stream, work)
         return True
@@ -331,10 +328,9 @@ class _Inspector:
         model = onnx.ModelProto()
         model.CopyFrom(self._engine.model)
         model.functions.append(function_body())
-        types = {
-            value.name: value.type.tensor_type.elem_type
-            for value in onnx.shape_inference.infer_shapes(model).graph.value_info
-        }
+        graph = onnx.shape_inference.infer_shapes(model).graph
+        values = (*graph.value_info, *graph.output)
+        types = {value.name: value.type.tensor_type.elem_type for value in values}
         types |= {item.name: item.data_type for item in model.graph.initializer}
 
         def tensor(name: str) -> dict[str, Any]:

@@ -102,6 +102,37 @@ def test_bfloat16(place):
         place.build("bf16")
 
 
+@pytest.mark.parametrize("major", [8, 10])
+def test_an_engine_is_looked_into_as_it_was_built(place, major):
+    """With taps, from the same file, by the same options; not stripped, since nobody hands it its weights."""
+    from vim_deploy.validation.artifacts import ENGINE, Way
+    from vim_deploy.validation.taps import open_tapped
+
+    place.install(major)
+    options = {"max_batch": 3, "level": 2, "workspace_mib": 64, "hardware": "ampere_plus"}
+    engine = place.build("fp16", strip=major >= 10, **options)
+    tapped, taps = open_tapped(Way(engine, ENGINE), place.folder / "fp16.onnx")
+    with tapped:
+        found = tapped.run_all(pixels(5))
+        assert tapped.manifest.settings["batches"] == [1, 3, 3]
+    assert set(taps.values()) | {"logits"} == set(found)
+    assert all(len(values) == 5 for values in found.values())
+    calls = place.recorder.named("builder_optimization_level"), place.recorder.named("set_memory_pool_limit")
+    assert calls[0] == [2, 2] and calls[1][0] == calls[1][1]
+    assert [level.name for level in place.recorder.named("hardware_compatibility_level")] == [
+        "AMPERE_PLUS"
+    ] * 2
+    assert place.recorder.named("refit_from_bytes")[1:] == []  # the first engine alone was stripped
+
+
+def test_options_survive_the_manifest(place):
+    place.install(10)
+    given = {"min_batch": 2, "opt_batch": 3, "max_batch": 4, "level": 1, "refit": True}
+    settings = read_manifest(place.build("fp32", **given)).settings
+    again = TensorrtOptions.recorded(json.loads(json.dumps(settings)))
+    assert again.batches(None) == (2, 3, 4) and again.settings() == TensorrtOptions(**given).settings()
+
+
 def test_profiles(place):
     place.install(10)
     manifest = read_manifest(place.build("fp32", min_batch=2, opt_batch=3, max_batch=5))

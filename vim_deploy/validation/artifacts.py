@@ -59,7 +59,7 @@ class Artifact(Closing):
         return self._network.input.shape[0]
 
     def run_all(self, pixels: np.ndarray, size: int | None = None) -> dict[str, np.ndarray]:
-        """All outputs for (images, channels, height, width), in batches of `size` or the next that can be run.
+        """All outputs for (images, channels, height, width), in batches of `size`, or of what can be run.
 
         A batch that is too small is filled up by repeating the last image; the surplus is cut off again.
         """

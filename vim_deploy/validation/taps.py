@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -11,7 +12,9 @@ from onnx import TensorProto, helper
 from vim_deploy.engines.base import BuildOptions
 from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.container import read_manifest
+from vim_deploy.engines.manifest import Manifest
 from vim_deploy.engines.source import read_source
+from vim_deploy.engines.tensorrt_options import TensorrtOptions
 from vim_deploy.errors import EngineError
 from vim_deploy.ops.library import OP_DOMAIN, OP_NAME
 
@@ -99,12 +102,25 @@ def tapped(model: onnx.ModelProto, values: set[str]) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     there = {item.name for item in (*copy.graph.output, *copy.graph.input)}
-    known = {item.name: item for item in copy.graph.value_info}
+    # Their types are the file's precision inside blocks; the scan's come from the function body.
+    known = {item.name: item for item in onnx.shape_inference.infer_shapes(model).graph.value_info}
     for name in sorted(values - there):
-        copy.graph.output.append(
-            known.get(name) or helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, None, None])
-        )
+        kind = known[name].type.tensor_type.elem_type if name in known else TensorProto.FLOAT
+        copy.graph.output.append(helper.make_tensor_value_info(name, kind, [None, None, None]))
     return copy
+
+
+def _options_of(manifest: Manifest) -> BuildOptions:
+    """Those that an engine was built with; but with its weights, so that it opens without its file."""
+    settings = manifest.settings
+    return BuildOptions(
+        device=manifest.device,
+        threads=settings.get("threads"),
+        optimization=settings.get("optimization", BuildOptions.optimization),
+        use_library=manifest.operator.get("implementation") != "function",
+        fuse=bool(settings.get("fused")),
+        tensorrt=replace(TensorrtOptions.recorded(settings), strip=False),
+    )
 
 
 def open_tapped(way: Way, source: Path, threads: int | None = None) -> tuple[Artifact, dict[str, str]]:
@@ -120,12 +136,7 @@ def open_tapped(way: Way, source: Path, threads: int | None = None) -> tuple[Art
         if way.how != ENGINE:
             return open_source_model(way, read_source(path), threads), taps
         manifest = read_manifest(way.path)
-        options = BuildOptions(
-            device=manifest.device,
-            threads=manifest.settings.get("threads"),
-            optimization=manifest.settings.get("optimization", BuildOptions.optimization),
-            use_library=manifest.operator.get("implementation") != "function",
-        )
+        options = _options_of(manifest)
         engine = path.with_suffix(".engine")
         build_engine(path, engine, backend=manifest.backend, options=options)
         artifact = open_artifact(Way(engine, ENGINE), threads)
