@@ -95,7 +95,8 @@ def _expected(source: SourceModel, setting: Setting, pixels: np.ndarray) -> dict
     """The file as it is. For a GPU on the processor, where nothing of what is to be checked takes part."""
     if setting.device != "cpu":
         return reference_outputs(source, pixels)
-    return run_session(open_session(source.data, setting, "none"), source.outputs, pixels)
+    session = open_session(source.data, setting, "none")
+    return run_session(session, source.outputs, pixels, compared=True)
 
 
 def _tried(
@@ -107,10 +108,11 @@ def _tried(
     wherever the engine is opened. Raises EngineError.
     """
     if setting.device != "cuda":
-        return run_session(open_session(payload, setting, "none"), source.outputs, pixels), {}
+        session = open_session(payload, setting, "none")
+        return run_session(session, source.outputs, pixels, compared=True), {}
     with tempfile.TemporaryDirectory(prefix="vim-build-") as folder:
         session = open_session(payload, setting, "none", profile_to=Path(folder) / "profile")
-        found = run_session(session, source.outputs, pixels)
+        found = run_session(session, source.outputs, pixels, compared=True)
         nodes = read_profile(Path(session.end_profiling()))
     scans = setting.library is not None
     return found, check_on_cuda(setting.name, nodes, scans)

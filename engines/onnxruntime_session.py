@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from vim_deploy.errors import EngineError, MissingDependencyError, OperatorLibraryError
+from vim_deploy.metadata import COMPARED_AT
 from vim_deploy.ops.library import ort_cuda_library, ort_library
 
 from .base import TensorSpec
@@ -125,14 +126,25 @@ def open_session(
     return session
 
 
-def run_session(session: Any, outputs: tuple[TensorSpec, ...], pixels: np.ndarray) -> dict[str, np.ndarray]:
-    """Outputs by name. Raises EngineError."""
+def run_session(
+    session: Any, outputs: tuple[TensorSpec, ...], pixels: np.ndarray, *, compared: bool = False
+) -> dict[str, np.ndarray]:
+    """Outputs by name; with `compared` the file's settings as COMPARED_AT has them. Raises EngineError."""
     names = [spec.name for spec in outputs]
+    feeds = {session.get_inputs()[0].name: pixels}
+    if compared:
+        feeds |= compared_at(session)
     try:
-        values = session.run(names, {session.get_inputs()[0].name: pixels})
+        values = session.run(names, feeds)
     except Exception as error:
         raise EngineError(f"ONNX Runtime failed on pixels of shape {pixels.shape}: {error}") from None
     return dict(zip(names, values, strict=True))
+
+
+def compared_at(session: Any) -> dict[str, np.ndarray]:
+    """What a session's settings are for a comparison."""
+    settings = (item.name for item in session.get_overridable_initializers())
+    return {name: np.array(COMPARED_AT[name], np.float32) for name in settings if name in COMPARED_AT}
 
 
 def _providers(setting: Setting) -> list[Any]:

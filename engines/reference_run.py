@@ -10,6 +10,7 @@ from vim_deploy.errors import MissingDependencyError, OperatorLibraryError
 from vim_deploy.ops.library import ort_library
 from vim_deploy.widened import widened
 
+from .onnxruntime_session import compared_at
 from .source import SourceModel
 
 
@@ -34,4 +35,6 @@ def reference_outputs(source: SourceModel, pixels: np.ndarray) -> dict[str, np.n
     wide = widened(onnx.load_model_from_string(source.data)).SerializeToString()
     session = onnxruntime.InferenceSession(wide, options, providers=["CPUExecutionProvider"])
     names = [spec.name for spec in source.outputs]
-    return dict(zip(names, session.run(names, {source.input.name: pixels}), strict=True))
+    return dict(
+        zip(names, session.run(names, {source.input.name: pixels, **compared_at(session)}), strict=True)
+    )

@@ -137,8 +137,8 @@ def _module_of(node: onnx.NodeProto, root: str) -> str | None:
     return None
 
 
-def tidy(model: onnx.ModelProto, batch_name: str) -> None:
-    """Drop what only the exporter needs (its traces); name the open batch dimension; in place."""
+def tidy(model: onnx.ModelProto, open_dimension: str) -> None:
+    """Drop what only the exporter needs (its traces); name the open dimension; in place."""
     graph = model.graph
     graph.name = "vision_mamba"
     for item in [*graph.node, *graph.initializer, *graph.input, *graph.output, *graph.value_info]:
@@ -148,4 +148,4 @@ def tidy(model: onnx.ModelProto, batch_name: str) -> None:
     for value in (*graph.input, *graph.output, *graph.value_info):
         for dimension in value.type.tensor_type.shape.dim:
             if dimension.dim_param:
-                dimension.dim_param = batch_name
+                dimension.dim_param = open_dimension

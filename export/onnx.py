@@ -35,7 +35,7 @@ _SCAN_ATTRIBUTES = ("delta_softplus", "reverse")
 
 
 def to_onnx(task: Task, *, batch: int | None = None) -> onnx.ModelProto:
-    """The graph of `task` with one input `pixels` and the task's outputs, weights inside.
+    """The graph of `task` with the input `pixels`, its settings and its outputs, weights inside.
 
     `batch` None leaves the batch size open, unless the task fixes it. Raises ExportError when the exporter
     fails.
@@ -44,13 +44,14 @@ def to_onnx(task: Task, *, batch: int | None = None) -> onnx.ModelProto:
     # Two images: the exporter would take a batch of one for a constant.
     pixels = torch.zeros(batch or 2, task.channels, *task.image_size)
     dynamic = {"pixels": {0: torch.export.Dim("batch", min=1)}} if batch is None else None
+    settings = {name: torch.tensor(value) for name, value in task.settings.items()}
     with _quiet_exporter():
         program = torch.onnx.export(
             task.eval(),
-            (pixels,),
+            (pixels, *settings.values()),
             dynamo=True,
             opset_version=_EXPORTER_OPSET,
-            input_names=[INPUT_NAME],
+            input_names=[INPUT_NAME, *settings],
             output_names=list(task.outputs),
             dynamic_shapes=dynamic,
             custom_translation_table={**_translations(), **task.translations()},
@@ -75,7 +76,11 @@ def to_onnx(task: Task, *, batch: int | None = None) -> onnx.ModelProto:
     drop_whole_slices(model)
     name_after_modules(model, root="model")
     _attach_function_body(model)
-    tidy(model, batch_name="batch")
+    tidy(model, task.open_dimension)
+    # An input with an initializer of its name may be left out, and has the initializer's value then.
+    model.graph.initializer.extend(
+        onnx.numpy_helper.from_array(value.numpy(), name) for name, value in settings.items()
+    )
     onnx.checker.check_model(model, full_check=False)
     return model
 

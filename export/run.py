@@ -28,7 +28,6 @@ from vim_deploy.export.verify import compare_with_eager
 from vim_deploy.metadata import ModelMetadata
 from vim_deploy.ops.library import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
 
-RANDOM_CHECK_IMAGES = 2
 _CHECK_SEED = 0
 
 
@@ -71,7 +70,8 @@ def export(request: ExportRequest, report: Callable[[str], None] = lambda stage:
     subject = open_subject(request.source, request.task, request.features)
     preprocessing = _preprocessing(request, subject)
     _check_class_names(request, subject.num_classes)
-    pixels = _check_pixels(request, preprocessing) if request.check else None
+    subject.task.check_preprocessing(preprocessing)
+    pixels = _check_pixels(request, subject.task, preprocessing) if request.check else None
     task = subject.task.of(in_precision(subject.task.model, request.precision))
     report("tracing the graph")
     graph = to_onnx(task, batch=request.batch)
@@ -124,11 +124,9 @@ def _check_class_names(request: ExportRequest, classes: int) -> None:
         )
 
 
-def _check_pixels(request: ExportRequest, preprocessing: Preprocessing) -> np.ndarray:
+def _check_pixels(request: ExportRequest, task: Task, preprocessing: Preprocessing) -> np.ndarray:
     if not request.check_images:
-        generator = np.random.default_rng(_CHECK_SEED)
-        shape = (RANDOM_CHECK_IMAGES, preprocessing.channels, *preprocessing.image_size)
-        return generator.standard_normal(shape, dtype=np.float32)
+        return task.random_pixels(np.random.default_rng(_CHECK_SEED))
     items = list(islice(Discovery(request.check_images), request.check_count))
     if not items:
         raise ExportError(

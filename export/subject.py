@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vim_deploy.data.preprocess import Preprocessing
+from vim_deploy.dense.detector_config import DETECTORS
 from vim_deploy.dense.segmentation import SEGMENTER_PRESETS
 from vim_deploy.errors import ExportError
 from vim_deploy.export.source import FROM_CHECKPOINT, ModelSource, open_source
@@ -15,6 +16,7 @@ from vim_deploy.model.config import PRESETS, REGISTERED_NAMES, variant_name
 _NAMED = (
     ((*PRESETS, *REGISTERED_NAMES), ("classify", "features")),
     (tuple(SEGMENTER_PRESETS), ("segment",)),
+    (tuple(DETECTORS), ("detect",)),
 )
 
 
@@ -43,6 +45,10 @@ def open_subject(source: ModelSource, task: str, features: str) -> Subject:
         from vim_deploy.export.segment import open_segmenter
 
         return open_segmenter(source)
+    if task == "detect":
+        from vim_deploy.export.detect import open_detector
+
+        return open_detector(source)
     return _open_vim(source, task, features)
 
 

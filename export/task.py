@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.errors import ExportError
 from vim_deploy.metadata import OUTPUTS
 from vim_deploy.model.vim import VisionMamba
 from vim_deploy.parity import Difference, difference
 
+RANDOM_IMAGES = 2
 FEATURE_KINDS = ("pooled", "tokens", "map")
 
 
@@ -25,6 +27,7 @@ class Task(nn.Module):
 
     model: Any
     fixed_batch: int | None = None
+    open_dimension = "batch"  # what the outputs' open size is called
 
     def __init__(self, model: nn.Module, task: str, channels: int, image_size: tuple[int, int]) -> None:
         super().__init__()
@@ -39,9 +42,22 @@ class Task(nn.Module):
         """The same task of another model of the same structure."""
         raise NotImplementedError
 
+    @property
+    def settings(self) -> dict[str, float]:
+        """Scalar inputs after the pixels, which have these values unless a run gives others."""
+        return {}
+
     def translations(self) -> dict[Callable[..., Any], Callable[..., Any]]:
         """How the exporter writes operators of its own that the task uses, beside the scan."""
         return {}
+
+    def check_preprocessing(self, preprocessing: Preprocessing) -> None:
+        """Raises ExportError for a preprocessing that the model cannot be used with."""
+
+    def random_pixels(self, generator: np.random.Generator) -> np.ndarray:
+        """Noise to compare on, two images unless the batch is fixed: float32, normal."""
+        shape = (self.fixed_batch or RANDOM_IMAGES, self.channels, *self.image_size)
+        return generator.standard_normal(shape, dtype=np.float32)
 
     def join(self, parts: list[list[np.ndarray]]) -> list[np.ndarray]:
         """The outputs of several batches as those of one."""

@@ -12,6 +12,7 @@ import torch
 from vim_deploy.errors import ExportError
 from vim_deploy.export.onnx import INPUT_NAME
 from vim_deploy.export.task import Task
+from vim_deploy.metadata import COMPARED_AT
 from vim_deploy.ops import ort_library, use_scan
 from vim_deploy.parity import RELATIVE_TOLERANCE, Difference
 
@@ -37,8 +38,13 @@ def compare_with_eager(
 def run_eager(task: Task, pixels: np.ndarray) -> list[np.ndarray]:
     """The eager outputs by the reference operator, one image at a time to keep memory low."""
     with torch.inference_mode(), use_scan("reference"):
-        parts = [_arrays(task(torch.from_numpy(pixels[i : i + 1]))) for i in range(len(pixels))]
+        settings = [torch.tensor(value) for value in _compared_at(task).values()]
+        parts = [_arrays(task(torch.from_numpy(pixels[i : i + 1]), *settings)) for i in range(len(pixels))]
     return task.join(parts)
+
+
+def _compared_at(task: Task) -> dict[str, float]:
+    return {name: COMPARED_AT[name] for name in task.settings}
 
 
 def _arrays(outputs: torch.Tensor | tuple[torch.Tensor, ...]) -> list[np.ndarray]:
@@ -49,6 +55,7 @@ def _arrays(outputs: torch.Tensor | tuple[torch.Tensor, ...]) -> list[np.ndarray
 def run_file(task: Task, model: Path | bytes, pixels: np.ndarray, library: Path | None) -> list[np.ndarray]:
     """The outputs of a file, or of its bytes, on the processor; without `library` by the function body."""
     options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors: it warns of every setting with a value that runs can change
     if library is not None:
         options.register_custom_ops_library(str(library))
     data = model if isinstance(model, bytes) else str(model)
@@ -58,7 +65,11 @@ def run_file(task: Task, model: Path | bytes, pixels: np.ndarray, library: Path 
     # A fixed batch gets its last rows twice rather than a changed shape; the surplus is cut off again.
     padded = np.concatenate([pixels, pixels[-1:].repeat(-len(pixels) % step, axis=0)])
     names = list(task.outputs)
-    parts = [session.run(names, {INPUT_NAME: padded[i : i + step]}) for i in range(0, len(padded), step)]
+    settings = {name: np.array(value, np.float32) for name, value in _compared_at(task).items()}
+    parts = [
+        session.run(names, {INPUT_NAME: padded[i : i + step], **settings})
+        for i in range(0, len(padded), step)
+    ]
     joined = task.join(parts)
     return joined if len(padded) == len(pixels) else [values[: len(pixels)] for values in joined]
 

@@ -20,6 +20,9 @@ OUTPUTS = {
     "detect": ("boxes", "scores", "classes", "masks"),
 }
 TASKS = tuple(OUTPUTS)
+# Scalar inputs that have a value in the file, and what they get where a file is compared: with a threshold in
+# force there might be nothing to compare.
+COMPARED_AT = {"score_threshold": 0.0}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,9 @@ from vim_deploy.dense.roi import box_levels, pool, roi_align
 
 
 def keep(boxes, scores, overlap=0.5, threshold=0.0, limit=4):
-    places, best = keep_best(torch.tensor(boxes), torch.tensor(scores), overlap, threshold, limit)
+    places, best = keep_best(
+        torch.tensor(boxes), torch.tensor(scores), torch.tensor(threshold), overlap, limit
+    )
     return places.tolist(), best.tolist()
 
 

@@ -122,10 +122,13 @@ def test_what_fills_the_place_of_missing_proposals_is_never_an_object(detector, 
     real = int((proposals.logits > NEVER).sum())
     assert 0 < real < len(proposals.logits)
     alone = Proposals(proposals.boxes[:real], proposals.logits[:real])
-    padded, unpadded = (few.roi_heads.detect(levels[:-1], given, limits) for given in (proposals, alone))
-    found = unpadded.scores > few.config.score_threshold
+    threshold = torch.tensor(few.config.score_threshold)
+    padded, unpadded = (
+        few.roi_heads.detect(levels[:-1], given, limits, threshold) for given in (proposals, alone)
+    )
+    found = unpadded.scores > threshold
     assert found.any()
-    assert torch.equal(padded.scores > few.config.score_threshold, found)
+    assert torch.equal(padded.scores > threshold, found)
     assert_close(padded.boxes[found], unpadded.boxes[found], TOLERANCE)
 
 

@@ -103,7 +103,7 @@ def without(weights, start):
         (lambda w: {**w, "extra": torch.zeros(1)}, "1 unexpected: extra"),
         (
             lambda w: {**w, "roi_heads.box_predictor.0.bbox_pred.weight": torch.zeros(20, 32)},
-            "20 rows, deltas for every class",
+            "20 rows, one box per class",
         ),
         (
             lambda w: {**w, "roi_heads.box_predictor.cls_score.weight": torch.zeros(6, 32)},

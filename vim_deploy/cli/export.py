@@ -45,11 +45,14 @@ if TYPE_CHECKING:
 @click.option(
     "--halve/--no-halve",
     default=None,
-    help="For segmenters: whether the sum of both scan directions is halved, which weights do not show.  "
-    "[default: halved, or as the configuration says]",
+    help="For segmenters and detectors: whether the sum of both scan directions is halved, which weights do "
+    "not show.  [default: halved, or as the configuration says]",
 )
 @click.option(
-    "--task", type=click.Choice(("classify", "features", "segment")), default="classify", show_default=True
+    "--task",
+    type=click.Choice(("classify", "features", "segment", "detect")),
+    default="classify",
+    show_default=True,
 )
 @click.option(
     "--features",
@@ -93,8 +96,8 @@ def main(model: str, as_json: bool, quiet: bool, **options: Any) -> None:
 
     MODEL is vim_tiny, vim_tiny_plus, vim_small, vim_small_plus, vim_base, a name registered upstream, a JSON
     file with a configuration, or "auto" for what the checkpoint says; for --task segment upernet_vim_tiny or
-    upernet_vim_small. Without --checkpoint the weights are
-    generated from a seed, for measuring, and the file says so.
+    upernet_vim_small; for --task detect cascade_vim_tiny, cascade_vim_small or cascade_vim_base. Without
+    --checkpoint the weights are generated from a seed, for measuring, and the file says so.
 
     Exit codes: 0 written (and equal, unless --no-check), 2 something the message tells how to mend.
     """

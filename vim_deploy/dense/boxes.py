@@ -10,7 +10,8 @@ import math
 import torch
 from torch import Tensor
 
-_LARGEST_GROWTH = math.log(1000 / 16)  # of a side, in one step; upstream's bound against overflow
+# Of a side, in one step: upstream's bound against overflow, and one that float32's range has in any case.
+_LARGEST_GROWTH, _LARGEST_SHRINKING = math.log(1000 / 16), -100.0
 
 
 def level_anchors(size: float, ratios: tuple[float, ...], stride: int, height: int, width: int) -> Tensor:
@@ -34,7 +35,8 @@ def apply_deltas(
     size = boxes[:, 2:] - boxes[:, :2]
     centre = boxes[:, :2] + 0.5 * size
     new_centre = deltas[:, :2] / centre_weight * size + centre
-    half = 0.5 * torch.exp((deltas[:, 2:] / size_weight).clamp(max=_LARGEST_GROWTH)) * size
+    growth = (deltas[:, 2:] / size_weight).clamp(_LARGEST_SHRINKING, _LARGEST_GROWTH)
+    half = 0.5 * torch.exp(growth) * size
     return torch.cat([new_centre - half, new_centre + half], dim=1)
 
 
@@ -48,7 +50,7 @@ def image_limits(pixels: Tensor) -> Tensor:
     height, width = present.shape
     rows = torch.arange(1, height + 1, dtype=pixels.dtype) * present.amax(dim=1)
     columns = torch.arange(1, width + 1, dtype=pixels.dtype) * present.amax(dim=0)
-    return torch.stack([columns.amax(), rows.amax()]).repeat(2)
+    return torch.stack([columns.amax(dim=0), rows.amax(dim=0)]).repeat(2)
 
 
 def clip(boxes: Tensor, limits: Tensor) -> Tensor:
@@ -58,21 +60,21 @@ def clip(boxes: Tensor, limits: Tensor) -> Tensor:
 
 @torch.library.custom_op("vim_deploy::keep_best", mutates_args=())
 def keep_best(
-    boxes: Tensor, scores: Tensor, overlap: float, threshold: float, limit: int
+    boxes: Tensor, scores: Tensor, threshold: Tensor, overlap: float, limit: int
 ) -> tuple[Tensor, Tensor]:
     """Greedy suppression within each class, then the best of all classes.
 
-    `boxes` (n, 4), `scores` (classes, n). A box is dropped for a better one of its class that it shares more
-    than `overlap` of their union with; scores of `threshold` and less do not take part. Returns places
-    (limit, 2) int64, pairs of class and box, best first, and their scores (limit,). Rows beyond what was
-    found hold zeros and the score `threshold`, so that all shapes are fixed.
+    `boxes` (n, 4), `scores` (classes, n), `threshold` a scalar. A box is dropped for a better one of its
+    class that it shares more than `overlap` of their union with; scores of `threshold` and less do not take
+    part. Returns places (limit, 2) int64, pairs of class and box, best first, and their scores (limit,). Rows
+    beyond what was found hold zeros and the score `threshold`, so that all shapes are fixed.
 
     An operator of its own because exported graphs have NonMaxSuppression for it.
     """
     found = [
         (label, index)
         for label in range(scores.shape[0])
-        for index in _suppressed(boxes, scores[label], overlap, threshold)
+        for index in _suppressed(boxes, scores[label], threshold, overlap)
     ]
     places = torch.tensor(found, dtype=torch.int64).reshape(-1, 2)
     values = scores[places[:, 0], places[:, 1]]
@@ -80,16 +82,16 @@ def keep_best(
     missing = limit - len(order)
     return (
         torch.cat([places[order], places.new_zeros(missing, 2)]),
-        torch.cat([values[order], values.new_full((missing,), threshold)]),
+        torch.cat([values[order], threshold.expand(missing)]),
     )
 
 
 @keep_best.register_fake
-def _(boxes: Tensor, scores: Tensor, overlap: float, threshold: float, limit: int) -> tuple[Tensor, Tensor]:
+def _(boxes: Tensor, scores: Tensor, threshold: Tensor, overlap: float, limit: int) -> tuple[Tensor, Tensor]:
     return boxes.new_empty((limit, 2), dtype=torch.int64), scores.new_empty((limit,))
 
 
-def _suppressed(boxes: Tensor, scores: Tensor, overlap: float, threshold: float) -> list[int]:
+def _suppressed(boxes: Tensor, scores: Tensor, threshold: Tensor, overlap: float) -> list[int]:
     """Indices that survive, best first."""
     order = scores.argsort(descending=True, stable=True)
     order = order[scores[order] > threshold]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from vim_deploy.dense.boxes import apply_deltas, clip, keep_best
@@ -91,8 +92,10 @@ class CascadeHeads(nn.Module):
         self.box_predictor = nn.ModuleList(_BoxPredictor(config) for _ in stages)
         self.mask_head = _MaskHead(config)
 
-    def detect(self, levels: tuple[Tensor, ...], proposals: Proposals, limits: Tensor) -> Found:
-        """As many as `config.detections` in any case; the rest have the score `config.score_threshold`."""
+    def detect(
+        self, levels: tuple[Tensor, ...], proposals: Proposals, limits: Tensor, threshold: Tensor
+    ) -> Found:
+        """As many as `config.detections` in any case; those that are missing have the score `threshold`."""
         config = self.config
         boxes, scores = proposals.boxes, []
         for index in range(len(config.stage_weights)):
@@ -102,8 +105,8 @@ class CascadeHeads(nn.Module):
         real = (proposals.logits > NEVER).to(boxes.dtype)
         mean = sum(scores[1:], scores[0])[:, :-1] / len(scores) * real[:, None]
         limit = min(config.detections, mean.numel())
-        places, best = keep_best(boxes, mean.T, config.overlap, config.score_threshold, limit)
-        return Found(boxes[places[:, 1]], best, places[:, 0])
+        places, best = keep_best(boxes, mean.T, threshold, config.overlap, limit)
+        return Found(boxes.index_select(0, places[:, 1]), best, places[:, 0])
 
     def stage(self, index: int, levels: tuple[Tensor, ...], boxes: Tensor) -> Stage:
         """One stage of the cascade; its boxes are not clipped."""
@@ -120,5 +123,5 @@ class CascadeHeads(nn.Module):
     def masks(self, levels: tuple[Tensor, ...], boxes: Tensor, classes: Tensor) -> Tensor:
         """Probabilities (n, 28, 28) that a point of the box belongs to the object, of the boxes' classes."""
         logits = self.mask_logits(levels, boxes)
-        own = classes[:, None, None, None].expand(-1, 1, *logits.shape[2:])
-        return logits.gather(1, own)[:, 0].sigmoid()
+        own = torch.arange(logits.shape[0]) * logits.shape[1] + classes
+        return logits.flatten(0, 1).index_select(0, own).sigmoid()

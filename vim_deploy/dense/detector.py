@@ -28,21 +28,32 @@ class Detector(nn.Module):
         self.proposal_generator = ProposalNetwork(config)
         self.roi_heads = CascadeHeads(config)
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(
+        self, pixels: Tensor, score_threshold: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """One image (1, channels, height, width), padded at the right and bottom with zeros.
 
-        Boxes (n, 4) in the padded image's pixels and cut to the image, scores (n,), classes (n,) int64, masks
-        (n, 28, 28) as probabilities over each box; best first. Raises ConfigError for another shape.
+        `score_threshold`: a scalar of 0 or more, the configuration's unless given. Returns boxes (n, 4) in
+        the padded image's pixels and cut to the image, scores (n,), classes (n,) int64, and masks (n, 28, 28)
+        as probabilities over each box; best first. Raises ConfigError for another shape.
         """
         self._check(pixels)
+        threshold = score_threshold
+        if threshold is None:
+            threshold = torch.tensor(self.config.score_threshold)
         limits = image_limits(pixels)
         levels = self.backbone(pixels)
         proposals = self.proposal_generator(levels, limits)
         pooled = levels[: len(POOLED_LEVELS)]
-        found = self.roi_heads.detect(pooled, proposals, limits)
+        found = self.roi_heads.detect(pooled, proposals, limits, threshold)
         masks = self.roi_heads.masks(pooled, found.boxes, found.classes)
-        real = torch.nonzero(found.scores > self.config.score_threshold)[:, 0]
-        return found.boxes[real], found.scores[real], found.classes[real], masks[real]
+        real = torch.nonzero(found.scores > threshold)[:, 0]
+        boxes, scores, classes = (rows.index_select(0, real) for rows in found)
+        return boxes, scores, classes, masks.index_select(0, real)
+
+    def cast_weights(self, dtype: torch.dtype) -> None:
+        """Let the backbone's mixers compute in `dtype`, in place; see VisionMamba.cast_weights."""
+        self.backbone.net.cast_weights(dtype)
 
     def _check(self, pixels: Tensor) -> None:
         # Images have boxes of different counts, so that a batch has no shape.

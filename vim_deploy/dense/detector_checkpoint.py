@@ -126,7 +126,7 @@ def _refuse_other_heads(read: ReadWeights) -> None:
         )
     if _DELTAS in present and _dim(read, _DELTAS, 0) != 4:
         raise CheckpointError(
-            f"{read.source}: {_DELTAS} has {_dim(read, _DELTAS, 0)} rows, deltas for every class; expected 4, "
+            f"{read.source}: {_DELTAS} has {_dim(read, _DELTAS, 0)} rows, one box per class; expected 4, "
             "the same for all classes, as the reference trains the cascade."
         )
 

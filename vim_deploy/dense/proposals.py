@@ -58,7 +58,7 @@ class ProposalNetwork(nn.Module):
         boxes, logits = zip(*(self._of_level(*pair, limits) for pair in enumerate(levels)), strict=True)
         all_boxes, all_logits = torch.cat(boxes), torch.cat(logits)
         best, order = all_logits.topk(min(self.config.proposals, len(all_logits)))
-        return Proposals(all_boxes[order], best)
+        return Proposals(all_boxes.index_select(0, order), best)
 
     def _of_level(self, index: int, level: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
         logits, deltas = self.rpn_head(level)
@@ -68,12 +68,13 @@ class ProposalNetwork(nn.Module):
         offsets = deltas.unflatten(1, (-1, 4)).permute(0, 3, 4, 1, 2).reshape(-1, 4)
         count = min(self.config.candidates, len(anchors))
         best, order = scores.topk(count)
-        boxes = clip(apply_deltas(anchors[order], offsets[order]), limits)
-        whole = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
+        chosen = apply_deltas(anchors.index_select(0, order), offsets.index_select(0, order))
+        boxes = clip(chosen, limits)
+        whole = (boxes[:, 2:] - boxes[:, :2]).amin(dim=1) > 0
         best = torch.where(whole, best, NEVER)
         limit = min(self.config.proposals, count)
-        places, kept = keep_best(boxes, best[None], self.config.proposal_overlap, NEVER, limit)
-        return boxes[places[:, 1]], kept
+        places, kept = keep_best(boxes, best[None], torch.tensor(NEVER), self.config.proposal_overlap, limit)
+        return boxes.index_select(0, places[:, 1]), kept
 
     def anchors(self, index: int, level: Tensor) -> Tensor:
         """Of the level of that index, in the order of its cells and ratios: (anchors, 4)."""

@@ -18,26 +18,31 @@ _CANONICAL_SIZE, _CANONICAL_LEVEL = 224, 4
 def pool(levels: tuple[Tensor, ...], boxes: Tensor, size: int) -> Tensor:
     """Boxes (n, 4) to features (n, channels, size, size); `levels` finest first, those of `POOLED_LEVELS`.
 
-    Every box is pooled from every level, but with no extent, which costs and gives nothing, where the level
-    is not its own: so all shapes are fixed.
+    From a level that is not its own, a box's place is taken by a box of one pixel, which costs little, and
+    the result by what there is already: so all shapes are fixed. A box without extent gives zeros. It is not
+    left to RoiAlign, which makes zeros of it in some runtimes and 0 / 0 in TensorRT.
     """
     own = box_levels(boxes)
-    parts = [
-        roi_align(found, torch.where((own == level)[:, None], boxes, 0.0), 2.0**-level, size)
-        for level, found in zip(POOLED_LEVELS, levels, strict=True)
-    ]
-    pooled = parts[0]
-    for part in parts[1:]:
-        pooled = pooled + part
+    whole = (boxes[:, 2:] - boxes[:, :2]).amin(dim=1) > 0
+    pixel = torch.tensor([0.0, 0.0, 1.0, 1.0])
+    pooled: Tensor | float = 0.0
+    for level, found in zip(POOLED_LEVELS, levels, strict=True):
+        chosen = (own == level) & whole
+        part = roi_align(found, torch.where(chosen[:, None], boxes, pixel), 2.0**-level, size)
+        pooled = torch.where(chosen[:, None, None, None], part, pooled)
+    assert isinstance(pooled, Tensor)
     return pooled
 
 
 def box_levels(boxes: Tensor) -> Tensor:
-    """The level of each box (n,): one finer for every halving of its size."""
+    """The level of each box (n,), a whole number: one finer for every halving of its size."""
     side = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1).sqrt()
     # Comparisons instead of a logarithm, whose rounding differs between runtimes.
     bounds = [_CANONICAL_SIZE * 2.0 ** (level - _CANONICAL_LEVEL) for level in POOLED_LEVELS[1:]]
-    return POOLED_LEVELS[0] + torch.stack([side >= bound for bound in bounds]).sum(dim=0)
+    levels = torch.full_like(side, POOLED_LEVELS[0])
+    for bound in bounds:
+        levels = levels + (side >= bound).to(side.dtype)
+    return levels
 
 
 @torch.library.custom_op("vim_deploy::roi_align", mutates_args=())
@@ -45,8 +50,8 @@ def roi_align(level: Tensor, boxes: Tensor, scale: float, size: int) -> Tensor:
     """The mean of bilinear samples in each of size x size bins of every box.
 
     `level` (1, channels, height, width), `boxes` (n, 4) in image pixels, `scale` level pixels per image
-    pixel. Pixel centres lie at halves; as many samples as a bin has pixels on its side, rounded up; a box
-    without extent gives zeros. Returns (n, channels, size, size).
+    pixel. Pixel centres lie at halves; as many samples as a bin has pixels on its side, rounded up. Returns
+    (n, channels, size, size).
 
     An operator of its own because exported graphs have RoiAlign for it. Bilinear samples on a grid are a
     product of a row's and a column's weights, so that a box is two matrix products here.
