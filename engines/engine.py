@@ -13,7 +13,9 @@ from vim_deploy.data.discover import Item
 from vim_deploy.errors import EngineError
 from vim_deploy.files import sha256_of_file
 from vim_deploy.metadata import OUTPUTS, ModelMetadata
-from vim_deploy.predict import Prediction, predict_stream
+from vim_deploy.predict import predict_stream
+from vim_deploy.prediction import Prediction
+from vim_deploy.tasks.options import TaskOptions, open_task
 
 from .base import Backend, BatchRange, BuildOptions, Closing, RunOptions, TensorSpec
 from .cache import cached_engine
@@ -21,6 +23,7 @@ from .container import read_engine
 from .manifest import Manifest
 from .registry import backend_module
 
+_CLASS_AXES = {"classify": -1, "segment": 1}  # of the outputs that have a value for each class
 _ZIP_SIGNATURE = b"PK\x03\x04"
 
 
@@ -56,11 +59,11 @@ class Engine(Closing):
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes; their numbers where the model brings no names."""
-        if self.metadata.task != "classify":
-            return ()
         if self.metadata.class_names is not None:
             return self.metadata.class_names
-        return tuple(str(index) for index in range(self.output.shape[-1] or 0))
+        if self.metadata.task not in _CLASS_AXES:
+            return ()
+        return tuple(str(index) for index in range(self.output.shape[_CLASS_AXES[self.metadata.task]] or 0))
 
     def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         """Outputs by name for preprocessed pixels: float32 (batch, channels, height, width).
@@ -87,7 +90,8 @@ class Engine(Closing):
         """
         given = [images] if isinstance(images, (str, os.PathLike, Image.Image)) else images
         items = (image if isinstance(image, Image.Image) else Item(os.fspath(image)) for image in given)
-        return list(predict_stream(self, items, top_k=top_k, batch_size=batch_size, workers=workers))
+        task = open_task(self, TaskOptions(top_k=top_k))
+        return list(predict_stream(task, items, batch_size=batch_size, workers=workers))
 
     def close(self) -> None:
         self._backend.close()

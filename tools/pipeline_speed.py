@@ -31,8 +31,9 @@ from vim_deploy.data.discover import Discovery
 from vim_deploy.data.isolation import ProcessLoader
 from vim_deploy.inference import InferenceOptions, run_inference
 from vim_deploy.machine import usable_processors
-from vim_deploy.predict import DEFAULT_BATCH, MOST_CHUNK, Window, default_workers
+from vim_deploy.predict import Window, default_workers
 from vim_deploy.results import Start
+from vim_deploy.tasks.base import DEFAULT_BATCH, MOST_CHUNK
 
 
 def main() -> None:

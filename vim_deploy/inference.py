@@ -25,8 +25,8 @@ from vim_deploy.data.discover import (
 from vim_deploy.data.isolation import ProcessLoader
 from vim_deploy.engines.engine import Engine, load_engine
 from vim_deploy.errors import EngineError, ImageError, OutputError, VimDeployError
-from vim_deploy.predict import predict_stream
-from vim_deploy.results import Format, Output, Row, Start, format_of, open_output
+from vim_deploy.predict import batch_size_of, default_workers, predict_stream
+from vim_deploy.results import Format, Output, Start, format_of, open_output
 from vim_deploy.results.escape import escape, unescaped_path
 from vim_deploy.results.output import companions
 from vim_deploy.running.identity import identity_of
@@ -34,6 +34,9 @@ from vim_deploy.running.inputs import Shard, remaining, watched
 from vim_deploy.running.progress import with_progress
 from vim_deploy.running.stop import FailureLimit, StoppedRunError, StopSignals
 from vim_deploy.running.summary import Summary
+from vim_deploy.tasks.base import Task
+from vim_deploy.tasks.options import TaskOptions, open_task
+from vim_deploy.tasks.segment_options import SegmentOptions
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -64,6 +67,7 @@ class InferenceOptions:
     watch: bool = False
     report: Path | None = None
     idle: float | None = None  # seconds without a new file after which watching ends
+    segment: SegmentOptions = field(default_factory=SegmentOptions)
 
 
 def run_inference(options: InferenceOptions, console: Console | None = None) -> Summary:
@@ -84,18 +88,21 @@ def run_inference(options: InferenceOptions, console: Console | None = None) -> 
         discovery = _discovery(options, engine)
         items = discovery if options.watch else _at_least_one(discovery)
         top_k = _top_k(options.top_k, engine)
+        task = open_task(engine, TaskOptions(top_k, options.segment, options.inputs))
+        batch = batch_size_of(task, options.batch_size)
         output = open_output(
             options.output,
             format,
             engine.metadata.task,
             top_k,
-            identity_of(options, engine.manifest, discovery.classes, top_k, format),
+            identity_of(options, engine.manifest, discovery.classes, top_k, format) | task.identity(),
             options.start,
         )
         with contextlib.closing(output):
             discovery.stopped = stop.requested
-            run = _Run(options, engine, discovery, output, stop)
-            run.go(items, top_k, console)
+            task.begin(batch, options.workers or default_workers(), _log.info)
+            run = _Run(options, task, discovery, output, stop)
+            run.go(items, console)
     run.summary.other_files = discovery.other_files
     for note in discovery.notes:
         _log.warning("%s", note)
@@ -119,24 +126,27 @@ class _Run:
     def __init__(
         self,
         options: InferenceOptions,
-        engine: Engine,
+        task: Task,
         discovery: Discovery,
         output: Output,
         stop: StopSignals,
     ) -> None:
-        self._options, self._engine, self._discovery = options, engine, discovery
+        self._options, self._task, self._discovery = options, task, discovery
         self._output, self._stop = output, stop
-        manifest = engine.manifest
-        self.summary = Summary(str(options.engine), manifest.backend, manifest.device, manifest.precision)
+        manifest = task.engine.manifest
+        self.summary = Summary(
+            str(options.engine), manifest.backend, manifest.device, manifest.precision, task=task
+        )
 
-    def go(self, items: Iterable[Item | Pause], top_k: int, console: Console | None) -> None:
+    def go(self, items: Iterable[Item | Pause], console: Console | None) -> None:
         """Every row, or an error with the output left in good order."""
         try:
-            self._write_rows(items, top_k, console)
+            self._write_rows(items, console)
             if self._stop.requested():
                 raise StoppedRunError(
                     f"stopped by {self._stop.name()}", self._output.resumable, self._stop.received
                 )
+            self._task.finish()
             self._output.finish()
         except BaseException as error:
             with contextlib.suppress(OutputError, OSError):
@@ -149,25 +159,23 @@ class _Run:
                 raise self._ended_early(error) from None
             raise
 
-    def _write_rows(self, items: Iterable[Item | Pause], top_k: int, console: Console | None) -> None:
+    def _write_rows(self, items: Iterable[Item | Pause], console: Console | None) -> None:
         summary, options = self.summary, self._options
         source = self._source(items)
         summary.resumed = summary.images
         stream = predict_stream(
-            self._engine,
+            self._task,
             source,
-            top_k=top_k,
             batch_size=options.batch_size,
             workers=options.workers,
-            loader=ProcessLoader(self._engine.metadata.preprocessing, options.limits),
+            loader=ProcessLoader(self._task.preparation, options.limits),
             stopped=self._stop.requested,
         )
-        class_names = self._engine.class_names
         started = time.perf_counter()
         with contextlib.closing(stream):
             try:
                 for prediction in with_progress(stream, self._count_inputs, console):
-                    row = Row.of(prediction, class_names)
+                    row = self._task.row(prediction)
                     self._output.write(row)
                     summary.count(row)
                     self._check_failures()
@@ -246,7 +254,9 @@ def _discovery(options: InferenceOptions, engine: Engine) -> Discovery:
     if engine.metadata.task == "classify":
         classes = folder_classes(options.inputs, options.labels, engine.class_names)
     elif options.labels in (Labels.FOLDER, Labels.SORTED):
-        raise EngineError("--labels needs a model that classifies; this one gives features.")
+        raise EngineError(
+            f"--labels needs a model that classifies; this one is for the task {engine.metadata.task}."
+        )
     if classes:
         _log.info("labels: the folder of an image is its class (%d classes)", len(classes))
     return Discovery(options.inputs, classes, excluded=own, null_separated=options.null_separated)

@@ -7,24 +7,20 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-import numpy as np
+from typing import TYPE_CHECKING, TypeAlias
 
 from vim_deploy.data.decode import Limits
 from vim_deploy.data.discover import Pause
 from vim_deploy.data.loading import Input, Loaded, Loader, ThreadLoader
 from vim_deploy.errors import EngineError
 from vim_deploy.machine import usable_processors
+from vim_deploy.prediction import Prediction
 
 if TYPE_CHECKING:
-    from vim_deploy.engines.engine import Engine
+    from vim_deploy.tasks.base import Task
 
-DEFAULT_BATCH = 8
 MOST_DEFAULT_WORKERS = 8
-MOST_CHUNK = 8
 _POLL_SECONDS = 0.2
 _log = logging.getLogger("vim_deploy")
 
@@ -32,35 +28,10 @@ _log = logging.getLogger("vim_deploy")
 _Given: TypeAlias = Input | Pause
 
 
-@dataclass(frozen=True)
-class Score:
-    """One class of a top-k list."""
-
-    index: int
-    name: str
-    probability: float
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What became of one input."""
-
-    path: str | None  # None for an image that was given as an object
-    status: str  # "ok" or "error"
-    reason: str = ""  # why the status is "error"
-    size: tuple[int, int] | None = None  # width, height, upright
-    flags: tuple[str, ...] = ()  # what decoding did, see data/decode.py
-    label: int | None = None  # index of the true class where known
-    rank: int | None = None  # how many classes scored above the true one
-    top: tuple[Score, ...] = ()  # best first
-    features: np.ndarray | None = None
-
-
 def predict_stream(
-    engine: Engine,
+    task: Task,
     inputs: Iterable[_Given],
     *,
-    top_k: int = 5,
     batch_size: int | None = None,
     workers: int | None = None,
     loader: Loader | None = None,
@@ -68,27 +39,18 @@ def predict_stream(
 ) -> Generator[Prediction, None, None]:
     """Predictions as they are made; memory does not grow with the number of inputs.
 
-    A last batch that is smaller than the engine's smallest is filled with zero images, whose results are
-    dropped.
     `loader` decodes, in this process unless another is given; it is closed at the end. Once `stopped()`, the
     stream ends, without the predictions that were under way. Raises EngineError for options that do not fit
-    the engine.
+    the task's engine.
     """
-    size = _batch_size(engine, batch_size)
-    if top_k < 1:
-        raise EngineError(f"top_k is {top_k}; expected 1 or more.")
-    if engine.metadata.preprocessing.channels not in (1, 3):
-        raise EngineError(
-            f"the model takes {engine.metadata.preprocessing.channels} channels and images have 1 or 3; "
-            "prepare the pixels yourself and call Engine.run(pixels)."
-        )
+    size = batch_size_of(task, batch_size)
     window = Window(
-        loader or ThreadLoader(engine.metadata.preprocessing, Limits()),
+        loader or ThreadLoader(task.preparation, Limits()),
         inputs,
         workers or default_workers(),
-        2 * size,
+        task.ahead(size),
         stopped,
-        chunk=min(size, MOST_CHUNK),
+        chunk=task.chunk(size),
     )
 
     def batches() -> Generator[Prediction, None, None]:
@@ -100,10 +62,10 @@ def predict_stream(
                 count += loaded.pixels is not None
             # A run of damaged files must not pile up either.
             if loaded is None or count == size or len(waiting) >= 4 * size:
-                yield from _run_batch(engine, waiting, top_k)
+                yield from task.predict(waiting, size)
                 waiting, count = [], 0
         if not stopped():
-            yield from _run_batch(engine, waiting, top_k)
+            yield from task.predict(waiting, size)
 
     return batches()
 
@@ -112,13 +74,14 @@ def default_workers() -> int:
     return min(usable_processors(), MOST_DEFAULT_WORKERS)
 
 
-def _batch_size(engine: Engine, asked: int | None) -> int:
+def batch_size_of(task: Task, asked: int | None) -> int:
+    """Raises EngineError for one that the engine does not run."""
     if asked is not None and asked < 1:
         raise EngineError(f"batch_size is {asked}; expected 1 or more.")
-    batches = engine.batches
+    batches = task.engine.batches
     if asked is None:
-        size = batches.nearest(DEFAULT_BATCH)
-        if size != DEFAULT_BATCH:
+        size = batches.nearest(task.default_batch)
+        if size != task.default_batch:
             _log.info("batches of %d images: the engine runs batches of %s", size, batches)
         return size
     if not batches.holds(asked):
@@ -194,57 +157,3 @@ class Window:
                 if future.done():  # just now, or the error was the task's own
                     return future.result()
         return []
-
-
-def _run_batch(engine: Engine, loaded: list[Loaded], top_k: int) -> Iterator[Prediction]:
-    pixels = [entry.pixels for entry in loaded if entry.pixels is not None]
-    outputs = iter(_outputs(engine, pixels) if pixels else ())
-    for entry in loaded:
-        path = entry.item.path if entry.item else None
-        label = entry.item.label if entry.item else None
-        if entry.pixels is None:
-            yield Prediction(path, "error", entry.reason, label=label)
-        else:
-            yield _prediction(engine, entry, path, label, next(outputs), top_k)
-
-
-def _outputs(engine: Engine, pixels: list[np.ndarray]) -> np.ndarray:
-    """One output per image. Raises EngineError for outputs that are not what the engine says."""
-    filling = [np.zeros_like(pixels[0])] * (engine.batches.smallest - len(pixels))
-    try:
-        output = engine.run(np.stack(pixels + filling))[engine.output.name]
-    except MemoryError:
-        raise EngineError(
-            f"not enough memory for a batch of {len(pixels)} images; use a smaller batch size."
-        ) from None
-    expected = (len(pixels) + len(filling), len(engine.class_names))
-    classify = engine.metadata.task == "classify"
-    if output.dtype.kind != "f" or (output.shape != expected if classify else len(output) != expected[0]):
-        raise EngineError(
-            f"{engine.path} gives {engine.output.name} of type {output.dtype} and shape {output.shape}; "
-            f"expected floating-point numbers of shape {expected if classify else (expected[0], '...')}."
-        )
-    return output
-
-
-def _prediction(
-    engine: Engine, entry: Loaded, path: str | None, label: int | None, output: np.ndarray, top_k: int
-) -> Prediction:
-    common: dict[str, Any] = {"size": entry.size, "flags": entry.flags, "label": label}
-    if not np.isfinite(output).all():
-        return Prediction(path, "error", f"the model gave NaN or infinite {engine.output.name}", **common)
-    if engine.metadata.task == "features":
-        return Prediction(path, "ok", features=output.copy(), **common)
-    rank = None
-    if label is not None:
-        rank = int((output > output[label]).sum() + (output[:label] == output[label]).sum())
-    return Prediction(path, "ok", top=_top(output, engine.class_names, top_k), rank=rank, **common)
-
-
-def _top(logits: np.ndarray, names: tuple[str, ...], top_k: int) -> tuple[Score, ...]:
-    """The best classes by softmax, ties in class order."""
-    wide = logits.astype(np.float64)
-    exponentials = np.exp(wide - wide.max())
-    probabilities = exponentials / exponentials.sum()
-    order = np.argsort(-wide, kind="stable")[:top_k]
-    return tuple(Score(int(index), names[index], float(probabilities[index])) for index in order)

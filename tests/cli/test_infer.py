@@ -183,10 +183,10 @@ def test_broken_off_run_keeps_its_rows_and_the_old_results(monkeypatch):
             raise KeyboardInterrupt
         return original(*arguments)
 
-    import vim_deploy.predict
+    from vim_deploy.tasks.vectors import Classify
 
-    original = vim_deploy.predict._run_batch
-    monkeypatch.setattr("vim_deploy.predict._run_batch", stop)
+    original = Classify.predict
+    monkeypatch.setattr(Classify, "predict", stop)
     result = run("colours.engine", "images", "-o", "out.csv", "--batch-size", 3)
     assert result.exit_code == 3
     assert Path("out.csv").read_text() == "earlier results"

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from vim_deploy.predict import Score
+from vim_deploy.prediction import Score
 from vim_deploy.results import Format, Row
 from vim_deploy.results.escape import escape, guard, unescape, unguard
 from vim_deploy.results.text import codec

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from vim_deploy.errors import OutputError
-from vim_deploy.predict import Score
+from vim_deploy.prediction import Score
 from vim_deploy.results import Format, Row, Start, open_output
 from vim_deploy.results.output import FileOutput
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from vim_deploy.errors import OutputError
 
+from .columns import REALS, columns_of
+
 
 class Format(str, Enum):
     """Formats of the results."""
@@ -42,7 +44,7 @@ def format_of(path: Path | None, asked: Format | None) -> Format:
 
 def check_format(path: Path | None, format: Format, task: str) -> None:
     """Raises OutputError for results that the format, or standard output, cannot hold."""
-    if task == "features" and format is Format.CSV:
-        raise OutputError("features do not fit into CSV; use -o with a name ending in .jsonl or .parquet.")
+    if format is Format.CSV and REALS in columns_of(task, 1).types.values():
+        raise OutputError(f"{task} do not fit into CSV; use -o with a name ending in .jsonl or .parquet.")
     if path is None and format is Format.PARQUET:
         raise OutputError("Parquet cannot go to standard output; give a file with -o.")

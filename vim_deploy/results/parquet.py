@@ -12,7 +12,8 @@ from typing import Any
 from vim_deploy.errors import MissingDependencyError
 from vim_deploy.files import written_whole
 
-from .row import NUMBER_FIELDS, TEXT_FIELDS, Row, scores_of
+from .columns import INTEGER, INTEGERS, REAL, REALS, TEXT, Columns, columns_of
+from .row import NUMBER_FIELDS, Row
 from .store import lock
 
 PART_ROWS = 4096
@@ -25,8 +26,8 @@ class PartsStore:
     def __init__(self, path: Path, task: str, top_k: int) -> None:
         self._pyarrow = _pyarrow()
         self.path = path
-        self._task, self._top_k = task, top_k
-        self._schema = _schema(self._pyarrow, task, top_k)
+        self._columns = columns_of(task, top_k)
+        self._schema = _schema(self._pyarrow, self._columns)
         self._rows: list[dict[str, Any]] = []
         self._parts = 0
         self._last = time.monotonic()
@@ -45,7 +46,7 @@ class PartsStore:
         """Rows of the parts from the first on, to the first that is missing or unreadable."""
         while self._part(self._parts).exists():
             try:
-                rows = list(read_part(self._part(self._parts), self._task, self._top_k))
+                rows = list(_read_part(self._part(self._parts), self._columns))
             except (OSError, ValueError, KeyError, TypeError):  # pyarrow's errors are among these
                 return
             self._parts += 1
@@ -60,15 +61,8 @@ class PartsStore:
                 part.unlink()
 
     def write(self, row: Row) -> None:
-        values = row.fields()
-        values["flags"] = list(row.flags)
-        if self._task == "features":
-            vector = row.features
-            values["features"] = None if vector is None else vector.ravel()
-            values["shape"] = None if vector is None else list(vector.shape)
-        else:
-            values |= row.top_columns(self._top_k)
-        self._rows.append(values)
+        columns = self._columns
+        self._rows.append({**row.fields(columns.fields), "flags": list(row.flags), **columns.flat(row)})
         if len(self._rows) >= PART_ROWS or time.monotonic() - self._last >= PART_SECONDS:
             self.flush()
 
@@ -106,17 +100,20 @@ class PartsStore:
 
 def read_part(part: Path, task: str, top_k: int) -> Iterator[Row]:
     """Rows without features. Raises OSError or ValueError for a file that is not as this module writes it."""
+    return _read_part(part, columns_of(task, top_k))
+
+
+def _read_part(part: Path, of_task: Columns) -> Iterator[Row]:
     pyarrow = _pyarrow()
-    schema = _schema(pyarrow, task, top_k)
+    schema = _schema(pyarrow, of_task)
     file = pyarrow.parquet.ParquetFile(part)
     if file.schema_arrow != schema:
         raise ValueError("other columns")
-    columns = [name for name in schema.names if name not in ("features", "shape")]
+    columns = [name for name in schema.names if of_task.types.get(name) not in (REALS, INTEGERS)]
     for batch in file.iter_batches(columns=columns):
         for values in batch.to_pylist():
-            fields = {name: values[name] for name in (*TEXT_FIELDS, *NUMBER_FIELDS)}
-            top = scores_of(values, top_k) if task == "classify" else ()
-            yield Row(**fields, flags=tuple(values["flags"]), top=top)
+            fields = {name: values[name] for name in of_task.fields}
+            yield Row(**fields, flags=tuple(values["flags"]), **of_task.from_flat(values))
 
 
 def adopt_part(folder: Path, file: Path) -> None:
@@ -136,13 +133,15 @@ def _pyarrow() -> Any:
     return pyarrow
 
 
-def _schema(pyarrow: Any, task: str, top_k: int) -> Any:
+def _schema(pyarrow: Any, columns: Columns) -> Any:
     text, number = pyarrow.string(), pyarrow.int32()
-    columns = [(name, text) for name in TEXT_FIELDS] + [(name, number) for name in NUMBER_FIELDS]
-    columns.append(("flags", pyarrow.list_(text)))
-    if task == "features":
-        columns += [("features", pyarrow.list_(pyarrow.float32())), ("shape", pyarrow.list_(number))]
-    else:
-        for place in range(1, top_k + 1):
-            columns += [(f"top{place}", text), (f"top{place}_probability", pyarrow.float64())]
-    return pyarrow.schema(columns)
+    of_fields = [(name, number if name in NUMBER_FIELDS else text) for name in columns.fields]
+    kinds = {
+        TEXT: text,
+        INTEGER: number,
+        REAL: pyarrow.float64(),
+        INTEGERS: pyarrow.list_(number),
+        REALS: pyarrow.list_(pyarrow.float32()),
+    }
+    of_task = [(name, kinds[kind]) for name, kind in columns.types.items()]
+    return pyarrow.schema([*of_fields, ("flags", pyarrow.list_(text)), *of_task])

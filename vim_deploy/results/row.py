@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from vim_deploy.predict import Score
+from vim_deploy.prediction import ClassArea, Prediction, Score
+from vim_deploy.segmenting.truth import Agreement
 
 from .escape import escape
 
-if TYPE_CHECKING:
-    from vim_deploy.predict import Prediction
-
-TEXT_FIELDS = ("path", "status", "reason", "label")
 NUMBER_FIELDS = ("rank", "width", "height")
 
 
@@ -22,8 +20,7 @@ NUMBER_FIELDS = ("rank", "width", "height")
 class Row:
     """`path` is escaped (see escape.py). `rank` is the true class's place, 1 for the best.
 
-    `index` in the scores of rows read back from CSV and Parquet is -1: those formats hold names alone.
-    Features are written and not read back.
+    Which fields a row has depends on the task, see columns.py.
     """
 
     path: str
@@ -36,6 +33,8 @@ class Row:
     flags: tuple[str, ...] = ()
     top: tuple[Score, ...] = ()
     features: np.ndarray | None = None
+    areas: tuple[ClassArea, ...] = ()
+    agreement: tuple[Agreement, ...] | None = None
 
     @classmethod
     def of(cls, prediction: Prediction, class_names: tuple[str, ...]) -> Row:
@@ -51,27 +50,8 @@ class Row:
             flags=prediction.flags,
             top=prediction.top,
             features=prediction.features,
+            areas=() if prediction.segments is None else prediction.segments.areas,
         )
 
-    def fields(self) -> dict[str, Any]:
-        """Every field but flags, scores and features."""
-        return {name: getattr(self, name) for name in (*TEXT_FIELDS, *NUMBER_FIELDS)}
-
-    def top_columns(self, top_k: int) -> dict[str, Any]:
-        """`top1`, `top1_probability`, `top2` ..., None where there are no scores."""
-        columns: dict[str, Any] = {}
-        for place in range(top_k):
-            score = self.top[place] if place < len(self.top) else None
-            columns[f"top{place + 1}"] = score.name if score else None
-            columns[f"top{place + 1}_probability"] = score.probability if score else None
-        return columns
-
-
-def scores_of(columns: dict[str, Any], top_k: int) -> tuple[Score, ...]:
-    """The way back from `top_columns`. Raises KeyError, TypeError or ValueError for anything else."""
-    scores = []
-    for place in range(1, top_k + 1):
-        name, probability = columns[f"top{place}"], columns[f"top{place}_probability"]
-        if probability not in (None, ""):
-            scores.append(Score(-1, name, float(probability)))
-    return tuple(scores)
+    def fields(self, names: Iterable[str]) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in names}

@@ -8,15 +8,14 @@ import json
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from vim_deploy.predict import Score
-
+from .columns import INTEGER, REAL, Columns, columns_of
 from .escape import escape, guard, unescape, unguard
 from .formats import Format
-from .row import NUMBER_FIELDS, Row, scores_of
+from .row import NUMBER_FIELDS, Row
 
 
 class Codec(Protocol):
-    """`header` opens the file; `line` and `row` are each other's inverse but for features.
+    """`header` opens the file; `line` and `row` are each other's inverse, as far as the columns are.
 
     `row` raises ValueError for a line that is no record.
     """
@@ -29,27 +28,30 @@ class Codec(Protocol):
 
 
 def codec(format: Format, task: str, top_k: int) -> Codec:
-    return CsvCodec(top_k) if format is Format.CSV else JsonLinesCodec(task)
+    columns = columns_of(task, top_k)
+    return CsvCodec(columns) if format is Format.CSV else JsonLinesCodec(columns)
 
 
 class CsvCodec:
-    """Columns: the fields, `flags` (separated by spaces), and a name and a probability for each place.
+    """Columns: the fields, `flags` (separated by spaces), and what the task adds.
 
     Text is escaped and guarded, so that no cell holds a line end or is taken for a formula.
     """
 
-    def __init__(self, top_k: int) -> None:
-        self._top_k = top_k
-        empty = Row("", "")
-        self._columns = [*empty.fields(), "flags", *empty.top_columns(top_k)]
+    def __init__(self, columns: Columns) -> None:
+        self._of_task = columns
+        self._columns = [*columns.fields, "flags", *columns.types]
+        self._numbers = {name for name, kind in columns.types.items() if kind in (INTEGER, REAL)}
+        self._numbers |= set(NUMBER_FIELDS)
         self.header = _csv_line(self._columns)
 
     def line(self, row: Row) -> bytes:
         # The path is escaped already.
         cells = [guard(row.path)]
-        cells += [_cell(value) for name, value in row.fields().items() if name != "path"]
+        fields = row.fields(self._of_task.fields)
+        cells += [_cell(value) for name, value in fields.items() if name != "path"]
         cells.append(" ".join(row.flags))
-        cells += [_cell(value) for value in row.top_columns(self._top_k).values()]
+        cells += [_cell(value) for value in self._of_task.flat(row).values()]
         return _csv_line(cells)
 
     def row(self, line: bytes) -> Row:
@@ -61,30 +63,22 @@ class CsvCodec:
             raise ValueError(f"{len(cells)} cells instead of {len(self._columns)}")
         values: dict[str, Any] = dict(zip(self._columns, cells, strict=True))
         for name, cell in values.items():
-            if name not in NUMBER_FIELDS and not name.endswith("_probability"):
+            if name not in self._numbers:
                 cell = unguard(cell)
                 values[name] = cell if name == "path" else unescape(cell).decode("utf-8", "surrogatepass")
-        return _row(values, tuple(values["flags"].split()), scores_of(values, self._top_k))
+        return _row(values, tuple(values["flags"].split()), self._of_task.from_flat(values))
 
 
 class JsonLinesCodec:
-    """An object per line: the fields, `flags` (a list), and `top` (a list of objects) or `features`."""
+    """An object per line: the fields, `flags` (a list), and what the task adds."""
 
     header = b""
 
-    def __init__(self, task: str) -> None:
-        self._task = task
+    def __init__(self, columns: Columns) -> None:
+        self._of_task = columns
 
     def line(self, row: Row) -> bytes:
-        values = row.fields()
-        values["flags"] = list(row.flags)
-        if self._task == "features":
-            values["features"] = None if row.features is None else row.features.tolist()
-        else:
-            values["top"] = [
-                {"class": score.name, "index": score.index, "probability": score.probability}
-                for score in row.top
-            ]
+        values = {**row.fields(self._of_task.fields), "flags": list(row.flags), **self._of_task.plain(row)}
         # A lone half of a surrogate pair, which no encoder takes, can only come with a class name.
         text = json.dumps(values, ensure_ascii=False, allow_nan=False)
         return text.encode("utf-8", "backslashreplace") + b"\n"
@@ -92,30 +86,27 @@ class JsonLinesCodec:
     def row(self, line: bytes) -> Row:
         try:
             values = json.loads(line)
-            scores = tuple(
-                Score(score["index"], score["class"], score["probability"]) for score in values.get("top", ())
-            )
-            return _row(values, tuple(values["flags"]), scores)
+            return _row(values, tuple(values["flags"]), self._of_task.from_plain(values))
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(repr(error)) from None
 
 
-def _row(values: dict[str, Any], flags: tuple[str, ...], top: tuple[Score, ...]) -> Row:
+def _row(values: dict[str, Any], flags: tuple[str, ...], of_task: dict[str, Any]) -> Row:
     if values["status"] not in ("ok", "error") or not isinstance(values["path"], str):
         raise ValueError(f"status {values['status']!r}")
     rank, width, height = (
-        None if values[name] in (None, "") else int(values[name]) for name in NUMBER_FIELDS
+        None if values.get(name) in (None, "") else int(values[name]) for name in NUMBER_FIELDS
     )
     return Row(
         path=values["path"],
         status=values["status"],
         reason=values["reason"] or None,
-        label=values["label"] or None,
+        label=values.get("label") or None,
         rank=rank,
         width=width,
         height=height,
         flags=flags,
-        top=top,
+        **of_task,
     )
 
 

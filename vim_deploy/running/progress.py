@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from vim_deploy.predict import Prediction
+from vim_deploy.prediction import Prediction
 
 if TYPE_CHECKING:
     from rich.console import Console

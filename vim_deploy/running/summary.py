@@ -6,13 +6,23 @@ import dataclasses
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from vim_deploy.results import Row
 
 # Reasons hold numbers and quoted names; a million different reasons would be a list of all images.
 _VARYING = re.compile(r"'[^']*'|0x[0-9a-f]+|-?(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?|\b(?:nan|inf)\b)")
 _MOST_REASONS = 1000
+
+
+class Counts(Protocol):
+    """A task's own figures, see tasks/base.py."""
+
+    def count(self, row: Row) -> None: ...
+
+    def summary(self) -> dict[str, Any]: ...
+
+    def summary_lines(self) -> list[str]: ...
 
 
 @dataclass
@@ -36,6 +46,7 @@ class Summary:
     top5_right: int = 0
     other_files: int = 0
     seconds: float = 0.0
+    task: Counts | None = None  # what the task counts by itself
 
     def count(self, row: Row) -> None:
         self.images += 1
@@ -48,16 +59,18 @@ class Summary:
             self.labelled += 1
             self.top1_right += row.rank <= 1
             self.top5_right += row.rank <= 5
+        if self.task is not None:
+            self.task.count(row)
 
     def to_dict(self) -> dict[str, Any]:
-        values = dataclasses.asdict(self)
-        del values["top1_right"], values["top5_right"]
+        values = dataclasses.asdict(dataclasses.replace(self, task=None))
+        del values["top1_right"], values["top5_right"], values["task"]
         values["reasons"] = dict(self.reasons.most_common())
         values["ok"] = self.images - self.failed
         values["images_per_second"] = self.rate
         values["top1_accuracy"] = self.top1_right / self.labelled if self.labelled else None
         values["top5_accuracy"] = self.top5_right / self.labelled if self.labelled else None
-        return values
+        return values | (self.task.summary() if self.task is not None else {})
 
     @property
     def rate(self) -> float | None:
@@ -76,6 +89,8 @@ class Summary:
                 f"accuracy over {self.labelled} labelled images: top-1 {values['top1_accuracy']:.2%}, "
                 f"top-5 {values['top5_accuracy']:.2%}"
             )
+        if self.task is not None:
+            lines += self.task.summary_lines()
         lines += [f"{count} x {reason}" for reason, count in self.reasons.most_common(5)]
         if self.other_files:
             lines.append(f"{self.other_files} files that are no images by name or content were left out")

@@ -1,0 +1,162 @@
+"""What a task adds to a row, and how each format spells it."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+from vim_deploy.prediction import ClassArea, Score
+from vim_deploy.segmenting.truth import Agreement
+
+from .row import Row
+
+TEXT, INTEGER, REAL, INTEGERS, REALS = "text", "integer", "real", "integers", "reals"  # types of columns
+
+
+class Columns(ABC):
+    """Of one task. `fields` are the fields of Row that every format has as they are.
+
+    `types` names the flat columns, those of CSV and Parquet, with their type; `flat` fills them, `from_flat`
+    is its inverse and gives fields of Row. `plain` and `from_plain` are the same for JSON Lines. The ways
+    back raise KeyError, TypeError or ValueError for what the ways there do not give.
+    """
+
+    def __init__(self, fields: tuple[str, ...], types: dict[str, str]) -> None:
+        self.fields, self.types = fields, types
+
+    @abstractmethod
+    def flat(self, row: Row) -> dict[str, Any]: ...
+
+    @abstractmethod
+    def from_flat(self, values: dict[str, Any]) -> dict[str, Any]: ...
+
+    @abstractmethod
+    def plain(self, row: Row) -> dict[str, Any]: ...
+
+    @abstractmethod
+    def from_plain(self, values: dict[str, Any]) -> dict[str, Any]: ...
+
+
+_COMMON = ("path", "status", "reason")
+_SIZE = ("width", "height")
+_LABELLED = (*_COMMON, "label", "rank", *_SIZE)
+
+
+class ScoreColumns(Columns):
+    """`top1`, `top1_probability`, `top2` ...; in JSON Lines `top`, a list of objects.
+
+    The index of a class comes back as -1 from flat columns, which hold names alone.
+    """
+
+    def __init__(self, top_k: int) -> None:
+        self._places = [(f"top{place}", f"top{place}_probability") for place in range(1, top_k + 1)]
+        types = {name: kind for pair in self._places for name, kind in zip(pair, (TEXT, REAL), strict=True)}
+        super().__init__(_LABELLED, types)
+
+    def flat(self, row: Row) -> dict[str, Any]:
+        columns: dict[str, Any] = {}
+        for place, (name, probability) in enumerate(self._places):
+            score = row.top[place] if place < len(row.top) else None
+            columns[name] = score.name if score else None
+            columns[probability] = score.probability if score else None
+        return columns
+
+    def from_flat(self, values: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "top": tuple(
+                Score(-1, values[name], float(values[probability]))
+                for name, probability in self._places
+                if values[probability] not in (None, "")
+            )
+        }
+
+    def plain(self, row: Row) -> dict[str, Any]:
+        return {
+            "top": [
+                {"class": score.name, "index": score.index, "probability": score.probability}
+                for score in row.top
+            ]
+        }
+
+    def from_plain(self, values: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "top": tuple(
+                Score(score["index"], score["class"], score["probability"]) for score in values["top"]
+            )
+        }
+
+
+class FeatureColumns(Columns):
+    """`features`, in Parquet with their `shape`. They are written and not read back; CSV cannot hold them."""
+
+    def __init__(self) -> None:
+        super().__init__(_LABELLED, {"features": REALS, "shape": INTEGERS})
+
+    def flat(self, row: Row) -> dict[str, Any]:
+        if row.features is None:
+            return {"features": None, "shape": None}
+        return {"features": row.features.ravel(), "shape": list(row.features.shape)}
+
+    def plain(self, row: Row) -> dict[str, Any]:
+        return {"features": None if row.features is None else row.features.tolist()}
+
+    def from_flat(self, values: dict[str, Any]) -> dict[str, Any]:
+        return {}
+
+    from_plain = from_flat
+
+
+class SegmentColumns(Columns):
+    """`classes`: those found, with pixels and share; `agreement` with the true label map, null without one.
+
+    Lists of objects; in flat columns as JSON.
+    """
+
+    def __init__(self) -> None:
+        super().__init__((*_COMMON, *_SIZE), {"classes": TEXT, "agreement": TEXT})
+
+    def plain(self, row: Row) -> dict[str, Any]:
+        pixels = (row.width or 0) * (row.height or 0)
+        classes = [
+            {"class": area.name, "index": area.index, "pixels": area.pixels, "share": area.pixels / pixels}
+            for area in row.areas
+        ]
+        agreement = None
+        if row.agreement is not None:
+            agreement = [vars(entry) for entry in row.agreement]
+        return {"classes": classes, "agreement": agreement}
+
+    def from_plain(self, values: dict[str, Any]) -> dict[str, Any]:
+        areas = [ClassArea(area["index"], area["class"], area["pixels"]) for area in values["classes"]]
+        agreement = values["agreement"]
+        return {
+            "areas": tuple(areas),
+            "agreement": None if agreement is None else tuple(Agreement(**entry) for entry in agreement),
+        }
+
+    def flat(self, row: Row) -> dict[str, Any]:
+        if row.status != "ok":
+            return dict.fromkeys(self.types)
+        return {name: None if value is None else json.dumps(value) for name, value in self.plain(row).items()}
+
+    def from_flat(self, values: dict[str, Any]) -> dict[str, Any]:
+        return self.from_plain(
+            {
+                "classes": json.loads(values["classes"] or "[]"),
+                "agreement": json.loads(values["agreement"] or "null"),
+            }
+        )
+
+
+_OF_TASK: dict[str, Callable[[int], Columns]] = {
+    "classify": ScoreColumns,
+    "features": lambda top_k: FeatureColumns(),
+    "segment": lambda top_k: SegmentColumns(),
+}
+
+
+def columns_of(task: str, top_k: int) -> Columns:
+    """`top_k`: places of a classifier's list."""
+    return _OF_TASK[task](top_k)

@@ -1,0 +1,49 @@
+"""Windows' logits to a label map of the image's own size, tile by tile, never all logits at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .axis import Axis, Share
+
+TILE = 256  # pixels of a label map's side that are worked out at once
+Logits = NDArray[np.float32]  # of one window: (cells down, cells across, classes)
+
+
+def label_map(
+    rows: Axis, columns: Axis, classes: int, bands: Callable[[list[int]], dict[int, list[Logits]]]
+) -> np.ndarray:
+    """The class of every pixel, 8-bit (16-bit for more than 256 classes), shape (rows.own, columns.own).
+
+    `bands` is asked for rows of windows by their numbers and gives each one's logits from left to right. A
+    number below all of those asked for is never asked for again.
+    """
+    labels = np.empty((rows.own, columns.own), np.uint8 if classes <= 256 else np.uint16)
+    across = [(first, list(columns.shares(first, end))) for first, end in _tiles(columns.own)]
+    for top, bottom in _tiles(rows.own):
+        down = list(rows.shares(top, bottom))
+        found = bands([share.window for share in down])
+        for left, shares in across:
+            scores = _scores(down, shares, found)
+            labels[top:bottom, left : left + scores.shape[1]] = scores.argmax(axis=-1)
+    return labels
+
+
+def _tiles(length: int) -> list[tuple[int, int]]:
+    return [(first, min(first + TILE, length)) for first in range(0, length, TILE)]
+
+
+def _scores(down: list[Share], across: list[Share], bands: dict[int, list[Logits]]) -> Logits:
+    """Averaged logits of a tile, (height, width, classes)."""
+    scores: Logits | None = None
+    for vertical in down:
+        for horizontal in across:
+            cells = bands[vertical.window][horizontal.window][vertical.cells, horizontal.cells]
+            flat = vertical.weights @ cells.reshape(len(cells), -1)
+            part = horizontal.weights @ flat.reshape(-1, *cells.shape[1:])
+            scores = part if scores is None else np.add(scores, part, out=scores)
+    assert scores is not None
+    return scores

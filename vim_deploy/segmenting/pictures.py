@@ -1,0 +1,51 @@
+"""Label maps and overlays as image files."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+OPACITY = 0.5  # of the classes' colours in an overlay
+_JPEG_QUALITY = 90
+
+
+def palette(classes: int) -> NDArray[np.uint8]:
+    """A colour for each class, (classes, 3): the bits of the class number plus one, spread over the channels.
+
+    Neighbouring numbers have clearly different colours, and none is black. Source: Pascal VOC's colour map.
+    """
+    numbers = np.arange(1, classes + 1)
+    colours = np.zeros((classes, 3), np.uint8)
+    for bit in range(8):
+        for channel in range(3):
+            colours[:, channel] |= (((numbers >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
+    return colours
+
+
+def label_map_png(labels: np.ndarray, classes: int) -> bytes:
+    """Values are class numbers from 0. 8-bit with a palette, or plain 16-bit for more than 256 classes."""
+    if labels.dtype != np.uint8:
+        return _encoded(Image.fromarray(labels), "PNG")
+    height, width = labels.shape
+    image = Image.frombytes("P", (width, height), labels.tobytes())
+    image.putpalette(palette(classes).tobytes())
+    return _encoded(image, "PNG")
+
+
+def overlay_jpeg(seen: np.ndarray, labels: np.ndarray, classes: int) -> bytes:
+    """Colours of the classes over what the network saw, 8-bit (height, width, channels), at that size."""
+    height, width = seen.shape[:2]
+    rows = np.arange(height) * labels.shape[0] // height
+    columns = np.arange(width) * labels.shape[1] // width
+    colours = palette(classes)[labels[np.ix_(rows, columns)]]
+    mixed = (1 - OPACITY) * seen.astype(np.float32) + OPACITY * colours
+    return _encoded(Image.fromarray(mixed.astype(np.uint8)), "JPEG", quality=_JPEG_QUALITY)
+
+
+def _encoded(image: Image.Image, format: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, format, **options)
+    return file.getvalue()

@@ -1,0 +1,53 @@
+"""What can be asked of the tasks, and how a task is opened."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from vim_deploy.errors import EngineError
+
+from .segment_options import SegmentOptions
+
+if TYPE_CHECKING:
+    from vim_deploy.engines.engine import Engine
+
+    from .base import Task
+
+# Loaded when a task is opened: each brings what it alone needs.
+_HOMES = {
+    "classify": ("vectors", "Classify"),
+    "features": ("vectors", "Features"),
+    "segment": ("segment", "Segment"),
+}
+
+
+@dataclass(frozen=True)
+class TaskOptions:
+    """`inputs` are the files and folders of a run, by which a task's own files are named."""
+
+    top_k: int = 5
+    segment: SegmentOptions = field(default_factory=SegmentOptions)
+    inputs: Sequence[str] = ()
+
+
+def open_task(engine: Engine, options: TaskOptions) -> Task:
+    """The task that the engine is for. Raises EngineError or OutputError for options that do not fit it."""
+    name = engine.metadata.task
+    if name not in _HOMES:
+        raise EngineError(f"{engine.path} is for the task {name}, which vim-infer does not do.")
+    if name != "segment" and (given := options.segment.given()):
+        raise EngineError(
+            f"{', '.join(given)}: only for models that segment, and {engine.path} is for the task {name}. "
+            "Leave it out, or export a segmenter with --task segment."
+        )
+    if engine.metadata.preprocessing.channels not in (1, 3):
+        raise EngineError(
+            f"the model takes {engine.metadata.preprocessing.channels} channels and images have 1 or 3; "
+            "prepare the pixels yourself and call Engine.run(pixels)."
+        )
+    module, cls = _HOMES[name]
+    task: Task = getattr(importlib.import_module(f"vim_deploy.tasks.{module}"), cls)(engine, options)
+    return task
