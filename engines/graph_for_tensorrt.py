@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from vim_deploy.errors import EngineError
 from vim_deploy.ops.library import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
 
+from .detection_for_tensorrt import Constants, detection_problems
+
 if TYPE_CHECKING:
     import onnx
 
@@ -28,10 +30,11 @@ _INT32 = (-(1 << 31), (1 << 31) - 1)
 _PARSED = {
     "Abs", "Add", "And", "ArgMax", "BatchNormalization", "Cast", "Clip", "Concat", "Constant",
     "ConstantOfShape", "Conv", "ConvTranspose", "Cos", "Div", "Equal", "Erf", "Exp", "Expand", "Flatten",
-    "Gather", "Gemm", "GlobalAveragePool", "Greater", "Identity", "LayerNormalization", "Less", "Log",
-    "MatMul", "Max", "MaxPool", "Min", "Mul", "Neg", "Not", "Or", "Pad", "Pow", "ReduceMax",
-    "ReduceMean", "ReduceSum", "Relu", "Reshape", "Resize", "Shape", "Sigmoid", "Sin", "Slice", "Softmax",
-    "Softplus", "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Tile", "Transpose", "Unsqueeze", "Where",
+    "Gather", "GatherND", "Gemm", "GlobalAveragePool", "Greater", "GreaterOrEqual", "Identity",
+    "LayerNormalization", "Less", "Log", "MatMul", "Max", "MaxPool", "Min", "Mul", "Neg", "NonMaxSuppression",
+    "NonZero", "Not", "Or", "Pad", "Pow", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum",
+    "Relu", "Reshape", "Resize", "RoiAlign", "Shape", "Sigmoid", "Sin", "Slice", "Softmax", "Softplus",
+    "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Tile", "TopK", "Transpose", "Unsqueeze", "Where",
 }  # fmt: skip
 _PARSED_FROM_10 = {"Gelu", "Reciprocal"}
 _LAST_OPSET = {8: 17, 10: 20, 11: 20}
@@ -52,7 +55,8 @@ class PreparedGraph:
 def prepare(name: str, data: bytes, precision: str, major: int) -> PreparedGraph:
     """The graph of an exported file for TensorRT `major`.
 
-    Function body out, the plugin's attributes in, for 8.6 whole numbers within 32 bits. Raises EngineError
+    Function body out, the plugin's attributes in, inputs that have a value fixed to it, for 8.6 whole numbers
+    within 32 bits. Raises EngineError
     naming the parser's rules that the graph breaks, and for a graph in another precision than its metadata
     says.
     """
@@ -61,6 +65,7 @@ def prepare(name: str, data: bytes, precision: str, major: int) -> PreparedGraph
     model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(data))
     types = _types(model)
     del model.functions[:]
+    _fix_settings(model)
     del model.graph.value_info[:]  # the engine's types come from the nodes; stale ones would only contradict
     scans = [node for node in model.graph.node if (node.domain, node.op_type) == (OP_DOMAIN, OP_NAME)]
     for node in scans:
@@ -92,6 +97,7 @@ def lint(model: onnx.ModelProto, types: dict[str, int], major: int) -> Iterator[
     if major < 10 and 16 in types.values():
         yield "bfloat16 tensors, which it does not have (use --precision fp16)"
     known = _PARSED if major < 10 else _PARSED | _PARSED_FROM_10
+    constants = _constants(model)
     for node in model.graph.node:
         if node.op_type == OP_NAME:
             yield from _plugin_problems(node, types)
@@ -99,6 +105,8 @@ def lint(model: onnx.ModelProto, types: dict[str, int], major: int) -> Iterator[
             yield f"node {node.name}: operator {node.op_type} is not known to be in its parser"
         elif any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
             yield f"node {node.name}: {node.op_type} with a graph inside"
+        else:
+            yield from detection_problems(node, constants, types, major)
 
 
 def _plugin_problems(node: onnx.NodeProto, types: dict[str, int]) -> Iterator[str]:
@@ -132,6 +140,23 @@ def _types(model: onnx.ModelProto) -> dict[str, int]:
     values = (*model.graph.input, *model.graph.output, *model.graph.value_info)
     types = {value.name: value.type.tensor_type.elem_type for value in values}
     return {**types, **{item.name: item.data_type for item in model.graph.initializer}}
+
+
+def _constants(model: onnx.ModelProto) -> Constants:
+    """Those of a few numbers that a run cannot change."""
+    from onnx import numpy_helper
+
+    inputs = {value.name for value in model.graph.input}
+    small = (item for item in model.graph.initializer if len(item.dims) < 2 and item.name not in inputs)
+    return {item.name: numpy_helper.to_array(item) for item in small}
+
+
+def _fix_settings(model: onnx.ModelProto) -> None:
+    """In place: TensorRT's networks know no input that may be left out."""
+    valued = {item.name for item in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in valued]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
 
 
 def _narrow_integers(model: onnx.ModelProto) -> None:

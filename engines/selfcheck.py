@@ -47,8 +47,8 @@ def compare(
 def _furthest(expected: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> tuple[float, float]:
     """The largest absolute and the largest relative difference."""
     if set(OUTPUTS["detect"]) <= expected.keys():
-        sets = (tuple(values[key] for key in OUTPUTS["detect"]) for values in (expected, found))
-        apart = detections_difference(*sets)
+        first, second = (tuple(v[key] for key in OUTPUTS["detect"]) for v in (expected, found))
+        apart = detections_difference(first, second)
         return apart.max_abs, apart.relative
     largest = relative = 0.0
     for key, reference in expected.items():

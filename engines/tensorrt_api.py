@@ -70,11 +70,14 @@ def make_logger(trt: ModuleType) -> Any:
 
 
 def load_plugin(trt: ModuleType) -> Path:
-    """Our plugin in TensorRT's registry, loaded once; returns the library's path.
+    """Our plugin and TensorRT's own ones in its registry, loaded once; returns our library's path.
+
+    Of TensorRT's own a detector needs RoiAlign, which the registry otherwise has only while a file is parsed.
 
     Raises OperatorLibraryError: the registry itself is silent about a library that it cannot use.
     """
     path = tensorrt_library(major(trt))
+    trt.init_libnvinfer_plugins(None, "")
     registry = trt.get_plugin_registry()
     if not _is_listed(registry):
         _check_library(path, _EXPORTS[major(trt)])

@@ -25,16 +25,17 @@ def detection_operators() -> dict[Callable[..., Any], Callable[..., Any]]:
 
 def _keep_best(boxes: Any, scores: Any, threshold: Any, overlap: float, limit: int) -> Any:
     """NonMaxSuppression gives as many rows as it likes: filled up, the best `limit` have a fixed shape."""
-    selected = op.NonMaxSuppression(
+    constant: Any = op.Constant(value=numpy_helper.from_array(np.array([overlap], dtype=np.float32)))
+    selected: Any = op.NonMaxSuppression(
         op.Unsqueeze(boxes, _int64(0)),
         op.Unsqueeze(scores, _int64(0)),
         _int64(limit),
-        op.Constant(value=numpy_helper.from_array(np.array([overlap], dtype=np.float32))),
+        constant,
         threshold,
     )
-    pairs = op.Slice(selected, _int64(1), _int64(3), _int64(1))  # of (image, class, box)
+    pairs: Any = op.Slice(selected, _int64(1), _int64(3), _int64(1))  # of (image, class, box)
     kept = op.Concat(op.GatherND(scores, pairs), op.Expand(threshold, _int64(limit)), axis=0)
-    no_places = op.Constant(value=numpy_helper.from_array(np.zeros((limit, 2), dtype=np.int64)))
+    no_places: Any = op.Constant(value=numpy_helper.from_array(np.zeros((limit, 2), dtype=np.int64)))
     best, order = op.TopK(kept, _int64(limit), axis=0, largest=1, sorted=1)
     return op.Gather(op.Concat(pairs, no_places, axis=0), order, axis=0), best
 

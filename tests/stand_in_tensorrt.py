@@ -88,6 +88,7 @@ def stand_in(major: int, gpu: StandInGpu, recorder: Recorder, strongly_typed_fla
     trt.ILogger = _logger_base()
     registry = _Registry(major, recorder)
     trt.get_plugin_registry = lambda: registry
+    trt.init_libnvinfer_plugins = lambda logger, namespace: True
     trt.Builder = lambda logger: _Builder(trt, major, recorder)
     trt.OnnxParser = lambda made, logger: _Parser(made, recorder)
     trt.Runtime = lambda logger: _Runtime(gpu, recorder)
