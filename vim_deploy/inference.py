@@ -90,6 +90,7 @@ def run_inference(options: InferenceOptions, console: Console | None = None) -> 
         top_k = _top_k(options.top_k, engine)
         task = open_task(engine, TaskOptions(top_k, options.segment, options.inputs))
         batch = batch_size_of(task, options.batch_size)
+        task.begin(batch, options.workers or default_workers(), _log.info)
         output = open_output(
             options.output,
             format,
@@ -100,7 +101,6 @@ def run_inference(options: InferenceOptions, console: Console | None = None) -> 
         )
         with contextlib.closing(output):
             discovery.stopped = stop.requested
-            task.begin(batch, options.workers or default_workers(), _log.info)
             run = _Run(options, task, discovery, output, stop)
             run.go(items, console)
     run.summary.other_files = discovery.other_files

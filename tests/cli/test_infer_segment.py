@@ -1,0 +1,287 @@
+"""vim-infer with a segmenter: label maps, overlays, areas, truth, and all that can be wrong with them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from infer_place import csv_rows, json_rows, run, start
+from onnx import helper, numpy_helper
+from PIL import Image
+from small_onnx import COLOURS, colour_model, save
+from small_segmenter import CROP, colour_segmenter, save_map, striped
+
+from vim_deploy.data.bilinear import resize
+from vim_deploy.dense.ade20k import ADE20K_CLASSES
+from vim_deploy.engines.build import build_engine
+from vim_deploy.engines.engine import load_engine
+from vim_deploy.segmenting.pictures import palette
+from vim_deploy.segmenting.truth import Values
+from vim_deploy.tasks.segment_files import SegmentFiles
+from vim_deploy.tasks.segment_options import SegmentOptions
+
+OWN = ("--scale", "none")
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    build_engine(save(colour_segmenter(), Path("colours.onnx")), "colours.engine")
+
+
+def labels(path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_label_maps_have_the_images_own_size_and_classes():
+    true = {name: striped(Path("images", f"{name}.png"), *size) for name, size in
+            {"wide": (70, 30), "small": (9, 7), "exact": (CROP, CROP)}.items()}  # fmt: skip
+    result = run("colours.engine", "images", "-o", "out.csv", "--maps", "maps", "--overlays", "seen", *OWN)
+    assert result.exit_code == 0, result.output
+    for name, expected in true.items():
+        found = labels(f"maps/{name}.png")
+        assert found.shape == expected.shape
+        # Cells of four pixels blur the borders; the rest must be right.
+        inner = found == expected
+        assert inner.mean() > 0.7
+        with Image.open(f"maps/{name}.png") as image:
+            assert image.mode == "P"
+            assert image.getpalette()[:9] == palette(3).ravel().tolist()
+        with Image.open(f"seen/{name}.jpg") as image:
+            assert image.size == expected.shape[::-1]
+    rows = {Path(row["path"]).stem: row for row in csv_rows("out.csv")}
+    assert list(rows["wide"])[:6] == ["path", "status", "reason", "width", "height", "flags"]
+    classes = json.loads(rows["wide"]["classes"])
+    assert {entry["class"] for entry in classes} == set(COLOURS)
+    assert sum(entry["pixels"] for entry in classes) == 70 * 30
+    assert classes[0]["class"] == "red"
+    assert classes[0]["share"] == pytest.approx(classes[0]["pixels"] / 2100)
+
+
+def test_images_are_scaled_to_fit_and_maps_scaled_back():
+    striped(Path("images/large.png"), 300, 100)
+    assert (
+        run("colours.engine", "images", "-o", "out.csv", "--maps", "maps", "--overlays", "seen").exit_code
+        == 0
+    )
+    assert labels("maps/large.png").shape == (100, 300)
+    with Image.open("seen/large.jpg") as image:
+        assert image.size == (48, 16)  # within 64 x 16: four times the network's side, and that side
+
+
+def test_label_maps_are_those_of_the_engines_logits_resized():
+    generator = np.random.default_rng(0)
+    Path("images").mkdir()
+    values = generator.integers(0, 256, (CROP, CROP, 3), dtype=np.uint8)
+    Image.fromarray(values).save("images/noise.png")
+    assert run("colours.engine", "images", "-o", "out.csv", "--maps", "maps", *OWN).exit_code == 0
+    with load_engine("colours.engine") as engine:
+        pixels = engine.metadata.preprocessing.normalise(values)
+        logits = engine.run(pixels[None])["logits"][0].transpose(1, 2, 0)
+        (prediction,) = engine.predict("images/noise.png")
+    expected = resize(logits, CROP, CROP).argmax(axis=-1)
+    assert np.array_equal(labels("maps/noise.png"), expected)
+    assert np.array_equal(prediction.segments.labels, expected)
+
+
+def test_tiles_change_nothing_but_memory():
+    striped(Path("images/tall.png"), 33, 700)
+    for name, options in (("whole", ()), ("tiled", ("--tile",)), ("single", ("--batch-size", 1))):
+        assert (
+            run("colours.engine", "images", "-o", f"{name}.csv", "--maps", name, *OWN, *options).exit_code
+            == 0
+        )
+    assert Path("whole/tall.png").read_bytes() == Path("tiled/tall.png").read_bytes()
+    assert Path("whole/tall.png").read_bytes() == Path("single/tall.png").read_bytes()
+
+
+def test_what_needs_too_much_memory_is_a_row_that_says_so():
+    striped(Path("images/large.png"), 600, 900)
+    striped(Path("images/small.png"))
+    result = run("colours.engine", "images", "-o", "out.csv", "--maps", "maps", *OWN, "--max-memory", "4M")
+    assert result.exit_code == 1
+    large, small = csv_rows("out.csv")
+    assert large["status"] == "error"
+    assert "of memory, more than the limit of 4 MiB; --tile needs less" in large["reason"]
+    assert small["status"] == "ok"
+    assert not Path("maps/large.png").exists()
+    assert "memory: about" in run("colours.engine", "images", "-o", "o.csv").stderr
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
+def test_truth_gives_iou_and_accuracy(format):
+    # Two images, of which one has a wrong true class in a quarter of its pixels.
+    for name in ("a", "b"):
+        run_labels = striped(Path(f"images/sub/{name}.png"), 32, 32)
+        true = run_labels.copy()
+        if name == "b":
+            true[16:, :16] = 1
+        save_map(Path(f"truth/sub/{name}.png"), true)
+    command = ("colours.engine", "images", "-o", f"out.{format}", "--truth", "truth", "--areas", "areas.csv",
+               *OWN, "--json")  # fmt: skip
+    result = run(*command)
+    assert result.exit_code == 0, result.output
+    figures = json.loads(result.stdout)
+    found = [striped(Path("x.png"), 32, 32)] * 2
+    assert figures["compared_with_truth"] == 2
+    # Borders lie on cells, so the network is right everywhere: red misses the quarter that "is" green.
+    right = sum(int((labels == labels).sum()) for labels in found) - 256
+    assert figures["pixel_accuracy"] == pytest.approx(right / 2048, abs=0.02)
+    ious = dict(figures["iou"])
+    assert ious["red"] == pytest.approx(768 / 1024, abs=0.03)
+    assert figures["miou"] == pytest.approx(np.mean(list(ious.values())))
+    table = list(csv.DictReader(io.StringIO(Path("areas.csv").read_text())))
+    assert [row["class"] for row in table] == list(COLOURS)
+    assert float(table[0]["iou"]) == pytest.approx(ious["red"], abs=1e-6)
+    assert sum(int(row["pixels"]) for row in table) == 2048
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
+def test_a_resumed_run_has_the_figures_of_all_rows(format):
+    for name in ("a", "b", "d"):
+        save_map(Path(f"truth/{name}.png"), striped(Path(f"images/{name}.png"), 32, 32))
+    Path("images/c.png").write_bytes(b"no image")
+    command = ("colours.engine", "images", "--truth", "truth", *OWN, "--json")
+    assert run(*command, "-o", f"whole.{format}").exit_code == 1
+    stopped = run(*command, "-o", f"out.{format}", "--max-failures", "0", "--workers", 1)
+    assert stopped.exit_code == 3, stopped.output
+    resumed = run(*command, "-o", f"out.{format}", "--resume")
+    whole = run(*command, "-o", f"again.{format}")
+    assert json.loads(resumed.stdout)["resumed"] == 3
+    for name in ("compared_with_truth", "miou", "pixel_accuracy", "iou", "classes_found", "images"):
+        assert json.loads(resumed.stdout)[name] == json.loads(whole.stdout)[name]
+
+
+def test_ade20k_maps_count_from_one_and_zero_is_not_labelled():
+    true = striped(Path("images/a.png"), 32, 32) + 1
+    true[:, :8] = 0
+    save_map(Path("truth/a.png"), true)
+    result = run("colours.engine", "images", "-o", "o.csv", "--truth", "truth", "--truth-values", "from-one",
+                 *OWN, "--json")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["pixel_accuracy"] > 0.95
+    (row,) = csv_rows("o.csv")
+    agreement = json.loads(row["agreement"])
+    assert sum(entry["true"] for entry in agreement) == 32 * 24
+    assert [entry["index"] for entry in agreement] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("names", "values"), [(ADE20K_CLASSES, "from-one"), (COLOURS, "plain")])
+def test_the_classes_decide_what_true_values_mean_unless_told(names, values):
+    files = SegmentFiles(SegmentOptions(truth=Path("truth")), names, ())
+    assert files.identity()["truth_values"] == values
+    told = SegmentFiles(SegmentOptions(truth=Path("truth"), truth_values=Values.PLAIN), names, ())
+    assert told.identity()["truth_values"] == "plain"
+
+
+@pytest.mark.parametrize(
+    ("truth", "reason"),
+    [
+        (np.zeros((24, 41), np.uint8), "has 41 x 24 pixels, the image 40 x 24"),
+        (np.full((24, 40), 7, np.uint8), "has the values 7; expected 0 to 2, 255 for what is not labelled"),
+        (np.zeros((24, 40, 3), np.uint8), "mode 'RGB'; expected one number per pixel"),
+        (None, "there is no label map truth/a.png"),
+        (b"no image", "truth/a.png cannot be read"),
+    ],
+)
+def test_true_label_maps_that_do_not_fit_are_rows_that_name_them(truth, reason):
+    striped(Path("images/a.png"))
+    Path("truth").mkdir()
+    if isinstance(truth, bytes):
+        Path("truth/a.png").write_bytes(truth)
+    elif truth is not None:
+        save_map(Path("truth/a.png"), truth)
+    result = run("colours.engine", "images", "-o", "o.csv", "--truth", "truth", "--maps", "maps")
+    assert result.exit_code == 1
+    (row,) = csv_rows("o.csv")
+    assert row["status"] == "error"
+    assert reason in row["reason"]
+    assert not Path("maps/a.png").exists()
+
+
+def test_two_images_of_one_name_do_not_replace_each_others_maps():
+    striped(Path("images/a.png"))
+    striped(Path("images/a.bmp"))
+    result = run("colours.engine", "images", "-o", "o.csv", "--maps", "maps")
+    assert result.exit_code == 1
+    first, second = csv_rows("o.csv")
+    assert first["status"] == "ok"
+    assert f"would replace those of {first['path']}" in second["reason"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--maps", "images/maps"), "lies in the input folder images"),
+        (("--truth", "nowhere"), "--truth nowhere is no folder"),
+        (("--scale", "big"), "'big' is no scale"),
+        (("--stride", 17), "--stride is 17; expected 1 to 16"),
+        (("--max-memory", "much"), "--max-memory is 'much'"),
+        (("--labels", "folder"), "--labels needs a model that classifies"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_before_the_first_row(options, message):
+    striped(Path("images/a.png"))
+    result = run("colours.engine", "images", "-o", "o.csv", *options)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert not Path("o.csv").exists()
+    assert not list(Path().glob("o.csv.*"))
+
+
+def test_a_classifier_has_no_label_maps():
+    striped(Path("images/a.png"))
+    build_engine(save(colour_model(), Path("c.onnx")), "classes.engine")
+    result = run("classes.engine", "images", "-o", "o.csv", "--maps", "maps", "--tile")
+    assert result.exit_code == 2
+    assert "--maps, --tile: only for models that segment" in result.stderr
+
+
+def test_a_network_that_gives_nan_is_a_row_for_each_image():
+    model = colour_segmenter()
+    # sqrt(0.98 - mean): full red is NaN, the noise that a build is checked with is not.
+    del model.graph.node[1:]
+    model.graph.node.append(helper.make_node("Sub", ["limit", "mean"], ["rest"]))
+    model.graph.node.append(helper.make_node("Sqrt", ["rest"], ["logits"]))
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.array(0.98, np.float32), "limit"))
+    striped(Path("images/a.png"))
+    Image.new("RGB", (20, 20)).save("images/dark.png")
+    build_engine(save(model, Path("nan.onnx")), "nan.engine")
+    result = run("nan.engine", "images", "-o", "o.csv", "--maps", "maps")
+    assert result.exit_code == 1
+    bad, good = csv_rows("o.csv")
+    assert bad["reason"] == "the model gave NaN or infinite logits"
+    assert good["status"] == "ok"
+    assert sorted(path.name for path in Path("maps").iterdir()) == ["dark.png"]
+
+
+def test_every_row_of_a_killed_run_has_its_whole_label_map_and_resuming_completes_it():
+    for index in range(60):
+        striped(Path(f"images/{index:03d}.png"), 120, 90)
+    command = ("colours.engine", "images", "-o", "o.jsonl", "--maps", "maps", "--workers", 1)
+    process = start(*command, "--quiet")
+    partial = Path("o.jsonl.partial")
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (partial.exists() and partial.stat().st_size > 2000):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    if partial.exists():
+        for line in partial.read_bytes().split(b"\n")[:-1]:
+            name = Path(json.loads(line)["path"]).stem
+            assert labels(f"maps/{name}.png").shape == (90, 120)
+        result = run(*command, "--resume", "--json")
+    else:  # it was done before the kill
+        result = run(*command, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["images"] == 60
+    rows = json_rows("o.jsonl")
+    assert len({row["path"] for row in rows}) == len(rows) == 60
+    assert sorted(path.stem for path in Path("maps").glob("*.png")) == [f"{index:03d}" for index in range(60)]
