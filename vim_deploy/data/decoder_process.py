@@ -39,11 +39,11 @@ def _receive_exactly(connection: socket.socket, count: int) -> bytes | None:
 
 
 def main(settings: dict[str, Any]) -> None:
-    """`settings`: preprocessing (its to_dict), max_pixels, max_metadata, seconds, memory (bytes)."""
+    """`settings`: preparation (its to_dict), max_pixels, max_metadata, seconds, memory (bytes)."""
     from vim_deploy.data.decode import Limits
-    from vim_deploy.data.preprocess import Preprocessing
+    from vim_deploy.data.preparation import preparation_from
 
-    preprocessing = Preprocessing.from_dict(settings["preprocessing"])
+    preparation = preparation_from(settings["preparation"])
     limits = Limits(settings["max_pixels"], settings["max_metadata"], settings["seconds"])
     _load_decoders()
     _limit_memory(settings["memory"])
@@ -56,20 +56,20 @@ def main(settings: dict[str, Any]) -> None:
         # The kernel ends this process should it hang when nobody is left to end it.
         if limits.seconds is not None:
             signal.setitimer(signal.ITIMER_REAL, 2 * limits.seconds + 5)
-        answer, pixels = _decode(os.fsdecode(request), preprocessing, limits)
+        answer, pixels = _decode(os.fsdecode(request), preparation, limits)
         send(connection, json.dumps(answer).encode())
         if pixels is not None:
             connection.sendall(pixels)
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _decode(path: str, preprocessing: Any, limits: Any) -> tuple[dict[str, Any], bytes | None]:
+def _decode(path: str, preparation: Any, limits: Any) -> tuple[dict[str, Any], bytes | None]:
     from vim_deploy.data.decode import decode
     from vim_deploy.errors import ImageError
 
     try:
         decoded = decode(path, limits)
-        pixels = preprocessing.crop(decoded.image).tobytes()
+        pixels = preparation.crop(decoded.image).tobytes()
     except ImageError as error:
         return {"reason": str(error)}, None
     except MemoryError:

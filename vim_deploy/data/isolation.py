@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import socket
@@ -28,7 +29,7 @@ from .decode import Limits
 from .decoder_process import READY, send
 from .discover import Item
 from .loading import Input, Loaded, ThreadLoader
-from .preprocess import Preprocessing
+from .preparation import Preparation
 
 _START_SECONDS = 60.0
 _CODE = (
@@ -45,9 +46,9 @@ _Answer: TypeAlias = tuple[dict[str, Any], np.ndarray | None]
 class ProcessLoader:
     """Files are decoded in processes; images in memory in the calling thread, as there is no way back."""
 
-    def __init__(self, preprocessing: Preprocessing, limits: Limits) -> None:
-        self._preprocessing, self._limits = preprocessing, limits
-        self._in_memory = ThreadLoader(preprocessing, limits)
+    def __init__(self, preparation: Preparation, limits: Limits) -> None:
+        self._preparation, self._limits = preparation, limits
+        self._in_memory = ThreadLoader(preparation, limits)
         self._local = threading.local()
         self._processes: list[_Decoder] = []
         self._lock = threading.Lock()
@@ -71,13 +72,13 @@ class ProcessLoader:
             return Loaded(item, reason=str(answer["reason"]))
         width, height = answer["size"]
         flags = tuple(str(flag) for flag in answer["flags"])
-        pixels = self._preprocessing.normalise(values)
+        pixels = self._preparation.normalise(values)
         return Loaded(item, size=(int(width), int(height)), flags=flags, pixels=pixels)
 
     def _decoder(self) -> _Decoder:
         decoder = getattr(self._local, "decoder", None)
         if decoder is None:
-            decoder = _Decoder(self._preprocessing, self._limits)
+            decoder = _Decoder(self._preparation, self._limits)
             self._local.decoder = decoder
             with self._lock:
                 self._processes.append(decoder)
@@ -99,11 +100,11 @@ class _StoppedError(Exception):
 class _Decoder:
     """One process, started when it is first needed and again after each that was lost."""
 
-    def __init__(self, preprocessing: Preprocessing, limits: Limits) -> None:
+    def __init__(self, preparation: Preparation, limits: Limits) -> None:
         self._limits = limits
-        self._shape = (*preprocessing.image_size, preprocessing.channels)
+        self._shape_of = preparation.shape
         self._settings = {
-            "preprocessing": preprocessing.to_dict(),
+            "preparation": preparation.to_dict(),
             "max_pixels": limits.max_pixels,
             "max_metadata": limits.max_metadata,
             "seconds": limits.seconds,
@@ -161,9 +162,16 @@ class _Decoder:
         answer = json.loads(bytes(_receive(connection, length, deadline)))
         if "size" not in answer:
             return {"reason": str(answer["reason"])}, None
-        count = int(np.prod(self._shape))
-        values = np.frombuffer(_receive(connection, count, deadline), np.uint8).reshape(self._shape)
+        shape = self._shape_of(self._checked_size(answer["size"]))
+        values = np.frombuffer(_receive(connection, math.prod(shape), deadline), np.uint8).reshape(shape)
         return answer, values
+
+    def _checked_size(self, size: Any) -> tuple[int, int]:
+        """What is received depends on it, so a decoder that has gone wrong must not choose it freely."""
+        width, height = (int(side) for side in size)
+        if not (min(width, height) > 0 and width * height <= self._limits.max_pixels):
+            raise ValueError(f"an image of {width} x {height} pixels")
+        return width, height
 
     def _start(self) -> socket.socket:
         if self._closed:

@@ -13,14 +13,14 @@ from vim_deploy.errors import ImageError
 
 from .decode import Limits, load_image
 from .discover import Item
-from .preprocess import Preprocessing
+from .preparation import Preparation
 
 Input: TypeAlias = Item | Image.Image
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """An input after decoding. `pixels`: float32 (channels, height, width), None when there is a reason."""
+    """An input after decoding. `pixels`: what the task's preparation gives, None when there is a reason."""
 
     item: Item | None
     reason: str = ""
@@ -42,8 +42,8 @@ class Loader(Protocol):
 class ThreadLoader:
     """Decodes in the calling thread. A decoder that crashes takes the process with it."""
 
-    def __init__(self, preprocessing: Preprocessing, limits: Limits) -> None:
-        self._preprocessing, self._limits = preprocessing, limits
+    def __init__(self, preparation: Preparation, limits: Limits) -> None:
+        self._preparation, self._limits = preparation, limits
 
     def load_many(self, inputs: Sequence[Input]) -> Iterator[Loaded]:
         return map(self.load, inputs)
@@ -52,7 +52,7 @@ class ThreadLoader:
         item = given if isinstance(given, Item) else None
         try:
             decoded = load_image(given.path if isinstance(given, Item) else given, self._limits)
-            pixels = self._preprocessing(decoded.image)
+            pixels = self._preparation.normalise(self._preparation.crop(decoded.image))
         except ImageError as error:
             return Loaded(item, reason=str(error))
         except MemoryError:

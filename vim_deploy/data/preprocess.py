@@ -22,7 +22,7 @@ from vim_deploy.errors import ConfigError
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-_MODES = {1: "L", 3: "RGB"}
+MODES = {1: "L", 3: "RGB"}
 _LARGEST_SIDE = 16384
 # Beyond this many pixels a resized image is not built whole: a 1 x 60000 picture would become gigabytes.
 _LARGEST_RESIZED = 1 << 26
@@ -65,21 +65,25 @@ class Preprocessing:
 
         Raises ConfigError for channel counts that images do not have.
         """
-        if self.channels not in _MODES:
+        if self.channels not in MODES:
             raise ConfigError(
                 f"the model takes {self.channels} channels, images have 1 or 3; "
                 "prepare the pixels yourself and call Engine.run(pixels)."
             )
         return self.normalise(self.crop(image))
 
+    def shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
+        """Of what `crop` gives, the same for an image of any `size`."""
+        return (*self.image_size, self.channels)
+
     def crop(self, image: Image.Image) -> np.ndarray:
         """The part of the resized image that the network sees: uint8 (height, width, channels)."""
-        values = np.asarray(self._resize_and_crop(image.convert(_MODES[self.channels])))
+        values = np.asarray(self._resize_and_crop(image.convert(MODES[self.channels])))
         return values.reshape(*self.image_size, self.channels)
 
     def normalise(self, values: np.ndarray) -> np.ndarray:
-        """Float32 (channels, height, width) from what `crop` gives."""
-        out = np.empty((self.channels, *self.image_size), np.float32)
+        """Float32 (channels, height, width) from what `crop` gives, or from pixels of another size."""
+        out = np.empty((self.channels, *values.shape[:2]), np.float32)
         for channel, table in enumerate(self._tables):
             np.take(table, values[:, :, channel], out=out[channel])
         return out

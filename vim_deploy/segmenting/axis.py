@@ -25,6 +25,23 @@ class Share:
     def cells(self) -> slice:
         return slice(self.first, self.first + self.weights.shape[1])
 
+    @cached_property
+    def _spans(self) -> list[tuple[int, int]]:
+        """For each cell the pixels that it reaches: first and end."""
+        reached = self.weights != 0
+        first, end = reached.argmax(axis=0), len(reached) - reached[::-1].argmax(axis=0)
+        return list(zip(first.tolist(), end.tolist(), strict=True))
+
+    def spread(self, cells: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Values of cells (n, numbers) to those of pixels (pixels, numbers): the weights' matrix product.
+
+        Most weights are zero, and a matrix product of the runtime's would use threads of its own.
+        """
+        pixels = np.zeros((len(self.weights), cells.shape[1]), np.float32)
+        for cell, (first, end) in enumerate(self._spans):
+            pixels[first:end] += self.weights[first:end, cell, None] * cells[cell]
+        return pixels
+
 
 @dataclass(frozen=True)
 class Axis:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .axis import Axis, Share
 
-TILE = 256  # pixels of a label map's side that are worked out at once
+TILE = 64  # pixels of a label map's side that are worked out at once
 Logits = NDArray[np.float32]  # of one window: (cells down, cells across, classes)
 
 
@@ -28,7 +28,7 @@ def label_map(
         found = bands([share.window for share in down])
         for left, shares in across:
             scores = _scores(down, shares, found)
-            labels[top:bottom, left : left + scores.shape[1]] = scores.argmax(axis=-1)
+            labels[top:bottom, left : left + len(scores)] = scores.argmax(axis=-1).T
     return labels
 
 
@@ -37,13 +37,15 @@ def _tiles(length: int) -> list[tuple[int, int]]:
 
 
 def _scores(down: list[Share], across: list[Share], bands: dict[int, list[Logits]]) -> Logits:
-    """Averaged logits of a tile, (height, width, classes)."""
+    """Averaged logits of a tile, (width, height, classes)."""
     scores: Logits | None = None
-    for vertical in down:
-        for horizontal in across:
+    for horizontal in across:
+        for vertical in down:
             cells = bands[vertical.window][horizontal.window][vertical.cells, horizontal.cells]
-            flat = vertical.weights @ cells.reshape(len(cells), -1)
-            part = horizontal.weights @ flat.reshape(-1, *cells.shape[1:])
+            high, wide, classes = cells.shape
+            columns = vertical.spread(cells.reshape(high, -1)).reshape(-1, wide, classes)
+            turned = np.ascontiguousarray(columns.transpose(1, 0, 2)).reshape(wide, -1)
+            part = horizontal.spread(turned).reshape(len(horizontal.weights), -1, classes)
             scores = part if scores is None else np.add(scores, part, out=scores)
     assert scores is not None
     return scores

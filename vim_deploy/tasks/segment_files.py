@@ -13,13 +13,13 @@ from typing import Any
 
 from vim_deploy.dense.ade20k import ADE20K_CLASSES
 from vim_deploy.errors import ImageError, OutputError
-from vim_deploy.files import written_whole
 from vim_deploy.prediction import Prediction
 from vim_deploy.results import Row
-from vim_deploy.results.escape import escape, unescaped_path
+from vim_deploy.results.escape import escape
 from vim_deploy.segmenting.pictures import label_map_png, overlay_jpeg
 from vim_deploy.segmenting.truth import Truth, Values, agreement
 
+from .image_files import ImageFiles, write_whole
 from .segment_figures import SegmentFigures
 from .segment_options import SegmentOptions
 
@@ -30,14 +30,12 @@ _MAP, _OVERLAY = ".png", ".jpg"
 class SegmentFiles:
     """Each image's files are written, whole, before its row is.
 
-    They have the image's name, with another ending, in the subfolders that the image has below the input
-    folder. Raises OutputError for places that cannot be written.
+    Raises OutputError for places that cannot be written.
     """
 
     def __init__(self, options: SegmentOptions, class_names: Sequence[str], inputs: Sequence[str]) -> None:
         self._options, self._names = options, tuple(class_names)
-        self._inputs = [os.path.normpath(given) for given in inputs if Path(given).is_dir()]
-        self._made_by: dict[Path, str] = {}  # which image's files lie under a name
+        self._files = ImageFiles(inputs)
         self.figures = SegmentFigures(self._names)
         self._truth: Truth | None = None
         if options.truth is not None:
@@ -62,20 +60,8 @@ class SegmentFiles:
         """Raises OutputError for folders that cannot be what they are asked to be."""
         for option in ("maps", "overlays"):
             folder: Path | None = getattr(self._options, option)
-            if folder is None:
-                continue
-            inside = [
-                given for given in self._inputs if folder.resolve().is_relative_to(Path(given).resolve())
-            ]
-            if inside:
-                raise OutputError(
-                    f"--{option} {folder} lies in the input folder {inside[0]}, whose images it would add "
-                    "to; give a folder elsewhere."
-                )
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise OutputError(f"--{option} {folder} cannot be made: {error.strerror or error}.") from None
+            if folder is not None:
+                self._files.make_folder(f"--{option}", folder)
         if self._truth is not None:
             if not self._truth.folder.is_dir():
                 raise OutputError(
@@ -92,9 +78,10 @@ class SegmentFiles:
         row = Row.of(prediction, self._names)
         if prediction.segments is None:
             return row
-        name = self._name(prediction.path or "")
+        name = self._files.name(prediction.path or "")
         try:
-            self._claim(name, row.path)
+            if self._options.maps is not None or self._options.overlays is not None:
+                self._files.claim(name, row.path)
             if self._truth is not None and prediction.size is not None:
                 true = self._truth.of(name, prediction.size, len(self._names))
                 found = prediction.segments.labels
@@ -103,31 +90,15 @@ class SegmentFiles:
             return dataclasses.replace(row, status="error", reason=str(error), areas=())
         segments, classes = prediction.segments, len(self._names)
         if self._options.maps is not None:
-            _write(self._options.maps / f"{name}{_MAP}", label_map_png(segments.labels, classes))
+            write_whole(self._options.maps / f"{name}{_MAP}", label_map_png(segments.labels, classes))
         if self._options.overlays is not None:
             picture = overlay_jpeg(segments.seen, segments.labels, classes)
-            _write(self._options.overlays / f"{name}{_OVERLAY}", picture)
+            write_whole(self._options.overlays / f"{name}{_OVERLAY}", picture)
         return row
-
-    def _name(self, path: str) -> Path:
-        """Relative, without ending: below the input folder that the image came from, if any."""
-        normal = os.path.normpath(path)
-        for folder in self._inputs:
-            if normal.startswith(os.path.join(folder, "")):  # noqa: PTH118 - no Path: names are bytes to us
-                return Path(os.path.relpath(normal, folder)).with_suffix("")
-        return Path(Path(normal).name).with_suffix("")
-
-    def _claim(self, name: Path, path: str) -> None:
-        """Raises ImageError where another image of the run has files of that name."""
-        if self._options.maps is None and self._options.overlays is None:
-            return
-        other = self._made_by.setdefault(name, path)
-        if other != path:
-            raise ImageError(f"its files would replace those of {other}, which has the same name")
 
     def count(self, row: Row) -> None:
         if row.status == "ok":
-            self._made_by.setdefault(self._name(unescaped_path(row.path)), row.path)
+            self._files.remember(row.path)
         self.figures.count(row)
 
     def finish(self) -> None:
@@ -138,13 +109,4 @@ class SegmentFiles:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(self.figures.COLUMNS)
         writer.writerows(self.figures.table())
-        _write(self._options.areas, text.getvalue().encode())
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(path) as file:
-            file.write(content)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from None
+        write_whole(self._options.areas, text.getvalue().encode())
