@@ -54,7 +54,7 @@ def test_scores_are_those_of_resizing_whole_images(own, scaled):
     windows = windows_of(rows, columns)
     expected = by_torch(rows, columns, windows)
     down, across = list(rows.shares(0, own[0])), list(columns.shares(0, own[1]))
-    found = mapper._scores(down, across, dict(enumerate(windows))).transpose(2, 0, 1)
+    found = mapper._scores(down, across, dict(enumerate(windows))).transpose(2, 1, 0)
     assert_close(found, expected, 1e-5)  # float32 sums of at most a few dozen terms
     labels = mapper.label_map(rows, columns, CLASSES, lambda asked: {band: windows[band] for band in asked})
     assert labels.shape == own
@@ -102,7 +102,7 @@ def test_the_references_sliding_windows_give_its_classes():
     down, across = list(rows.shares(0, height)), list(columns.shares(0, width))
     bands = {share.window: band_of(share.window) for share in down}
     found = mapper._scores(down, across, bands)
-    assert_close(found.transpose(2, 0, 1), expected, 3e-5)  # the golden data's own suggestion
+    assert_close(found.transpose(2, 1, 0), expected, 3e-5)  # the golden data's own suggestion
     labels = mapper.label_map(
         rows, columns, len(expected), lambda asked: {index: band_of(index) for index in asked}
     )

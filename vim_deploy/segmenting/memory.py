@@ -10,7 +10,7 @@ from .mapper import TILE
 _FLOAT = 4  # bytes
 # What a runtime holds of a window at its widest, in maps of the decode head's finest resolution: four maps
 # side by side, their convolution's result and its workspace. Measured with UPerNet in ONNX Runtime.
-WIDEST_MAPS = 12
+WIDEST_MAPS = 8
 
 
 @dataclass(frozen=True)
