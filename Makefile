@@ -19,7 +19,7 @@ $(STAMP): $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --upgrade pip
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	    -e '.[cpu,export,parquet,plots,examples,test,dev]'
+	    -e '.[cpu,export,parquet,detect,plots,examples,test,dev]'
 	touch $@
 
 # Format, lint and types in one command; `make check test` is what a change has to pass.

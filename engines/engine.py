@@ -61,6 +61,8 @@ class Engine(Closing):
         """Names of the classes; their numbers where the model brings no names."""
         if self.metadata.class_names is not None:
             return self.metadata.class_names
+        if self.metadata.task == "detect":
+            return tuple(map(str, range(self.metadata.config["head"]["num_classes"])))
         if self.metadata.task not in _CLASS_AXES:
             return ()
         return tuple(str(index) for index in range(self.output.shape[_CLASS_AXES[self.metadata.task]] or 0))

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from torch import Tensor, nn
 
+from vim_deploy.data.padded import Padded, padded_pixels
 from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.dense.coco import COCO_NAMES
 from vim_deploy.dense.detector import Detector
@@ -56,6 +58,9 @@ class DetectTask(Task):
                 f"the preprocessing's mean {preprocessing.mean} makes zeros of pixels in every channel, "
                 "which a detector could not tell from the padding; move one of its numbers by a thousandth."
             )
+
+    def pixels(self, image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
+        return padded_pixels(Padded(self.image_size, self.channels).crop(image), preprocessing)
 
     def random_pixels(self, generator: np.random.Generator) -> np.ndarray:
         """One image, a quarter of it padding."""

@@ -132,12 +132,12 @@ def _check_pixels(request: ExportRequest, task: Task, preprocessing: Preprocessi
         raise ExportError(
             f"no images in {', '.join(request.check_images)}; give files or folders with images."
         )
-    return np.stack([_pixels_of(item.path, preprocessing) for item in items])
+    return np.stack([_pixels_of(item.path, task, preprocessing) for item in items])
 
 
-def _pixels_of(path: str, preprocessing: Preprocessing) -> np.ndarray:
+def _pixels_of(path: str, task: Task, preprocessing: Preprocessing) -> np.ndarray:
     try:
-        return preprocessing(decode(path).image)
+        return task.pixels(decode(path).image, preprocessing)
     except ImageError as error:
         raise ExportError(f"cannot compare on {path}: {error}; give other images to compare on.") from None
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from torch import Tensor, nn
 
 from vim_deploy.data.preprocess import Preprocessing
@@ -53,6 +54,10 @@ class Task(nn.Module):
 
     def check_preprocessing(self, preprocessing: Preprocessing) -> None:
         """Raises ExportError for a preprocessing that the model cannot be used with."""
+
+    def pixels(self, image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
+        """What the model takes of an image: float32 (channels, height, width)."""
+        return preprocessing(image)
 
     def random_pixels(self, generator: np.random.Generator) -> np.ndarray:
         """Noise to compare on, two images unless the batch is fixed: float32, normal."""

@@ -35,6 +35,7 @@ from vim_deploy.running.progress import with_progress
 from vim_deploy.running.stop import FailureLimit, StoppedRunError, StopSignals
 from vim_deploy.running.summary import Summary
 from vim_deploy.tasks.base import Task
+from vim_deploy.tasks.detect_options import DetectOptions
 from vim_deploy.tasks.options import TaskOptions, open_task
 from vim_deploy.tasks.segment_options import SegmentOptions
 
@@ -68,6 +69,7 @@ class InferenceOptions:
     report: Path | None = None
     idle: float | None = None  # seconds without a new file after which watching ends
     segment: SegmentOptions = field(default_factory=SegmentOptions)
+    detect: DetectOptions = field(default_factory=DetectOptions)
 
 
 def run_inference(options: InferenceOptions, console: Console | None = None) -> Summary:
@@ -88,7 +90,7 @@ def run_inference(options: InferenceOptions, console: Console | None = None) -> 
         discovery = _discovery(options, engine)
         items = discovery if options.watch else _at_least_one(discovery)
         top_k = _top_k(options.top_k, engine)
-        task = open_task(engine, TaskOptions(top_k, options.segment, options.inputs))
+        task = open_task(engine, TaskOptions(top_k, options.segment, options.detect, options.inputs))
         batch = batch_size_of(task, options.batch_size)
         task.begin(batch, options.workers or default_workers(), _log.info)
         output = open_output(

@@ -39,6 +39,31 @@ class Segments:
 
 
 @dataclass(frozen=True)
+class FoundObject:
+    """`box`: left, top, right, bottom in the image's own pixels, to a thousandth. `outline`: its mask in the
+    image as COCO's compressed run lengths, where it was asked for."""
+
+    index: int
+    name: str
+    score: float
+    box: tuple[float, float, float, float]
+    outline: str | None = None
+
+
+@dataclass(frozen=True)
+class Objects:
+    """What was detected in an image, best first.
+
+    `masks`: probabilities over each object's box (objects, rows, columns). `seen`: the scaled image, 8-bit
+    (height, width, channels).
+    """
+
+    found: tuple[FoundObject, ...]
+    masks: np.ndarray
+    seen: np.ndarray
+
+
+@dataclass(frozen=True)
 class Prediction:
     """What became of one input."""
 
@@ -52,3 +77,4 @@ class Prediction:
     top: tuple[Score, ...] = ()  # best first
     features: np.ndarray | None = None
     segments: Segments | None = None
+    objects: Objects | None = None

@@ -25,6 +25,7 @@ from vim_deploy.cli.common import (
 
 if TYPE_CHECKING:
     from vim_deploy.inference import InferenceOptions, Summary
+    from vim_deploy.tasks.detect_options import DetectOptions
     from vim_deploy.tasks.segment_options import SegmentOptions
 
 FAILURES = 1
@@ -34,6 +35,7 @@ READER_GONE = 141  # 128 + SIGPIPE
 _SEGMENT = (
     "maps", "overlays", "areas", "truth", "truth_values", "ignored", "scale", "stride", "tile", "max_memory",
 )  # fmt: skip
+_DETECT = ("coco", "annotations", "score_threshold")
 
 
 @command()
@@ -121,7 +123,7 @@ _SEGMENT = (
 @click.option(
     "--overlays",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Segmenters: folder for pictures of the classes over the images.",
+    help="Segmenters, detectors: folder for pictures of what was found over the images.",
 )
 @click.option(
     "--areas",
@@ -160,6 +162,21 @@ _SEGMENT = (
     metavar="BYTES[K|M|G]",
     help="Segmenters: an image that needs more, by estimate, is a failure.",
 )
+@click.option(
+    "--coco",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Detectors: file for the results in COCO's format, with masks.",
+)
+@click.option(
+    "--annotations",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Detectors: COCO's annotations of the images; gives the average precision of boxes and masks.",
+)
+@click.option(
+    "--score-threshold",
+    type=click.FloatRange(min=0, max=1),
+    help="Detectors: objects must have more.  [default: the file's]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a summary of the run on stdout (needs -o).")
 @quiet_option
 def main(engine: Path, images: tuple[str, ...], as_json: bool, quiet: bool, **given: Any) -> None:
@@ -179,8 +196,9 @@ def main(engine: Path, images: tuple[str, ...], as_json: bool, quiet: bool, **gi
         raise OutputError("--json prints on stdout, where the results go without -o; give -o FILE.")
     log_to_stderr(quiet)
     try:
+        detect = _detect_options(overlays=given["overlays"], **{name: given.pop(name) for name in _DETECT})
         segment = _segment_options(**{name: given.pop(name) for name in _SEGMENT})
-        options = _options(engine, images, segment=segment, **given)
+        options = _options(engine, images, segment=segment, detect=detect, **given)
         summary = _run(options, quiet)
     except StoppedRunError as error:
         click.echo(f"error: {error}", err=True)
@@ -227,6 +245,7 @@ def _options(
     watch: bool,
     idle: float | None,
     segment: SegmentOptions,
+    detect: DetectOptions,
     **same: Any,
 ) -> InferenceOptions:
     from vim_deploy.data.decode import Limits
@@ -255,8 +274,15 @@ def _options(
         watch=watch,
         idle=idle,
         segment=segment,
+        detect=detect,
         **same,
     )
+
+
+def _detect_options(**given: Any) -> DetectOptions:
+    from vim_deploy.tasks.detect_options import DetectOptions
+
+    return DetectOptions(**given)
 
 
 def _segment_options(

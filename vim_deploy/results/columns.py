@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
-from vim_deploy.prediction import ClassArea, Score
+from vim_deploy.prediction import ClassArea, FoundObject, Score
 from vim_deploy.segmenting.truth import Agreement
 
 from .row import Row
@@ -150,10 +150,60 @@ class SegmentColumns(Columns):
         )
 
 
+class ObjectColumns(Columns):
+    """`objects`: each with class, score, box (left, top, right, bottom) and outline, best first.
+
+    A list of objects; in flat columns as JSON, beside their number in `count` and the classes with the best
+    score of each in `best`, for people.
+    """
+
+    def __init__(self) -> None:
+        super().__init__((*_COMMON, *_SIZE), {"count": INTEGER, "best": TEXT, "objects": TEXT})
+
+    def plain(self, row: Row) -> dict[str, Any]:
+        objects = [
+            {
+                "class": found.name,
+                "index": found.index,
+                "score": found.score,
+                "box": list(found.box),
+                "outline": found.outline,
+            }
+            for found in row.objects
+        ]
+        return {"objects": objects}
+
+    def from_plain(self, values: dict[str, Any]) -> dict[str, Any]:
+        objects = []
+        for found in values["objects"]:
+            left, top, right, bottom = found["box"]
+            box = (float(left), float(top), float(right), float(bottom))
+            objects.append(
+                FoundObject(found["index"], found["class"], float(found["score"]), box, found["outline"])
+            )
+        return {"objects": tuple(objects)}
+
+    def flat(self, row: Row) -> dict[str, Any]:
+        if row.status != "ok":
+            return dict.fromkeys(self.types)
+        best: dict[str, float] = {}
+        for found in row.objects:
+            best.setdefault(found.name, found.score)
+        return {
+            "count": len(row.objects),
+            "best": "; ".join(f"{name} {score:.3f}" for name, score in best.items()),
+            "objects": json.dumps(self.plain(row)["objects"]),
+        }
+
+    def from_flat(self, values: dict[str, Any]) -> dict[str, Any]:
+        return self.from_plain({"objects": json.loads(values["objects"] or "[]")})
+
+
 _OF_TASK: dict[str, Callable[[int], Columns]] = {
     "classify": ScoreColumns,
     "features": lambda top_k: FeatureColumns(),
     "segment": lambda top_k: SegmentColumns(),
+    "detect": lambda top_k: ObjectColumns(),
 }
 
 

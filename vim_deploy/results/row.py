@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vim_deploy.prediction import ClassArea, Prediction, Score
+from vim_deploy.prediction import ClassArea, FoundObject, Prediction, Score
 from vim_deploy.segmenting.truth import Agreement
 
 from .escape import escape
@@ -35,6 +35,7 @@ class Row:
     features: np.ndarray | None = None
     areas: tuple[ClassArea, ...] = ()
     agreement: tuple[Agreement, ...] | None = None
+    objects: tuple[FoundObject, ...] = ()
 
     @classmethod
     def of(cls, prediction: Prediction, class_names: tuple[str, ...]) -> Row:
@@ -51,6 +52,7 @@ class Row:
             top=prediction.top,
             features=prediction.features,
             areas=() if prediction.segments is None else prediction.segments.areas,
+            objects=() if prediction.objects is None else prediction.objects.found,
         )
 
     def fields(self, names: Iterable[str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vim_deploy.errors import EngineError
 
+from .detect_options import DetectOptions
 from .segment_options import SegmentOptions
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ _HOMES = {
     "classify": ("vectors", "Classify"),
     "features": ("vectors", "Features"),
     "segment": ("segment", "Segment"),
+    "detect": ("detect", "Detect"),
 }
 
 
@@ -30,7 +32,21 @@ class TaskOptions:
 
     top_k: int = 5
     segment: SegmentOptions = field(default_factory=SegmentOptions)
+    detect: DetectOptions = field(default_factory=DetectOptions)
     inputs: Sequence[str] = ()
+
+
+def _refuse_others(engine: Engine, options: TaskOptions) -> None:
+    """Raises EngineError for options of another task than the engine's; tasks may share some."""
+    name = engine.metadata.task
+    given = {"segment": options.segment.given(), "detect": options.detect.given()}
+    own = given.get(name, [])
+    for other, asked in given.items():
+        if foreign := [option for option in asked if option not in own]:
+            raise EngineError(
+                f"{', '.join(foreign)}: only for models that {other}, and {engine.path} is for the task "
+                f"{name}. Leave it out, or export a model with --task {other}."
+            )
 
 
 def open_task(engine: Engine, options: TaskOptions) -> Task:
@@ -38,11 +54,7 @@ def open_task(engine: Engine, options: TaskOptions) -> Task:
     name = engine.metadata.task
     if name not in _HOMES:
         raise EngineError(f"{engine.path} is for the task {name}, which vim-infer does not do.")
-    if name != "segment" and (given := options.segment.given()):
-        raise EngineError(
-            f"{', '.join(given)}: only for models that segment, and {engine.path} is for the task {name}. "
-            "Leave it out, or export a segmenter with --task segment."
-        )
+    _refuse_others(engine, options)
     if engine.metadata.preprocessing.channels not in (1, 3):
         raise EngineError(
             f"the model takes {engine.metadata.preprocessing.channels} channels and images have 1 or 3; "

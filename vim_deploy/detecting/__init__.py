@@ -1,0 +1,1 @@
+"""What detection needs around the network: masks pasted, COCO's formats, average precision, pictures."""
