@@ -111,6 +111,9 @@ class BuildOptions:
     use_library: bool = True  # False: the operator's function body instead of the operator library
     tensorrt: TensorrtOptions = field(default_factory=TensorrtOptions)
     fuse: bool = True  # processor only: groups of nodes become operators of plugins/fused
+    cpu_precision: str = (
+        "fp32"  # "bf16": matrix products of bfloat16 factors, where fused operators hold them
+    )
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,7 @@ class Built:
     input: TensorSpec
     outputs: tuple[TensorSpec, ...]
     self_check: dict[str, Any] = field(default_factory=dict)
+    precision: str | None = None  # None: that of the file
 
 
 class BackendModule(Protocol):

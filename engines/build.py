@@ -50,7 +50,7 @@ def build_from_source(
     manifest = Manifest(
         backend=backend,
         device=options.device,
-        precision=source.metadata.precision,
+        precision=built.precision or source.metadata.precision,
         payload=FileRecord(built.payload_name, sha256_of(built.payload), len(built.payload)),
         source=source.record,
         environment=built.environment,

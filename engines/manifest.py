@@ -112,6 +112,8 @@ class Manifest:
         for name, default in (("backend", "onnxruntime"), ("device", "cpu")):
             if (value := getattr(self, name)) != default:
                 words += [f"--{name}", value]
+        if self.precision == "bf16-products":
+            words += ["--cpu-precision", "bf16"]
         return " ".join(shlex.quote(_printable(word)) for word in words)
 
     def refuse(self, path: str, field: str, recorded: object, found: object) -> EngineError:

@@ -16,6 +16,7 @@ from vim_deploy.ops.library import CONTRACT_VERSION
 
 from .base import BatchRange, BuildOptions, Built, RunOptions, TensorSpec
 from .bfloat16_for_cuda import widen_lacking
+from .for_processor import BF16_PRODUCTS, Fused, check_cpu_precision, fused, fuses
 from .fused import FUSED_VERSION
 from .manifest import Manifest
 from .onnxruntime_session import (
@@ -49,6 +50,7 @@ def build(source: SourceModel, options: BuildOptions) -> Built:
     operator = _operator_record(source, options)
     name, precision = source.record.name, source.metadata.precision
     uses_library = operator["implementation"] == "library"
+    check_cpu_precision(name, options, uses_library=uses_library)
     setting = Setting(
         name,
         options.device,
@@ -57,9 +59,10 @@ def build(source: SourceModel, options: BuildOptions) -> Built:
         tf32=precision != "fp32",
     )
     payload = source.data
-    fused: dict[str, int] = {}
-    if uses_library and _fuses(options) and precision == "fp32":
-        payload, fused = _fused(source.data)
+    rewritten = Fused(payload, {})
+    if uses_library and fuses(options) and precision == "fp32":
+        rewritten = fused(name, source.data, options)
+        payload = rewritten.payload
     elif options.device == "cuda" and precision == "bf16":
         payload = widen_lacking(source.data)
     if options.optimization != "none":
@@ -69,25 +72,29 @@ def build(source: SourceModel, options: BuildOptions) -> Built:
             payload = saved.read_bytes()
     pixels = random_pixels(source.input, source.metadata.preprocessing)
     found, nodes = _tried(payload, setting, source, pixels)
+    precision = rewritten.precision or precision
     check = compare(name, precision, expected=_expected(source, setting, pixels), found=found)
     settings: dict[str, Any] = {
         "optimization": options.optimization,
         "threads": options.threads,
         "providers": PROVIDERS[options.device],
     }
-    if fused:
-        settings["fused"] = fused
+    if rewritten.operators:
+        settings["fused"] = rewritten.operators
     if options.device == "cuda":
         settings |= {"tf32": setting.tf32, "nodes": nodes}
     return Built(
         payload=payload,
         payload_name=PAYLOAD_NAME,
-        environment=_environment(options.device, uses_library, options.optimization, fuses=bool(fused)),
+        environment=_environment(
+            options.device, uses_library, options.optimization, fuses=bool(rewritten.operators)
+        ),
         operator=operator,
         settings=settings,
         input=source.input,
         outputs=source.outputs,
         self_check=check,
+        precision=rewritten.precision,
     )
 
 
@@ -128,8 +135,9 @@ def fingerprint(options: BuildOptions) -> dict[str, str]:
             options.device,
             options.use_library,
             options.optimization,
-            fuses=options.use_library and _fuses(options),
+            fuses=options.use_library and fuses(options),
         ),
+        "cpu_precision": options.cpu_precision,
         "optimization": options.optimization,
         "library": library,
     }
@@ -158,6 +166,13 @@ def open_payload(payload: bytes, manifest: Manifest, options: RunOptions) -> Ort
                 manifest.operator.get("library_sha256"),
             )
     threads = options.threads or manifest.settings.get("threads") or machine.usable_processors()
+    if manifest.precision == BF16_PRODUCTS:
+        _log.info(
+            "matrix products have bfloat16 factors: when it was built, this engine differed from %s by %.1e "
+            "of the largest value",
+            manifest.source.name,
+            manifest.self_check.get("max_relative_diff", float("nan")),
+        )
     tf32 = bool(manifest.settings.get("tf32"))
     setting = Setting(manifest.source.name, manifest.device, library, threads, tf32)
     return OrtBackend(open_session(payload, setting, "none"), manifest.input, manifest.outputs)
@@ -209,22 +224,6 @@ def _operator_record(source: SourceModel, options: BuildOptions) -> dict[str, An
         "contract": CONTRACT_VERSION,
         "library_sha256": sha256_of_file(library_for(options.device)),
     }
-
-
-def _fuses(options: BuildOptions) -> bool:
-    """Fused operators run on the processor; an engine without any optimisation is the file as it is."""
-    return options.fuse and options.device == "cpu" and options.optimization != "none"
-
-
-def _fused(data: bytes) -> tuple[bytes, dict[str, int]]:
-    """The graph with fused operators, and how many of each kind there are."""
-    import onnx
-
-    from .rewrite import fuse
-
-    model = onnx.load_model_from_string(data)
-    counts = fuse(model)
-    return (model.SerializeToString(), counts) if counts else (data, {})
 
 
 def _environment(device: str, uses_library: bool, optimization: str, *, fuses: bool) -> dict[str, str]:

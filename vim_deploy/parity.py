@@ -11,8 +11,10 @@ import numpy as np
 
 # Largest difference relative to the largest reference value that a correct artifact stays under.
 # float32: full-size models differ from float64 by up to 1.4e-5 in plain eager evaluation, and another order
-# of summation costs as much again. float16 and bfloat16: the accumulated rounding of 24 blocks.
-RELATIVE_TOLERANCE = {"fp32": 2e-4, "fp16": 2e-2, "bf16": 1e-1}
+# of summation costs as much again. float16 and bfloat16: the accumulated rounding of 24 blocks. bf16-products
+# (engines for a processor: float32 but for the factors of matrix products): generated weights, which amplify
+# rounding more than trained ones, give up to 1.3e-1 with the inputs that engines are tried with.
+RELATIVE_TOLERANCE = {"fp32": 2e-4, "fp16": 2e-2, "bf16": 1e-1, "bf16-products": 2e-1}
 
 
 def signal_to_noise_floor(precision: str) -> float:

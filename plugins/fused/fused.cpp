@@ -15,9 +15,19 @@ std::int64_t task_count(const ConvPair& conv) { return conv.batch * blocks(conv.
 
 std::int64_t task_count(const ScanPair& scan) { return scan.batch * vim_scan::channel_blocks(scan.channels); }
 
+std::int64_t task_count(const NormProject& norm) {
+  const std::int64_t before = norm.before.panels != nullptr ? norm.before.depth : 0;
+  return product_tasks(norm.rows, before > norm.size ? before : norm.size);
+}
+
+std::int64_t task_count(const ConvProject& conv) {
+  return conv.conv.batch * product_tasks(conv.conv.length, conv.conv.channels);
+}
+
 const Kernels& kernels() {
   const char* wanted = vim_scan::instruction_set();
 #if defined(VIM_SCAN_AVX512)
+  if (std::strcmp(wanted, kAvx512Bfloat16.name) == 0) return kAvx512Bfloat16;
   if (std::strcmp(wanted, kAvx512.name) == 0) return kAvx512;
 #endif
 #if defined(VIM_SCAN_AVX2)

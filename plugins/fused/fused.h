@@ -7,7 +7,7 @@
 namespace vim_fused {
 
 // The version of the operators' private contract.
-constexpr std::int32_t kVersion = 1;
+constexpr std::int32_t kVersion = 2;
 constexpr char kDomain[] = "vim_deploy.cpu";
 
 struct Norm {
@@ -33,6 +33,42 @@ struct ConvPair {
     const float* taps;  // (width, channels)
     const float* bias;  // (channels)
     float* u;           // (batch, length, channels)
+  } directions[2];
+};
+
+// The right factor of a product, (depth, columns), packed: panels of kPanel columns each, zeros after the last one.
+// Left factors are rounded to the weights' type; sums and results are float32.
+struct Weights {
+  std::int64_t depth;
+  std::int64_t columns;
+  bool bfloat16;       // otherwise float32
+  const void* panels;  // float32: (panels, depth, kPanel); bfloat16: (panels, (depth + 1) / 2, kPanel, 2)
+};
+constexpr std::int64_t kPanel = 48;
+
+// The largest depth that the products below take.
+constexpr std::int64_t kLargestDepth = 3072;
+
+// sum = x, or residual + x @ before; y = RMSNorm(sum) @ after.
+struct NormProject {
+  std::int64_t rows;
+  std::int64_t size;  // of what is normalised
+  float epsilon;
+  const float* x;         // (rows, size) or (rows, before.depth)
+  Weights before;         // (.., size); panels null: x itself is normalised
+  const float* residual;  // (rows, size); null without `before`
+  const float* weight;    // (size), the norm's
+  Weights after;          // (size, columns)
+  float* sum;             // (rows, size); null without `before`
+  float* y;               // (rows, columns)
+};
+
+// ConvPair, and the product of each direction's u.
+struct ConvProject {
+  ConvPair conv;
+  struct Direction {
+    Weights weights;    // (channels, columns)
+    float* projection;  // (batch, length, columns)
   } directions[2];
 };
 
@@ -62,6 +98,8 @@ struct ScanPair {
 std::int64_t task_count(const Norm& norm);
 std::int64_t task_count(const ConvPair& conv);
 std::int64_t task_count(const ScanPair& scan);
+std::int64_t task_count(const NormProject& norm);
+std::int64_t task_count(const ConvProject& conv);
 
 // One instruction set's kernels; each runs the tasks first .. last-1.
 struct Kernels {
@@ -69,6 +107,8 @@ struct Kernels {
   void (*norm)(const Norm& norm, std::int64_t first, std::int64_t last);
   void (*conv)(const ConvPair& conv, std::int64_t first, std::int64_t last);
   void (*scan)(const ScanPair& scan, std::int64_t first, std::int64_t last);
+  void (*norm_project)(const NormProject& norm, std::int64_t first, std::int64_t last);
+  void (*conv_project)(const ConvProject& conv, std::int64_t first, std::int64_t last);
 };
 
 // Those of vim_scan::instruction_set(), which must be usable.

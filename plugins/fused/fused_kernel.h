@@ -4,6 +4,7 @@
 
 #include "fused_tasks.h"
 #include "lanes.h"
+#include "products.h"
 #include "scan_kernel.h"
 
 namespace vim_fused {
@@ -60,48 +61,128 @@ void norm_tasks(const Norm& norm, int64_t first, int64_t last) {
   for (int64_t row = first * kNormRows; row < end; ++row) normalise_row<M>(norm, row);
 }
 
-// One token of one direction: the taps first .. last-1, the others lying outside the sequence. `x` is the row
-// under tap 0. Taps > 0: all of that many taps.
-template <class M, int Taps>
-void convolve_row(const ConvPair& conv, const ConvPair::Direction& direction, const float* x, float* u, int64_t first,
-                  int64_t last) {
-  using Float = typename M::Float;
-  const int64_t begin = Taps > 0 ? 0 : first, end = Taps > 0 ? Taps : last;
-  for_vectors<M>(conv.channels, [&](int64_t at, int lanes, auto full) {
-    Float sum = load_lanes<M, full.value>(direction.bias + at, lanes);
-    for (int64_t tap = begin; tap < end; ++tap)
-      sum = load_lanes<M, full.value>(x + tap * conv.x_pitch + at, lanes) *
-                load_lanes<M, full.value>(direction.taps + tap * conv.channels + at, lanes) +
-            sum;
-    const Float gate = M::splat(1.0f) + vim_scan::exponential<M>(-sum);
-    store_lanes<M, full.value>(u + at, sum / gate, lanes);
-  });
-}
-
+// One token of one direction, from a channel on: those taps that lie inside the sequence.
 template <class M>
-void convolve_token(const ConvPair& conv, int index, int64_t element_row, int64_t token) {
+void convolve_token(const ConvPair& conv, int index, int64_t element_row, int64_t token, int64_t channel) {
+  using Float = typename M::Float;
   const ConvPair::Direction& direction = conv.directions[index];
   const int64_t under_tap_0 = index == 0 ? token - (conv.width - 1) : token;
   const int64_t first = under_tap_0 < 0 ? -under_tap_0 : 0;
   const int64_t reach = conv.length - under_tap_0;
   const int64_t last = reach < conv.width ? reach : conv.width;
-  const float* x = conv.x + (element_row + under_tap_0) * conv.x_pitch;
-  float* u = direction.u + (element_row + token) * conv.channels;
-  if (conv.width == 4 && first == 0 && last == 4)
-    convolve_row<M, 4>(conv, direction, x, u, first, last);
-  else
-    convolve_row<M, 0>(conv, direction, x, u, first, last);
+  const float* x = conv.x + (element_row + under_tap_0) * conv.x_pitch + channel;
+  const float* taps = direction.taps + channel;
+  float* u = direction.u + (element_row + token) * conv.channels + channel;
+  for_vectors<M>(conv.channels - channel, [&](int64_t at, int lanes, auto full) {
+    Float sum = load_lanes<M, full.value>(direction.bias + channel + at, lanes);
+    for (int64_t tap = first; tap < last; ++tap)
+      sum = load_lanes<M, full.value>(x + tap * conv.x_pitch + at, lanes) *
+                load_lanes<M, full.value>(taps + tap * conv.channels + at, lanes) +
+            sum;
+    store_lanes<M, full.value>(u + at, vim_scan::silu<M>(sum, M::splat(1.0f)), lanes);
+  });
+}
+
+// Four taps, one vector of channels, both directions: each x is loaded once and serves seven outputs. Outside of the
+// sequence it is 0.
+template <class M>
+void convolve_four(const ConvPair& conv, int64_t element_row, int64_t from, int64_t to, int64_t channel) {
+  using Float = typename M::Float;
+  constexpr int width = 4, around = 2 * width - 1;
+  const float* x = conv.x + element_row * conv.x_pitch + channel;
+  const auto at = [&](int64_t token) {
+    return token < 0 || token >= conv.length ? Float{} : M::load(x + token * conv.x_pitch);
+  };
+  Float taps[2][width], bias[2], window[around];  // tokens t-3 .. t+3
+  for (int index = 0; index < 2; ++index) {
+    bias[index] = M::load(conv.directions[index].bias + channel);
+    for (int tap = 0; tap < width; ++tap)
+      taps[index][tap] = M::load(conv.directions[index].taps + tap * conv.channels + channel);
+  }
+  for (int i = 1; i < around; ++i) window[i] = at(from - width + i);
+  for (int64_t token = from; token < to; ++token) {
+    for (int i = 1; i < around; ++i) window[i - 1] = window[i];
+    window[around - 1] = at(token + width - 1);
+    for (int index = 0; index < 2; ++index) {
+      Float sum = bias[index];
+      for (int tap = 0; tap < width; ++tap) sum = window[index * (width - 1) + tap] * taps[index][tap] + sum;
+      float* u = conv.directions[index].u + (element_row + token) * conv.channels + channel;
+      M::store(u, vim_scan::silu<M>(sum, M::splat(1.0f)));
+    }
+  }
+}
+
+template <class M>
+void convolve_tokens(const ConvPair& conv, int64_t element_row, int64_t from, int64_t to) {
+  int64_t channel = 0;
+  if (conv.width == 4)
+    for (; channel + M::width <= conv.channels; channel += M::width)
+      convolve_four<M>(conv, element_row, from, to, channel);
+  if (channel == conv.channels) return;
+  for (int64_t token = from; token < to; ++token)
+    for (int index = 0; index < 2; ++index) convolve_token<M>(conv, index, element_row, token, channel);
 }
 
 template <class M>
 void conv_tasks(const ConvPair& conv, int64_t first, int64_t last) {
   const int64_t per_element = blocks(conv.length, kConvTokens);
   for (int64_t task = first; task < last; ++task) {
-    const int64_t element_row = task / per_element * conv.length;
     const int64_t from = task % per_element * kConvTokens;
     const int64_t to = from + kConvTokens < conv.length ? from + kConvTokens : conv.length;
-    for (int64_t token = from; token < to; ++token)
-      for (int index = 0; index < 2; ++index) convolve_token<M>(conv, index, element_row, token);
+    convolve_tokens<M>(conv, task / per_element * conv.length, from, to);
+  }
+}
+
+struct Scratch {
+  alignas(64) float left[kScratchFloats];        // factors in the weights' type
+  alignas(64) float normalised[kScratchFloats];
+};
+
+// x @ weights in the arithmetic of the weights' type; H: that of bfloat16.
+template <class M, class H>
+void project(const float* x, int64_t pitch, int64_t rows, const Weights& weights, const Result& result,
+             Scratch& scratch) {
+  if (weights.bfloat16)
+    multiply<H>(x, pitch, rows, weights, result, scratch.left);
+  else
+    multiply<Float32<M>>(x, pitch, rows, weights, result, scratch.left);
+}
+
+template <class M, class H>
+void norm_project_tasks(const NormProject& problem, int64_t first, int64_t last) {
+  Scratch scratch;
+  const int64_t tasks = task_count(problem), depth = problem.before.depth, columns = problem.after.columns;
+  for (int64_t task = first; task < last; ++task) {
+    const int64_t from = problem.rows * task / tasks, rows = problem.rows * (task + 1) / tasks - from;
+    const int64_t at = from * problem.size;
+    Norm norm = {rows, problem.size, problem.epsilon, problem.x + at, nullptr, problem.weight, scratch.normalised,
+                 nullptr};
+    if (problem.before.panels != nullptr) {
+      const Result sum = {problem.sum + at, problem.size, problem.residual + at};
+      project<M, H>(problem.x + from * depth, depth, rows, problem.before, sum, scratch);
+      norm.x = sum.y;
+    }
+    for (int64_t row = 0; row < rows; ++row) normalise_row<M>(norm, row);
+    const Result y = {problem.y + from * columns, columns, nullptr};
+    project<M, H>(scratch.normalised, problem.size, rows, problem.after, y, scratch);
+  }
+}
+
+template <class M, class H>
+void conv_project_tasks(const ConvProject& problem, int64_t first, int64_t last) {
+  Scratch scratch;
+  const ConvPair& conv = problem.conv;
+  const int64_t per_element = task_count(problem) / conv.batch;
+  for (int64_t task = first; task < last; ++task) {
+    const int64_t part = task % per_element, element_row = task / per_element * conv.length;
+    const int64_t from = conv.length * part / per_element, to = conv.length * (part + 1) / per_element;
+    convolve_tokens<M>(conv, element_row, from, to);
+    for (int index = 0; index < 2; ++index) {
+      const Weights& weights = problem.directions[index].weights;
+      float* projection = problem.directions[index].projection + (element_row + from) * weights.columns;
+      const float* u = conv.directions[index].u + (element_row + from) * conv.channels;
+      project<M, H>(u, conv.channels, to - from, weights, {projection, weights.columns, nullptr}, scratch);
+    }
   }
 }
 
@@ -146,9 +227,10 @@ void scan_tasks(const ScanPair& scan, int64_t first, int64_t last) {
   }
 }
 
-template <class M>
+// H: the arithmetic of products in bfloat16.
+template <class M, class H = Bfloat16<M>>
 constexpr Kernels kernels_of(const char* name) {
-  return {name, norm_tasks<M>, conv_tasks<M>, scan_tasks<M>};
+  return {name, norm_tasks<M>, conv_tasks<M>, scan_tasks<M>, norm_project_tasks<M, H>, conv_project_tasks<M, H>};
 }
 
 }  // namespace

@@ -58,7 +58,6 @@ struct Lanes {
 
   // 2^x for K vectors, written step by step so that their instructions alternate; 0 below -126.5, infinity
   // above 127.5. Without `Clamped` every |x| must be at most kTame or a NaN, and the result is the same.
-  static constexpr bool clamps = true;
   template <bool Clamped, int K>
   static void exp2(Float (&x)[K]) {
     Float shifted[K], f[K];
@@ -70,21 +69,28 @@ struct Lanes {
     fraction_power(f);
     for (int k = 0; k < K; ++k) x[k] = f[k] * power_of_two(shifted[k]);
   }
+
+  // e^x with the argument reduced in two parts: a relative error near 2e-7 also where x is large and negative,
+  // which 2^(x * log2 e) has not. 0 below -87.6, infinity above 88.4.
+  static Float exponential(Float x) {
+    x = at_most(at_least(x, -88.0f), 88.7f);
+    const Float shifted = x * splat(kLog2E) + splat(kShift);
+    const Float i = shifted - splat(kShift);
+    // ln 2 = 0.693359375 - 2.12194440e-4; the first part has so few bits that its product with i is exact.
+    const Float f = (x - i * splat(0.693359375f)) + i * splat(2.12194440e-4f);
+    Float power[1] = {f * splat(kLog2E)};
+    fraction_power(power);
+    return power[0] * power_of_two(shifted);
+  }
+
+  // x / y for y from 1 to what `exponential` gives at the most.
+  static Float quotient(Float x, Float y) { return x / y; }
 };
 
-// e^x with the argument reduced in two parts: a relative error near 2e-7 also where x is large and negative,
-// which 2^(x * log2 e) has not. 0 below -87.6, infinity above 88.4.
+// factor * silu(x), silu(x) = x / (1 + e^-x)
 template <class M>
-typename M::Float exponential(typename M::Float x) {
-  using Float = typename M::Float;
-  x = M::at_most(M::at_least(x, -88.0f), 88.7f);
-  const Float shifted = x * M::splat(kLog2E) + M::splat(M::kShift);
-  const Float i = shifted - M::splat(M::kShift);
-  // ln 2 = 0.693359375 - 2.12194440e-4; the first part has so few bits that its product with i is exact.
-  const Float f = (x - i * M::splat(0.693359375f)) + i * M::splat(2.12194440e-4f);
-  Float power[1] = {f * M::splat(kLog2E)};
-  M::fraction_power(power);
-  return power[0] * M::power_of_two(shifted);
+typename M::Float silu(typename M::Float x, typename M::Float factor) {
+  return M::quotient(x * factor, M::splat(1.0f) + M::exponential(-x));
 }
 
 // log(1 + e^x) = max(x, 0) + log1p(e), e = e^-|x|, and log1p(e) = 2 atanh(s), s = e / (2 + e) <= 1/3, whose
@@ -92,8 +98,8 @@ typename M::Float exponential(typename M::Float x) {
 template <class M>
 typename M::Float softplus(typename M::Float x) {
   using Float = typename M::Float;
-  const Float e = exponential<M>(-M::magnitude(x));
-  const Float s = e / (e + M::splat(2.0f));
+  const Float e = M::exponential(-M::magnitude(x));
+  const Float s = M::quotient(e, e + M::splat(2.0f));
   const Float q = s * s;
   Float p = M::splat(0.28011996f);
   p = p * q + M::splat(0.28001803f);

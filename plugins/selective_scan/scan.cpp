@@ -18,6 +18,7 @@ bool has_avx512() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
 }
+bool has_avx512_bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
 #endif
 bool always() { return true; }
 
@@ -29,6 +30,7 @@ struct InstructionSet {
 
 constexpr InstructionSet kInstructionSets[] = {  // best first
 #if defined(VIM_SCAN_AVX512)
+    {"avx512_bf16", has_avx512_bf16, run_tasks_avx512},  // the scan's is the same; the fused operators' is not
     {"avx512", has_avx512, run_tasks_avx512},
 #endif
 #if defined(VIM_SCAN_AVX2)

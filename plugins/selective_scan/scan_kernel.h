@@ -187,7 +187,7 @@ void finish(const Chunk<M>& chunk, const Pass& pass, const Sequence& rows, Slot 
     Float y = M::load(chunk.sum + t * M::width);
     if (gated) {
       const Float z = load_lanes<M, Full>(rows.z.at(first + t) + slot.channel, slot.lanes);
-      y = y * (z * scale / (exponential<M>(-z) + M::splat(1.0f)));
+      y = y * silu<M>(z, scale);
     }
     store_lanes<M, Full>(rows.y.at(first + t) + slot.channel, y, slot.lanes);
   }
@@ -221,8 +221,8 @@ void scan_chunk(Carry<M>& carry, Chunk<M>& chunk, const Pass& pass, const Sequen
   start<M, Full>(chunk, carry, vector, pass, rows, slot, first, tokens, first_state == 0);
   const float* rate = carry.rate[vector];
   const Ahead ahead(rows, slot.channel, first + tokens < pass.length ? first + tokens : 0);
-  if (M::clamps && !chunk.tame)
-    recurrence<M, States, M::clamps>(chunk, rows, ahead, first, tokens, first_state, rate, carry.h[vector]);
+  if (!chunk.tame)
+    recurrence<M, States, true>(chunk, rows, ahead, first, tokens, first_state, rate, carry.h[vector]);
   else
     recurrence<M, States, false>(chunk, rows, ahead, first, tokens, first_state, rate, carry.h[vector]);
   finish<M, Full>(chunk, pass, rows, slot, first, tokens, last_group);

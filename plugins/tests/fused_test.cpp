@@ -24,6 +24,8 @@ using Doubles = std::vector<double>;
 // its own test.
 constexpr double kTolerance = 2e-6;
 constexpr double kScanTolerance = 3e-6;
+// In bfloat16 a normalised number may round to the neighbour of what the oracle rounds it to.
+constexpr double kFlipTolerance = 2e-3;
 constexpr float kUntouched = 123.25f;
 
 template <int W>
@@ -41,6 +43,7 @@ std::vector<Kernels> kernels_here() {
   const char* usable = vim_scan::usable_instruction_sets();
   if (std::strstr(usable, "avx2") != nullptr) kernels.push_back(vim_fused::kAvx2);
   if (std::strstr(usable, "avx512") != nullptr) kernels.push_back(vim_fused::kAvx512);
+  if (std::strstr(usable, "avx512_bf16") != nullptr) kernels.push_back(vim_fused::kAvx512Bfloat16);
 #endif
   return kernels;
 }
@@ -85,7 +88,7 @@ void run(const Kernels& kernels, const char* what, void (*kernel)(const Problem&
   kernel(problem, 0, tasks);
   std::size_t i = 0;
   for (Floats* output : outputs) {
-    if (std::memcmp(output->data(), once[i++].data(), output->size() * sizeof(float)) == 0) continue;
+    if (*output == once[i++]) continue;  // no NaN is expected
     ++failures;
     std::printf("%s, %s: other bits when the tasks run one by one\n", kernels.name, what);
   }
@@ -149,6 +152,118 @@ void check_conv(const std::vector<Kernels>& all, std::int64_t batch, std::int64_
     run(kernels, "convolution", kernels.conv, conv, {&u[0], &u[1]});
     compare(kernels, "convolution forwards", u[0], expected[0], kTolerance);
     compare(kernels, "convolution backwards", u[1], expected[1], kTolerance);
+  }
+}
+
+std::uint32_t bits_of(float x) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
+
+// To the nearest number with 8 significant bits, by arithmetic of its own.
+float to_bfloat16(double x) {
+  int exponent;
+  const double fraction = std::frexp(x, &exponent);
+  return static_cast<float>(std::ldexp(std::nearbyint(std::ldexp(fraction, 8)), exponent - 8));
+}
+
+// A right factor, and the same packed.
+struct Factor {
+  std::int64_t depth, columns;
+  bool bfloat16;
+  Floats numbers, packed;
+
+  Factor(std::int64_t rows, std::int64_t count, bool half)
+      : depth(rows), columns(count), bfloat16(half), numbers(random(rows * count)) {
+    if (half)
+      for (float& number : numbers) number = to_bfloat16(number);
+    const std::int64_t panel = vim_fused::kPanel, steps = half ? (depth + 1) / 2 : depth;
+    packed.assign(static_cast<std::size_t>((columns + panel - 1) / panel * steps * panel), 0.0f);
+    for (std::int64_t k = 0; k < depth; ++k)
+      for (std::int64_t c = 0; c < columns; ++c) {
+        const float number = numbers[static_cast<std::size_t>(k * columns + c)];
+        float& place = packed[static_cast<std::size_t>((c / panel * steps + (half ? k / 2 : k)) * panel + c % panel)];
+        const std::uint32_t pair = bits_of(place) | (k % 2 == 0 ? bits_of(number) >> 16 : bits_of(number));
+        if (half)
+          std::memcpy(&place, &pair, sizeof place);
+        else
+          place = number;
+      }
+  }
+
+  vim_fused::Weights weights() const { return {depth, columns, bfloat16, packed.data()}; }
+
+  // x of these rows times the factor, plus what `add` has where it is not null.
+  template <class T>
+  Doubles times(const T& x, const Floats* add = nullptr) const {
+    Doubles y(x.size() / static_cast<std::size_t>(depth) * static_cast<std::size_t>(columns));
+    for (std::size_t i = 0; i < y.size(); ++i) {
+      const std::size_t row = i / static_cast<std::size_t>(columns), column = i % static_cast<std::size_t>(columns);
+      double sum = add != nullptr ? (*add)[i] : 0.0;
+      for (std::size_t k = 0; k < static_cast<std::size_t>(depth); ++k) {
+        const double left = x[row * static_cast<std::size_t>(depth) + k];
+        sum += (bfloat16 ? to_bfloat16(left) : left) * numbers[k * static_cast<std::size_t>(columns) + column];
+      }
+      y[i] = sum;
+    }
+    return y;
+  }
+};
+
+void check_norm_project(const std::vector<Kernels>& all, std::int64_t rows, std::int64_t size, std::int64_t columns,
+                        std::int64_t depth, bool half) {
+  const Floats x = random(rows * (depth > 0 ? depth : size)), residual = random(rows * size), weight = random(size);
+  const Factor before(depth > 0 ? depth : 1, size, half), after(size, columns, half);
+  Floats y(static_cast<std::size_t>(rows * columns)), sum(depth > 0 ? residual.size() : 0);
+  vim_fused::NormProject problem = {rows, size, 1e-5f, x.data(), {}, nullptr, weight.data(), after.weights(), nullptr,
+                                    y.data()};
+  Doubles expected_sum(x.begin(), x.end());
+  if (depth > 0) {
+    problem.before = before.weights();
+    problem.residual = residual.data();
+    problem.sum = sum.data();
+    expected_sum = before.times(x, &residual);
+  }
+  Doubles normalised = expected_sum;
+  for (std::int64_t row = 0; row < rows; ++row) {
+    double squares = 0.0;
+    const auto first = static_cast<std::size_t>(row * size), count = static_cast<std::size_t>(size);
+    for (std::size_t i = 0; i < count; ++i) squares += normalised[first + i] * normalised[first + i];
+    const double root = std::sqrt(squares / static_cast<double>(size) + 1e-5);
+    for (std::size_t i = 0; i < count; ++i) normalised[first + i] *= weight[i] / root;
+  }
+  const Doubles expected = after.times(normalised);
+  for (const Kernels& kernels : all) {
+    run(kernels, "norm and product", kernels.norm_project, problem, {&y, &sum});
+    if (depth > 0) compare(kernels, "product before a norm", sum, expected_sum, kTolerance);
+    compare(kernels, "norm and product", y, expected, half ? kFlipTolerance : kTolerance);
+  }
+}
+
+void check_conv_project(const std::vector<Kernels>& all, std::int64_t length, std::int64_t channels,
+                        std::int64_t columns, bool half) {
+  const std::int64_t batch = 2, width = 4, pitch = 2 * channels;
+  const Floats xz = random(batch * length * pitch), taps = random(width * channels), bias = random(channels);
+  const Factor factors[2] = {{channels, columns, half}, {channels, columns, half}};
+  const Floats room(static_cast<std::size_t>(batch * length * channels));
+  Floats u[2] = {room, room}, alone[2] = {room, room}, projection[2];
+  vim_fused::ConvProject problem = {{batch, length, channels, width, xz.data(), pitch, {}}, {}};
+  ConvPair conv = problem.conv;
+  for (int i = 0; i < 2; ++i) {
+    projection[i].resize(static_cast<std::size_t>(batch * length * columns));
+    conv.directions[i] = {taps.data(), bias.data(), alone[i].data()};
+    problem.conv.directions[i] = {taps.data(), bias.data(), u[i].data()};
+    problem.directions[i] = {factors[i].weights(), projection[i].data()};
+  }
+  for (const Kernels& kernels : all) {
+    run(kernels, "convolution", kernels.conv, conv, {&alone[0], &alone[1]});
+    run(kernels, "convolution and product", kernels.conv_project, problem,
+        {&u[0], &u[1], &projection[0], &projection[1]});
+    for (int i = 0; i < 2; ++i) {
+      compare(kernels, "convolution before a product", u[i], Doubles(alone[i].begin(), alone[i].end()), 0.0);
+      compare(kernels, "product of a convolution", projection[i], factors[i].times(u[i]), kTolerance);
+    }
   }
 }
 
@@ -218,6 +333,17 @@ int main() {
   for (std::int64_t length : {1, 2, 3, 4, 5, 15, 16, 17, 40})
     for (std::int64_t channels : {1, 5, 8, 16, 19, 33})
       for (std::int64_t width : {2, 3, 4, 5}) check_conv(all, 2, length, channels, width);
+  for (bool half : {false, true}) {
+    for (std::int64_t rows : {1, 7, 8, 9, 33, 130})
+      for (std::int64_t depth : {0, 1, 6, 65}) check_norm_project(all, rows, 33, 50, depth, half);
+    for (std::int64_t size : {1, 2, 15, 16, 48, 97})
+      for (std::int64_t columns : {1, 11, 16, 24, 47, 48, 49, 96, 100})
+        check_norm_project(all, 11, size, columns, 31, half);
+    check_norm_project(all, 10, vim_fused::kLargestDepth, 3, 5, half);
+    check_norm_project(all, 10, 5, 3, vim_fused::kLargestDepth, half);
+    for (std::int64_t length : {1, 3, 8, 33, 70})
+      for (std::int64_t channels : {1, 5, 16, 19, 33, 64}) check_conv_project(all, length, channels, 44, half);
+  }
   for (std::int64_t length : {1, 3, 4, 31, 32, 33, 65})
     for (std::int64_t channels : {1, 5, 16, 31, 32, 33, 65}) check_scan(all, 2, length, channels, 16, 3);
   for (std::int64_t state : {1, 2, 3, 7, 8, 15, 17, 31, 33}) check_scan(all, 1, 37, 19, state, 5, state % 2 == 0);

@@ -24,27 +24,68 @@ ONE = {
 }
 XZ = (BATCH, LENGTH, 2 * CHANNELS)
 TAPS, BIAS = (WIDTH, CHANNELS), (CHANNELS,)
+COLUMNS, PANEL = 50, 48
+
+
+def packed(depth: int, columns: int, half: bool) -> tuple[int, ...]:
+    """The shape of a product's right factor."""
+    panels = -(-columns // PANEL)
+    return (panels, -(-depth // 2), 2 * PANEL) if half else (panels, depth, PANEL)
+
+
+def products(half: bool) -> dict[str, dict[str, tuple[int, ...]]]:
+    """The operators with products, for weights in bfloat16 or float32."""
+    after = packed(CHANNELS, COLUMNS, half)
+    norm = {"residual": ONE["u"], "weight": BIAS, "after": after}
+    conv = {"taps": TAPS, "bias": BIAS, "weights": after}
+    shapes = {
+        "NormProject": {"x": ONE["u"], "weight": BIAS, "after": after},
+        "ProjectNormProject": {"x": XZ, "before": packed(XZ[-1], CHANNELS, half), **norm},
+        "ConvProject": {"xz": XZ, **conv, **{f"{name}_b": shape for name, shape in conv.items()}},
+    }
+    return {f"{kind}Bfloat16" if half else kind: value for kind, value in shapes.items()}
+
+
 SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
     "RMSNorm": {"x": ONE["u"], "weight": BIAS},
     "AddRMSNorm": {"x": ONE["u"], "residual": ONE["u"], "weight": BIAS},
     "CausalConvPair": {"xz": XZ, "taps": TAPS, "bias": BIAS, "taps_b": TAPS, "bias_b": BIAS},
     "ScanPair": {"xz": XZ, **ONE, **{f"{name}_b": shape for name, shape in ONE.items()}},
+    **products(half=False),
+    **products(half=True),
 }
+FACTORS = ("before", "after", "weights", "weights_b")  # in bfloat16 where the operator's name says so
 ATTRIBUTES: dict[str, dict[str, Any]] = {
     "RMSNorm": {"epsilon": 1e-5},
     "AddRMSNorm": {"epsilon": 1e-5},
     "CausalConvPair": {},
     "ScanPair": {"delta_softplus": 1, "halve": 1},
+    "NormProject": {"epsilon": 1e-5, "columns": COLUMNS},
+    "ProjectNormProject": {"epsilon": 1e-5, "columns": COLUMNS},
+    "ConvProject": {"columns": COLUMNS},
 }
-OUTPUTS = {"RMSNorm": 1, "AddRMSNorm": 2, "CausalConvPair": 2, "ScanPair": 1}
+OUTPUTS = {
+    "RMSNorm": 1, "AddRMSNorm": 2, "CausalConvPair": 2, "ScanPair": 1,
+    "NormProject": 1, "ProjectNormProject": 2, "ConvProject": 4,
+}  # fmt: skip
+
+
+def plain(kind: str) -> str:
+    """The operator's name without its weights' type."""
+    return kind.removesuffix("Bfloat16")
+
+
+def is_half(kind: str, name: str) -> bool:
+    return kind != plain(kind) and name in FACTORS
 
 
 def session(kind: str, attributes: dict[str, Any] | None = None) -> Any:
     """One node, no shapes."""
-    names = [*SHAPES[kind], *(f"out{index}" for index in range(OUTPUTS[kind]))]
-    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names]
+    names = [*SHAPES[kind], *(f"out{index}" for index in range(OUTPUTS[plain(kind)]))]
+    types = [TensorProto.BFLOAT16 if is_half(kind, name) else TensorProto.FLOAT for name in names]
+    values = [helper.make_tensor_value_info(*pair, None) for pair in zip(names, types, strict=True)]
     inputs, outputs = values[: len(SHAPES[kind])], values[len(SHAPES[kind]) :]
-    given = ATTRIBUTES[kind] if attributes is None else attributes
+    given = ATTRIBUTES[plain(kind)] if attributes is None else attributes
     node = helper.make_node(
         kind, list(SHAPES[kind]), names[len(inputs) :], name="node", domain=FUSED_DOMAIN, **given
     )
@@ -57,33 +98,57 @@ def session(kind: str, attributes: dict[str, Any] | None = None) -> Any:
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def ones(kind: str, **changed: tuple[int, ...]) -> dict[str, np.ndarray]:
-    return {name: np.ones(shape, np.float32) for name, shape in {**SHAPES[kind], **changed}.items()}
+def ones(kind: str, **changed: tuple[int, ...]) -> dict[str, Any]:
+    shapes = {**SHAPES[kind], **changed}
+    return {name: ones_of(shape, half=is_half(kind, name)) for name, shape in shapes.items()}
+
+
+def ones_of(shape: tuple[int, ...], half: bool) -> Any:
+    if not half:
+        return ort.OrtValue.ortvalue_from_numpy(np.ones(shape, np.float32))
+    bits = np.full(shape, 0x3F80, np.uint16)  # 1 in bfloat16
+    return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, TensorProto.BFLOAT16)
+
+
+def run(opened: Any, given: dict[str, Any]) -> list[np.ndarray]:
+    return [value.numpy() for value in opened.run_with_ort_values(None, given)]
 
 
 @pytest.mark.parametrize("kind", SHAPES)
 def test_every_wrong_shape_is_refused_by_name(kind):
     opened = session(kind)
-    assert len(opened.run(None, ones(kind))) == OUTPUTS[kind]
+    assert len(run(opened, ones(kind))) == OUTPUTS[plain(kind)]
     for name, shape in SHAPES[kind].items():
         with pytest.raises(Exception, match=rf"{FUSED_DOMAIN}::{kind}: input {name} has rank"):
-            opened.run(None, ones(kind, **{name: (*shape, 1)}))
+            run(opened, ones(kind, **{name: (*shape, 1)}))
         with pytest.raises(Exception, match=rf"{FUSED_DOMAIN}::{kind}: input \w+ has shape"):
-            opened.run(None, ones(kind, **{name: (*shape[:-1], shape[-1] + 1)}))
+            run(opened, ones(kind, **{name: (*shape[:-1], shape[-1] + 1)}))
 
 
 @pytest.mark.parametrize("kind", SHAPES)
 def test_an_empty_batch_gives_an_empty_output(kind):
-    empty = {name: (0, *shape[1:]) for name, shape in SHAPES[kind].items() if len(shape) == len(XZ)}
-    for output in session(kind).run(None, ones(kind, **empty)):
-        assert output.shape == (0, LENGTH, CHANNELS)
+    empty = {
+        name: (0, *shape[1:])
+        for name, shape in SHAPES[kind].items()
+        if len(shape) == len(XZ) and name not in FACTORS
+    }
+    for output in run(session(kind), ones(kind, **empty)):
+        assert output.shape[:-1] == (0, LENGTH)
 
 
 def test_sizes_of_nothing_are_refused():
     with pytest.raises(Exception, match="only the batch may be 0"):
-        session("RMSNorm").run(None, ones("RMSNorm", x=(1, 2, 0), weight=(0,)))
+        run(session("RMSNorm"), ones("RMSNorm", x=(1, 2, 0), weight=(0,)))
     with pytest.raises(Exception, match="only the batch may be 0"):
-        session("CausalConvPair").run(None, ones("CausalConvPair", taps=(0, CHANNELS), taps_b=(0, CHANNELS)))
+        run(session("CausalConvPair"), ones("CausalConvPair", taps=(0, CHANNELS), taps_b=(0, CHANNELS)))
+
+
+@pytest.mark.parametrize("kind", ["NormProject", "NormProjectBfloat16"])
+def test_products_deeper_than_the_kernels_are_refused(kind):
+    depth = 3073
+    given = ones(kind, x=(1, 1, depth), weight=(depth,), after=packed(depth, COLUMNS, kind != plain(kind)))
+    with pytest.raises(Exception, match="products of 3073 numbers; at most 3072 are possible"):
+        run(session(kind), given)
 
 
 @pytest.mark.parametrize(
@@ -92,6 +157,9 @@ def test_sizes_of_nothing_are_refused():
         ("RMSNorm", {}, "epsilon"),
         ("ScanPair", {"delta_softplus": 1}, "attribute halve is missing"),
         ("ScanPair", {"delta_softplus": 2, "halve": 1}, "attribute delta_softplus is 2, expected 0 or 1"),
+        ("NormProject", {"columns": 3}, "epsilon"),
+        ("ConvProject", {}, "columns"),
+        ("ConvProjectBfloat16", {"columns": 0}, "attribute columns is 0, expected 1 or more"),
     ],
 )
 def test_attributes_are_checked_when_the_session_is_made(kind, attributes, message):

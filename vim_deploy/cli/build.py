@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vim_deploy.engines.manifest import Manifest
 
 OPTIMIZATIONS = ("all", "extended", "basic", "none")
-_ONNXRUNTIME_ONLY = ("threads", "optimization", "no_library", "no_fusion")
+_ONNXRUNTIME_ONLY = ("threads", "optimization", "no_library", "no_fusion", "cpu_precision")
 
 
 @command()
@@ -50,6 +50,14 @@ _ONNXRUNTIME_ONLY = ("threads", "optimization", "no_library", "no_fusion")
     is_flag=True,
     help="Keep the file's own operators instead of faster ones made for the processor.",
 )
+@click.option(
+    "--cpu-precision",
+    type=click.Choice(("fp32", "bf16")),
+    default="fp32",
+    show_default=True,
+    help="Factors of matrix products on the processor. bf16 is quicker where the processor has bfloat16 "
+    "products; sums, norms and the scan stay fp32. The error is in the manifest.",
+)
 @tensorrt_options
 @click.option("--json", "as_json", is_flag=True, help="Print the engine's manifest on stdout.")
 @quiet_option
@@ -62,6 +70,7 @@ def main(
     optimization: str,
     no_library: bool,
     no_fusion: bool,
+    cpu_precision: str,
     as_json: bool,
     quiet: bool,
     **tensorrt: Any,
@@ -91,6 +100,7 @@ def main(
             use_library=not no_library,
             tensorrt=options_of(tensorrt),
             fuse=not no_fusion,
+            cpu_precision=cpu_precision,
         )
         manifest = build_engine(model, output, backend=backend, options=options)
     if as_json:

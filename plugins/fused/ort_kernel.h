@@ -1,0 +1,84 @@
+// What the fused operators for ONNX Runtime share. Nothing here throws or keeps state between kernels.
+#pragma once
+
+#include <cstdlib>
+#include <new>
+
+#include "fused.h"
+#include "ort_tensor.h"
+
+namespace vim_fused {
+
+using namespace ort_abi;
+using namespace ort_tensor;
+
+// A kernel's settings; every operator uses the part that its attributes fill.
+struct Kernel {
+  Api api;
+  float epsilon = 0.0f;
+  std::int32_t delta_softplus = 0;
+  std::int32_t halve = 0;
+  std::int64_t columns = 0;
+};
+
+inline Status* new_kernel(const ApiTable* table, const char* name, Kernel** kernel) {
+  const Api api(table);
+  void* memory = std::malloc(sizeof(Kernel));  // operator new would bring a C++ runtime along
+  if (memory == nullptr) return refuse(api, name, "out of memory");
+  *kernel = new (memory) Kernel{api};
+  return nullptr;
+}
+
+inline void destroy_kernel(void* kernel) { std::free(kernel); }
+
+template <std::size_t N>
+Status* read_inputs(const Api& api, const char* name, const KernelContext* context, const InputSpec (&specs)[N],
+                    const float* (&data)[N], Shape (&shapes)[N]) {
+  for (std::size_t i = 0; i < N; ++i)
+    if (Status* failure = read_input(api, name, context, i, specs[i], &data[i], &shapes[i])) return failure;
+  return nullptr;
+}
+
+template <std::size_t N>
+Status* expect_shapes(const Api& api, const char* name, const InputSpec (&specs)[N], const Shape (&shapes)[N],
+                      const Shape (&expected)[N], const char* from) {
+  for (std::size_t i = 0; i < N; ++i) {
+    Status* failure = expect_shape(api, name, specs[i], shapes[i], expected[i], from);
+    if (failure != nullptr) return failure;
+    for (std::size_t k = 0; k < expected[i].rank; ++k) {
+      const bool batch = k == 0 && expected[i].rank == kMaxRank;
+      if (expected[i].size[k] < 1 && !batch)
+        return refuse(api, name, "input %s has shape %s; only the batch may be 0", specs[i].name,
+                      ShapeText(shapes[i]).text);
+    }
+  }
+  return nullptr;
+}
+
+// As many batches as tasks: whichever thread of the session is free takes the next.
+template <class Problem, void (*Kernels::*Run)(const Problem&, std::int64_t, std::int64_t)>
+Status* run(const Api& api, const KernelContext* context, Problem& problem) {
+  const auto tasks = static_cast<std::size_t>(task_count(problem));
+  if (tasks == 0) return nullptr;
+  const auto one_task = [](void* data, std::size_t task) {
+    const auto index = static_cast<std::int64_t>(task);
+    (kernels().*Run)(*static_cast<const Problem*>(data), index, index + 1);
+  };
+  return api.KernelContext_ParallelFor(context, one_task, tasks, tasks, &problem);
+}
+
+template <std::size_t Inputs, std::size_t Outputs>
+CustomOp describe() {
+  CustomOp op = float_operator();
+  op.GetInputTypeCount = [](const CustomOp*) { return Inputs; };
+  op.GetOutputTypeCount = [](const CustomOp*) { return Outputs; };
+  op.KernelDestroy = destroy_kernel;
+  op.GetStartVersion = [](const CustomOp*) -> int { return kVersion; };
+  return op;
+}
+
+// The operators of ort_products.cpp.
+constexpr std::size_t kProductOperators = 6;
+extern const CustomOp* const kProducts[kProductOperators];
+
+}  // namespace vim_fused

@@ -1,0 +1,211 @@
+// The fused operators with matrix products for ONNX Runtime, each for weights in float32 and in bfloat16.
+#include "ort_kernel.h"
+
+namespace vim_fused {
+namespace {
+
+constexpr InputSpec kX = {"x", 3, "(batch, length, size)"};
+constexpr InputSpec kFactor = {"x", 3, "(batch, length, depth)"};
+constexpr InputSpec kBefore = {"before", 3, "packed (depth, size)"};
+constexpr InputSpec kResidual = {"residual", 3, "(batch, length, size)"};
+constexpr InputSpec kWeight = {"weight", 1, "(size)"};
+constexpr InputSpec kAfter = {"after", 3, "packed (size, columns)"};
+constexpr InputSpec kXz = {"xz", 3, "(batch, length, 2 * channels)"};
+constexpr const char* kPackedConv = "packed (channels, columns)";
+
+// The operator's name, which differs by the weights' type.
+#define VIM_NAME(name) (Bfloat16 ? "vim_deploy.cpu::" name "Bfloat16" : "vim_deploy.cpu::" name)
+
+template <bool Bfloat16>
+Shape packed(std::int64_t depth, std::int64_t columns) {
+  const std::int64_t panels = (columns + kPanel - 1) / kPanel;
+  if (Bfloat16) return {3, {panels, (depth + 1) / 2, 2 * kPanel}};
+  return {3, {panels, depth, kPanel}};
+}
+
+Status* create(const ApiTable* table, const KernelInfo* info, const char* name, bool normalises, void** kernel) {
+  Kernel* created = nullptr;
+  if (Status* failure = new_kernel(table, name, &created)) return failure;
+  const Api& api = created->api;
+  Status* failure = api.KernelInfoGetAttribute_int64(info, "columns", &created->columns);
+  if (failure == nullptr && created->columns < 1)
+    failure = refuse(api, name, "attribute columns is %lld, expected 1 or more",
+                     static_cast<long long>(created->columns));
+  if (failure == nullptr && normalises)
+    failure = api.KernelInfoGetAttribute_float(info, "epsilon", &created->epsilon);
+  if (failure != nullptr) {
+    destroy_kernel(created);
+    return failure;
+  }
+  *kernel = created;
+  return nullptr;
+}
+
+template <std::size_t N>
+Status* read_all(const Api& api, const char* name, const KernelContext* context, const InputSpec (&specs)[N],
+                 const void* (&data)[N], Shape (&shapes)[N]) {
+  const Value* value = nullptr;
+  for (std::size_t i = 0; i < N; ++i)
+    if (Status* failure = read_value(api, name, context, i, specs[i], &value, &data[i], &shapes[i])) return failure;
+  return nullptr;
+}
+
+const float* floats(const void* data) { return static_cast<const float*>(data); }
+
+Status* check_depth(const Api& api, const char* name, std::int64_t depth) {
+  if (depth <= kLargestDepth) return nullptr;
+  return refuse(api, name, "products of %lld numbers; at most %lld are possible", static_cast<long long>(depth),
+                static_cast<long long>(kLargestDepth));
+}
+
+// NormProject(x, weight, after).
+template <bool Bfloat16>
+Status* compute_norm_project(void* state, KernelContext* context) {
+  const auto& kernel = *static_cast<const Kernel*>(state);
+  const Api& api = kernel.api;
+  constexpr const char* name = VIM_NAME("NormProject");
+  constexpr InputSpec specs[] = {kX, kWeight, kAfter};
+  const void* data[3];
+  Shape shapes[3];
+  if (Status* failure = read_all(api, name, context, specs, data, shapes)) return failure;
+  const Shape& x = shapes[0];
+  const std::int64_t size = x.size[2];
+  const Shape expected[] = {x, {1, {size}}, packed<Bfloat16>(size, kernel.columns)};
+  if (Status* failure = expect_shapes(api, name, specs, shapes, expected, "x and columns")) return failure;
+  if (Status* failure = check_depth(api, name, size)) return failure;
+  NormProject problem = {};
+  problem.rows = x.size[0] * x.size[1];
+  problem.size = size;
+  problem.epsilon = kernel.epsilon;
+  problem.x = floats(data[0]);
+  problem.weight = floats(data[1]);
+  problem.after = {size, kernel.columns, Bfloat16, data[2]};
+  const Shape y = {3, {x.size[0], x.size[1], kernel.columns}};
+  if (Status* failure = make_output(api, context, 0, y, &problem.y)) return failure;
+  return run<NormProject, &Kernels::norm_project>(api, context, problem);
+}
+
+// ProjectNormProject(x, before, residual, weight, after).
+template <bool Bfloat16>
+Status* compute_project_norm_project(void* state, KernelContext* context) {
+  const auto& kernel = *static_cast<const Kernel*>(state);
+  const Api& api = kernel.api;
+  constexpr const char* name = VIM_NAME("ProjectNormProject");
+  constexpr InputSpec specs[] = {kFactor, kBefore, kResidual, kWeight, kAfter};
+  const void* data[5];
+  Shape shapes[5];
+  if (Status* failure = read_all(api, name, context, specs, data, shapes)) return failure;
+  const Shape &x = shapes[0], &residual = shapes[2];
+  const std::int64_t depth = x.size[2], size = residual.size[2];
+  const Shape expected[] = {x, packed<Bfloat16>(depth, size), {3, {x.size[0], x.size[1], size}}, {1, {size}},
+                            packed<Bfloat16>(size, kernel.columns)};
+  if (Status* failure = expect_shapes(api, name, specs, shapes, expected, "x, residual and columns")) return failure;
+  if (Status* failure = check_depth(api, name, depth > size ? depth : size)) return failure;
+  NormProject problem = {};
+  problem.rows = x.size[0] * x.size[1];
+  problem.size = size;
+  problem.epsilon = kernel.epsilon;
+  problem.x = floats(data[0]);
+  problem.before = {depth, size, Bfloat16, data[1]};
+  problem.residual = floats(data[2]);
+  problem.weight = floats(data[3]);
+  problem.after = {size, kernel.columns, Bfloat16, data[4]};
+  const Shape y = {3, {x.size[0], x.size[1], kernel.columns}};
+  if (Status* failure = make_output(api, context, 0, y, &problem.y)) return failure;
+  if (Status* failure = make_output(api, context, 1, residual, &problem.sum)) return failure;
+  return run<NormProject, &Kernels::norm_project>(api, context, problem);
+}
+
+// ConvProject(xz, then for each direction taps, bias, weights).
+template <bool Bfloat16>
+Status* compute_conv_project(void* state, KernelContext* context) {
+  const auto& kernel = *static_cast<const Kernel*>(state);
+  const Api& api = kernel.api;
+  constexpr const char* name = VIM_NAME("ConvProject");
+  constexpr InputSpec specs[] = {
+      kXz,
+      {"taps", 2, "(width, channels)"},   {"bias", 1, "(channels)"},   {"weights", 3, kPackedConv},
+      {"taps_b", 2, "(width, channels)"}, {"bias_b", 1, "(channels)"}, {"weights_b", 3, kPackedConv},
+  };
+  const void* data[7];
+  Shape shapes[7];
+  if (Status* failure = read_all(api, name, context, specs, data, shapes)) return failure;
+  const Shape& xz = shapes[0];
+  ConvProject problem = {};
+  ConvPair& conv = problem.conv;
+  conv.batch = xz.size[0];
+  conv.length = xz.size[1];
+  conv.width = shapes[1].size[0];
+  conv.channels = shapes[1].size[1];
+  const Shape taps = {2, {conv.width, conv.channels}}, bias = {1, {conv.channels}};
+  const Shape weights = packed<Bfloat16>(conv.channels, kernel.columns);
+  const Shape expected[] = {{3, {conv.batch, conv.length, 2 * conv.channels}}, taps, bias, weights,
+                            taps, bias, weights};
+  if (Status* failure = expect_shapes(api, name, specs, shapes, expected, "xz, taps and columns")) return failure;
+  if (Status* failure = check_depth(api, name, conv.channels)) return failure;
+  conv.x = floats(data[0]);
+  conv.x_pitch = 2 * conv.channels;
+  const Shape u = {3, {conv.batch, conv.length, conv.channels}};
+  const Shape projection = {3, {conv.batch, conv.length, kernel.columns}};
+  for (std::size_t i = 0; i < 2; ++i) {
+    const void* const* in = data + 1 + 3 * i;
+    conv.directions[i] = {floats(in[0]), floats(in[1]), nullptr};
+    problem.directions[i].weights = {conv.channels, kernel.columns, Bfloat16, in[2]};
+    if (Status* failure = make_output(api, context, i, u, &conv.directions[i].u)) return failure;
+    Status* failure = make_output(api, context, 2 + i, projection, &problem.directions[i].projection);
+    if (failure != nullptr) return failure;
+  }
+  return run<ConvProject, &Kernels::conv_project>(api, context, problem);
+}
+
+template <bool Bfloat16>
+CustomOp describe_norm_project() {
+  CustomOp op = describe<3, 1>();
+  op.GetName = [](const CustomOp*) { return Bfloat16 ? "NormProjectBfloat16" : "NormProject"; };
+  op.GetInputType = [](const CustomOp*, std::size_t i) { return Bfloat16 && i == 2 ? kBFloat16 : kFloat; };
+  op.CreateKernelV2 = [](const CustomOp*, const ApiTable* table, const KernelInfo* info, void** kernel) {
+    return create(table, info, VIM_NAME("NormProject"), true, kernel);
+  };
+  op.KernelComputeV2 = compute_norm_project<Bfloat16>;
+  return op;
+}
+
+template <bool Bfloat16>
+CustomOp describe_project_norm_project() {
+  CustomOp op = describe<5, 2>();
+  op.GetName = [](const CustomOp*) { return Bfloat16 ? "ProjectNormProjectBfloat16" : "ProjectNormProject"; };
+  op.GetInputType = [](const CustomOp*, std::size_t i) {
+    return Bfloat16 && (i == 1 || i == 4) ? kBFloat16 : kFloat;
+  };
+  op.CreateKernelV2 = [](const CustomOp*, const ApiTable* table, const KernelInfo* info, void** kernel) {
+    return create(table, info, VIM_NAME("ProjectNormProject"), true, kernel);
+  };
+  op.KernelComputeV2 = compute_project_norm_project<Bfloat16>;
+  return op;
+}
+
+template <bool Bfloat16>
+CustomOp describe_conv_project() {
+  CustomOp op = describe<7, 4>();
+  op.GetName = [](const CustomOp*) { return Bfloat16 ? "ConvProjectBfloat16" : "ConvProject"; };
+  op.GetInputType = [](const CustomOp*, std::size_t i) {
+    return Bfloat16 && (i == 3 || i == 6) ? kBFloat16 : kFloat;
+  };
+  op.CreateKernelV2 = [](const CustomOp*, const ApiTable* table, const KernelInfo* info, void** kernel) {
+    return create(table, info, VIM_NAME("ConvProject"), false, kernel);
+  };
+  op.KernelComputeV2 = compute_conv_project<Bfloat16>;
+  return op;
+}
+
+const CustomOp kNormProject[] = {describe_norm_project<false>(), describe_norm_project<true>()};
+const CustomOp kProjectNormProject[] = {describe_project_norm_project<false>(),
+                                        describe_project_norm_project<true>()};
+const CustomOp kConvProject[] = {describe_conv_project<false>(), describe_conv_project<true>()};
+
+}  // namespace
+
+const CustomOp* const kProducts[] = {&kNormProject[0],        &kNormProject[1], &kProjectNormProject[0],
+                                     &kProjectNormProject[1], &kConvProject[0], &kConvProject[1]};
+
+}  // namespace vim_fused
