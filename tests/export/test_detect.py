@@ -20,8 +20,10 @@ from dense.golden_detector import (
     golden_weights,
 )
 from golden_data import load_tensors
+from PIL import Image
 
 from vim_deploy.cli.export import main
+from vim_deploy.cli.infer import main as infer
 from vim_deploy.dense.coco import COCO_NAMES
 from vim_deploy.dense.roi import roi_align
 from vim_deploy.engines.build import build_engine
@@ -91,6 +93,20 @@ def test_an_engine_with_fused_operators_gives_the_references_detections(place):
     with load_engine(place / "small.engine") as engine:
         outputs = engine.run(golden_input().numpy())
     assert_golden(*(outputs[name] for name in ("boxes", "scores", "classes", "masks")))
+
+
+def test_the_command_gives_the_references_detections_for_the_image(place):
+    """From an image file to rows; it has the network's width, so that nothing is scaled."""
+    image = Image.fromarray(load_tensors("detector")["image"].transpose(1, 2, 0))
+    image.save(place / "image.png")
+    given = [place / "small.onnx", place / "image.png", "-o", place / "rows.jsonl", "--quiet"]
+    result = CliRunner().invoke(infer, [str(value) for value in given])
+    assert result.exit_code == 0, result.output
+    objects = json.loads((place / "rows.jsonl").read_text())["objects"]
+    rows = np.array([[*found["box"], found["score"], found["index"]] for found in objects])
+    expected = load_tensors("detector")
+    expected = np.column_stack([expected[f"det.{name}"] for name in ("boxes", "scores", "classes")])
+    assert_same_set(rows, expected, TOLERANCE)
 
 
 def test_the_comparison_of_file_and_engine_has_something_to_compare(place):
