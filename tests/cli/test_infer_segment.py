@@ -285,3 +285,13 @@ def test_every_row_of_a_killed_run_has_its_whole_label_map_and_resuming_complete
     rows = json_rows("o.jsonl")
     assert len({row["path"] for row in rows}) == len(rows) == 60
     assert sorted(path.stem for path in Path("maps").glob("*.png")) == [f"{index:03d}" for index in range(60)]
+
+
+def test_memory_is_told_before_the_first_image():
+    striped(Path("images/a.png"))
+    scaled = run("colours.engine", "images", "-o", "a.csv").stderr
+    assert "memory: about" in scaled
+    assert "for images scaled to 64 x 16" in scaled
+    own = run("colours.engine", "images", "-o", "b.csv", "--tile", "--max-memory", "2G", *OWN).stderr
+    assert "for a square image of 10 megapixels" in own
+    assert "images that need more than 2.0 GiB are refused" in own

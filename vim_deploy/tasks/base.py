@@ -38,6 +38,11 @@ class Task(ABC):
         """Inputs that may wait, decoded, beside those that workers have."""
         return 2 * batch
 
+    @property
+    def columns(self) -> str:
+        """Which columns the rows have, see results/columns.py."""
+        return self.engine.metadata.task
+
     @abstractmethod
     def predict(self, loaded: Sequence[Loaded], batch: int) -> Iterator[Prediction]:
         """One prediction for each input, in order; `batch` is the largest that the engine is to be given."""

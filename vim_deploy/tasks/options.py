@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from vim_deploy.errors import EngineError
 
 from .detect_options import DetectOptions
+from .feature_files import FeatureOptions
 from .segment_options import SegmentOptions
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class TaskOptions:
     """`inputs` are the files and folders of a run, by which a task's own files are named."""
 
     top_k: int = 5
+    features: FeatureOptions = field(default_factory=FeatureOptions)
     segment: SegmentOptions = field(default_factory=SegmentOptions)
     detect: DetectOptions = field(default_factory=DetectOptions)
     inputs: Sequence[str] = ()
@@ -39,13 +41,17 @@ class TaskOptions:
 def _refuse_others(engine: Engine, options: TaskOptions) -> None:
     """Raises EngineError for options of another task than the engine's; tasks may share some."""
     name = engine.metadata.task
-    given = {"segment": options.segment.given(), "detect": options.detect.given()}
+    given = {
+        "features": options.features.given(),
+        "segment": options.segment.given(),
+        "detect": options.detect.given(),
+    }
     own = given.get(name, [])
     for other, asked in given.items():
         if foreign := [option for option in asked if option not in own]:
             raise EngineError(
-                f"{', '.join(foreign)}: only for models that {other}, and {engine.path} is for the task "
-                f"{name}. Leave it out, or export a model with --task {other}."
+                f"{', '.join(foreign)}: only for models of the task {other}, and {engine.path} is for the "
+                f"task {name}. Leave it out, or export a model with --task {other}."
             )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -26,9 +26,9 @@ from .segment_options import OWN_SIZE
 if TYPE_CHECKING:
     from vim_deploy.engines.engine import Engine
 
-_log = logging.getLogger("vim_deploy")
 _LONG_TO_SHORT = 4  # of the size that images are scaled to fit: upstream's 2048 by 512
 _STRIDE = 2 / 3  # of the window: upstream's 341 of 512
+_MEGAPIXELS = (1, 10)  # for which memory is told where images keep their size
 _WAITING = 2  # decoded images beside those that workers have
 _DEFAULT_WIDTH = 192  # of a decode head that the file does not describe
 
@@ -213,18 +213,25 @@ class Segment(Task):
 
     def begin(self, batch: int, workers: int, report: Callable[[str], None]) -> None:
         self._files.begin()
+        limit = f"images that need more than {readable(self._options.memory)} are refused"
         if self.scale is None:
-            report("images are segmented at their own size; what each needs is told before it is begun")
+            sides = [math.isqrt(megapixels * 10**6) for megapixels in _MEGAPIXELS]
+            needed = [self._needs(*self._axes((side, side), (side, side)), batch).total for side in sides]
+            told = ", ".join(
+                f"{readable(count)} for a square image of {megapixels} megapixels"
+                for megapixels, count in zip(_MEGAPIXELS, needed, strict=True)
+            )
+            report(f"memory: about {told}, beside the network itself; {limit}")
             return
         # The largest that --scale allows; its own size adds two bytes a pixel.
         long, short = max(self.scale), min(self.scale)
         rows, columns = self._axes((short, long), (short, long))
-        needed = self._needs(rows, columns, batch)
+        most = self._needs(rows, columns, batch)
         waiting = (workers + _WAITING) * long * short * self.engine.metadata.preprocessing.channels
         report(
-            f"memory: about {readable(needed.total + waiting)} for images scaled to {long} x {short} "
-            f"({readable(needed.run)} for {batch} windows at once, {readable(needed.windows)} for "
-            f"{len(rows.starts) * len(columns.starts)} windows' logits), beside the network itself"
+            f"memory: about {readable(most.total + waiting)} for images scaled to {long} x {short} "
+            f"({readable(most.run)} for {batch} windows at once, {readable(most.windows)} for "
+            f"{len(rows.starts) * len(columns.starts)} windows' logits), beside the network itself; {limit}"
         )
 
     def row(self, prediction: Prediction) -> Row:
