@@ -21,7 +21,7 @@ import sklearn
 import torch
 import torch.nn.functional as F  # noqa: N812
 from digits_data import CLASS_NAMES, HELD_OUT, PREPROCESSING, SPLIT_SEED, Digits, load_split
-from torch import Tensor
+from torch import Tensor, nn
 from training_scan import training_scan
 
 from vim_deploy.model import VimConfig, VisionMamba, mixer
@@ -49,7 +49,7 @@ LARGEST_SHIFT = 0.12  # of half the image
 def train(model: VisionMamba, digits: Digits, epochs: int) -> None:
     """Fit `model` in place; the last epoch's weights stay, whatever the held-out digits would say."""
     inputs, labels = torch.from_numpy(digits.inputs()), torch.from_numpy(digits.labels)
-    optimizer = torch.optim.AdamW(_parameter_groups(model))
+    optimizer = torch.optim.AdamW(parameter_groups(model))
     steps = epochs * math.ceil(len(labels) / BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, LARGEST_LEARNING_RATE, total_steps=steps, pct_start=0.15
@@ -69,7 +69,7 @@ def train(model: VisionMamba, digits: Digits, epochs: int) -> None:
         print(f"epoch {epoch + 1}/{epochs}: loss {np.mean(losses):.3f}", file=sys.stderr, flush=True)
 
 
-def _parameter_groups(model: VisionMamba) -> list[dict[str, Any]]:
+def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
     """No decay for vectors, and none for the state decays, which it would pull to one value."""
     groups: dict[bool, list[Tensor]] = {True: [], False: []}
     for name, parameter in model.named_parameters():

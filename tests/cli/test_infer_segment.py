@@ -105,11 +105,11 @@ def test_tiles_change_nothing_but_memory():
 def test_what_needs_too_much_memory_is_a_row_that_says_so():
     striped(Path("images/large.png"), 600, 900)
     striped(Path("images/small.png"))
-    result = run("colours.engine", "images", "-o", "out.csv", "--maps", "maps", *OWN, "--max-memory", "4M")
+    result = run("colours.engine", "images", "-o", "out.csv", "--maps", "maps", *OWN, "--max-memory", "2M")
     assert result.exit_code == 1
     large, small = csv_rows("out.csv")
     assert large["status"] == "error"
-    assert "of memory, more than the limit of 4 MiB; --tile needs less" in large["reason"]
+    assert "of memory, more than the limit of 2 MiB; --tile needs less" in large["reason"]
     assert small["status"] == "ok"
     assert not Path("maps/large.png").exists()
     assert "memory: about" in run("colours.engine", "images", "-o", "o.csv").stderr
