@@ -241,7 +241,7 @@ def test_a_classifier_has_no_label_maps():
     build_engine(save(colour_model(), Path("c.onnx")), "classes.engine")
     result = run("classes.engine", "images", "-o", "o.csv", "--maps", "maps", "--tile")
     assert result.exit_code == 2
-    assert "--maps, --tile: only for models that segment" in result.stderr
+    assert "--maps, --tile: only for models of the task segment" in result.stderr
 
 
 def test_a_network_that_gives_nan_is_a_row_for_each_image():
