@@ -23,6 +23,7 @@ from vim_deploy.data.discover import (
     folder_classes,
 )
 from vim_deploy.data.isolation import ProcessLoader
+from vim_deploy.data.preparation import needed_of
 from vim_deploy.engines.engine import Engine, load_engine
 from vim_deploy.errors import EngineError, ImageError, OutputError, VimDeployError
 from vim_deploy.predict import batch_size_of, default_workers, predict_stream
@@ -36,6 +37,7 @@ from vim_deploy.running.stop import FailureLimit, StoppedRunError, StopSignals
 from vim_deploy.running.summary import Summary
 from vim_deploy.tasks.base import Task
 from vim_deploy.tasks.detect_options import DetectOptions
+from vim_deploy.tasks.feature_files import FeatureOptions
 from vim_deploy.tasks.options import TaskOptions, open_task
 from vim_deploy.tasks.segment_options import SegmentOptions
 
@@ -68,6 +70,7 @@ class InferenceOptions:
     watch: bool = False
     report: Path | None = None
     idle: float | None = None  # seconds without a new file after which watching ends
+    features: FeatureOptions = field(default_factory=FeatureOptions)
     segment: SegmentOptions = field(default_factory=SegmentOptions)
     detect: DetectOptions = field(default_factory=DetectOptions)
 
@@ -90,13 +93,20 @@ def run_inference(options: InferenceOptions, console: Console | None = None) -> 
         discovery = _discovery(options, engine)
         items = discovery if options.watch else _at_least_one(discovery)
         top_k = _top_k(options.top_k, engine)
-        task = open_task(engine, TaskOptions(top_k, options.segment, options.detect, options.inputs))
+        task = open_task(
+            engine, TaskOptions(top_k, options.features, options.segment, options.detect, options.inputs)
+        )
+        if options.limits.reduced_jpeg and needed_of(task.preparation) is None:
+            raise EngineError(
+                f"--reduced-jpeg: a model of the task {engine.metadata.task} takes whole images, whose "
+                "proportions a reduced JPEG has not exactly. Leave it out."
+            )
         batch = batch_size_of(task, options.batch_size)
         task.begin(batch, options.workers or default_workers(), _log.info)
         output = open_output(
             options.output,
             format,
-            engine.metadata.task,
+            task.columns,
             top_k,
             identity_of(options, engine.manifest, discovery.classes, top_k, format) | task.identity(),
             options.start,
@@ -115,7 +125,7 @@ def run_inference(options: InferenceOptions, console: Console | None = None) -> 
             options.report,
             options.output,
             format,
-            task=engine.metadata.task,
+            task=task.columns,
             top_k=top_k,
             summary=run.summary.to_dict(),
             limits=options.limits,

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from vim_deploy.data.decode import Limits, decode, load_image
+from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.errors import ImageError
 
 
@@ -182,3 +183,43 @@ def test_images_in_memory_follow_the_same_rules():
     assert load_image(Image.new("RGBA", (3, 2))).flags == ("alpha",)
     with pytest.raises(ImageError, match="the image is empty"):
         load_image(Image.new("RGB", (0, 5)))
+
+
+REDUCED = Limits(reduced_jpeg=True)
+
+
+def smooth(width: int, height: int) -> Image.Image:
+    rows, columns = np.mgrid[:height, :width]
+    values = np.stack([rows * 255 / height, columns * 255 / width, (rows + columns) % 256], axis=-1)
+    return Image.fromarray(values.astype(np.uint8))
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_jpeg_is_reduced_where_asked_and_never_below_what_is_needed(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = saved(tmp_path, smooth(640, 400), "photo.jpg", exif=exif, quality=95)
+    preprocessing = Preprocessing(image_size=(64, 64))
+    whole, reduced = decode(path), decode(path, REDUCED, preprocessing.resized_size)
+    upright = (640, 400) if orientation == 1 else (400, 640)
+    assert whole.size == whole.image.size == reduced.size == upright
+    assert reduced.image.size == tuple(side // 4 for side in upright)  # an eighth would be below 73 pixels
+    assert "reduced" in reduced.flags and "reduced" not in whole.flags
+    # Two resamplings in place of one: a few steps of 255, and no shift.
+    far = np.abs(preprocessing.crop(whole.image).astype(int) - preprocessing.crop(reduced.image))
+    assert far.max() > 0 and far.mean() < 2
+
+
+@pytest.mark.parametrize(
+    ("name", "limits", "side"), [("a.jpg", Limits(), 32), ("a.png", REDUCED, 32), ("a.jpg", REDUCED, 400)]
+)
+def test_nothing_else_is_reduced(tmp_path, name, limits, side):
+    path = saved(tmp_path, smooth(640, 400), name)
+    decoded = decode(path, limits, Preprocessing(image_size=(side, side)).resized_size)
+    assert decoded.image.size == (640, 400)
+    assert "reduced" not in decoded.flags
+
+
+def test_extreme_proportions_survive_reduction(tmp_path):
+    path = saved(tmp_path, smooth(6000, 1), "line.jpg")
+    assert decode(path, REDUCED, Preprocessing(image_size=(8, 8)).resized_size).size == (6000, 1)

@@ -25,7 +25,7 @@ PREPROCESSING = Preprocessing((8, 6), 1.0)
 TRAPS = """
 import vim_deploy.data.decode as module
 honest = module.decode
-def decode(path, limits):
+def decode(path, limits, needed):
     import ctypes, os, signal, sys, time
     name = os.path.basename(path)
     if name == "hang.png":
@@ -40,7 +40,7 @@ def decode(path, limits):
         bytearray(1 << 50)
     if name == "noise.png":
         os.write(0, b"\\xff" * 100)
-    return honest(path, limits)
+    return honest(path, limits, needed)
 module.decode = decode
 """
 

@@ -103,6 +103,11 @@ _DETECT = ("coco", "annotations", "score_threshold")
     show_default=True,
     help="Time after which the decoding of an image is ended, as a failure.",
 )
+@click.option(
+    "--reduced-jpeg",
+    is_flag=True,
+    help="Decode large JPEG files at a fraction of their size: faster, and pixels differ a little.",
+)
 @click.option("--null", "null_separated", is_flag=True, help="The list on stdin is separated by zero bytes.")
 @click.option("--watch", is_flag=True, help="Go on for files that appear, until stopped (or see --idle).")
 @click.option(
@@ -114,6 +119,18 @@ _DETECT = ("coco", "annotations", "score_threshold")
     "--report",
     type=click.Path(path_type=Path),
     help="Write a page of HTML about the run (needs -o): figures, thumbnails, confusion matrix.",
+)
+@click.option(
+    "--arrays",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Features: folder for one file per image, in place of numbers in the rows.",
+)
+@click.option(
+    "--arrays-format",
+    type=click.Choice(("npy", "safetensors")),
+    default="npy",
+    show_default=True,
+    help="Features: format of these files.",
 )
 @click.option(
     "--maps",
@@ -244,6 +261,9 @@ def _options(
     decode_seconds: float,
     watch: bool,
     idle: float | None,
+    reduced_jpeg: bool,
+    arrays: Path | None,
+    arrays_format: str,
     segment: SegmentOptions,
     detect: DetectOptions,
     **same: Any,
@@ -255,6 +275,7 @@ def _options(
     from vim_deploy.results import Format, Start
     from vim_deploy.running.inputs import Shard
     from vim_deploy.running.stop import FailureLimit
+    from vim_deploy.tasks.feature_files import FeatureOptions
 
     if resume and restart:
         raise ConfigError(
@@ -268,11 +289,12 @@ def _options(
         format=Format(format_name) if format_name else None,
         labels=Labels(labels),
         start=Start.RESUME if resume else Start.RESTART if restart else Start.NEW,
-        limits=Limits(max_pixels, max_metadata, decode_seconds),
+        limits=Limits(max_pixels, max_metadata, decode_seconds, reduced_jpeg),
         max_failures=FailureLimit.parse(max_failures) if max_failures else FailureLimit(),
         shard=Shard.parse(shard) if shard else Shard(),
         watch=watch,
         idle=idle,
+        features=FeatureOptions(arrays, arrays_format),
         segment=segment,
         detect=detect,
         **same,

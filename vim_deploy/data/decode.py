@@ -8,6 +8,8 @@
 - 16-bit samples keep their high byte (flag `from_16bit`); Pillow does the same to 16-bit colour.
 - Floating-point samples must lie in 0..1, which becomes 0..255, rounded (flag `from_float`).
 - Images of more pixels or metadata than the limits are refused before they are decoded.
+- Where asked for, a JPEG file is decoded at a half, a quarter or an eighth of its size, never below what is
+  needed of it (flag `reduced`); pixels differ a little from those of the whole.
 - A file that changes while it is read is refused.
 """
 
@@ -15,8 +17,9 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -24,7 +27,11 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from vim_deploy.errors import ImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+_TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 _ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
+
+# From (width, height) of the upright image to the size it must have at least.
+Needed: TypeAlias = Callable[[int, int], tuple[int, int]]
 
 # First bytes of what people take for images: (offset, signature, name).
 _REFUSED_SIGNATURES = (
@@ -47,11 +54,16 @@ _REFUSED_SIGNATURES = (
 
 @dataclass(frozen=True)
 class Limits:
-    """What one file may cost. `seconds` is for whoever decodes in a process of its own; None: no limit."""
+    """What one file may cost. `seconds` is for whoever decodes in a process of its own; None: no limit.
+
+    `reduced_jpeg`: JPEG files may be decoded at a smaller size, where the caller of `decode` says what it
+    needs.
+    """
 
     max_pixels: int = 89_478_485
     max_metadata: int = 16 << 20  # bytes of EXIF, ICC, XMP, comments and texts together
     seconds: float | None = 60.0
+    reduced_jpeg: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,12 +71,14 @@ class DecodedImage:
     """An upright image of mode L or RGB, and what was done to make it so."""
 
     image: Image.Image
-    size: tuple[int, int]  # width, height of `image`
+    size: tuple[int, int]  # width, height, upright; `image` is smaller where it was reduced
     flags: tuple[str, ...]
 
 
-def decode(path: str | os.PathLike[str], limits: Limits | None = None) -> DecodedImage:
-    """Read an image file.
+def decode(
+    path: str | os.PathLike[str], limits: Limits | None = None, needed: Needed | None = None
+) -> DecodedImage:
+    """Read an image file. `needed` tells the smallest size that serves, for `limits.reduced_jpeg`.
 
     Raises ImageError for anything that is not a whole image of a known format; the message is the reason
     alone, since the caller has the path.
@@ -75,7 +89,7 @@ def decode(path: str | os.PathLike[str], limits: Limits | None = None) -> Decode
         with _open_regular_file(path) as file:
             before = _state(file)
             try:
-                decoded = _decode_file(file, limits or Limits())
+                decoded = _decode_file(file, limits or Limits(), needed)
             except ImageError:
                 _refuse_changed(before, file)  # the better reason of the two
                 raise
@@ -85,10 +99,12 @@ def decode(path: str | os.PathLike[str], limits: Limits | None = None) -> Decode
         raise ImageError(f"cannot be read: {error.strerror or error}") from None
 
 
-def load_image(source: str | os.PathLike[str] | Image.Image, limits: Limits | None = None) -> DecodedImage:
+def load_image(
+    source: str | os.PathLike[str] | Image.Image, limits: Limits | None = None, needed: Needed | None = None
+) -> DecodedImage:
     """`decode` for a path, `convert` for an image already in memory. Raises ImageError."""
     if not isinstance(source, Image.Image):
-        return decode(source, limits)
+        return decode(source, limits, needed)
     try:
         return convert(source)
     except (ImageError, MemoryError):
@@ -104,9 +120,9 @@ def convert(image: Image.Image) -> DecodedImage:
         flags.append("first_frame")
     if image.width < 1 or image.height < 1:
         raise ImageError(f"the image is empty ({image.width} x {image.height} pixels)")
-    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    orientation = _orientation(image)
     image.load()
-    if isinstance(orientation, int) and 2 <= orientation <= 8:
+    if 2 <= orientation <= 8:
         flags.append("rotated")
         # TIFF images were turned by load() already, and then this finds nothing left to do.
         image = ImageOps.exif_transpose(image)
@@ -136,10 +152,12 @@ def _refuse_changed(before: tuple[int, int], file: IO[bytes]) -> None:
         raise ImageError("the file changed while it was read")
 
 
-def _decode_file(file: IO[bytes], limits: Limits) -> DecodedImage:
+def _decode_file(file: IO[bytes], limits: Limits, needed: Needed | None) -> DecodedImage:
     try:
         with Image.open(file, formats=FORMATS) as image:
             _check_limits(image, limits)
+            if needed is not None and limits.reduced_jpeg and image.format == "JPEG":
+                return _reduced(image, needed)
             return convert(image)
     except UnidentifiedImageError:
         file.seek(0)
@@ -151,6 +169,28 @@ def _decode_file(file: IO[bytes], limits: Limits) -> DecodedImage:
     # Pillow's readers answer damaged files with errors of many kinds (struct.error, SyntaxError, ...).
     except Exception as error:
         raise ImageError(f"damaged {_one_line(error)}") from error
+
+
+def _reduced(image: Image.Image, needed: Needed) -> DecodedImage:
+    """`convert`, with the decoder told to give a fraction of the pixels where that is enough."""
+    whole, turned = image.size, _orientation(image) in _TURNED
+    width, height = _swapped(needed(*_swapped(whole, turned)), turned)
+    image.draft(image.mode, (max(1, width), max(1, height)))
+    reduced = image.size != whole
+    decoded = convert(image)
+    if not reduced:
+        return decoded
+    return DecodedImage(decoded.image, _swapped(whole, turned), (*decoded.flags, "reduced"))
+
+
+def _swapped(size: tuple[int, int], swap: bool) -> tuple[int, int]:
+    return (size[1], size[0]) if swap else size
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's, 1 where there is none or nonsense."""
+    value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return value if isinstance(value, int) else 1
 
 
 def _check_limits(image: Image.Image, limits: Limits) -> None:

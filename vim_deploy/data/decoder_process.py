@@ -39,12 +39,12 @@ def _receive_exactly(connection: socket.socket, count: int) -> bytes | None:
 
 
 def main(settings: dict[str, Any]) -> None:
-    """`settings`: preparation (its to_dict), max_pixels, max_metadata, seconds, memory (bytes)."""
+    """`settings`: preparation (its to_dict), limits (the fields of Limits), memory (bytes)."""
     from vim_deploy.data.decode import Limits
     from vim_deploy.data.preparation import preparation_from
 
     preparation = preparation_from(settings["preparation"])
-    limits = Limits(settings["max_pixels"], settings["max_metadata"], settings["seconds"])
+    limits = Limits(**settings["limits"])
     _load_decoders()
     _limit_memory(settings["memory"])
     connection = socket.socket(fileno=os.dup(0))
@@ -65,10 +65,11 @@ def main(settings: dict[str, Any]) -> None:
 
 def _decode(path: str, preparation: Any, limits: Any) -> tuple[dict[str, Any], bytes | None]:
     from vim_deploy.data.decode import decode
+    from vim_deploy.data.preparation import needed_of
     from vim_deploy.errors import ImageError
 
     try:
-        decoded = decode(path, limits)
+        decoded = decode(path, limits, needed_of(preparation))
         pixels = preparation.crop(decoded.image).tobytes()
     except ImageError as error:
         return {"reason": str(error)}, None

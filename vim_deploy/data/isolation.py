@@ -7,6 +7,7 @@ decoder_process.py for the messages. Nothing that comes back is executed or unpi
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import math
 import os
@@ -105,9 +106,7 @@ class _Decoder:
         self._shape_of = preparation.shape
         self._settings = {
             "preparation": preparation.to_dict(),
-            "max_pixels": limits.max_pixels,
-            "max_metadata": limits.max_metadata,
-            "seconds": limits.seconds,
+            "limits": dataclasses.asdict(limits),
             "memory": _BASE_MEMORY + _BYTES_PER_PIXEL * limits.max_pixels,
         }
         self._process: subprocess.Popen[bytes] | None = None

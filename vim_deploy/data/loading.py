@@ -13,7 +13,7 @@ from vim_deploy.errors import ImageError
 
 from .decode import Limits, load_image
 from .discover import Item
-from .preparation import Preparation
+from .preparation import Preparation, needed_of
 
 Input: TypeAlias = Item | Image.Image
 
@@ -44,6 +44,7 @@ class ThreadLoader:
 
     def __init__(self, preparation: Preparation, limits: Limits) -> None:
         self._preparation, self._limits = preparation, limits
+        self._needed = needed_of(preparation)
 
     def load_many(self, inputs: Sequence[Input]) -> Iterator[Loaded]:
         return map(self.load, inputs)
@@ -51,7 +52,8 @@ class ThreadLoader:
     def load(self, given: Input) -> Loaded:
         item = given if isinstance(given, Item) else None
         try:
-            decoded = load_image(given.path if isinstance(given, Item) else given, self._limits)
+            source = given.path if isinstance(given, Item) else given
+            decoded = load_image(source, self._limits, self._needed)
             pixels = self._preparation.normalise(self._preparation.crop(decoded.image))
         except ImageError as error:
             return Loaded(item, reason=str(error))

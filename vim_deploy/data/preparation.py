@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -70,6 +71,14 @@ class Scaling:
 
     def to_dict(self) -> dict[str, Any]:
         return {"within": None if self.within is None else list(self.within), "channels": self.channels}
+
+
+def needed_of(preparation: Preparation) -> Callable[[int, int], tuple[int, int]] | None:
+    """The least size of an image that a preparation makes its pixels from, where it leaves their shape alone.
+
+    The others give as many pixels as the image's own proportions say, which a reduced image has not exactly.
+    """
+    return preparation.resized_size if isinstance(preparation, Preprocessing) else None
 
 
 def preparation_from(values: dict[str, Any]) -> Preparation:

@@ -108,6 +108,25 @@ class FeatureColumns(Columns):
     from_plain = from_flat
 
 
+class FeatureFileColumns(Columns):
+    """`file`, escaped like paths, and `shape` of the array in it, like 192x14x14."""
+
+    def __init__(self) -> None:
+        super().__init__(_LABELLED, {"file": TEXT, "shape": TEXT})
+
+    def flat(self, row: Row) -> dict[str, Any]:
+        return {"file": row.file, "shape": "x".join(map(str, row.shape)) or None}
+
+    def from_flat(self, values: dict[str, Any]) -> dict[str, Any]:
+        shape = values["shape"]
+        return {
+            "file": values["file"] or None,
+            "shape": tuple(int(side) for side in shape.split("x")) if shape else (),
+        }
+
+    plain, from_plain = flat, from_flat
+
+
 class SegmentColumns(Columns):
     """`classes`: those found, with pixels and share; `agreement` with the true label map, null without one.
 
@@ -202,6 +221,7 @@ class ObjectColumns(Columns):
 _OF_TASK: dict[str, Callable[[int], Columns]] = {
     "classify": ScoreColumns,
     "features": lambda top_k: FeatureColumns(),
+    "feature_files": lambda top_k: FeatureFileColumns(),
     "segment": lambda top_k: SegmentColumns(),
     "detect": lambda top_k: ObjectColumns(),
 }

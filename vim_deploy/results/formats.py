@@ -45,6 +45,9 @@ def format_of(path: Path | None, asked: Format | None) -> Format:
 def check_format(path: Path | None, format: Format, task: str) -> None:
     """Raises OutputError for results that the format, or standard output, cannot hold."""
     if format is Format.CSV and REALS in columns_of(task, 1).types.values():
-        raise OutputError(f"{task} do not fit into CSV; use -o with a name ending in .jsonl or .parquet.")
+        raise OutputError(
+            f"{task} do not fit into CSV; use -o with a name ending in .jsonl or .parquet, or write them to "
+            "files with --arrays."
+        )
     if path is None and format is Format.PARQUET:
         raise OutputError("Parquet cannot go to standard output; give a file with -o.")

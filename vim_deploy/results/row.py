@@ -33,6 +33,8 @@ class Row:
     flags: tuple[str, ...] = ()
     top: tuple[Score, ...] = ()
     features: np.ndarray | None = None
+    file: str | None = None  # escaped
+    shape: tuple[int, ...] = ()  # of the array in it
     areas: tuple[ClassArea, ...] = ()
     agreement: tuple[Agreement, ...] | None = None
     objects: tuple[FoundObject, ...] = ()

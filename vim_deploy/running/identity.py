@@ -31,6 +31,7 @@ def identity_of(
         "classes": _hash(dict(classes)),
         "max_pixels": options.limits.max_pixels,
         "max_metadata": options.limits.max_metadata,
+        "reduced_jpeg": options.limits.reduced_jpeg,
         "shard": str(options.shard),
         "watch": options.watch,
     }
