@@ -10,6 +10,7 @@ import ctypes
 import logging
 import math
 import queue
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -138,6 +139,21 @@ class DeviceBackend:
         finally:
             self._free.put(lane)
 
+    def computing_seconds(self, shape: tuple[int, ...], repeats: int) -> list[float]:
+        """Wall-clock seconds of single runs with pixels of a shape, without copies to or from the GPU.
+
+        For measuring; what is computed of is what the buffers happen to hold. Raises EngineError as `run`.
+        """
+        self._check_profile(shape)
+        lane = self._free.get()
+        try:
+            if lane is None:
+                raise EngineError("the engine is closed; open it again with load_engine.")
+            with self._current():
+                return [lane.compute_seconds(shape) for _ in range(repeats + 2)][2:]  # first run, recording
+        finally:
+            self._free.put(lane)
+
     def _check_profile(self, shape: tuple[int, ...]) -> None:
         if not self.batches.holds(shape[0]):
             raise EngineError(
@@ -223,6 +239,13 @@ class _Lane:
         self.stream.synchronize()
         # The pinned buffers are used again by the next batch.
         return {name: values.copy() for name, values in results.items()}
+
+    def compute_seconds(self, shape: tuple[int, ...]) -> float:
+        self.stream.synchronize()
+        began = time.perf_counter()
+        self._compute(shape)
+        self.stream.synchronize()
+        return time.perf_counter() - began
 
     def _compute(self, shape: tuple[int, ...]) -> None:
         if shape != self.shape:

@@ -255,6 +255,7 @@ class _Engine:
         self.keeps_types, self.gpu, self.recorder = bool(plan[0]), gpu, recorder
         self.model = onnx.load_model_from_string(plan[1:])
         self._run = _runner(self.model)
+        self.device_memory_size = 7 << 20
 
     def compute(self, pixels: np.ndarray) -> list[np.ndarray]:
         return self._run(pixels)

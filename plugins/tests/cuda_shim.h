@@ -216,14 +216,14 @@ inline void run(unsigned blocks, unsigned threads, Order order, const std::funct
 
 // Two slots take turns: a lane can be at most one exchange ahead of the slowest one.
 template <class T>
-T exchange(T value, unsigned partner_mask) {
+T exchange_with(T value, unsigned partner) {
   static_assert(sizeof(T) <= sizeof(std::uint64_t));
   Fiber& self = *state.current;
   const unsigned slot = self.exchanges++ % 2;
   std::memcpy(&self.slots[slot], &value, sizeof value);
   leave(Wait::kWarp);
   T result;
-  std::memcpy(&result, &state.fibers[self.thread ^ partner_mask].slots[slot], sizeof result);
+  std::memcpy(&result, &state.fibers[partner].slots[slot], sizeof result);
   return result;
 }
 
@@ -240,5 +240,15 @@ inline void __syncthreads() {
 template <class T>
 T __shfl_xor_sync(unsigned mask, T value, int lanes) {
   if (mask != 0xffffffffu || lanes <= 0 || lanes >= 32) std::abort();
-  return cuda_shim::exchange(value, static_cast<unsigned>(lanes));
+  return cuda_shim::exchange_with(value, cuda_shim::state.current->thread ^ static_cast<unsigned>(lanes));
 }
+
+template <class T>
+T __shfl_up_sync(unsigned mask, T value, int distance) {
+  if (mask != 0xffffffffu || distance <= 0 || distance >= 32) std::abort();
+  const unsigned thread = cuda_shim::state.current->thread;
+  const bool within = thread % cuda_shim::kWarp >= static_cast<unsigned>(distance);
+  return cuda_shim::exchange_with(value, within ? thread - static_cast<unsigned>(distance) : thread);
+}
+
+inline void __syncwarp() { cuda_shim::leave(cuda_shim::Wait::kWarp); }

@@ -119,6 +119,15 @@ def test_results_are_not_overwritten_by_the_next_batch(device):
     assert np.array_equal(first, 2 * numbers(2))
 
 
+def test_computing_alone_is_timed_without_copies(device):
+    backend, engine = doubling(device, contexts=1)
+    assert len(backend.computing_seconds((3, 4), 5)) == 5
+    assert (engine.computed, device.launches) == (7, 6)
+    assert np.array_equal(backend.run(numbers(3))["y"], 2 * numbers(3))
+    with pytest.raises(EngineError, match="a batch of 9"):
+        backend.computing_seconds((9, 4), 1)
+
+
 def test_threads_share_the_contexts(device):
     backend, _ = doubling(device)
     wrong = []

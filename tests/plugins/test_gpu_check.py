@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from native_programs import PROGRAMS, SCAN
+from native_programs import PROGRAMS, SANITIZERS, SCAN, build, run
 
 TOOL = PROGRAMS.parents[1] / "tools" / "gpu_check"
 sys.path.insert(0, str(TOOL))
 
+import engine_parity  # noqa: E402
 import floors  # noqa: E402
+import networks  # noqa: E402
 import one_node  # noqa: E402
+import run as run_all  # noqa: E402
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["scan_numerics", "scan_speed"])
+@pytest.mark.parametrize(
+    "name", ["scan_numerics", "scan_speed", "scan_compare", "scan_baseline", "gpu_library"]
+)
 def test_program_compiles(name: str, tmp_path: Path) -> None:
     nvcc = shutil.which("nvcc")
     if nvcc is None:
         pytest.skip("no nvcc on PATH: the GPU programs are not compiled here")
-    flags = ["-std=c++17", "-arch=sm_90", "-Werror", "all-warnings", f"-I{SCAN}", f"-I{PROGRAMS}"]
+    flags = ["-std=c++17", "-arch=sm_90", "-Werror", "all-warnings"]
+    flags += [f"-I{folder}" for folder in (SCAN, PROGRAMS, TOOL)]
     command = [nvcc, *flags, "-c", str(TOOL / f"{name}.cu"), "-o", str(tmp_path / "program.o")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
@@ -48,10 +56,135 @@ def test_a_failing_step_fails_the_run_and_leaves_its_log(tmp_path: Path) -> None
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     out = tmp_path / "out"
     command = [sys.executable, str(TOOL / "run.py"), "--out", str(out), "--steps", "numerics,speed"]
+    command += ["--work", str(tmp_path / "work")]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 1
     assert done.stdout.count('"passed": false') == 2
     assert "non-zero exit status" in (out / "numerics.log").read_text()
+
+
+def test_a_step_that_hangs_is_given_up_and_the_next_one_runs(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    options = run_all.parse(["--out", str(out), "--work", str(tmp_path / "work"), "--steps", "numerics"])
+    out.mkdir()
+    hanging = run_all.Step(lambda options: [[sys.executable, "-c", "import time; time.sleep(60)"]], 1)
+    telling = run_all.Step(lambda options: [[sys.executable, "-c", 'print(\'{"step": "x"}\')']], 20)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_all, "STEPS", {"numerics": hanging, "speed": telling})
+        assert run_all.run_step("numerics", options) is False
+        assert run_all.run_step("speed", options) is True
+    assert "timed out" in (out / "numerics.log").read_text()
+    lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    assert [(line["step"], line.get("passed")) for line in lines] == [
+        ("numerics", False),
+        ("x", None),
+        ("speed", True),
+    ]
+
+
+def test_every_call_ends_within_ten_minutes() -> None:
+    for steps in run_all.CALLS.values():
+        assert sum(run_all.STEPS[step].seconds for step in steps) <= 580
+    assert {step for steps in run_all.CALLS.values() for step in steps} == set(run_all.STEPS)
+
+
+def test_every_step_is_in_the_read_me() -> None:
+    text = (TOOL / "README.md").read_text()
+    for name in (*run_all.CALLS, *run_all.STEPS):
+        assert f"`{name}`" in text, name
+
+
+def test_the_scan_to_measure_against_is_right(tmp_path: Path) -> None:
+    """Its own text on the CPU, under the sanitizers: a wrong scan would be no comparison."""
+    sources = [PROGRAMS / "test_scan_baseline.cpp", PROGRAMS / "scan_oracle.cpp"]
+    flags = ("-fno-strict-aliasing", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", f"-I{TOOL}")
+    assert ": 0 failures" in run(build(tmp_path / "baseline", sources, *SANITIZERS, *flags))
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """TensorRT, pycuda and the GPU as stand-ins."""
+    pytest.importorskip("onnxruntime", reason="the stand-in's engines are run by onnxruntime")
+    pytest.importorskip("torch")
+    from tensorrt_workplace import Workplace
+
+    place = Workplace(tmp_path, monkeypatch)
+    place.install(10)
+    return place
+
+
+def test_parity_with_the_eager_model_runs_to_its_end(workplace: Any, capsys: Any) -> None:
+    import torch
+    from small_exports import IMAGE_SIZE, small_model
+
+    pixels = np.random.default_rng(0).standard_normal((5, 3, *IMAGE_SIZE), np.float32)
+    with torch.inference_mode():
+        logits = small_model()(torch.from_numpy(pixels)).numpy()
+    reference = workplace.folder / "eager.npz"
+    engine = workplace.build("fp16", min_batch=2, opt_batch=2, max_batch=2)
+    np.savez(reference, pixels=pixels, logits=logits)
+    assert engine_parity.main([str(engine), str(reference), "2e-2"]) == 0
+    assert json.loads(capsys.readouterr().out)["other_top1"] == 0
+    np.savez(reference, pixels=pixels, logits=-logits)
+    assert engine_parity.main([str(engine), str(reference), "2e-2"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["passed"], found["images"]) == (False, 5) and found["other_top1"] > 0
+
+
+def test_networks_are_measured_to_the_end_and_a_missing_one_is_told(workplace: Any, capsys: Any) -> None:
+    onnx = pytest.importorskip("onnx")
+    helper, kinds = onnx.helper, onnx.TensorProto
+    nodes = [
+        helper.make_node("Cast", ["pixels"], ["narrow"], "narrow", to=kinds.FLOAT16),
+        helper.make_node("ReduceMean", ["narrow"], ["means"], "means", axes=[2, 3], keepdims=0),
+        helper.make_node("Cast", ["means"], ["logits"], "widen", to=kinds.FLOAT),
+    ]
+    pixels = helper.make_tensor_value_info("pixels", kinds.FLOAT, ["batch", 3, 16, 16])
+    logits = helper.make_tensor_value_info("logits", kinds.FLOAT, ["batch", 3])
+    graph = helper.make_graph(nodes, "means", [pixels], [logits])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save_model(model, str(workplace.folder / "vim_tiny_fp16_16.onnx"))
+    arguments = [str(workplace.folder), "--sizes", "16", "--batches", "1,4", "--repeats", "3"]
+    assert networks.main(arguments) == 1  # DeiT's file is not there
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["network"], row["batch"], "refused" in row) for row in rows] == [
+        ("Vim-Ti", 1, False),
+        ("DeiT-Ti", 1, True),
+        ("Vim-Ti", 4, False),
+        ("DeiT-Ti", 4, True),
+    ]
+    assert rows[0]["runs"] == 3 and rows[0]["activations_mib"] == 7
+    assert workplace.recorder.named("set_shape")[1] == ("pixels", *[(4, 3, 16, 16)] * 3)
+
+
+def test_eager_comparison_says_that_there_is_no_gpu(capsys: Any) -> None:
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("this PyTorch sees a GPU")
+    import eager
+
+    assert eager.main(["library.so"]) == 2
+    assert "nothing was run" in capsys.readouterr().err
+
+
+def test_scans_of_another_layout_get_copies_and_flips() -> None:
+    torch = pytest.importorskip("torch")
+    import gpu_scan
+
+    from vim_deploy.ops.reference import selective_scan_reference
+
+    def length_last(*tensors: Any, delta_softplus: bool) -> Any:
+        assert all(tensor.is_contiguous() for tensor in tensors)
+        turned = [tensor.transpose(1, 2) if tensor.dim() == 3 else tensor for tensor in tensors]
+        y = selective_scan_reference(*turned, delta_softplus=delta_softplus, reverse=False)
+        return y.transpose(1, 2)
+
+    inputs = one_node.make_inputs("float32", seed=5)
+    tensors = [torch.from_numpy(inputs[name]) for name in one_node.NAMES]
+    for reverse in (False, True):
+        found = gpu_scan._turned(length_last)(*tensors, delta_softplus=True, reverse=reverse)
+        expected = selective_scan_reference(*tensors, delta_softplus=True, reverse=reverse)
+        assert torch.allclose(found, expected, rtol=1e-5, atol=1e-5)  # sums of float32 in another order
 
 
 def test_floor_of_the_tuned_shape() -> None:

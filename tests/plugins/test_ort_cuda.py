@@ -1,4 +1,4 @@
-"""ONNX Runtime's CUDA operator without a GPU: the adapter against a stand-in, the library in the real runtime.
+"""ONNX Runtime's CUDA operator without a GPU: the adapter against a stand-in, the library in a real runtime.
 
 That the provider calls it as the stand-in does is beyond these tests: see docs/gpu-results.md.
 """

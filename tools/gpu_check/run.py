@@ -1,10 +1,10 @@
 """The GPU proof, most valuable step first, each leaving its result in a file before the next begins.
 
-    python tools/gpu_check/run.py --out RESULTS [--steps numerics,sanitizer,...] [--plugin LIBRARY]
+    python tools/gpu_check/run.py --out RESULTS --call kernels|pytorch|tensorrt|networks|onnxruntime
+    python tools/gpu_check/run.py --out RESULTS --steps numerics,speed
 
-numerics, sanitizer, speed, plans: need nvcc and a GPU. node: TensorRT's Python package and the plugin.
-engines: the commands vim-export, vim-build and vim-infer as well, and a folder of images (--images).
-A step that fails does not stop the others; the exit status is 1 if any failed.
+README.md beside this file has the calls in their order, what each needs, and how long it takes. A step that
+fails or runs out of its time does not stop the others; the exit status is 1 if any did.
 """
 
 from __future__ import annotations
@@ -16,127 +16,209 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 SCAN, TESTS, HERE = ROOT / "plugins/selective_scan", ROOT / "plugins/tests", Path(__file__).resolve().parent
 TYPES = ("float32", "float16", "bfloat16")
 KERNELS = ("scan_cuda.cu", "scan_cuda_plan.cpp", *(f"scan_cuda_{name}.cu" for name in TYPES))
+BASELINE = HERE / "scan_baseline.cu"
 SANITIZER_TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
+OURS = {"fp32": "1e-3", "fp16": "2e-2"}  # what logits may differ by, relative to the largest
 
-Step = Callable[[argparse.Namespace], list[list[str]]]
+Commands = list[list[str]]
 
 
-def program(options: argparse.Namespace, name: str) -> str:
-    """Builds one of the programs for this machine's GPU, once; the path of its binary."""
-    binary = options.out / name
+@dataclass(frozen=True)
+class Step:
+    """What a step runs, and after how many seconds it is given up."""
+
+    commands: Callable[[argparse.Namespace], Commands]
+    seconds: int
+
+
+def compiled(options: argparse.Namespace, name: str, *flags: str) -> str:
+    """Builds one of the programs for this machine's GPU, once; the path of the binary."""
+    binary = options.work / name
     if not binary.exists():
-        sources = [HERE / f"{name}.cu", TESTS / "scan_oracle.cpp", *(SCAN / source for source in KERNELS)]
-        flags = ["-std=c++17", "-O3", "-lineinfo", f"-arch={options.arch}", "-t", "0"]
-        include = [f"-I{SCAN}", f"-I{TESTS}"]
-        subprocess.run(["nvcc", *flags, *include, *map(str, sources), "-o", str(binary)], check=True)
+        source = HERE / f"{name.removesuffix('.so')}.cu"
+        sources = [source, BASELINE, TESTS / "scan_oracle.cpp", *(SCAN / kernel for kernel in KERNELS)]
+        target = ["-std=c++17", "-O3", "-lineinfo", f"-arch={options.arch}", "-t", "0", *flags]
+        include = [f"-I{folder}" for folder in (SCAN, TESTS, HERE)]
+        subprocess.run(["nvcc", *target, *include, *map(str, sources), "-o", str(binary)], check=True)
     return str(binary)
 
 
-def numerics(options: argparse.Namespace) -> list[list[str]]:
-    return [[program(options, "scan_numerics")]]
+def script(name: str, *arguments: object) -> list[str]:
+    return [sys.executable, str(HERE / f"{name}.py"), *map(str, arguments)]
 
 
-def sanitizer(options: argparse.Namespace) -> list[list[str]]:
-    checked = program(options, "scan_numerics")
+def command(name: str, *arguments: object) -> list[str]:
+    """One of the project's commands, whether it is installed or not."""
+    code = f"from vim_deploy.cli.{name.removeprefix('vim-')} import main; main()"
+    return [sys.executable, "-c", code, *map(str, arguments)]
+
+
+def numerics(options: argparse.Namespace) -> Commands:
+    return [[compiled(options, "scan_numerics")]]
+
+
+def sanitizer(options: argparse.Namespace) -> Commands:
+    checked = compiled(options, "scan_numerics")
     return [
         ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9", checked, "small"]
         for tool in SANITIZER_TOOLS
     ]
 
 
-def speed(options: argparse.Namespace) -> list[list[str]]:
-    return [[program(options, "scan_speed")]]
+def speed(options: argparse.Namespace) -> Commands:
+    return [[compiled(options, "scan_speed")]]
 
 
-def plans(options: argparse.Namespace) -> list[list[str]]:
-    return [[program(options, "scan_speed"), "plans"]]
+def compare(options: argparse.Namespace) -> Commands:
+    return [[compiled(options, "scan_compare")]]
 
 
-def node(options: argparse.Namespace) -> list[list[str]]:
-    result = str(options.out / "node.json")
-    return [[sys.executable, str(HERE / "one_node.py"), str(options.plugin), result]]
+def plans(options: argparse.Namespace) -> Commands:
+    return [[compiled(options, "scan_speed"), "plans"]]
 
 
-def engines(options: argparse.Namespace) -> list[list[str]]:
-    """Vim-Ti in both precisions, from generated weights to predictions; logits against the fp32 ONNX file."""
+def eager(options: argparse.Namespace) -> Commands:
+    return [script("eager", compiled(options, "gpu_library.so", "-shared", "-Xcompiler", "-fPIC"))]
+
+
+def prepare(options: argparse.Namespace) -> Commands:
+    images = ["--images", options.images] if options.images else []
+    return [script("prepare", options.files, *images)]
+
+
+def node(options: argparse.Namespace) -> Commands:
+    return [script("one_node", options.plugin, options.out / "node.json")]
+
+
+def engines(options: argparse.Namespace) -> Commands:
+    return _engines(options, "tensorrt", "--layers")
+
+
+def onnxruntime(options: argparse.Namespace) -> Commands:
+    return [command("vim-doctor"), *_engines(options, "onnxruntime")]
+
+
+def _engines(options: argparse.Namespace, backend: str, layers: str = "") -> Commands:
+    """Vim-Ti in both precisions: built, run over the images, its logits against the eager model's."""
     commands = []
-    reference = str(options.out / "vim_tiny_fp32.onnx")
-    for precision, tolerance in (("fp32", "1e-3"), ("fp16", "2e-2")):
-        stem = options.out / f"vim_tiny_{precision}"
-        model, engine, rows = f"{stem}.onnx", f"{stem}.engine", f"{stem}.csv"
-        commands += [
-            ["vim-export", "vim_tiny", "--image-size", "224", "--precision", precision, "-o", model],
-            ["vim-build", model, "--backend", "tensorrt", "-o", engine],
-            ["vim-infer", engine, str(options.images), "-o", rows],
-            [sys.executable, str(HERE / "engine_parity.py"), engine, reference, tolerance],
-        ]
+    for precision, tolerance in OURS.items():
+        name = f"{backend}_{precision}"
+        model, engine = options.files / f"vim_tiny_{precision}_224.onnx", options.work / f"{name}.engine"
+        more = [layers, options.out / f"{name}.layers.json"] if layers else []
+        commands.append(
+            command("vim-build", model, "--backend", backend, "--device", "cuda", "-o", engine, *more)
+        )
+        if options.images:
+            rows = options.out / f"{name}.csv"
+            commands.append(command("vim-infer", engine, options.images, "-o", rows, "--restart"))
+        commands.append(script("engine_parity", engine, options.files / "eager_224.npz", tolerance))
     return commands
 
 
-STEPS: dict[str, Step] = {
-    "numerics": numerics,
-    "sanitizer": sanitizer,
-    "speed": speed,
-    "plans": plans,
-    "node": node,
-    "engines": engines,
+def networks(options: argparse.Namespace) -> Commands:
+    return [script("networks", options.files, "--sizes", options.sizes, "--builder-level", 2)]
+
+
+STEPS = {
+    "numerics": Step(numerics, 150),
+    "sanitizer": Step(sanitizer, 150),
+    "compare": Step(compare, 60),
+    "speed": Step(speed, 60),
+    "plans": Step(plans, 60),
+    "eager": Step(eager, 200),
+    "prepare": Step(prepare, 380),
+    "node": Step(node, 120),
+    "engines": Step(engines, 420),
+    "networks": Step(networks, 540),
+    "onnxruntime": Step(onnxruntime, 300),
+}
+CALLS = {
+    "kernels": ("numerics", "compare", "speed", "sanitizer", "plans"),
+    "pytorch": ("eager", "prepare"),
+    "tensorrt": ("node", "engines"),
+    "networks": ("networks",),
+    "onnxruntime": ("onnxruntime",),
 }
 
 
 def run_step(name: str, options: argparse.Namespace) -> bool:
-    """Runs a step's commands into `NAME.log`; false where one fails or cannot be started."""
+    """Runs a step's commands into `NAME.log`; false where one fails, cannot be started or takes too long."""
     log = options.out / f"{name}.log"
     begin = time.monotonic()
     passed = True
     with log.open("w") as file:
         try:
-            for command in STEPS[name](options):
-                print("+", *command, file=file, flush=True)
-                done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT)
+            for arguments in STEPS[name].commands(options):
+                print("+", *arguments, file=file, flush=True)
+                left = max(1.0, begin + STEPS[name].seconds - time.monotonic())
+                done = subprocess.run(
+                    arguments, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT, timeout=left
+                )
                 passed &= done.returncode == 0
                 print(f"exit status {done.returncode}", file=file, flush=True)
-        except (OSError, subprocess.CalledProcessError) as problem:
+        except (OSError, subprocess.SubprocessError) as problem:
             print(problem, file=file)
             passed = False
     seconds = round(time.monotonic() - begin, 1)
-    print(json.dumps({"step": name, "passed": passed, "seconds": seconds, "log": str(log)}), flush=True)
+    _collect(log, options.out / "results.jsonl")
+    result = json.dumps({"step": name, "passed": passed, "seconds": seconds, "log": log.name})
+    with (options.out / "results.jsonl").open("a") as file:
+        print(result, file=file)
+    print(result, flush=True)
     return passed
+
+
+def _collect(log: Path, results: Path) -> None:
+    """The figures of a step, each a line of JSON in its log, beside those of the others."""
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.startswith('{"step"')]
+    with results.open("a") as file:
+        file.writelines(f"{line}\n" for line in lines)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for programs, logs and results")
-    parser.add_argument("--steps", default=",".join(STEPS), help="which, in which order")
+    parser.add_argument("--out", type=Path, required=True, help="folder for logs and results, few and small")
+    parser.add_argument(
+        "--work", type=Path, default=ROOT / "build/gpu_check", help="folder for what is built"
+    )
+    parser.add_argument("--files", type=Path, help="folder of prepare's files  [default: --work]")
+    chosen = parser.add_mutually_exclusive_group(required=True)
+    chosen.add_argument("--call", choices=CALLS, help="the steps that fit into one call")
+    chosen.add_argument("--steps", help=f"single steps, of {', '.join(STEPS)}")
     parser.add_argument("--plugin", type=Path, default=ROOT / "build/lib/libvim_deploy_trt.so")
-    parser.add_argument("--images", type=Path, help="folder of images for the step `engines`")
+    parser.add_argument("--images", type=Path, help="folder of images for the engines")
+    parser.add_argument("--sizes", default="224,1248,768,512,1024", help="of `networks`, first ones first")
     parser.add_argument("--arch", default="native", help="nvcc's -arch")
     options = parser.parse_args(arguments)
-    options.names = options.steps.split(",")
+    options.names = list(CALLS[options.call]) if options.call else options.steps.split(",")
+    options.out, options.work = options.out.resolve(), options.work.resolve()
+    options.files = (options.files or options.work).resolve()
     unknown = [name for name in options.names if name not in STEPS]
     if unknown:
         parser.error(f"unknown steps: {', '.join(unknown)}; there are {', '.join(STEPS)}")
-    if "engines" in options.names and options.images is None:
-        parser.error("the step `engines` needs --images")
     return options
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(sys.argv[1:] if arguments is None else arguments)
-    if shutil.which("nvidia-smi") is None:
+    if options.names != ["prepare"] and shutil.which("nvidia-smi") is None:
         print(
             "no nvidia-smi on PATH: this machine seems to have no NVIDIA GPU; nothing was run",
             file=sys.stderr,
         )
         return 2
-    options.out.mkdir(parents=True, exist_ok=True)
-    with (options.out / "machine.txt").open("w") as file:
-        subprocess.run(["nvidia-smi"], stdout=file, stderr=subprocess.STDOUT, check=False)
+    for folder in (options.out, options.work):
+        folder.mkdir(parents=True, exist_ok=True)
+    if shutil.which("nvidia-smi"):
+        with (options.out / "machine.txt").open("w") as file:
+            subprocess.run(["nvidia-smi"], stdout=file, stderr=subprocess.STDOUT, check=False)
     results = [run_step(name, options) for name in options.names]
     return 0 if all(results) else 1
 

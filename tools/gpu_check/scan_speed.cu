@@ -2,17 +2,15 @@
 // bandwidth, powers of two per second), then both directions at the network's shapes, as replays of a captured
 // CUDA graph over several sets of tensors. Each line is one JSON object. `plans` times every plan for batch 1
 // and 8, to hold the estimates in scan_cuda_plan.cpp to something.
-#include <algorithm>
 #include <cstring>
 
-#include "device.h"
+#include "timing.h"
 
 namespace {
 
 using vim_scan::Type;
 
 constexpr const char* kNames[] = {"float32", "float16", "bfloat16"};
-constexpr int kReplays = 15;
 constexpr int kPowers = 4096;
 
 __global__ void powers(float* out) {
@@ -25,35 +23,6 @@ __global__ void powers(float* out) {
   float sum = 0;
   for (int i = 0; i < 8; ++i) sum += x[i];
   out[blockIdx.x * blockDim.x + threadIdx.x] = sum;
-}
-
-// The median time in seconds of what `work` queues on the stream, replayed as a graph.
-template <class Work>
-double median_seconds(cudaStream_t stream, const Work& work) {
-  cudaGraph_t graph;
-  cudaGraphExec_t executable;
-  CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal));
-  work();
-  CUDA(cudaStreamEndCapture(stream, &graph));
-  CUDA(cudaGraphInstantiate(&executable, graph, 0));
-  cudaEvent_t begin, end;
-  CUDA(cudaEventCreate(&begin));
-  CUDA(cudaEventCreate(&end));
-  std::vector<float> times(kReplays);
-  for (int warm_up = 0; warm_up < 3; ++warm_up) CUDA(cudaGraphLaunch(executable, stream));
-  for (float& milliseconds : times) {
-    CUDA(cudaEventRecord(begin, stream));
-    CUDA(cudaGraphLaunch(executable, stream));
-    CUDA(cudaEventRecord(end, stream));
-    CUDA(cudaEventSynchronize(end));
-    CUDA(cudaEventElapsedTime(&milliseconds, begin, end));
-  }
-  CUDA(cudaEventDestroy(begin));
-  CUDA(cudaEventDestroy(end));
-  CUDA(cudaGraphExecDestroy(executable));
-  CUDA(cudaGraphDestroy(graph));
-  std::sort(times.begin(), times.end());
-  return times[kReplays / 2] * 1e-3;
 }
 
 struct Ceilings {
@@ -84,20 +53,10 @@ double floor_seconds(const Ceilings& ceilings, double batch, double length, doub
   return std::max(bytes / ceilings.bytes_per_second, rows * channels * (state + 3) / ceilings.powers_per_second);
 }
 
-// Sets of tensors that together exceed the L2 cache several times, or as many as make sense.
-std::vector<Tensors> make_sets(int batch, int length, int channels, Type type) {
-  const double bytes = 4.0 * batch * length * channels * static_cast<double>(element_bytes(type));
-  const int count = static_cast<int>(std::min(16.0, std::max(2.0, 256e6 / bytes)));
-  cuda_test::Problem problem = cuda_test::make_problem(batch, length, channels, 16, true, false, 1);
-  std::vector<Tensors> sets;
-  for (int i = 0; i < count; ++i) sets.emplace_back(problem, type, vim_scan::cuda_workspace_bytes(channels, 16));
-  return sets;
-}
-
 // One forward and one reverse scan, in seconds; `plan` null: as the library plans it.
-double pair_seconds(std::vector<Tensors>& sets, const vim_scan::CudaPlan* plan, cudaStream_t stream) {
+double pair_seconds(std::vector<TimedTensors>& sets, const vim_scan::CudaPlan* plan, cudaStream_t stream) {
   const double all = median_seconds(stream, [&] {
-    for (Tensors& tensors : sets) {
+    for (TimedTensors& tensors : sets) {
       for (const bool reverse : {false, true}) {
         tensors.arguments.reverse = reverse;
         succeed(plan != nullptr ? vim_scan::launch_planned(tensors.arguments, *plan, stream)
@@ -119,7 +78,7 @@ void print_line(const char* step, int batch, int length, int channels, Type type
 
 void measure_shape(const Ceilings& ceilings, int batch, int length, int channels, Type type, bool plans,
                    cudaStream_t stream) {
-  std::vector<Tensors> sets = make_sets(batch, length, channels, type);
+  std::vector<TimedTensors> sets = make_sets(batch, length, channels, type);
   const double floor = 2 * floor_seconds(ceilings, batch, length, channels, 16, type);
   const vim_scan::CudaPlan chosen = vim_scan::plan_cuda(batch, length, channels, 16, ceilings.multiprocessors);
   print_line("speed", batch, length, channels, type, chosen, pair_seconds(sets, nullptr, stream), floor);
@@ -146,7 +105,6 @@ int main(int count, char** arguments) {
   for (const int batch : {1, 8, 64}) {
     for (const int length : {197, 730, 6085}) {
       for (const int channels : {384, 768, 1536}) {
-        if (static_cast<double>(batch) * length * channels > 2e8) continue;  // the host would draw for minutes
         if (plans && batch == 64) continue;
         measure_shape(ceilings, batch, length, channels, Type::kFloat16, plans, stream);
       }

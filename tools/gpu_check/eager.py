@@ -1,0 +1,140 @@
+"""Vim-Ti and DeiT-Ti in eager PyTorch on the GPU, float16: latency and memory by size and batch.
+
+    python tools/gpu_check/eager.py LIBRARY [--sizes 224,...] [--batches 1,8,64] [--seconds 1]
+
+LIBRARY is made of gpu_library.cu (run.py does it). Vim runs with every scan of gpu_scan.py: the project's
+fused kernel, which needs no copies and is the strongest that eager PyTorch can have, and the public Mamba
+kernel's algorithm with the copies and flips that it needs. The first line says whether each gives what the
+eager model gives on the processor. Needs a CUDA build of PyTorch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2])]
+
+SIZES, BATCHES = (224, 512, 768, 1024, 1248), (1, 8, 64)
+TOLERANCE = 2e-2  # float16 against float32, relative to the largest logit
+_WARM_UP, _MOST_RUNS = 3, 30
+
+
+def vim(size: int, precision: str) -> Any:
+    from vim_deploy.export.precision import in_precision
+    from vim_deploy.model import create_model
+    from vim_deploy.model.generated import fill_generated
+
+    model = create_model("vim_tiny", image_size=(size, size))
+    fill_generated(model, seed=0)
+    return in_precision(model.eval(), precision)
+
+
+def deit(size: int) -> Any:
+    from benchmarks.deit import DeitConfig
+    from benchmarks.heads import deit_model
+
+    return deit_model(DeitConfig(image_size=size), "classifier")
+
+
+def check(scans: dict[str, Any], device: str) -> bool:
+    """Whether Vim gives the same with each scan, within TOLERANCE of float32 on the processor."""
+    import torch
+
+    from vim_deploy.model import mixer
+
+    pixels = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    original = mixer.selective_scan
+    with torch.inference_mode():
+        expected = vim(224, "fp32")(pixels).double()
+        model = vim(224, "fp16").to(device)
+        errors = {}
+        for name, scan in scans.items():
+            mixer.selective_scan = scan
+            found = model(pixels.to(device)).double().cpu()
+            errors[name] = float((found - expected).abs().max() / expected.abs().max())
+    mixer.selective_scan = original
+    passed = all(error <= TOLERANCE for error in errors.values())
+    print(json.dumps({"step": "eager check", "errors": errors, "passed": passed}), flush=True)
+    return passed
+
+
+def measure(model: Any, pixels: Any, seconds: float) -> dict[str, Any]:
+    """Median latency of single batches, and the most memory that running takes beside weights and pixels."""
+    import torch
+
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    held = torch.cuda.memory_allocated()
+    times: list[float] = []
+    limit = time.perf_counter() + seconds
+    with torch.inference_mode():
+        for _ in range(_WARM_UP):
+            model(pixels)
+        torch.cuda.synchronize()
+        while len(times) < _MOST_RUNS and (not times or time.perf_counter() < limit):
+            began = time.perf_counter()
+            model(pixels)
+            torch.cuda.synchronize()
+            times.append(time.perf_counter() - began)
+    peak = torch.cuda.max_memory_allocated() - held
+    return {"ms": round(1000 * median(times), 4), "runs": len(times), "memory_mib": round(peak / 2**20, 1)}
+
+
+def row(network: str, size: int, batch: int, model: Any, pixels: Any, seconds: float) -> dict[str, Any]:
+    import torch
+
+    cell = {"step": "eager", "network": network, "size": size, "batch": batch}
+    try:
+        return {**cell, **measure(model, pixels, seconds)}
+    except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        return {**cell, "refused": "out of GPU memory"}
+
+
+def measure_size(size: int, batches: list[int], scans: dict[str, Any], seconds: float) -> None:
+    import torch
+
+    from vim_deploy.model import mixer
+
+    vim_model = vim(size, "fp16").to("cuda")
+    deit_model = deit(size).half().to("cuda")
+    for batch in batches:
+        pixels = torch.randn(batch, 3, size, size, device="cuda")
+        for name, scan in scans.items():
+            mixer.selective_scan = scan
+            print(
+                json.dumps(row(f"Vim-Ti, scan {name}", size, batch, vim_model, pixels, seconds)), flush=True
+            )
+        narrow = pixels.half()
+        print(json.dumps(row("DeiT-Ti", size, batch, deit_model, narrow, seconds)), flush=True)
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("library", type=Path)
+    parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
+    parser.add_argument("--batches", default=",".join(map(str, BATCHES)))
+    parser.add_argument("--seconds", type=float, default=1.0)
+    options = parser.parse_args(arguments)
+    import torch
+
+    if not torch.cuda.is_available():
+        print("this PyTorch sees no GPU; nothing was run", file=sys.stderr)
+        return 2
+    import gpu_scan
+
+    scans = gpu_scan.scans(options.library)
+    passed = check(scans, "cuda")
+    for size in map(int, options.sizes.split(",")):
+        measure_size(size, [int(batch) for batch in options.batches.split(",")], scans, options.seconds)
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

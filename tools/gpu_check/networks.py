@@ -1,0 +1,101 @@
+"""Vim-Ti and DeiT-Ti in the same TensorRT, float16: latency and activation memory by size and batch.
+
+    python tools/gpu_check/networks.py FOLDER [--sizes 224,...] [--batches 1,8,64] [--builder-level N]
+
+FOLDER holds the files of prepare.py. Both are built by the same code, with the same options, and run by the
+same: a CUDA graph for each shape, timed without copies to and from the GPU. Memory is what TensorRT sets
+aside for activations at the profile's largest batch, so that an engine is built for each batch. Needs
+TensorRT, pycuda and a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2])]
+
+PRECISION = "fp16"
+
+
+def activation_bytes(engine: Any) -> int:
+    """By the name that the version has."""
+    for name in ("device_memory_size_v2", "device_memory_size"):
+        if hasattr(engine, name):
+            return int(getattr(engine, name))
+    raise AttributeError("this TensorRT's engine does not say how much memory it needs")
+
+
+def built(path: Path, batch: int, level: int | None, timings: Path) -> tuple[Any, Any, float]:
+    """The engine of a file for batches of one size, its runner, and the seconds that building took."""
+    from vim_deploy.engines.base import TensorSpec
+    from vim_deploy.engines.graph_for_tensorrt import prepare
+    from vim_deploy.engines.tensorrt_api import load_plugin, major, make_logger, tensorrt
+    from vim_deploy.engines.tensorrt_build import BuildTask, build_plan
+    from vim_deploy.engines.tensorrt_device import DeviceBackend, gpu
+    from vim_deploy.engines.tensorrt_open import deserialize
+    from vim_deploy.engines.tensorrt_options import TensorrtOptions
+
+    gpu()
+    trt = tensorrt()
+    graph = prepare(path.name, path.read_bytes(), PRECISION, major(trt))
+    if graph.scans:
+        load_plugin(trt)
+    logger = make_logger(trt)
+    size = int(path.stem.rpartition("_")[2])
+    shape = (batch, 3, size, size)
+    options = TensorrtOptions(level=level, timing_cache=timings)
+    began = time.perf_counter()
+    plan, _ = build_plan(trt, logger, BuildTask(path.name, graph, PRECISION, "pixels", (shape,) * 3, options))
+    seconds = time.perf_counter() - began
+    engine = deserialize(trt, logger, plan)
+    pixels = TensorSpec("pixels", "float32", (None, *shape[1:]))
+    logits = (TensorSpec("logits", "float32", (None, 1000)),)
+    return engine, DeviceBackend(engine, pixels, logits, shape, shape, contexts=1), seconds
+
+
+def measure(path: Path, network: str, batch: int, level: int | None, repeats: int) -> dict[str, Any]:
+    size = int(path.stem.rpartition("_")[2])
+    cell = {"step": "networks", "network": network, "size": size, "batch": batch}
+    engine, backend, seconds = built(path, batch, level, path.with_name("timings"))
+    try:
+        times = backend.computing_seconds((batch, 3, size, size), repeats)
+    finally:
+        backend.close()
+    memory = round(activation_bytes(engine) / 2**20, 1)
+    figures = {"ms": round(1000 * median(times), 4), "runs": len(times), "activations_mib": memory}
+    return {**cell, **figures, "build_seconds": round(seconds, 1)}
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--sizes", default="224,1248,768,512,1024", help="the first ones matter most")
+    parser.add_argument("--batches", default="1,64,8")
+    parser.add_argument("--builder-level", type=int)
+    parser.add_argument("--repeats", type=int, default=20)
+    options = parser.parse_args(arguments)
+    from vim_deploy.errors import VimDeployError
+
+    passed = True
+    for size in options.sizes.split(","):
+        for batch in map(int, options.batches.split(",")):
+            for network, name in (("Vim-Ti", "vim_tiny"), ("DeiT-Ti", "deit_tiny")):
+                path = options.folder / f"{name}_{PRECISION}_{size}.onnx"
+                try:
+                    line = measure(path, network, batch, options.builder_level, options.repeats)
+                except (VimDeployError, OSError) as error:
+                    passed = False
+                    line = {"step": "networks", "network": network, "size": int(size), "batch": batch}
+                    line |= {"refused": str(error)}
+                print(json.dumps(line), flush=True)
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

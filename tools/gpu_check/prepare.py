@@ -1,0 +1,118 @@
+"""The files that the TensorRT steps need, made where PyTorch is: networks, and what the eager model says.
+
+    python tools/gpu_check/prepare.py FOLDER [--sizes 224,...] [--images PHOTOS]
+
+FOLDER gets vim_tiny_{fp32,fp16}_SIZE.onnx and deit_tiny_fp16_SIZE.onnx, weights generated from a seed, and
+eager_224.npz: pixels, seeded ones and those of the images, with the eager model's logits on the processor,
+reference operator, float32. No GPU is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2])]
+
+SEEDED_IMAGES, SEED = 8, 7
+
+
+def export_vim(path: Path, size: int, precision: str) -> None:
+    from vim_deploy.export.run import ExportRequest, export
+    from vim_deploy.export.source import ModelSource
+
+    source = ModelSource("vim_tiny", image_size=(size, size))
+    # Compared where it is small; the graph of another size is the same but for its position embedding.
+    export(ExportRequest(source, path, precision=precision, check=size <= 224))
+
+
+def export_deit(path: Path, size: int) -> None:
+    """float32 in and out, float16 in between, opset 17: as an engine for Vim is."""
+    import eager
+    import onnx
+    import torch
+
+    from vim_deploy.export.opset import lower_to_opset_17
+
+    class InHalf(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = eager.deit(size).half()
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = self.network(pixels.half()).float()
+            return logits
+
+    program = torch.onnx.export(
+        InHalf().eval(),
+        (torch.zeros(2, 3, size, size),),
+        dynamo=True,
+        opset_version=18,
+        input_names=["pixels"],
+        output_names=["logits"],
+        dynamic_shapes={"pixels": {0: torch.export.Dim("batch", min=1)}},
+        verbose=False,
+    )
+    assert program is not None
+    model = program.model_proto
+    lower_to_opset_17(model)
+    onnx.save_model(model, str(path))
+
+
+def eager_logits(pixels: np.ndarray) -> np.ndarray:
+    import eager
+    import torch
+
+    from vim_deploy.ops import use_scan
+
+    with torch.inference_mode(), use_scan("reference"):
+        logits: np.ndarray = eager.vim(pixels.shape[-1], "fp32")(torch.from_numpy(pixels)).numpy()
+    return logits
+
+
+def pixels_of(images: Path | None, metadata: Any) -> np.ndarray:
+    """(images, channels, height, width): seeded noise, then every image that can be read."""
+    from vim_deploy.data.decode import Limits
+    from vim_deploy.data.discover import Discovery
+    from vim_deploy.data.loading import ThreadLoader
+
+    rule = metadata.preprocessing
+    shape = (SEEDED_IMAGES, rule.channels, *rule.image_size)
+    seeded = np.random.default_rng(SEED).standard_normal(shape, dtype=np.float32)
+    items = [] if images is None else list(Discovery([str(images)]))
+    loaded = [entry.pixels for entry in ThreadLoader(rule, Limits()).load_many(items)]
+    return np.stack([*seeded, *(pixels for pixels in loaded if pixels is not None)])
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--sizes", default="224,512,768,1024,1248")
+    parser.add_argument("--images", type=Path)
+    options = parser.parse_args(arguments)
+    from vim_deploy.engines.source import read_source
+
+    options.folder.mkdir(parents=True, exist_ok=True)
+    made = []
+    for size in map(int, options.sizes.split(",")):
+        for precision in ("fp32", "fp16") if size == 224 else ("fp16",):
+            made.append(options.folder / f"vim_tiny_{precision}_{size}.onnx")
+            export_vim(made[-1], size, precision)
+        made.append(options.folder / f"deit_tiny_fp16_{size}.onnx")
+        export_deit(made[-1], size)
+    vim = next(path for path in made if path.name.startswith("vim_tiny"))
+    pixels = pixels_of(options.images, read_source(vim).metadata)
+    reference = options.folder / f"eager_{pixels.shape[-1]}.npz"
+    np.savez(reference, pixels=pixels, logits=eager_logits(pixels))
+    names = [path.name for path in (*made, reference)]
+    print(json.dumps({"step": "prepare", "files": names, "images": len(pixels), "passed": True}))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
