@@ -65,10 +65,14 @@ def deit_file(pair: Pair, folder: Path) -> Path:
     return _cached(f"deit-{_file_name(pair)}", "export_deit", config, pair.size, _DEIT_SOURCES, folder)
 
 
-def vim_engine(pair: Pair, folder: Path, threads: int) -> Path:
-    """The engine that vim-build makes of `vim_file`: built anew, because what builds it is measured."""
-    output = folder / f"vim-{_file_name(pair)}-{pair.size}.engine"
-    arguments = {"source": str(vim_file(pair, folder)), "output": str(output), "threads": threads}
+def vim_engine(pair: Pair, folder: Path, threads: int, precision: str = "fp32") -> Path:
+    """The engine that vim-build makes of `vim_file`: built anew, because what builds it is measured.
+
+    `precision`: that of the factors of matrix products, "fp32" or "bf16".
+    """
+    output = folder / f"vim-{_file_name(pair)}-{pair.size}-{precision}.engine"
+    source = str(vim_file(pair, folder))
+    arguments = {"source": source, "output": str(output), "threads": threads, "precision": precision}
     call_isolated("benchmarks.networks:build_vim_engine", arguments)
     return output
 
@@ -137,11 +141,11 @@ def export_deit(deit: dict[str, int], head: str, output: str) -> None:
     program.save(output, external_data=False)
 
 
-def build_vim_engine(source: str, output: str, threads: int) -> None:
+def build_vim_engine(source: str, output: str, threads: int, precision: str) -> None:
     from vim_deploy.engines.base import BuildOptions
     from vim_deploy.engines.build import build_engine
 
-    build_engine(source, output, options=BuildOptions(threads=threads))
+    build_engine(source, output, options=BuildOptions(threads=threads, cpu_precision=precision))
 
 
 def deit_config(values: dict[str, int]) -> DeitConfig:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchmarks.ratios import find
-from benchmarks.subjects import ENGINE, LIBRARY, ONNXRUNTIME, OPENVINO, PYTORCH
+from benchmarks.subjects import ENGINE, ENGINE_BF16, LIBRARY, ONNXRUNTIME, OPENVINO, PYTORCH
 from vim_deploy.bench.table import MEGABYTE
 from vim_deploy.cli.common import command
 from vim_deploy.errors import MissingDependencyError, OutputError
@@ -26,6 +26,7 @@ Value = Callable[[dict[str, Any]], float]
 # Network, runtime, colour, marker; colours are told apart by colour-blind readers too.
 _LINES = (
     ("Vim", ENGINE, "#d55e00", "o"),
+    ("Vim", ENGINE_BF16, "#cc79a7", "o"),
     ("Vim", LIBRARY, "#e69f00", "o"),
     ("DeiT", ONNXRUNTIME, "#0072b2", "s"),
     ("DeiT", OPENVINO["fp32"], "#56b4e9", "s"),

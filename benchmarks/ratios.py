@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks.subjects import (
     ENGINE,
+    ENGINE_BF16,
     FLOOR,
     KERNEL,
     LIBRARY,
@@ -74,7 +75,24 @@ def within_cell(cell: Cell) -> dict[str, dict[str, Any]]:
         for key, name in (("above_start", "above start"), ("above_opened", "of running alone")):
             share = engine["memory_bytes"][key] / max(1, deit["memory_bytes"][key])
             found[f"share of DeiT's memory in ONNX Runtime, {name}"] = _single(share)
-    return found
+    return {**found, **_of_bf16_products(cell, engine)}
+
+
+def _of_bf16_products(cell: Cell, engine: Result) -> dict[str, dict[str, Any]]:
+    """How many times faster our engine with products in bf16 is than that in fp32 and than DeiT in bf16."""
+    reduced = find(cell, "Vim", ENGINE_BF16)
+    if reduced is None:
+        return {}
+    others = [("our engine in fp32", engine)]
+    fastest = fastest_deit(cell, "bf16")
+    if fastest is not None:
+        others.append((f"the fastest DeiT in bf16 ({fastest['runtime']})", fastest))
+    return {
+        f"bf16 products: times faster than {name}": ratio(
+            other["rounds_seconds"], reduced["rounds_seconds"]
+        ).to_dict()
+        for name, other in others
+    }
 
 
 def _others(cell: Cell) -> Iterator[tuple[str, Result]]:
@@ -98,22 +116,27 @@ def across_cells(cells: Sequence[Cell]) -> dict[str, dict[str, Any]]:
 
     These compare turns that lie minutes apart.
     """
+    return {**_growth(cells, ENGINE, ""), **_growth(cells, ENGINE_BF16, ", bf16 products")}
+
+
+def _growth(cells: Sequence[Cell], runtime: str, suffix: str) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     engines = {(cell["pair"], cell["resolution"], cell["batch_size"]): engine
-               for cell in cells if (engine := find(cell, "Vim", ENGINE)) is not None}  # fmt: skip
+               for cell in cells if (engine := find(cell, "Vim", runtime)) is not None}  # fmt: skip
     for label in dict.fromkeys(key[0] for key in engines):
         single = sorted(size for pair, size, batch in engines if pair == label and batch == 1)
         for small, large in ((size, 2 * size) for size in single if 2 * size in single):
             below, above = engines[label, small, 1], engines[label, large, 1]
             time = above["latency_ms"]["p50"] / below["latency_ms"]["p50"]
             memory = above["memory_bytes"]["above_opened"] / max(1, below["memory_bytes"]["above_opened"])
-            name = f"Vim-{label}, {large} over {small} pixels (4 times the patches)"
+            name = f"Vim-{label}{suffix}, {large} over {small} pixels (4 times the patches)"
             found[f"{name}: time"], found[f"{name}: memory of running"] = _single(time), _single(memory)
         for (pair, size, batch), result in engines.items():
             if pair == label and batch > 1 and (label, size, 1) in engines:
                 alone = engines[label, size, 1]["latency_ms"]["p50"]
                 gain = batch * alone / result["latency_ms"]["p50"]
-                found[f"Vim-{label}, {size} pixels: images/s at batch {batch} over batch 1"] = _single(gain)
+                name = f"Vim-{label}{suffix}, {size} pixels"
+                found[f"{name}: images/s at batch {batch} over batch 1"] = _single(gain)
     return found
 
 

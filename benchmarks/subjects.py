@@ -10,8 +10,11 @@ from typing import Any
 from benchmarks import networks
 from benchmarks.networks import Pair
 from vim_deploy.bench.process import call_isolated
+from vim_deploy.engines.for_processor import BF16_PRODUCTS
+from vim_deploy.ops.library import instruction_set
 
-ENGINE, LIBRARY, FUNCTION = "our engine", "onnxruntime, library", "onnxruntime, no library"
+ENGINE, ENGINE_BF16 = "our engine", "our engine, bf16 products"
+LIBRARY, FUNCTION = "onnxruntime, library", "onnxruntime, no library"
 KERNEL, REFERENCE = "pytorch, kernel", "pytorch, reference"
 ONNXRUNTIME, PYTORCH = "onnxruntime", "pytorch"
 OPENVINO = {"fp32": "openvino fp32", "bf16": "openvino bf16"}
@@ -51,7 +54,7 @@ class Choice:
 _OTHER_VIMS = (LIBRARY, FUNCTION, KERNEL, REFERENCE)
 _DEITS = (ONNXRUNTIME, PYTORCH, *OPENVINO.values())
 _FLOOR = (PRODUCTS, SCANS)
-RUNTIMES = (ENGINE, *_OTHER_VIMS, *_DEITS, *_FLOOR)
+RUNTIMES = (ENGINE, ENGINE_BF16, *_OTHER_VIMS, *_DEITS, *_FLOOR)
 ENGINE_AND_FLOOR = frozenset((ENGINE, *_FLOOR))
 
 
@@ -61,6 +64,8 @@ def subjects(pair: Pair, batch: int, choice: Choice) -> list[Subject]:
     found: list[Subject] = []
     if ENGINE in wanted:
         found.append(_engine(pair, choice))
+    if ENGINE_BF16 in wanted:
+        found.append(_engine_bf16(pair, choice))
     if wanted.intersection(_OTHER_VIMS):
         found += _other_vims(pair, batch, choice)
     if wanted.intersection(_DEITS):
@@ -74,6 +79,23 @@ def _engine(pair: Pair, choice: Choice) -> Subject:
     path = networks.vim_engine(pair, choice.folder, choice.threads)
     arguments = {"path": str(path), "threads": choice.threads}
     return Subject(f"Vim-{pair.label}", ENGINE, "vim_deploy.bench.openers:engine", arguments)
+
+
+def _engine_bf16(pair: Pair, choice: Choice) -> Subject:
+    network, refusal = f"Vim-{pair.label}", _bf16_refusal()
+    if refusal is not None:
+        return Subject(network, ENGINE_BF16, refusal=refusal)
+    path = networks.vim_engine(pair, choice.folder, choice.threads, "bf16")
+    arguments = {"path": str(path), "threads": choice.threads}
+    return Subject(network, ENGINE_BF16, "vim_deploy.bench.openers:engine", arguments, BF16_PRODUCTS)
+
+
+@cache
+def _bf16_refusal() -> str | None:
+    found = instruction_set()
+    if found.endswith("bf16"):
+        return None
+    return f"this processor has no instructions for products in bf16 ({found}); the engine would emulate them"
 
 
 def _other_vims(pair: Pair, batch: int, choice: Choice) -> list[Subject]:

@@ -108,7 +108,7 @@ def test_everything_installed_is_measured_and_says_what_the_eager_model_says(com
             assert difference is None or difference < RELATIVE_TOLERANCE[entry["precision"]], entry
         else:
             assert entry["status"] == "skipped", entry["reason"]
-            assert "OpenVINO" in entry["reason"]
+            assert "OpenVINO" in entry["reason"] or "products in bf16" in entry["reason"]
     measured = {entry["runtime"] for entry in cell["results"] if entry["status"] == "measured"}
     assert {FUNCTION, REFERENCE, KERNEL, PYTORCH, ENGINE, ONNXRUNTIME, PRODUCTS, SCANS} <= measured
 

@@ -5,7 +5,16 @@ import pytest
 from benchmarks import plots
 from benchmarks.ratios import across_cells, fastest_deit, floor_rounds, within_cell
 from benchmarks.report import in_text
-from benchmarks.subjects import ENGINE, FLOOR, ONNXRUNTIME, OPENVINO, PRODUCTS, REFERENCE, SCANS
+from benchmarks.subjects import (
+    ENGINE,
+    ENGINE_BF16,
+    FLOOR,
+    ONNXRUNTIME,
+    OPENVINO,
+    PRODUCTS,
+    REFERENCE,
+    SCANS,
+)  # fmt: skip
 
 
 def result(network, runtime, rounds, above_start=0, above_opened=0, precision="fp32"):
@@ -31,6 +40,7 @@ ONE = cell(
     624,
     [
         result("Vim-Ti", ENGINE, [[1.0], [2.0], [1.0]], above_start=20, above_opened=5),
+        result("Vim-Ti", ENGINE_BF16, [[0.25], [1.0], [0.5]], precision="bf16-products"),
         result("Vim-Ti", REFERENCE, [[10.0], [40.0], [30.0]]),
         result("DeiT-Ti", ONNXRUNTIME, [[3.0], [6.0], [3.0]], above_start=100, above_opened=50),
         result("DeiT-Ti", OPENVINO["fp32"], [[2.0], [5.0], [2.0]]),
@@ -54,6 +64,9 @@ def test_ratios_within_a_cell():
     assert found["times faster than DeiT in ONNX Runtime"] == {"median": 3, "low": 3, "high": 3}
     assert found["times faster than the fastest DeiT in fp32 (openvino fp32)"]["median"] == 2
     assert found["times faster than the fastest DeiT in bf16 (openvino bf16)"]["median"] == 0.5
+    assert found["bf16 products: times faster than our engine in fp32"]["median"] == 2
+    found_bf16 = found["bf16 products: times faster than the fastest DeiT in bf16 (openvino bf16)"]
+    assert found_bf16 == {"median": 1, "low": 1, "high": 2}
     assert found["times the floor"] == pytest.approx({"median": 4 / 3, "low": 4 / 3, "high": 2})
     assert found["share of DeiT's memory in ONNX Runtime, above start"]["median"] == 0.2
     assert found["share of DeiT's memory in ONNX Runtime, of running alone"]["median"] == 0.1
