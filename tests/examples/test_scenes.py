@@ -1,0 +1,65 @@
+"""The trained segmenter that comes with the repository, and what trained it."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from vim_deploy.cli.export import main as export
+from vim_deploy.cli.infer import main as infer
+from vim_deploy.dense.segmenter_checkpoint import load_segmenter
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SCENES = EXAMPLES / "scenes"
+sys.path.insert(0, str(EXAMPLES))
+
+pytest.importorskip("sklearn", reason="the digits come with scikit-learn (extra: examples)")
+
+from scenes_data import CLASS_NAMES, SIZE, held_out_scenes  # noqa: E402
+from write_scenes import write_scenes  # noqa: E402
+
+
+def test_the_shipped_weights_reach_the_stated_miou_through_the_commands(tmp_path):
+    card, weights = SCENES / "scenes.json", SCENES / "scenes.safetensors"
+    stated = json.loads(card.read_text())["held_out"]
+    count = write_scenes(tmp_path)
+    assert count == stated["scenes"]
+    model = tmp_path / "scenes.onnx"
+    exported = CliRunner().invoke(
+        export,
+        ["auto", "--task", "segment", "--checkpoint", str(weights), "--class-names", str(card),
+         "--preprocessing", str(card), "-o", str(model)],
+    )  # fmt: skip
+    assert exported.exit_code == 0, exported.output
+    given = [str(model), str(tmp_path / "images"), "-o", str(tmp_path / "rows.csv"), "--scale", "none",
+             "--truth", str(tmp_path / "labels"), "--json", "--quiet"]  # fmt: skip
+    result = CliRunner().invoke(infer, given)
+    assert result.exit_code == 0, result.output
+    figures = json.loads(result.stdout)
+    # The engine's rounding moves a few pixels at the borders of classes.
+    assert figures["miou"] == pytest.approx(stated["miou"], abs=2e-3)
+    assert figures["pixel_accuracy"] == pytest.approx(stated["pixel_accuracy"], abs=1e-3)
+    assert figures["miou"] >= 0.6
+
+
+def test_the_shipped_weights_say_what_they_are_and_are_small():
+    _, loaded = load_segmenter(SCENES / "scenes.safetensors", num_classes=len(CLASS_NAMES))
+    assert loaded.notes == ()
+    assert loaded.config.image_size == (SIZE, SIZE)
+    assert (SCENES / "scenes.safetensors").stat().st_size < 2_000_000
+
+
+def test_scenes_are_always_the_same_and_hold_what_their_label_maps_say(tmp_path):
+    (first, labels), (again, _) = next(held_out_scenes(1)), next(held_out_scenes(1))
+    assert np.array_equal(first, again)
+    assert first.shape == (SIZE, SIZE, 3)
+    assert labels.shape == (SIZE, SIZE)
+    found = set(np.unique(np.stack([labels for _, labels in held_out_scenes(20)])).tolist())
+    assert found == set(range(len(CLASS_NAMES)))
+    write_scenes(tmp_path, 1)
+    with Image.open(tmp_path / "labels" / "0000.png") as image:
+        assert np.array_equal(np.asarray(image), labels)
