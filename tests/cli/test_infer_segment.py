@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -295,3 +297,14 @@ def test_memory_is_told_before_the_first_image():
     own = run("colours.engine", "images", "-o", "b.csv", "--tile", "--max-memory", "2G", *OWN).stderr
     assert "for a square image of 10 megapixels" in own
     assert "images that need more than 2.0 GiB are refused" in own
+
+
+def test_segmenting_needs_no_pytorch():
+    striped(Path("images/a.png"))
+    code = (
+        "import sys; sys.modules['torch'] = None; from vim_deploy.cli.infer import main; "
+        "main(['colours.engine', 'images', '-o', 'o.csv', '--maps', 'maps', '--overlays', 'seen'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert Path("maps/a.png").exists()

@@ -80,7 +80,7 @@ class Segment(Task):
                 "classes, height, width) with fixed sizes for a model that segments."
             )
         self._classes, *self._cells = shape
-        self._width = int(engine.metadata.config.get("head", {}).get("channels", _DEFAULT_WIDTH))
+        self._width = _head_width(engine.metadata.config)
         self._files = SegmentFiles(given, engine.class_names, options.inputs)
 
     def chunk(self, batch: int) -> int:
@@ -248,3 +248,10 @@ class Segment(Task):
 
     def finish(self) -> None:
         self._files.finish()
+
+
+def _head_width(config: dict[str, Any]) -> int:
+    """Only what memory takes depends on it, so a file that does not say it, or says nonsense, is no mistake."""
+    head = config.get("head")
+    width = head.get("channels") if isinstance(head, dict) else None
+    return width if isinstance(width, int) and 0 < width < 1 << 16 else _DEFAULT_WIDTH
