@@ -15,6 +15,7 @@ from vim_deploy.files import sha256_of_file
 from vim_deploy.ops.library import CONTRACT_VERSION
 
 from .base import BatchRange, BuildOptions, Built, RunOptions, TensorSpec
+from .batching import images_at_once, parts
 from .bfloat16_for_cuda import widen_lacking
 from .for_processor import BF16_PRODUCTS, Fused, check_cpu_precision, fused, fuses
 from .fused import FUSED_VERSION
@@ -175,22 +176,42 @@ def open_payload(payload: bytes, manifest: Manifest, options: RunOptions) -> Ort
         )
     tf32 = bool(manifest.settings.get("tf32"))
     setting = Setting(manifest.source.name, manifest.device, library, threads, tf32)
-    return OrtBackend(open_session(payload, setting, "none"), manifest.input, manifest.outputs)
+    session = open_session(payload, setting, "none")
+    return OrtBackend(
+        session, manifest.input, manifest.outputs, threads if manifest.device == "cpu" else None
+    )
 
 
 class OrtBackend:
-    """A session and its specs; `run` may be called from several threads."""
+    """A session and its specs; `run` may be called from several threads.
 
-    def __init__(self, session: Any, input: TensorSpec, outputs: tuple[TensorSpec, ...]) -> None:
+    `threads` of a processor are given no more images at once than keep them busy; None: whole batches.
+    """
+
+    def __init__(
+        self,
+        session: Any,
+        input: TensorSpec,
+        outputs: tuple[TensorSpec, ...],
+        threads: int | None = None,
+    ) -> None:
         self.input = input
         self.outputs = outputs
         self.batches = BatchRange.of(input)
         self._session = session
+        self._threads = threads
 
     def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         if self._session is None:
             raise EngineError("the engine is closed; open it again with load_engine.")
-        return run_session(self._session, self.outputs, pixels)
+        at_once = len(pixels)
+        if self._threads is not None:
+            at_once = images_at_once(self.input, self.outputs, pixels.shape, self._threads)
+        if len(pixels) <= at_once:
+            return run_session(self._session, self.outputs, pixels)
+        session = self._session  # `close` may be called meanwhile
+        found = [run_session(session, self.outputs, part) for part in parts(pixels, at_once)]
+        return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 
     def close(self) -> None:
         self._session = None
