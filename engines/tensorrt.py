@@ -42,6 +42,12 @@ def build(source: SourceModel, options: BuildOptions) -> Built:
     trt, device = tensorrt(), gpu()
     precision, name = source.metadata.precision, source.record.name
     graph = prepare(name, source.data, precision, major(trt))
+    if source.metadata.task == "detect":
+        raise EngineError(
+            f"{name} detects: its outputs have as many rows as there are objects, and TensorRT engines are "
+            "run here with outputs of known size alone. The graph itself passes the check of the parser's "
+            "rules. Build it with --backend onnxruntime."
+        )
     library = load_plugin(trt) if graph.scans else None
     logger = make_logger(trt)
     profile = shapes if None in source.input.shape else None

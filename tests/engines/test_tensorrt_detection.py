@@ -7,17 +7,42 @@ import onnx
 import pytest
 from dense.golden_detector import golden_config, golden_detector
 from onnx import helper, numpy_helper
+from small_onnx import metadata
+from tensorrt_workplace import Workplace
 
+from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.dense.detector import Detector
 from vim_deploy.engines.graph_for_tensorrt import lint, prepare
 from vim_deploy.errors import EngineError
 from vim_deploy.export.detect import DetectTask
 from vim_deploy.export.onnx import to_onnx
+from vim_deploy.metadata import ModelMetadata
 
 
 @pytest.fixture(scope="module")
 def exported() -> bytes:
-    return to_onnx(DetectTask(golden_detector())).SerializeToString()
+    graph = to_onnx(DetectTask(golden_detector()))
+    helper.set_model_props(graph, small_detector_metadata().to_props())
+    return graph.SerializeToString()
+
+
+def small_detector_metadata() -> ModelMetadata:
+    return metadata(
+        task="detect",
+        config=golden_config().to_dict(),
+        class_names=None,
+        preprocessing=Preprocessing((128, 128), 1.0),
+    )
+
+
+def test_an_engine_that_could_not_be_run_is_refused_once_the_graph_is_found_good(
+    exported, tmp_path, monkeypatch
+):
+    place = Workplace(tmp_path, monkeypatch)
+    place.install(10)
+    (tmp_path / "detector.onnx").write_bytes(exported)
+    with pytest.raises(EngineError, match=r"as many rows as there are objects.*--backend onnxruntime"):
+        place.build_file(tmp_path / "detector.onnx")
 
 
 @pytest.mark.parametrize("major", [8, 10, 11])
