@@ -109,6 +109,12 @@ entry_option = click.option(
     help="Which weights of a training checkpoint.",
 )
 seed_option = click.option("--seed", type=int, default=0, show_default=True, help="For generated weights.")
+halve_option = click.option(
+    "--halve/--no-halve",
+    default=None,
+    help="For segmenters and detectors: whether the sum of both scan directions is halved, which weights do "
+    "not show.  [default: halved, or as the configuration says]",
+)
 quiet_option = click.option("--quiet", is_flag=True, help="Nothing on stderr but warnings and errors.")
 
 

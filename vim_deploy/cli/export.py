@@ -11,6 +11,7 @@ import click
 from vim_deploy.cli.common import (
     command,
     entry_option,
+    halve_option,
     log_to_stderr,
     needs_extra,
     quiet_option,
@@ -42,12 +43,7 @@ if TYPE_CHECKING:
 @click.option(
     "--num-classes", type=click.IntRange(min=0), help="Classes that the checkpoint must have, or to generate."
 )
-@click.option(
-    "--halve/--no-halve",
-    default=None,
-    help="For segmenters and detectors: whether the sum of both scan directions is halved, which weights do "
-    "not show.  [default: halved, or as the configuration says]",
-)
+@halve_option
 @click.option(
     "--task",
     type=click.Choice(("classify", "features", "segment", "detect")),

@@ -12,6 +12,7 @@ import click
 from vim_deploy.cli.common import (
     command,
     entry_option,
+    halve_option,
     log_to_stderr,
     quiet_option,
     seed_option,
@@ -42,6 +43,7 @@ DIFFERENT = 1
     help="As at export.",
 )
 @click.option("--num-classes", type=click.IntRange(min=0), help="As at export.")
+@halve_option
 @seed_option
 @click.option("--images", multiple=True, help="Image files, folders or globs; repeatable.")
 @click.option(
@@ -153,7 +155,7 @@ def _request(model: str, artifacts: tuple[Path, ...], options: dict[str, Any]) -
 
     if options["sign"]:
         check_signable([way for path in artifacts for way in ways(path)])
-    of_source = ("checkpoint", "entry", "image_size", "position_rule", "num_classes", "seed")
+    of_source = ("checkpoint", "entry", "image_size", "position_rule", "num_classes", "halve", "seed")
     of_request = ("images", "max_images", "random_images", "hard", "function_body", "threads", "layers",
                   "invariance")  # fmt: skip
     labels = None

@@ -251,7 +251,7 @@ class Segment(Task):
 
 
 def _head_width(config: dict[str, Any]) -> int:
-    """Only what memory takes depends on it, so a file that does not say it, or says nonsense, is no mistake."""
+    """Only the estimate of memory depends on it, so a file that says nothing, or nonsense, is no mistake."""
     head = config.get("head")
     width = head.get("channels") if isinstance(head, dict) else None
     return width if isinstance(width, int) and 0 < width < 1 << 16 else _DEFAULT_WIDTH

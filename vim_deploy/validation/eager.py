@@ -8,23 +8,20 @@ import numpy as np
 import torch
 
 from vim_deploy.errors import EngineError
-from vim_deploy.export.task import VimTask
-from vim_deploy.model.vim import VisionMamba
+from vim_deploy.export.task import Task
 from vim_deploy.ops import use_scan
 
 
 class EagerModel:
-    """A model whose scans are the plain PyTorch reference; call it with float32 pixels.
+    """A task with one output, whose scans are the plain PyTorch reference; call it with float32 pixels.
 
-    `wide` computes everything in float64 from the same float32 weights. `task` is "classify" or "features",
-    `features` "pooled", "tokens" or "map", as at export.
+    `wide` computes everything in float64 from the same float32 weights.
     """
 
-    def __init__(self, model: VisionMamba, task: str, features: str = "pooled", wide: bool = False) -> None:
+    def __init__(self, task: Task, wide: bool = False) -> None:
         self.label = "eager float64" if wide else "eager float32"
         self.dtype = torch.float64 if wide else torch.float32
-        source = copy.deepcopy(model).double() if wide else model
-        self._task = VimTask(source, task, features).eval()
+        self._task = (task.of(copy.deepcopy(task.model).double()) if wide else task).eval()
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """(images, channels, height, width) to the task's output, one image at a time to keep memory low."""

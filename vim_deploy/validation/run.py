@@ -16,9 +16,10 @@ import torch
 import vim_deploy
 from vim_deploy.engines.onnxruntime import runtime
 from vim_deploy.errors import EngineError
-from vim_deploy.export.source import ModelSource, SourceModel, open_source
+from vim_deploy.export.source import ModelSource
+from vim_deploy.export.subject import Subject, open_subject
 from vim_deploy.files import sha256_of_file
-from vim_deploy.metadata import ModelMetadata
+from vim_deploy.metadata import OUTPUTS, ModelMetadata
 
 from .accuracy import Accuracy, labelled_set, measure
 from .artifacts import Artifact, Way, open_artifact, source_of, ways
@@ -145,16 +146,17 @@ def validate(request: ValidationRequest, progress: Progress = lambda stage: None
     chosen = [way for path in request.artifacts for way in ways(path, request.function_body)]
     with open_artifact(chosen[0], request.threads) as first:
         metadata = first.metadata
-        kind = "pooled" if metadata.task == "classify" else features_kind(_one_run(first))
+        kind = features_kind(_one_run(first)) if metadata.task == "features" else "pooled"
+    _check_task(request, metadata)
     progress("opening the eager model")
-    source = open_source(_at_size(request.source, metadata))
+    source = open_subject(_at_size(request.source, metadata), metadata.task, kind)
     inputs = _inputs(request, metadata)
     pixels = stacked(inputs)
     if request.threads is not None:
         torch.set_num_threads(request.threads)
     eager = {}
     for wide in (False, True):
-        model = EagerModel(source.model, metadata.task, kind, wide)
+        model = EagerModel(source.task, wide)
         progress(f"{model.label} on {len(inputs)} inputs")
         eager[wide] = model(pixels)
     decisions = metadata.task == "classify"
@@ -171,7 +173,7 @@ def validate(request: ValidationRequest, progress: Progress = lambda stage: None
 
 
 def _one(
-    way: Way, request: ValidationRequest, source: SourceModel, metadata: ModelMetadata, inputs: list[Input],
+    way: Way, request: ValidationRequest, source: Subject, metadata: ModelMetadata, inputs: list[Input],
     expected32: np.ndarray, expected64: np.ndarray, progress: Progress,
 ) -> ArtifactResult:  # fmt: skip
     pixels = stacked(inputs)
@@ -212,15 +214,15 @@ def _one(
 
 
 def _with_accuracy(
-    results: list[ArtifactResult], request: ValidationRequest, labels: LabelSource, source: SourceModel,
+    results: list[ArtifactResult], request: ValidationRequest, labels: LabelSource, source: Subject,
     metadata: ModelMetadata, progress: Progress,
 ) -> list[ArtifactResult]:  # fmt: skip
-    labelled = labelled_set(request.images, labels, metadata, source.model.config.num_classes)
+    labelled = labelled_set(request.images, labels, metadata, source.num_classes)
     progress(f"accuracy on {len(labelled)} images")
     with ExitStack() as stack:
         opened = [stack.enter_context(open_artifact(item.way, request.threads)) for item in results]
         found = measure(
-            EagerModel(source.model, metadata.task),
+            EagerModel(source.task),
             [artifact.run for artifact in opened],
             labelled,
             metadata.preprocessing,
@@ -229,9 +231,9 @@ def _with_accuracy(
 
 
 def _with_layers(
-    result: ArtifactResult, request: ValidationRequest, source: SourceModel, pixels: np.ndarray
+    result: ArtifactResult, request: ValidationRequest, source: Subject, pixels: np.ndarray
 ) -> ArtifactResult:
-    parts = model_parts(source.model)
+    parts = model_parts(source.task.model)
     reference = run_parts(parts, torch.from_numpy(pixels))
     path = source_of(result.way, list(request.artifacts))
     artifact, taps = open_tapped(result.way, path, request.threads)
@@ -239,7 +241,7 @@ def _with_layers(
         return replace(result, layers=compare_layers(parts, reference, artifact, taps, pixels))
 
 
-def _notes(artifact: Artifact, source: SourceModel) -> tuple[str, ...]:
+def _notes(artifact: Artifact, source: Subject) -> tuple[str, ...]:
     made_from = artifact.metadata.checkpoint
     keys = ("sha256", "entry", "seed")
     if [made_from.get(key) for key in keys] != [source.origin.get(key) for key in keys]:
@@ -260,6 +262,23 @@ def _at_size(source: ModelSource, metadata: ModelMetadata) -> ModelSource:
     if source.image_size is not None:
         return source
     return replace(source, image_size=metadata.preprocessing.image_size)
+
+
+def _check_task(request: ValidationRequest, metadata: ModelMetadata) -> None:
+    """Raises EngineError for what only some tasks have."""
+    if len(OUTPUTS[metadata.task]) > 1:
+        raise EngineError(
+            f"{request.artifacts[0]} is for the task {metadata.task}, whose outputs are sets; vim-export and "
+            "vim-build compare them, vim-validate does not."
+        )
+    if metadata.task in ("classify", "features"):
+        return
+    for asked, option in ((request.layers, "--layers"), (request.labels, "--labels")):
+        if asked:
+            raise EngineError(
+                f"{option} is for classifiers; {request.artifacts[0]} is for the task {metadata.task}. Leave "
+                "it out."
+            )
 
 
 def _inputs(request: ValidationRequest, metadata: ModelMetadata) -> list[Input]:

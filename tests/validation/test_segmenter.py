@@ -1,0 +1,49 @@
+"""vim-validate with segmenters: equal ones pass, one whose weights were read otherwise does not."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+from golden_segmenter import golden_segmenter
+
+from vim_deploy.cli.export import main as export
+from vim_deploy.cli.validate import main as validate
+from vim_deploy.model import save_checkpoint
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A checkpoint, and the file exported from it."""
+    folder = tmp_path_factory.mktemp("segmenter")
+    weights, model = folder / "weights.safetensors", folder / "model.onnx"
+    save_checkpoint(golden_segmenter(), weights)
+    options = ("--task", "segment", "--checkpoint", weights, "--no-check", "-o", model)
+    done = CliRunner().invoke(export, ["auto", *map(str, options)])
+    assert done.exit_code == 0, done.output
+    return weights, model
+
+
+def run(place, *options):
+    weights, model = place
+    arguments = ["auto", str(model), "--checkpoint", str(weights), "--random", "1", "--no-hard", *options]
+    return CliRunner().invoke(validate, arguments)
+
+
+def test_a_segmenters_file_is_compared_like_any_other(place):
+    result = run(place)
+    assert result.exit_code == 0, result.output
+    assert "equal" in result.output
+
+
+def test_weights_read_with_another_assumption_are_told_apart(place):
+    result = run(place, "--no-halve", "--no-function-body")
+    assert result.exit_code == 1, result.output
+    assert "relative difference" in result.output
+
+
+@pytest.mark.parametrize("option", ["--layers", "--labels"])
+def test_what_only_classifiers_have_is_refused(place, option, tmp_path):
+    given = ["--layers"] if option == "--layers" else ["--labels", "folder", "--images", str(tmp_path)]
+    result = run(place, *given)
+    assert result.exit_code == 2
+    assert f"{option} is for classifiers" in result.output
