@@ -27,6 +27,7 @@ _log = logging.getLogger("vim_deploy")
 
 _MIB = 1 << 20
 _SECONDS_BETWEEN_SIGNS = 60
+_OBEY, _PREFER = "OBEY_PRECISION_CONSTRAINTS", "PREFER_PRECISION_CONSTRAINTS"
 # Layers whose precision TensorRT 8.6 does not let choose, or which have none.
 _UNCONSTRAINED = ("CONSTANT", "CAST", "SHAPE")
 
@@ -64,6 +65,9 @@ def build_plan(trt: ModuleType, logger: Any, task: BuildTask) -> tuple[bytes, di
     started = time.perf_counter()
     with _signs_of_life(task.name):
         plan = builder.build_serialized_network(network, config)
+        if plan is None and _OBEY in chosen:
+            chosen = _prefer_types(trt, config, task.name, chosen, logger)
+            plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise EngineError(f"TensorRT {trt.__version__} builds no engine of {task.name}: {logger.reasons()}")
     if cache is not None:
@@ -98,13 +102,30 @@ def _set_precision(trt: ModuleType, config: Any, network: Any, task: BuildTask, 
     if typing == "constrained":
         if task.precision != "fp16":
             raise EngineError(f"TensorRT {trt.__version__} has no {task.precision}; export with fp16.")
-        for name in ("FP16", "OBEY_PRECISION_CONSTRAINTS"):
+        for name in ("FP16", _OBEY):
             config.set_flag(getattr(trt.BuilderFlag, name))
             chosen.append(name)
         _hold_to_types(trt, network, task.graph.types)
     # The float32 edges of a file in reduced precision lose no more to TF32 than its blocks to their type.
     config.set_flag(trt.BuilderFlag.TF32)
     return [*chosen, "TF32"]
+
+
+def _prefer_types(trt: ModuleType, config: Any, name: str, chosen: list[str], logger: Any) -> list[str]:
+    """For 8.6, which gives up where no form of some layer has the type that it is held to.
+
+    What becomes of the types is seen when the engine is read back and compared with its file.
+    """
+    _log.warning(
+        "TensorRT %s cannot hold every layer of %s to the file's types (%s); it is built again, with the "
+        "types preferred where they cannot be had",
+        trt.__version__,
+        name,
+        logger.reasons(),
+    )
+    config.clear_flag(getattr(trt.BuilderFlag, _OBEY))
+    config.set_flag(getattr(trt.BuilderFlag, _PREFER))
+    return [_PREFER if flag == _OBEY else flag for flag in chosen]
 
 
 def _hold_to_types(trt: ModuleType, network: Any, types: dict[str, str]) -> None:
@@ -136,8 +157,11 @@ def _set_options(trt: ModuleType, config: Any, options: TensorrtOptions) -> list
         )
     wanted = {
         "VERSION_COMPATIBLE": options.version_compatible,
-        "REFIT": options.refit or options.strip,
         "STRIP_PLAN": options.strip,
+        "REFIT": options.refit,
+        # A stripped engine gets the very weights that it was built with. That costs it nothing, and some
+        # versions compute wrongly with the other flag (11.3: biases of matrix products are lost).
+        "REFIT_IDENTICAL": options.strip and not options.refit,
     }
     chosen = [name for name, asked in wanted.items() if asked]
     for name in chosen:

@@ -8,6 +8,7 @@ from typing import Any
 
 from vim_deploy.errors import EngineError
 
+_MOST_NAMED = 5
 ALLOW_CODE_VARIABLE = "VIM_DEPLOY_ALLOW_ENGINE_CODE"
 
 
@@ -37,4 +38,10 @@ def refit(trt: ModuleType, logger: Any, engine: Any, graph: bytes) -> None:
     refitter = trt.Refitter(engine, logger)
     parser = trt.OnnxParserRefitter(refitter, logger)
     if not parser.refit_from_bytes(graph) or not refitter.refit_cuda_engine():
-        raise EngineError(f"TensorRT {trt.__version__} does not take the weights: {logger.reasons()}")
+        missing = [str(name) for name in refitter.get_missing_weights()]
+        lacks = f"; it still lacks {', '.join(missing[:_MOST_NAMED])}" if missing else ""
+        more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
+        raise EngineError(
+            f"TensorRT {trt.__version__} does not take the weights: {logger.reasons()}{lacks}{more}. Build "
+            "the engine without --strip."
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -18,6 +19,7 @@ _SPELLINGS = {
     "fp32": ("fp32", "float"),
 }
 _PLUGIN_TYPE = "plugin"
+_log = logging.getLogger("vim_deploy")
 
 
 def layer_information(
@@ -60,6 +62,12 @@ def check_precision(information: dict[str, Any], graph: PreparedGraph, precision
         if found != precision:
             raise _refusal(layer, found, precision)
     products = [layer for layer in layers if _is_block_product(layer) and layer not in plugins]
+    if graph.scans and not products:
+        _log.warning(
+            "the engine's layers do not say which of them are the products of matrices: that its plugins run "
+            "in %s was checked, and its results are compared with the file",
+            precision,
+        )
     for layer in products:
         found_any = set(_precisions([*layer.get("Inputs", []), *layer.get("Outputs", [])]))
         if found_any and precision not in found_any:
@@ -75,14 +83,21 @@ def _refusal(layer: dict[str, Any], found: str, precision: str) -> EngineError:
 
 
 def _is_block_product(layer: dict[str, Any]) -> bool:
-    name = str(layer.get("Name", ""))
+    # 10 and later give fused layers names of their own, and the graph's as metadata.
+    name = f"{layer.get('Name', '')} {layer.get('Metadata', '')}"
     return ".mixer" in name and "MatMul" in name and layer.get("LayerType") not in ("Reformat", "Constant")
 
 
 def _precisions(tensors: list[Any]) -> Iterator[str]:
-    """fp32, fp16, bf16 or unknown for each tensor. 11 has types and formats in fields of their own."""
+    """fp32, fp16, bf16 or unknown for each tensor.
+
+    The field is "Format/Datatype" in 8.6 and 10, with values like "Row major linear FP16", "Half" or "Float";
+    11 has fields of their own for both. A type beats what a format may say.
+    """
     for tensor in tensors:
         fields = tensor.items() if isinstance(tensor, dict) else ()
-        text = " ".join(str(value) for key, value in fields if "type" in key.lower()).lower()
+        told = [(key.lower(), str(value).lower()) for key, value in fields]
+        types = [value for key, value in told if "type" in key]
+        text = " ".join(types or [value for key, value in told if "format" in key])
         names = (name for name, spellings in _SPELLINGS.items() if any(word in text for word in spellings))
         yield next(names, "unknown")

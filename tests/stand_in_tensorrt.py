@@ -59,6 +59,10 @@ class Recorder:
     refuses_plugin: bool = False  # the registry stays silent and empty
     fails_to_parse: bool = False
     fails_to_build: bool = False
+    cannot_obey: bool = False  # 8.6: a layer has no form in the type that it is held to
+    lacking_weights: tuple[str, ...] = ()  # what refitting does not find
+    own_names: bool = False  # layers have names of TensorRT's own, the graph's as metadata
+    tensor_fields: Any = None  # a tensor's description out of its name and type; None: as in 10
     plain_names: bool = False  # layer information without types
 
     def named(self, name: str) -> list[Any]:
@@ -140,7 +144,9 @@ class _Builder:
 
     def build_serialized_network(self, network: Any, config: Any) -> bytes | None:
         self._recorder.layers = network.layers
-        if self._recorder.fails_to_build:
+        self._recorder.calls.append(("build_serialized_network", set(self._recorder.flags)))
+        cannot_obey = self._recorder.cannot_obey and "OBEY_PRECISION_CONSTRAINTS" in self._recorder.flags
+        if self._recorder.fails_to_build or cannot_obey:
             return None
         # As 8.6 does without the flag, and as newer ones did with packages that were not ready for them.
         keeps_types = (network.strong or "FP16" in self._recorder.flags) and not self._recorder.ignores_types
@@ -164,6 +170,7 @@ class _Config:
         self._recorder.flags.add(flag.name)
 
     def clear_flag(self, flag: Any) -> None:
+        self._recorder.flags.discard(flag.name)
         self._recorder.cleared.add(flag.name)
 
     def add_optimization_profile(self, profile: Any) -> int:
@@ -338,11 +345,12 @@ class _Inspector:
         def tensor(name: str) -> dict[str, Any]:
             kind = types.get(name, 1) if self._engine.keeps_types else 1
             text = _SPELLED.get(kind, "Int32") if known else "N/A due to dynamic shapes"
-            return {"Name": name, "Format/Datatype": text}
+            fields = self._engine.recorder.tensor_fields or (lambda text: {"Format/Datatype": text})
+            return {"Name": name, **fields(text)}
 
         layers = [
             {
-                "Name": node.name,
+                **self._named(node.name),
                 "LayerType": "PluginV3" if node.op_type == "SelectiveScan" else "kgen",
                 "Inputs": [tensor(name) for name in node.input],
                 "Outputs": [tensor(name) for name in node.output],
@@ -351,6 +359,11 @@ class _Inspector:
         ]
         return json.dumps({"Layers": layers, "Bindings": ["pixels", "logits"]})
 
+    def _named(self, name: str) -> dict[str, str]:
+        if self._engine.recorder.own_names:
+            return {"Name": f"__myl_{abs(hash(name))}", "Metadata": f"[ONNX Layer: {name}]"}
+        return {"Name": name}
+
 
 class _Refitter:
     def __init__(self, engine: Any, recorder: Recorder) -> None:
@@ -358,7 +371,10 @@ class _Refitter:
 
     def refit_cuda_engine(self) -> bool:
         self._recorder.calls.append(("refit_cuda_engine", ()))
-        return True
+        return not self._recorder.lacking_weights
+
+    def get_missing_weights(self) -> list[str]:
+        return list(self._recorder.lacking_weights)
 
 
 class _ParserRefitter:

@@ -270,11 +270,70 @@ def test_an_engine_opens_and_predicts(place):
 def test_stripped_engines_get_their_weights_from_the_file(place):
     place.install(10)
     engine = place.build("fp16", strip=True)
-    assert place.recorder.flags >= {"STRIP_PLAN", "REFIT"}
+    # The flag that promises the same weights again; REFIT alone loses biases in 11.3.
+    assert place.recorder.flags >= {"STRIP_PLAN", "REFIT_IDENTICAL"}
+    assert "REFIT" not in place.recorder.flags
     with pytest.raises(EngineError, match=r"holds no weights.*--source fp16\.onnx"):
         load_engine(engine)
     load_engine(engine, source=place.folder / "fp16.onnx").close()
     assert len(place.recorder.named("refit_from_bytes")) == 2  # when built, and when opened
+
+
+def test_weights_that_cannot_be_given_back_are_named(place):
+    place.install(11)
+    place.recorder.lacking_weights = ("layers.0.mixer.A", "layers.0.mixer.D")
+    with pytest.raises(EngineError, match=r"still lacks layers\.0\.mixer\.A, .*D\. Build .* without --strip"):
+        place.build("fp16", strip=True)
+
+
+def test_8_6_prefers_the_types_where_it_cannot_be_held_to_them_and_says_so(place, caplog):
+    place.install(8)
+    place.recorder.cannot_obey = True
+    manifest = read_manifest(place.build("fp16"))
+    assert manifest.settings["flags"] == ["FP16", "PREFER_PRECISION_CONSTRAINTS", "TF32"]
+    assert "cannot hold every layer of fp16.onnx to the file's types" in caplog.text
+    builds = place.recorder.named("build_serialized_network")
+    assert ["OBEY_PRECISION_CONSTRAINTS" in flags for flags in builds] == [True, False]
+    # What comes of it is read back all the same.
+    place.recorder.ignores_types = True
+    with pytest.raises(EngineError, match="asked for fp16, but TensorRT built"):
+        place.build("fp16")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        lambda text: {"Format/Datatype": f"Row major linear {text.replace('Half', 'FP16')}"},
+        lambda text: {"Datatype": text.replace("Half", "Float16"), "Format": "Linear"},
+        lambda text: {"DataType": text.lower(), "Format": "Row major linear FP32 or FP16"},
+        lambda text: {"Format": f"Channel major {text.replace('Half', 'FP16').replace('Float', 'FP32')}"},
+    ],
+    ids=["8.6", "11", "a type beats a format", "format alone"],
+)
+@pytest.mark.parametrize("keeps", [True, False])
+def test_types_are_read_however_they_are_spelled(place, fields, keeps):
+    place.install(11)
+    place.recorder.tensor_fields, place.recorder.ignores_types = fields, not keeps
+    if keeps:
+        assert read_manifest(place.build("fp16")).settings["layers"]["block_products"] >= 4 * BLOCKS
+    else:
+        with pytest.raises(EngineError, match=r"asked for fp16, but TensorRT built .* in fp32"):
+            place.build("fp16")
+
+
+def test_products_are_found_by_the_graphs_names_in_the_metadata(place):
+    place.install(10)
+    place.recorder.own_names = True
+    assert read_manifest(place.build("fp16")).settings["layers"]["block_products"] >= 4 * BLOCKS
+
+
+def test_products_that_cannot_be_told_are_a_remark(place, caplog, monkeypatch):
+    from vim_deploy.engines import tensorrt_readback
+
+    monkeypatch.setattr(tensorrt_readback, "_is_block_product", lambda layer: False)
+    place.install(10)
+    place.build("fp16")
+    assert "do not say which of them are the products of matrices" in caplog.text
 
 
 def test_version_compatible_engines_run_code_from_a_file_only_when_told(place, monkeypatch):

@@ -45,8 +45,10 @@ def _packages() -> list[Finding]:
 
 def _package(name: str, module: str, advice: str, needed: bool = False) -> Finding:
     try:
-        importlib.import_module(module)
-        return Finding(name, "ok", importlib.metadata.version(name), needed=needed)
+        found = importlib.import_module(module)
+        # Of a copy without a package's records, what the module says itself.
+        version = getattr(found, "__version__", None) or importlib.metadata.version(name)
+        return Finding(name, "ok", str(version), needed=needed)
     except ModuleNotFoundError as error:
         if error.name == module:
             return Finding(name, "missing", "not installed", advice, needed)
