@@ -226,6 +226,7 @@ def test_two_images_of_one_name_do_not_replace_each_others_maps():
         (("--scale", "big"), "'big' is no scale"),
         (("--stride", 17), "--stride is 17; expected 1 to 16"),
         (("--max-memory", "much"), "--max-memory is 'much'"),
+        (("--truth", "images", "--ignore", 1), "--ignore 1 is the true value of the class 'green'"),
         (("--labels", "folder"), "--labels needs a model that classifies"),
     ],
 )

@@ -11,6 +11,10 @@ _FLOAT = 4  # bytes
 # What a runtime holds of a window at its widest, in maps of the decode head's finest resolution: four maps
 # side by side, their convolution's result and its workspace. Measured with UPerNet in ONNX Runtime.
 WIDEST_MAPS = 8
+_COMPARED = (
+    8  # bytes for each of the image's pixels: label map, its file, the true label map as read and as used
+)
+_DRAWN = 10  # bytes for each of the scaled image's pixels: an overlay and what it is mixed from
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,7 @@ def needs(
         run=batch
         * _FLOAT
         * (rows.crop * columns.crop * channels + cells * (2 * classes + WIDEST_MAPS * width)),
-        # Two tiles of scores and their step in between; the label map, and what it is counted and drawn with.
-        maps=3 * of_tile
-        + rows.scaled * columns.scaled * channels
-        + pixels * (1 if classes <= 256 else 2) * 2,
+        maps=3 * of_tile + rows.scaled * columns.scaled * (channels + _DRAWN) + pixels * _COMPARED,
     )
 
 

@@ -40,9 +40,9 @@ def overlay_jpeg(seen: np.ndarray, labels: np.ndarray, classes: int) -> bytes:
     height, width = seen.shape[:2]
     rows = np.arange(height) * labels.shape[0] // height
     columns = np.arange(width) * labels.shape[1] // width
-    colours = palette(classes)[labels[np.ix_(rows, columns)]]
-    mixed = (1 - OPACITY) * seen.astype(np.float32) + OPACITY * colours
-    return _encoded(Image.fromarray(mixed.astype(np.uint8)), "JPEG", quality=_JPEG_QUALITY)
+    colours = Image.fromarray(palette(classes)[labels[np.ix_(rows, columns)]])
+    under = Image.fromarray(seen.squeeze(-1) if seen.shape[2] == 1 else seen).convert("RGB")
+    return _encoded(Image.blend(under, colours, OPACITY), "JPEG", quality=_JPEG_QUALITY)
 
 
 def _encoded(image: Image.Image, format: str, **options: object) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -16,6 +16,7 @@ from vim_deploy.errors import ImageError
 SUFFIXES = (".png", ".tif", ".tiff", ".bmp")  # formats that keep values as they are
 _MODES = ("L", "P", "I;16", "I;16B", "I;16L", "I", "1")
 _SHOWN = 5
+_STRIP = 1 << 20
 
 
 class Values(str, Enum):
@@ -47,12 +48,11 @@ class Truth:
     values: Values
     ignored: int = 255  # not labelled either
 
-    def of(self, name: Path, size: tuple[int, int], classes: int) -> NDArray[np.int32]:
+    def of(self, name: Path, size: tuple[int, int], classes: int) -> NDArray[np.int16]:
         """Class numbers, -1 where nothing is labelled, for the image `name` of `size` (width, height).
 
-        `name` is relative, below the folder.
-
-        Raises ImageError for a map that is missing, of another size or kind, or has unknown values.
+        `name` is relative, below the folder. Raises ImageError for a map that is missing, of another size or
+        kind, or has unknown values.
         """
         path = self._find(name)
         try:
@@ -67,16 +67,22 @@ class Truth:
                         f"the label map {path} is of Pillow mode {image.mode!r}; expected one number per "
                         "pixel"
                     )
-                given = np.asarray(image).astype(np.int32)
+                given = np.asarray(image)
         except ImageError:
             raise
         except Exception as error:  # Pillow's readers answer damaged files with errors of many kinds
             raise ImageError(f"the label map {path} cannot be read ({error})") from None
-        labels = given - self.values.offset
-        labels[given == self.ignored] = -1
-        unknown = np.unique(given[(labels >= classes) | ((labels < 0) & ~self._unlabelled(given))])
-        if len(unknown):
-            shown = ", ".join(map(str, unknown[:_SHOWN].tolist())) + (" ..." if len(unknown) > _SHOWN else "")
+        labels = np.empty(given.shape, np.int16)
+        unknown: set[int] = set()
+        for rows in strips(given):
+            part = given[rows].astype(np.int32)
+            found = part - self.values.offset
+            found[part == self.ignored] = -1
+            odd = (found >= classes) | ((found < 0) & ~self._unlabelled(part))
+            unknown.update(np.unique(part[odd]).tolist())
+            labels[rows] = found
+        if unknown:
+            shown = ", ".join(map(str, sorted(unknown)[:_SHOWN])) + (" ..." if len(unknown) > _SHOWN else "")
             least = self.values.offset
             raise ImageError(
                 f"the label map {path} has the values {shown}; expected {least} to {least + classes - 1}, "
@@ -100,12 +106,29 @@ class Truth:
         return f"0 or {self.ignored}" if self.values is Values.FROM_ONE else str(self.ignored)
 
 
-def agreement(found: np.ndarray, true: NDArray[np.int32], classes: int) -> tuple[Agreement, ...]:
+def strips(pixels: np.ndarray) -> Iterator[slice]:
+    """Rows of about a million pixels: what is counted in them is small beside a label map."""
+    step = max(1, _STRIP // max(1, pixels.shape[1]))
+    return (slice(first, first + step) for first in range(0, len(pixels), step))
+
+
+def counted(labels: np.ndarray, classes: int) -> NDArray[np.int64]:
+    """Pixels of each class."""
+    total = np.zeros(classes, np.int64)
+    for rows in strips(labels):
+        total += np.bincount(labels[rows].ravel(), minlength=classes)
+    return total
+
+
+def agreement(found: np.ndarray, true: NDArray[np.int16], classes: int) -> tuple[Agreement, ...]:
     """For every class that one of the maps has; pixels without a true label do not count."""
-    labelled = true >= 0
-    found, true = found[labelled].astype(np.int64), true[labelled].astype(np.int64)
-    predicted, actual = (np.bincount(values, minlength=classes) for values in (found, true))
-    both = np.bincount(true[found == true], minlength=classes)
+    both, predicted, actual = (np.zeros(classes, np.int64) for _ in range(3))
+    for rows in strips(true):
+        labelled = true[rows] >= 0
+        ours, theirs = found[rows][labelled], true[rows][labelled]
+        predicted += np.bincount(ours, minlength=classes)
+        actual += np.bincount(theirs, minlength=classes)
+        both += np.bincount(theirs[ours == theirs], minlength=classes)
     return tuple(
         Agreement(int(index), int(both[index]), int(predicted[index]), int(actual[index]))
         for index in np.flatnonzero(predicted + actual)

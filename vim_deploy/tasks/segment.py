@@ -17,6 +17,7 @@ from vim_deploy.results import Row
 from vim_deploy.segmenting.axis import Axis
 from vim_deploy.segmenting.mapper import Logits, label_map
 from vim_deploy.segmenting.memory import Needs, needs, readable
+from vim_deploy.segmenting.truth import counted
 
 from .base import Task
 from .options import TaskOptions
@@ -173,7 +174,7 @@ class Segment(Task):
 
     def _areas(self, labels: np.ndarray) -> tuple[ClassArea, ...]:
         """Largest first, ties in class order."""
-        counts = np.bincount(labels.ravel(), minlength=self._classes)
+        counts = counted(labels, self._classes)
         order = sorted(np.flatnonzero(counts), key=lambda index: -counts[index])
         names = self.engine.class_names
         return tuple(ClassArea(int(index), names[index], int(counts[index])) for index in order)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vim_deploy.dense.ade20k import ADE20K_CLASSES
-from vim_deploy.errors import ImageError, OutputError
+from vim_deploy.errors import ConfigError, ImageError, OutputError
 from vim_deploy.prediction import Prediction
 from vim_deploy.results import Row
 from vim_deploy.results.escape import escape
@@ -40,6 +40,12 @@ class SegmentFiles:
         self._truth: Truth | None = None
         if options.truth is not None:
             self._truth = Truth(options.truth, self._values(), options.ignored)
+            classes = range(self._truth.values.offset, self._truth.values.offset + len(self._names))
+            if options.ignored in classes:
+                raise ConfigError(
+                    f"--ignore {options.ignored} is the true value of the class "
+                    f"{self._names[options.ignored - classes[0]]!r}; give a value that no class has."
+                )
 
     def _values(self) -> Values:
         if self._options.truth_values is not None:
