@@ -22,20 +22,15 @@ from vim_deploy.cli.common import (
     quiet_option,
     threads_option,
 )
+from vim_deploy.cli.task_options import take_task_options, task_options
 
 if TYPE_CHECKING:
     from vim_deploy.inference import InferenceOptions, Summary
-    from vim_deploy.tasks.detect_options import DetectOptions
-    from vim_deploy.tasks.segment_options import SegmentOptions
 
 FAILURES = 1
 STOPPED = 3
 OWN_MISTAKE = 70  # as in sysexits.h; Python's own 1 stands for failures here
 READER_GONE = 141  # 128 + SIGPIPE
-_SEGMENT = (
-    "maps", "overlays", "areas", "truth", "truth_values", "ignored", "scale", "stride", "tile", "max_memory",
-)  # fmt: skip
-_DETECT = ("coco", "annotations", "score_threshold")
 
 
 @command()
@@ -120,80 +115,7 @@ _DETECT = ("coco", "annotations", "score_threshold")
     type=click.Path(path_type=Path),
     help="Write a page of HTML about the run (needs -o): figures, thumbnails, confusion matrix.",
 )
-@click.option(
-    "--arrays",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Features: folder for one file per image, in place of numbers in the rows.",
-)
-@click.option(
-    "--arrays-format",
-    type=click.Choice(("npy", "safetensors")),
-    default="npy",
-    show_default=True,
-    help="Features: format of these files.",
-)
-@click.option(
-    "--maps",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Segmenters: folder for label maps (PNG).",
-)
-@click.option(
-    "--overlays",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Segmenters, detectors: folder for pictures of what was found over the images.",
-)
-@click.option(
-    "--areas",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Segmenters: CSV table of the area of each class over all images; with --truth its IoU.",
-)
-@click.option(
-    "--truth",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Segmenters: folder with the true label maps, named like the images; gives mIoU and pixel accuracy.",
-)
-@click.option(
-    "--truth-values",
-    type=click.Choice(("plain", "from-one")),
-    help="What true label maps hold. plain: class numbers from 0. from-one: from 1, and 0 is not labelled.  "
-    "[default: from-one for the classes of ADE20K, else plain]",
-)
-@click.option(
-    "--ignore", "ignored", type=int, default=255, show_default=True, help="True value that is not labelled."
-)
-@click.option(
-    "--scale",
-    help="Segmenters: LONGxSHORT that images are scaled to fit, or none.  [default: the network's size as "
-    "the short side, four times that as the long one]",
-)
-@click.option(
-    "--stride", type=click.IntRange(min=1), help="Segmenters: from window to window.  [default: 2/3 of one]"
-)
-@click.option(
-    "--tile", is_flag=True, help="Segmenters: keep one image's windows row by row, for images of any height."
-)
-@click.option(
-    "--max-memory",
-    default="4G",
-    show_default=True,
-    metavar="BYTES[K|M|G]",
-    help="Segmenters: an image that needs more, by estimate, is a failure.",
-)
-@click.option(
-    "--coco",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Detectors: file for the results in COCO's format, with masks.",
-)
-@click.option(
-    "--annotations",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Detectors: COCO's annotations of the images; gives the average precision of boxes and masks.",
-)
-@click.option(
-    "--score-threshold",
-    type=click.FloatRange(min=0, max=1),
-    help="Detectors: objects must have more.  [default: the file's]",
-)
+@task_options
 @click.option("--json", "as_json", is_flag=True, help="Print a summary of the run on stdout (needs -o).")
 @quiet_option
 def main(engine: Path, images: tuple[str, ...], as_json: bool, quiet: bool, **given: Any) -> None:
@@ -213,9 +135,7 @@ def main(engine: Path, images: tuple[str, ...], as_json: bool, quiet: bool, **gi
         raise OutputError("--json prints on stdout, where the results go without -o; give -o FILE.")
     log_to_stderr(quiet)
     try:
-        detect = _detect_options(overlays=given["overlays"], **{name: given.pop(name) for name in _DETECT})
-        segment = _segment_options(**{name: given.pop(name) for name in _SEGMENT})
-        options = _options(engine, images, segment=segment, detect=detect, **given)
+        options = _options(engine, images, **take_task_options(given), **given)
         summary = _run(options, quiet)
     except StoppedRunError as error:
         click.echo(f"error: {error}", err=True)
@@ -262,10 +182,6 @@ def _options(
     watch: bool,
     idle: float | None,
     reduced_jpeg: bool,
-    arrays: Path | None,
-    arrays_format: str,
-    segment: SegmentOptions,
-    detect: DetectOptions,
     **same: Any,
 ) -> InferenceOptions:
     from vim_deploy.data.decode import Limits
@@ -275,7 +191,6 @@ def _options(
     from vim_deploy.results import Format, Start
     from vim_deploy.running.inputs import Shard
     from vim_deploy.running.stop import FailureLimit
-    from vim_deploy.tasks.feature_files import FeatureOptions
 
     if resume and restart:
         raise ConfigError(
@@ -294,34 +209,6 @@ def _options(
         shard=Shard.parse(shard) if shard else Shard(),
         watch=watch,
         idle=idle,
-        features=FeatureOptions(arrays, arrays_format),
-        segment=segment,
-        detect=detect,
-        **same,
-    )
-
-
-def _detect_options(**given: Any) -> DetectOptions:
-    from vim_deploy.tasks.detect_options import DetectOptions
-
-    return DetectOptions(**given)
-
-
-def _segment_options(
-    *, scale: str | None, max_memory: str, truth_values: str | None, **same: Any
-) -> SegmentOptions:
-    from vim_deploy.errors import ConfigError
-    from vim_deploy.segmenting.memory import bytes_of
-    from vim_deploy.segmenting.truth import Values
-    from vim_deploy.tasks.segment_options import SegmentOptions, scale_of
-
-    memory = bytes_of(max_memory)
-    if memory is None:
-        raise ConfigError(f"--max-memory is {max_memory!r}; expected a number of bytes, like 4G or 512M.")
-    return SegmentOptions(
-        scale=None if scale is None else scale_of(scale),
-        memory=memory,
-        truth_values=Values(truth_values) if truth_values else None,
         **same,
     )
 
