@@ -16,7 +16,7 @@ _PIXELS_OF_TWO_THREADS = 224 * 224
 def images_at_once(
     input: TensorSpec, outputs: tuple[TensorSpec, ...], shape: tuple[int, ...], threads: int
 ) -> int:
-    """How many images of a batch (batch, channels, height, width) of this shape to run together: 1 or more."""
+    """How many images of a batch of this shape, (batch, channels, height, width), to run together."""
     if input.shape[0] is not None or {spec.name for spec in outputs} - _BY_IMAGE:
         return max(1, shape[0])
     height, width = shape[2:]

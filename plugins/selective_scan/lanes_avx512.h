@@ -63,6 +63,9 @@ struct Avx512 : Lanes<16, Avx512> {
   template <int K>
   static void table_exp2(Float (&x)[K]) {
     Float power[K], p[K];
+    // x as it stands: a compiler would multiply its factors anew in both of the sums below, and multiplications are
+    // what there is most of.
+    for (int k = 0; k < K; ++k) asm("" : "+v"(x[k]));
     for (int k = 0; k < K; ++k) power[k] = x[k] + splat(kSixteenths);
     for (int k = 0; k < K; ++k) x[k] -= power[k] - splat(kSixteenths);
     for (int k = 0; k < K; ++k) power[k] = scaled_table(power[k]);
