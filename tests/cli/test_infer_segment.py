@@ -309,3 +309,17 @@ def test_segmenting_needs_no_pytorch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert Path("maps/a.png").exists()
+
+
+@pytest.mark.parametrize("options", [(), OWN, (*OWN, "--tile")])
+def test_extreme_proportions_are_images_like_others(options):
+    Path("images").mkdir()
+    sizes = {"thin": (3000, 1), "one": (1, 1), "tall": (2, 2999)}
+    for name, size in sizes.items():
+        Image.new("RGB", size, "blue").save(f"images/{name}.png")
+    assert run("colours.engine", "images", "-o", "o.csv", "--maps", "maps", *options).exit_code == 0
+    for row in csv_rows("o.csv"):
+        found = labels(f"maps/{Path(row['path']).stem}.png")
+        assert found.shape == sizes[Path(row["path"]).stem][::-1]
+        assert (found == COLOURS.index("blue")).all()
+        assert row["flags"] == ("" if row["path"].endswith("one.png") and not options else "padded")

@@ -45,6 +45,12 @@ class _Job:
     finite: bool = True
 
     @property
+    def flags(self) -> tuple[str, ...]:
+        """`padded`: the scaled image is smaller than a window."""
+        small = any(side.scaled < side.crop for side in (self.rows, self.columns))
+        return ("padded",) if small else ()
+
+    @property
     def windows(self) -> list[tuple[int, int]]:
         return [
             (down, across)
@@ -170,7 +176,7 @@ class Segment(Task):
         assert entry.pixels is not None
         segments = Segments(labels, self._areas(labels), entry.pixels)
         path = entry.item.path if entry.item else None
-        return Prediction(path, "ok", size=entry.size, flags=entry.flags, segments=segments)
+        return Prediction(path, "ok", size=entry.size, flags=(*entry.flags, *job.flags), segments=segments)
 
     def _areas(self, labels: np.ndarray) -> tuple[ClassArea, ...]:
         """Largest first, ties in class order."""
