@@ -231,6 +231,25 @@ def check_interface(
         raise EngineError(
             f"{name} has {classes} logits and {len(metadata.class_names)} class names; export it again."
         )
+    if metadata.task == "detect":
+        _check_detector(name, metadata)
+
+
+def _check_detector(name: str, metadata: ModelMetadata) -> None:
+    """What running a detector takes from its configuration, since no output has its classes."""
+    head = metadata.config.get("head") if isinstance(metadata.config, dict) else None
+    head = head if isinstance(head, dict) else {}
+    classes, threshold = head.get("num_classes"), head.get("score_threshold")
+    if type(classes) is not int or not 1 <= classes <= LARGEST_CLASSES:
+        raise EngineError(
+            f"{name} is for {classes!r} classes; expected 1 to {LARGEST_CLASSES}. Export it again."
+        )
+    if not isinstance(threshold, float) or not 0 <= threshold < 1:
+        raise EngineError(f"{name} has the score threshold {threshold!r}; expected 0 to 1. Export it again.")
+    if metadata.class_names is not None and len(metadata.class_names) != classes:
+        raise EngineError(
+            f"{name} has {classes} classes and {len(metadata.class_names)} class names; export it again."
+        )
 
 
 def _first_line(error: Exception) -> str:

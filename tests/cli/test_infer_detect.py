@@ -15,6 +15,8 @@ from small_detector import SCORES, annotations, colour_detector, with_rectangles
 from small_onnx import save
 
 from vim_deploy.engines.build import build_engine
+from vim_deploy.engines.engine import load_engine
+from vim_deploy.errors import EngineError
 
 mask_module = pytest.importorskip("pycocotools.mask", reason="pycocotools (extra detect) is not installed")
 
@@ -248,10 +250,48 @@ def test_annotations_of_other_images_are_said_and_the_rows_are_kept():
 
 
 @pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"config": {}}, "is for None classes"),
+        ({"config": {"head": {"num_classes": "3", "score_threshold": 0.05}}}, "is for '3' classes"),
+        ({"config": {"head": {"num_classes": 3, "score_threshold": "low"}}}, "score threshold 'low'"),
+        ({"class_names": ("red", "green")}, "3 classes and 2 class names"),
+    ],
+)
+def test_a_file_whose_classes_or_threshold_were_edited_is_refused(changes, message):
+    with pytest.raises(EngineError, match=message):
+        build_engine(save(colour_detector(**changes), Path("edited.onnx")), "edited.engine")
+
+
+def test_a_class_that_the_file_does_not_have_is_refused():
+    """Its outputs are not believed."""
+    names = ("red", "green")
+    head = {"num_classes": 2, "score_threshold": 0.05}
+    save(colour_detector(class_names=names, config={"head": head}), Path("two.onnx"))
+    build_engine("two.onnx", "two.engine")
+    result = run("two.engine", "images/2.png", "-o", "out.csv")
+    assert result.exit_code == 2
+    assert "classes from 0 to 1" in " ".join(result.output.split())
+
+
+def test_the_python_interface_gives_objects_and_their_masks():
+    with load_engine("colours.engine") as engine, Image.open("images/1.png") as image:
+        (found,) = engine.predict(image)
+    assert [entry.name for entry in found.objects.found] == ["red", "green"]
+    assert found.objects.masks.shape == (2, 28, 28)
+    assert found.objects.found[0].box == pytest.approx((2, 4, 12, 20))
+
+
+def test_a_report_names_the_best_classes():
+    assert run("colours.engine", "images", "-o", "out.csv", "--report", "page.html").exit_code == 0
+    assert '["green", 0.6]' in Path("page.html").read_text()
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         (("--score-threshold", "0.01"), "expected 0.05 or more"),
-        (("--maps", "maps"), "--maps: only for models that segment"),
+        (("--maps", "maps"), "--maps: only for models of the task segment"),
         (("--coco", "nowhere/found.json"), "cannot be written"),
         (("--annotations", "missing.json"), "cannot be read"),
         (("--overlays", "images/seen"), "lies in the input folder"),
@@ -269,4 +309,4 @@ def test_a_classifier_has_no_coco_results():
     make_engine("classes.engine")
     result = run("classes.engine", "images", "-o", "out.csv", "--coco", "found.json")
     assert result.exit_code == 2
-    assert "--coco: only for models that detect" in " ".join(result.output.split())
+    assert "--coco: only for models of the task detect" in " ".join(result.output.split())

@@ -50,6 +50,7 @@ class DetectorConfig:
         for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected 1 or more.")
+        object.__setattr__(self, "score_threshold", float(self.score_threshold))
         for name in ("score_threshold", "proposal_overlap", "overlap"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected 0 or more and less than 1.")

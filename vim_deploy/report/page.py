@@ -56,6 +56,16 @@ def write_report(
         ) from None
 
 
+def _best(row: Row) -> list[list[Any]]:
+    """Classes with probabilities; of a detector's objects each class with its best score."""
+    if not row.objects:
+        return [[score.name, score.probability] for score in row.top]
+    best: dict[str, float] = {}
+    for found in row.objects:
+        best.setdefault(found.name, found.score)
+    return [[name, score] for name, score in best.items()]
+
+
 def _row(row: Row, thumbnail: str | None) -> dict[str, Any]:
     return {
         "path": row.path,
@@ -65,6 +75,6 @@ def _row(row: Row, thumbnail: str | None) -> dict[str, Any]:
         "rank": row.rank,
         "size": f"{row.width} x {row.height}" if row.width else "",
         "flags": list(row.flags),
-        "top": [[score.name, score.probability] for score in row.top[:5]],
+        "top": _best(row)[:5],
         "thumbnail": thumbnail,
     }

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from vim_deploy.engines.engine import Engine
 
 _WAITING = 2  # decoded images beside those that workers have
-_DEFAULT_THRESHOLD = 0.05  # of a file that does not say
 _MOST_NAMED = 5  # classes that the summary counts by name
 
 
@@ -36,7 +35,7 @@ class Detect(Task):
         super().__init__(engine)
         preprocessing = engine.metadata.preprocessing
         self.preparation: Padded = Padded(preprocessing.image_size, preprocessing.channels)
-        own = float(engine.metadata.config.get("head", {}).get("score_threshold", _DEFAULT_THRESHOLD))
+        own: float = engine.metadata.config["head"]["score_threshold"]
         asked = options.detect.score_threshold
         if asked is not None and not own <= asked < 1:
             raise EngineError(
