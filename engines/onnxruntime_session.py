@@ -123,6 +123,8 @@ def open_session(
         raise EngineError(f"ONNX Runtime {onnxruntime.__version__} refuses {setting.name}: {error}") from None
     # A listed provider may still not start, and the runtime then goes on without it.
     _check_providers(setting.device, session.get_providers(), "started")
+    if hasattr(session, "_model_bytes"):
+        session._model_bytes = None  # the whole file, kept for changes of providers that nobody asks for
     return session
 
 
