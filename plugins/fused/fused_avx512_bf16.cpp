@@ -27,7 +27,12 @@ struct NativeBfloat16 {
     for (int64_t row = 0; row < count; ++row) {
       const float* from = x + row * pitch;
       unsigned short* to = halves + row * padded;
-      for (int64_t k = 0; k < padded; k += Lanes::width) {
+      int64_t k = 0;
+      for (; k + 2 * Lanes::width <= size; k += 2 * Lanes::width) {
+        const __m512bh rounded = _mm512_cvtne2ps_pbh(Lanes::load(from + k + Lanes::width), Lanes::load(from + k));
+        __builtin_memcpy(to + k, &rounded, sizeof rounded);
+      }
+      for (; k < padded; k += Lanes::width) {
         const int64_t wanted = size - k < Lanes::width ? size - k : Lanes::width;
         const int64_t written = padded - k < Lanes::width ? padded - k : Lanes::width;
         const auto here = static_cast<__mmask16>((1u << wanted) - 1u);
