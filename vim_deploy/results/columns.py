@@ -148,17 +148,25 @@ class SegmentColumns(Columns):
         return {"classes": classes, "agreement": agreement}
 
     def from_plain(self, values: dict[str, Any]) -> dict[str, Any]:
-        areas = [ClassArea(area["index"], area["class"], area["pixels"]) for area in values["classes"]]
+        areas = [
+            ClassArea(int(area["index"]), str(area["class"]), int(area["pixels"]))
+            for area in values["classes"]
+        ]
         agreement = values["agreement"]
-        return {
-            "areas": tuple(areas),
-            "agreement": None if agreement is None else tuple(Agreement(**entry) for entry in agreement),
-        }
+        if agreement is not None:
+            agreement = tuple(
+                Agreement(*(int(entry[name]) for name in ("index", "both", "predicted", "true")))
+                for entry in agreement
+            )
+        return {"areas": tuple(areas), "agreement": agreement}
 
     def flat(self, row: Row) -> dict[str, Any]:
         if row.status != "ok":
             return dict.fromkeys(self.types)
-        return {name: None if value is None else json.dumps(value) for name, value in self.plain(row).items()}
+        return {
+            name: None if value is None else json.dumps(value, ensure_ascii=False)
+            for name, value in self.plain(row).items()
+        }
 
     def from_flat(self, values: dict[str, Any]) -> dict[str, Any]:
         return self.from_plain(
@@ -211,7 +219,7 @@ class ObjectColumns(Columns):
         return {
             "count": len(row.objects),
             "best": "; ".join(f"{name} {score:.3f}" for name, score in best.items()),
-            "objects": json.dumps(self.plain(row)["objects"]),
+            "objects": json.dumps(self.plain(row)["objects"], ensure_ascii=False),
         }
 
     def from_flat(self, values: dict[str, Any]) -> dict[str, Any]:

@@ -66,7 +66,10 @@ class CsvCodec:
             if name not in self._numbers:
                 cell = unguard(cell)
                 values[name] = cell if name == "path" else unescape(cell).decode("utf-8", "surrogatepass")
-        return _row(values, tuple(values["flags"].split()), self._of_task.from_flat(values))
+        try:
+            return _row(values, tuple(values["flags"].split()), self._of_task.from_flat(values))
+        except (KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(repr(error)) from None
 
 
 class JsonLinesCodec:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from vim_deploy.errors import OutputError
 from vim_deploy.results import Row
 from vim_deploy.segmenting.truth import Scores
 
@@ -26,6 +27,12 @@ class SegmentFigures:
         self._compared = 0
 
     def count(self, row: Row) -> None:
+        indices = [entry.index for entry in (*row.areas, *(row.agreement or ()))]
+        if unknown := [index for index in indices if not 0 <= index < len(self._names)]:
+            raise OutputError(
+                f"the row of {row.path} has the class number {unknown[0]}, and the model has "
+                f"{len(self._names)} classes: the rows were edited. Begin with --restart."
+            )
         for area in row.areas:
             self._images[area.index] += 1
             self._pixels[area.index] += area.pixels
