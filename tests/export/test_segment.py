@@ -8,10 +8,11 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from golden_data import assert_close, load_tensors
+from golden_data import assert_close, load_json, load_tensors
 from golden_segmenter import golden_segmenter
 
 from vim_deploy.cli.export import main
+from vim_deploy.data.bilinear import resize
 from vim_deploy.dense.ade20k import ADE20K_CLASSES
 from vim_deploy.dense.config import BackboneConfig, Tap
 from vim_deploy.dense.segmentation import SegmenterConfig
@@ -24,6 +25,8 @@ from vim_deploy.export.segment import SegmentTask
 from vim_deploy.metadata import ModelMetadata
 from vim_deploy.model import VimConfig, fill_generated, save_checkpoint
 from vim_deploy.ops.library import OP_NAME, ort_library
+from vim_deploy.segmenting.axis import Axis
+from vim_deploy.segmenting.mapper import _scores
 
 ort = pytest.importorskip("onnxruntime", reason="running exported files needs onnxruntime")
 click_testing = pytest.importorskip("click.testing")
@@ -68,8 +71,31 @@ def test_a_crops_logits_are_the_references(exported, library):
     tensors = load_tensors("segmenter")
     found = run(exported, tensors["crop_image"], library)
     assert_close(found, tensors["decode_logits"], TOLERANCE)
+    whole = resize(found[0].transpose(1, 2, 0), *tensors["crop_logits"].shape[2:])
+    assert_close(whole.transpose(2, 0, 1), tensors["crop_logits"][0], TOLERANCE)
     three = run(exported, np.repeat(tensors["crop_image"], 3, axis=0), library)
     assert_close(three, np.repeat(tensors["decode_logits"], 3, axis=0), TOLERANCE)
+
+
+def test_sliding_windows_through_the_file_are_the_references(exported):
+    tensors, slide = load_tensors("segmenter"), load_json("segmenter")["slide"]
+    image, expected = tensors["slide_image"], tensors["slide_logits"][0]
+    rows, columns = (
+        Axis(size, size, crop, stride, crop // 4)
+        for size, crop, stride in zip(expected.shape[1:], slide["crop"], slide["stride"], strict=True)
+    )
+    places = [(top, left) for top in rows.starts for left in columns.starts]
+    windows = np.concatenate(
+        [image[..., top : top + rows.crop, left : left + columns.crop] for top, left in places]
+    )
+    logits = (
+        run(exported, windows, library=True)
+        .transpose(0, 2, 3, 1)
+        .reshape(len(rows.starts), len(columns.starts), rows.cells, columns.cells, -1)
+    )
+    down, across = list(rows.shares(0, rows.own)), list(columns.shares(0, columns.own))
+    found = _scores(down, across, {row: list(band) for row, band in enumerate(logits)})
+    assert_close(found.transpose(2, 1, 0), expected, TOLERANCE)
 
 
 def test_the_auxiliary_head_is_left_out(exported):
