@@ -14,6 +14,7 @@ from vim_deploy.files import sha256_of
 from vim_deploy.metadata import ModelMetadata
 
 from .base import TensorSpec
+from .for_processor import BF16_PRODUCTS
 
 FORMAT = 1
 LONGEST_CLASS_NAME = 1000
@@ -112,7 +113,7 @@ class Manifest:
         for name, default in (("backend", "onnxruntime"), ("device", "cpu")):
             if (value := getattr(self, name)) != default:
                 words += [f"--{name}", value]
-        if self.precision == "bf16-products":
+        if self.precision == BF16_PRODUCTS:
             words += ["--cpu-precision", "bf16"]
         return " ".join(shlex.quote(_printable(word)) for word in words)
 

@@ -18,6 +18,8 @@ from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.for_processor import BF16_PRODUCTS
 from vim_deploy.errors import EngineError
 from vim_deploy.parity import RELATIVE_TOLERANCE
+from vim_deploy.validation.artifacts import ENGINE, Way
+from vim_deploy.validation.taps import open_tapped
 
 pytest.importorskip("onnxruntime", reason="building engines needs onnxruntime")
 BF16 = BuildOptions(threads=1, cpu_precision="bf16")
@@ -88,6 +90,13 @@ def test_a_file_without_such_products_is_refused(tmp_path):
     path = save(colour_model(), tmp_path / "colour.onnx")
     with pytest.raises(EngineError, match="cpu-precision"):
         build_engine(path, tmp_path / "x.engine", options=BF16)
+
+
+def test_a_network_in_parts_is_not_this_one(file, tmp_path):
+    engine = tmp_path / "bf16.engine"
+    build_engine(file, engine, options=BF16)
+    with pytest.raises(EngineError, match="leave out --layers"):
+        open_tapped(Way(engine, ENGINE), file)
 
 
 def test_the_cache_keeps_precisions_apart():

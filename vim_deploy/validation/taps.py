@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 from vim_deploy.engines.base import BuildOptions
 from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.container import read_manifest
+from vim_deploy.engines.for_processor import BF16_PRODUCTS
 from vim_deploy.engines.manifest import Manifest
 from vim_deploy.engines.source import read_source
 from vim_deploy.engines.tensorrt_options import TensorrtOptions
@@ -136,6 +137,11 @@ def open_tapped(way: Way, source: Path, threads: int | None = None) -> tuple[Art
         if way.how != ENGINE:
             return open_source_model(way, read_source(path), threads), taps
         manifest = read_manifest(way.path)
+        if manifest.precision == BF16_PRODUCTS:
+            raise EngineError(
+                f"{way.path} has products in bfloat16 inside fused operators, which a network that gives out its "
+                "parts does not have; leave out --layers, or give an engine made without --cpu-precision."
+            )
         options = _options_of(manifest)
         engine = path.with_suffix(".engine")
         build_engine(path, engine, backend=manifest.backend, options=options)
