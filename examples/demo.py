@@ -3,7 +3,8 @@
 1. A small Vim that was trained on handwritten digits: export, build, infer on held-out images, accuracy,
    and equality with the eager model on every one of them.
 2. A small segmenter that was trained on scenes of digits: label maps, mIoU, equality with the eager model.
-3. The path of an ImageNet checkpoint: Vim-Tiny with generated weights on photographs.
+3. A small detector that was trained on the same scenes: boxes and masks, average precision.
+4. The path of an ImageNet checkpoint: Vim-Tiny with generated weights on photographs.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ OUTPUT = HERE.parent / "demo-output"
 COMMANDS = Path(sys.executable).parent
 DIGITS = HERE / "digits"
 SCENES = HERE / "scenes"
+DETECTOR = HERE / "detector"
 EXPECTED_ACCURACY = 0.97
 DEMO_SCENES = 16
 SAME_CLASS = 0.9999  # of pixels: near ties may fall either way
@@ -48,6 +50,17 @@ def main() -> int:
          "--maps", scenes / "maps", "--overlays", scenes / "overlays",
          "--truth", scenes / "labels")  # fmt: skip
     _compare_segments_with_eager(scenes)
+
+    print("\n== A trained detector on scenes of digits it has not seen ==")
+    objects = OUTPUT / "objects"
+    _write_objects(objects)
+    card, onnx_file, engine = DETECTOR / "detector.json", OUTPUT / "objects.onnx", OUTPUT / "objects.engine"
+    _run("vim-export", "auto", "--task", "detect", "--checkpoint", DETECTOR / "detector.safetensors",
+         "--class-names", card, "--preprocessing", card, "-o", onnx_file)  # fmt: skip
+    _run("vim-build", onnx_file, "-o", engine)
+    _run("vim-infer", engine, objects / "images", "-o", OUTPUT / "objects.csv",
+         "--coco", OUTPUT / "found.json", "--overlays", objects / "overlays",
+         "--annotations", objects / "annotations.json")  # fmt: skip
 
     print("\n== The path of an ImageNet checkpoint: Vim-Tiny, generated weights, photographs ==")
     _write_photographs(OUTPUT / "photographs")
@@ -84,6 +97,12 @@ def _write_scenes(folder: Path) -> None:
     from write_scenes import write_scenes
 
     write_scenes(folder, DEMO_SCENES)
+
+
+def _write_objects(folder: Path) -> None:
+    from write_objects import write_objects
+
+    write_objects(folder, DEMO_SCENES)
 
 
 def _write_photographs(folder: Path) -> None:
