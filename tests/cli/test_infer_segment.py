@@ -323,3 +323,12 @@ def test_extreme_proportions_are_images_like_others(options):
         assert found.shape == sizes[Path(row["path"]).stem][::-1]
         assert (found == COLOURS.index("blue")).all()
         assert row["flags"] == ("" if row["path"].endswith("one.png") and not options else "padded")
+
+
+def test_the_report_shows_the_largest_classes():
+    striped(Path("images/a.png"), 32, 32)
+    result = run("colours.engine", "images", "-o", "o.csv", "--report", "report.html", *OWN)
+    assert result.exit_code == 0, result.output
+    page = Path("report.html").read_text()
+    assert '"top": [["red", 0.5' in page
+    assert '"green", 0.2' in page

@@ -57,7 +57,10 @@ def write_report(
 
 
 def _best(row: Row) -> list[list[Any]]:
-    """Classes with probabilities; of a detector's objects each class with its best score."""
+    """Classes with probabilities; of objects each class with its best score, of label maps with its share."""
+    if row.areas:
+        pixels = sum(area.pixels for area in row.areas)
+        return [[area.name, area.pixels / pixels] for area in row.areas]
     if not row.objects:
         return [[score.name, score.probability] for score in row.top]
     best: dict[str, float] = {}
