@@ -77,7 +77,7 @@ void set_dense_pitches(Arguments& arguments) {
 }
 
 std::int64_t task_count(const Arguments& arguments) {
-  return arguments.batch * channel_blocks(arguments.channels);
+  return arguments.batch * channel_blocks(arguments.channels, arguments.length);
 }
 
 void run_tasks(const Arguments& arguments, std::int64_t first, std::int64_t last) {

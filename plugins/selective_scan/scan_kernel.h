@@ -271,11 +271,12 @@ Rows<T> rows_of(T* tensor, int64_t pitch, int64_t element, const Arguments& argu
 // One sweep of a task's channels over its batch element.
 template <class M>
 void sweep(const Pass& pass, int64_t task) {
-  const int64_t blocks = channel_blocks(pass.channels);
+  const int64_t blocks = channel_blocks(pass.channels, pass.length);
+  const int task_width = task_channels(pass.length);
   const int64_t element = task / blocks;
-  const int64_t first_channel = task % blocks * kTaskChannels;
+  const int64_t first_channel = task % blocks * task_width;
   const int64_t left = pass.channels - first_channel;
-  const int channels = left < kTaskChannels ? static_cast<int>(left) : kTaskChannels;
+  const int channels = left < task_width ? static_cast<int>(left) : task_width;
   const Sequence rows = {
       rows_of(pass.u, pass.u_pitch, element, pass), rows_of(pass.delta, pass.delta_pitch, element, pass),
       rows_of(pass.B, pass.B_pitch, element, pass), rows_of(pass.C, pass.C_pitch, element, pass),

@@ -346,6 +346,7 @@ int main() {
   }
   for (std::int64_t length : {1, 3, 4, 31, 32, 33, 65})
     for (std::int64_t channels : {1, 5, 16, 31, 32, 33, 65}) check_scan(all, 2, length, channels, 16, 3);
+  check_scan(all, 1, 1025, 97, 16, 3);  // long: wider tasks
   for (std::int64_t state : {1, 2, 3, 7, 8, 15, 17, 31, 33}) check_scan(all, 1, 37, 19, state, 5, state % 2 == 0);
   for (std::int64_t rank : {1, 2, 4, 12, 13, 40}) check_scan(all, 1, 37, 40, 16, rank);
   std::printf("%d comparisons, %d failures\n", runs, failures);

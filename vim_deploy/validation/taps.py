@@ -139,8 +139,8 @@ def open_tapped(way: Way, source: Path, threads: int | None = None) -> tuple[Art
         manifest = read_manifest(way.path)
         if manifest.precision == BF16_PRODUCTS:
             raise EngineError(
-                f"{way.path} has products in bfloat16 inside fused operators, which a network that gives out its "
-                "parts does not have; leave out --layers, or give an engine made without --cpu-precision."
+                f"{way.path} has products in bfloat16 inside fused operators, which a network that gives out "
+                "its parts does not have; leave out --layers, or give an engine made without --cpu-precision."
             )
         options = _options_of(manifest)
         engine = path.with_suffix(".engine")
