@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import signal
 import subprocess
@@ -17,16 +15,12 @@ from infer_place import csv_rows, json_rows, run, start
 from onnx import helper, numpy_helper
 from PIL import Image
 from small_onnx import COLOURS, colour_model, save
-from small_segmenter import CROP, colour_segmenter, save_map, striped
+from small_segmenter import CROP, colour_segmenter, striped
 
 from vim_deploy.data.bilinear import resize
-from vim_deploy.dense.ade20k import ADE20K_CLASSES
 from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.engine import load_engine
 from vim_deploy.segmenting.pictures import palette
-from vim_deploy.segmenting.truth import Values
-from vim_deploy.tasks.segment_files import SegmentFiles
-from vim_deploy.tasks.segment_options import SegmentOptions
 
 OWN = ("--scale", "none")
 
@@ -115,97 +109,6 @@ def test_what_needs_too_much_memory_is_a_row_that_says_so():
     assert small["status"] == "ok"
     assert not Path("maps/large.png").exists()
     assert "memory: about" in run("colours.engine", "images", "-o", "o.csv").stderr
-
-
-@pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
-def test_truth_gives_iou_and_accuracy(format):
-    # Two images, of which one has a wrong true class in a quarter of its pixels.
-    for name in ("a", "b"):
-        run_labels = striped(Path(f"images/sub/{name}.png"), 32, 32)
-        true = run_labels.copy()
-        if name == "b":
-            true[16:, :16] = 1
-        save_map(Path(f"truth/sub/{name}.png"), true)
-    command = ("colours.engine", "images", "-o", f"out.{format}", "--truth", "truth", "--areas", "areas.csv",
-               *OWN, "--json")  # fmt: skip
-    result = run(*command)
-    assert result.exit_code == 0, result.output
-    figures = json.loads(result.stdout)
-    found = [striped(Path("x.png"), 32, 32)] * 2
-    assert figures["compared_with_truth"] == 2
-    # Borders lie on cells, so the network is right everywhere: red misses the quarter that "is" green.
-    right = sum(int((labels == labels).sum()) for labels in found) - 256
-    assert figures["pixel_accuracy"] == pytest.approx(right / 2048, abs=0.02)
-    ious = dict(figures["iou"])
-    assert ious["red"] == pytest.approx(768 / 1024, abs=0.03)
-    assert figures["miou"] == pytest.approx(np.mean(list(ious.values())))
-    table = list(csv.DictReader(io.StringIO(Path("areas.csv").read_text())))
-    assert [row["class"] for row in table] == list(COLOURS)
-    assert float(table[0]["iou"]) == pytest.approx(ious["red"], abs=1e-6)
-    assert sum(int(row["pixels"]) for row in table) == 2048
-
-
-@pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
-def test_a_resumed_run_has_the_figures_of_all_rows(format):
-    for name in ("a", "b", "d"):
-        save_map(Path(f"truth/{name}.png"), striped(Path(f"images/{name}.png"), 32, 32))
-    Path("images/c.png").write_bytes(b"no image")
-    command = ("colours.engine", "images", "--truth", "truth", *OWN, "--json")
-    assert run(*command, "-o", f"whole.{format}").exit_code == 1
-    stopped = run(*command, "-o", f"out.{format}", "--max-failures", "0", "--workers", 1)
-    assert stopped.exit_code == 3, stopped.output
-    resumed = run(*command, "-o", f"out.{format}", "--resume")
-    whole = run(*command, "-o", f"again.{format}")
-    assert json.loads(resumed.stdout)["resumed"] == 3
-    for name in ("compared_with_truth", "miou", "pixel_accuracy", "iou", "classes_found", "images"):
-        assert json.loads(resumed.stdout)[name] == json.loads(whole.stdout)[name]
-
-
-def test_ade20k_maps_count_from_one_and_zero_is_not_labelled():
-    true = striped(Path("images/a.png"), 32, 32) + 1
-    true[:, :8] = 0
-    save_map(Path("truth/a.png"), true)
-    result = run("colours.engine", "images", "-o", "o.csv", "--truth", "truth", "--truth-values", "from-one",
-                 *OWN, "--json")  # fmt: skip
-    assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["pixel_accuracy"] > 0.95
-    (row,) = csv_rows("o.csv")
-    agreement = json.loads(row["agreement"])
-    assert sum(entry["true"] for entry in agreement) == 32 * 24
-    assert [entry["index"] for entry in agreement] == [0, 1, 2]
-
-
-@pytest.mark.parametrize(("names", "values"), [(ADE20K_CLASSES, "from-one"), (COLOURS, "plain")])
-def test_the_classes_decide_what_true_values_mean_unless_told(names, values):
-    files = SegmentFiles(SegmentOptions(truth=Path("truth")), names, ())
-    assert files.identity()["truth_values"] == values
-    told = SegmentFiles(SegmentOptions(truth=Path("truth"), truth_values=Values.PLAIN), names, ())
-    assert told.identity()["truth_values"] == "plain"
-
-
-@pytest.mark.parametrize(
-    ("truth", "reason"),
-    [
-        (np.zeros((24, 41), np.uint8), "has 41 x 24 pixels, the image 40 x 24"),
-        (np.full((24, 40), 7, np.uint8), "has the values 7; expected 0 to 2, 255 for what is not labelled"),
-        (np.zeros((24, 40, 3), np.uint8), "mode 'RGB'; expected one number per pixel"),
-        (None, "there is no label map truth/a.png"),
-        (b"no image", "truth/a.png cannot be read"),
-    ],
-)
-def test_true_label_maps_that_do_not_fit_are_rows_that_name_them(truth, reason):
-    striped(Path("images/a.png"))
-    Path("truth").mkdir()
-    if isinstance(truth, bytes):
-        Path("truth/a.png").write_bytes(truth)
-    elif truth is not None:
-        save_map(Path("truth/a.png"), truth)
-    result = run("colours.engine", "images", "-o", "o.csv", "--truth", "truth", "--maps", "maps")
-    assert result.exit_code == 1
-    (row,) = csv_rows("o.csv")
-    assert row["status"] == "error"
-    assert reason in row["reason"]
-    assert not Path("maps/a.png").exists()
 
 
 def test_two_images_of_one_name_do_not_replace_each_others_maps():

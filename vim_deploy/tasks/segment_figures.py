@@ -27,7 +27,7 @@ class SegmentFigures:
         self._compared = 0
 
     def count(self, row: Row) -> None:
-        indices = [entry.index for entry in (*row.areas, *(row.agreement or ()))]
+        indices = [area.index for area in row.areas] + [entry.index for entry in row.agreement or ()]
         if unknown := [index for index in indices if not 0 <= index < len(self._names)]:
             raise OutputError(
                 f"the row of {row.path} has the class number {unknown[0]}, and the model has "
