@@ -75,7 +75,8 @@ class DetectTask(Task):
         return super().join(numbered)
 
     def difference(self, expected: list[np.ndarray], actual: list[np.ndarray]) -> Difference:
-        return detections_difference(tuple(expected), tuple(actual))
+        images = 1 + int(expected[2].max(initial=0)) // self.model.config.num_classes
+        return detections_difference(tuple(expected), tuple(actual), images)
 
 
 def open_detector(source: ModelSource) -> Subject:

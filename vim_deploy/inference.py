@@ -250,12 +250,26 @@ def _check_output(options: InferenceOptions) -> None:
             raise OutputError(f"the report would replace {options.report}; give another name.")
         if not options.report.resolve().parent.is_dir():
             raise OutputError(f"the folder of the report {options.report} does not exist; create it first.")
+    _check_further(options)
     if path is None or not path.is_file():
         return
     if options.engine.exists() and path.samefile(options.engine):
         raise OutputError(f"{path} is the engine; give another name with -o.")
     if begins_like_an_image(path):
         raise OutputError(f"{path} is an image, and the results would replace it; give another name with -o.")
+
+
+def _check_further(options: InferenceOptions) -> None:
+    """The same for the single files that tasks write."""
+    taken = {"the results": options.output, "the engine": options.engine, "the report": options.report}
+    for option, file in (("--areas", options.segment.areas), ("--coco", options.detect.coco)):
+        if file is None:
+            continue
+        for what, other in taken.items():
+            if other is not None and file.resolve() == other.resolve():
+                raise OutputError(f"{option} {file} is the file of {what}; give another name.")
+        if file.is_file() and begins_like_an_image(file):
+            raise OutputError(f"{option} {file} is an image, and would be replaced; give another name.")
 
 
 def _discovery(options: InferenceOptions, engine: Engine) -> Discovery:

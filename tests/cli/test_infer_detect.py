@@ -98,6 +98,17 @@ def test_average_precision_of_right_boxes_is_one():
     assert "boxes: AP 1.000" in result.stderr
 
 
+def test_annotations_without_outlines_judge_boxes_alone():
+    annotations(Path("truth.json"), {"1.png": SCENES["1.png"]})
+    content = json.loads(Path("truth.json").read_text())
+    for entry in content["annotations"]:
+        del entry["segmentation"], entry["area"], entry["iscrowd"]
+    Path("truth.json").write_text(json.dumps(content))
+    result = run("colours.engine", "images/1.png", "-o", "out.csv", "--annotations", "truth.json", "--json")
+    assert result.exit_code == 0, result.output
+    assert list(json.loads(result.stdout)["average_precision"]) == ["bbox"]
+
+
 def test_average_precision_is_over_the_images_of_the_run_and_falls_with_mistakes():
     wrong = {name: (size, {2: (0, 0, 5, 5)}) for name, (size, _) in SCENES.items()}
     annotations(Path("truth.json"), {**wrong, "elsewhere.png": SCENES["1.png"]})
@@ -293,6 +304,9 @@ def test_a_report_names_the_best_classes():
         (("--score-threshold", "0.01"), "expected 0.05 or more"),
         (("--maps", "maps"), "--maps: only for models of the task segment"),
         (("--coco", "nowhere/found.json"), "cannot be written"),
+        (("--coco", "out.csv"), "is the file of the results"),
+        (("--coco", "colours.engine"), "is the file of the engine"),
+        (("--coco", "images/1.png"), "is an image, and would be replaced"),
         (("--annotations", "missing.json"), "cannot be read"),
         (("--overlays", "images/seen"), "lies in the input folder"),
         (("--batch-size", "2"), "fixed to batches of 1"),

@@ -119,6 +119,19 @@ def test_the_comparison_of_file_and_engine_has_something_to_compare(place):
     assert manifest.self_check["max_relative_diff"] > 0
 
 
+def test_the_comparison_takes_images_one_by_one(place):
+    """Two at once, whose objects must not be taken for each other's."""
+    image = Image.fromarray(load_tensors("detector")["image"].transpose(1, 2, 0))
+    for name, turned in (("a.png", image), ("b.png", image.transpose(Image.Transpose.FLIP_LEFT_RIGHT))):
+        (place / "check").mkdir(exist_ok=True)
+        turned.save(place / "check" / name)
+    given = ("--checkpoint", "model_final.pth", "--check-images", str(place / "check"))
+    result = export(place, "small.json", *given, "-o", "checked.onnx")
+    assert result.exit_code == 0, result.output
+    assert "on 2 images" in result.output
+    assert "on 2 real images" in result.output
+
+
 def test_a_file_that_disagrees_is_not_written(place, monkeypatch):
     """The anchors' ratios are a property of the graph alone."""
     plain = DetectTask.forward

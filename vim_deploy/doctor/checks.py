@@ -183,7 +183,14 @@ def _tensorrt() -> list[Finding]:
 def _optional() -> list[Finding]:
     export = 'needed for vim-export alone: `pip install "vim-deploy[export]"`'
     parquet = 'needed for Parquet alone: `pip install "vim-deploy[parquet]"`'
-    wanted = [("torch", export), ("onnxscript", export), ("safetensors", export), ("pyarrow", parquet)]
+    detect = 'needed for COCO results and average precision alone: `pip install "vim-deploy[detect]"`'
+    wanted = [
+        ("torch", export),
+        ("onnxscript", export),
+        ("safetensors", export),
+        ("pyarrow", parquet),
+        ("pycocotools", detect),
+    ]
     return [_package(name, name, advice) for name, advice in wanted]
 
 
