@@ -36,8 +36,8 @@ def test_truth_gives_iou_and_accuracy(format):
         if name == "b":
             true[16:, :16] = 1
         save_map(Path(f"truth/sub/{name}.png"), true)
-    result = run("colours.engine", "images", "-o", f"out.{format}", "--truth", "truth", "--areas", "areas.csv",
-                 *OWN, "--json")  # fmt: skip
+    options = ("--truth", "truth", "--areas", "areas.csv", "--json", *OWN)
+    result = run("colours.engine", "images", "-o", f"out.{format}", *options)
     assert result.exit_code == 0, result.output
     figures = json.loads(result.stdout)
     assert figures["compared_with_truth"] == 2
