@@ -69,6 +69,9 @@ def stand_in(behaviour: Behaviour) -> ModuleType:
         def get_inputs(self) -> Any:
             return self._real.get_inputs()
 
+        def get_overridable_initializers(self) -> Any:
+            return self._real.get_overridable_initializers()
+
         def run(self, names: Any, feed: dict[str, np.ndarray]) -> Any:
             return self._real.run(names, feed)
 
