@@ -181,7 +181,9 @@ def test_rows_read_back_give_the_same_results(name):
 
     assert run("colours.engine", "images", "-o", name, "--coco", "found.json").exit_code == 0
     rows = list(read_rows(Path(name), format_of(Path(name), None), "detect", 5))
-    assert [found.outline is not None for row in rows for found in row.objects] == [True] * 5
+    results = json.loads(Path("found.json").read_text())
+    outlines = [entry["segmentation"]["counts"] for entry in results]
+    assert [found.outline for row in rows for found in row.objects] == outlines
     assert rows[0].objects[0].box == pytest.approx((2, 4, 12, 20))
 
 
@@ -205,6 +207,26 @@ def test_a_killed_run_is_completed_and_its_results_have_every_object_once():
     assert result.exit_code == 0, result.output
     found = json.loads(Path("found.json").read_text())
     assert sorted(entry["image_id"] for entry in found) == list(range(count))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda found: found.update(index=7), "has the class number 7"),
+        (lambda found: found.update(outline=None), "has an object without outline"),
+    ],
+)
+def test_kept_rows_that_were_edited_are_refused(change, message):
+    Path("images", "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nrubbish")
+    given = ("colours.engine", "images", "-o", "out.jsonl", "--coco", "found.json")
+    assert run(*given, "--max-failures", "0").exit_code == 3
+    partial = Path("out.jsonl.partial")
+    rows = json_rows(partial)
+    change(rows[0]["objects"][0])
+    partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = run(*given, "--resume")
+    assert result.exit_code in (2, 3)
+    assert message in " ".join(result.output.split())
 
 
 def test_a_run_is_not_continued_with_another_threshold_or_without_masks():

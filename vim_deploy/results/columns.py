@@ -204,9 +204,15 @@ class ObjectColumns(Columns):
         objects = []
         for found in values["objects"]:
             left, top, right, bottom = found["box"]
-            box = (float(left), float(top), float(right), float(bottom))
+            outline = found["outline"]
             objects.append(
-                FoundObject(found["index"], found["class"], float(found["score"]), box, found["outline"])
+                FoundObject(
+                    int(found["index"]),
+                    str(found["class"]),
+                    float(found["score"]),
+                    (float(left), float(top), float(right), float(bottom)),
+                    None if outline is None else str(outline),
+                )
             )
         return {"objects": tuple(objects)}
 

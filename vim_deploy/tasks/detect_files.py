@@ -103,10 +103,22 @@ class DetectFiles:
         return objects_jpeg(objects.seen, scaled, masks, len(self._names))
 
     def count(self, row: Row) -> None:
+        self._check(row)
         if row.status == "ok" and self._options.overlays is not None:
             self._files.remember(row.path)
         if self._results is not None:
             self._results.add(row)
+
+    def _check(self, row: Row) -> None:
+        """Raises OutputError for a kept row that no run has written."""
+        for found in row.objects:
+            lacking = self._options.outlines and found.outline is None
+            if lacking or not 0 <= found.index < len(self._names):
+                what = "an object without outline" if lacking else f"the class number {found.index}"
+                raise OutputError(
+                    f"the row of {row.path} has {what}, and the model has {len(self._names)} classes: the "
+                    "rows were edited. Begin with --restart."
+                )
 
     def finish(self) -> None:
         """Write the results and judge them. Raises OutputError, ConfigError where nothing can be judged."""
