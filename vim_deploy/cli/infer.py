@@ -47,7 +47,11 @@ READER_GONE = 141  # 128 + SIGPIPE
 )
 @click.option("--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="Classes per image.")
 @device_option(None, "Device that the engine must be for; an ONNX file is built for it.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Images per inference.  [default: 8]")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    help="Images per inference.  [default: 8, or the next that the engine runs]",
+)
 @threads_option
 @click.option(
     "--workers",
