@@ -149,8 +149,8 @@ def _check_tensors(name: str, model: onnx.ModelProto, nodes: list[onnx.NodeProto
             )
         if tensor.data_type not in known:
             raise EngineError(
-                f"{name}: tensor {tensor.name!r} has the element type {tensor.data_type}, which ONNX does not "
-                "know; the file was edited or damaged."
+                f"{name}: tensor {tensor.name!r} has the element type {tensor.data_type}, which ONNX does "
+                "not know; the file was edited or damaged."
             )
         # The smallest element takes 4 bits.
         if any(side < 0 for side in tensor.dims) or math.prod(tensor.dims) > 2 * size:
