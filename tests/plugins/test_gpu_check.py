@@ -82,6 +82,15 @@ def test_a_step_that_hangs_is_given_up_and_the_next_one_runs(tmp_path: Path) -> 
     ]
 
 
+def test_commands_are_told_of_the_plugin(tmp_path: Path) -> None:
+    arguments = ["--out", str(tmp_path / "out"), "--steps", "speed", "--plugin"]
+    plugin = tmp_path / "plugin.so"
+    assert "VIM_DEPLOY_TRT_LIBRARY" not in run_all._environment(run_all.parse([*arguments, str(plugin)]))
+    plugin.write_bytes(b"")
+    environment = run_all._environment(run_all.parse([*arguments, str(plugin)]))
+    assert environment["VIM_DEPLOY_TRT_LIBRARY"] == str(plugin)
+
+
 def test_every_call_ends_within_ten_minutes() -> None:
     for steps in run_all.CALLS.values():
         assert sum(run_all.STEPS[step].seconds for step in steps) <= 580

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -159,7 +160,12 @@ def run_step(name: str, options: argparse.Namespace) -> bool:
                 print("+", *arguments, file=file, flush=True)
                 left = max(1.0, begin + STEPS[name].seconds - time.monotonic())
                 done = subprocess.run(
-                    arguments, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT, timeout=left
+                    arguments,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    cwd=ROOT,
+                    env=_environment(options),
+                    timeout=left,
                 )
                 passed &= done.returncode == 0
                 print(f"exit status {done.returncode}", file=file, flush=True)
@@ -173,6 +179,12 @@ def run_step(name: str, options: argparse.Namespace) -> bool:
         print(result, file=file)
     print(result, flush=True)
     return passed
+
+
+def _environment(options: argparse.Namespace) -> dict[str, str]:
+    """In which the project's commands find the plugin that was named."""
+    plugin = {"VIM_DEPLOY_TRT_LIBRARY": str(options.plugin)} if options.plugin.is_file() else {}
+    return {**os.environ, **plugin}
 
 
 def _collect(log: Path, results: Path) -> None:
@@ -200,6 +212,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     options.names = list(CALLS[options.call]) if options.call else options.steps.split(",")
     options.out, options.work = options.out.resolve(), options.work.resolve()
     options.files = (options.files or options.work).resolve()
+    options.plugin = options.plugin.resolve()
+    options.images = options.images and options.images.resolve()
     unknown = [name for name in options.names if name not in STEPS]
     if unknown:
         parser.error(f"unknown steps: {', '.join(unknown)}; there are {', '.join(STEPS)}")
