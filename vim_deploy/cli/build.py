@@ -118,7 +118,8 @@ def _summary(output: Path, manifest: Manifest, seconds: float) -> str:
     }.get(manifest.operator.get("implementation", ""), "see the manifest")
     check = manifest.self_check
     if check.get("compared", True):
-        compared = f"differs from {manifest.source.name} by {check.get('max_abs_diff', float('nan')):.1e}"
+        largest, relative = (check.get(key, float("nan")) for key in ("max_abs_diff", "max_relative_diff"))
+        compared = f"differs from {manifest.source.name} by {largest:.1e}, {relative:.1e} of the largest value"
     else:
         compared = f"NOT compared with {manifest.source.name}"
     return (
