@@ -119,7 +119,9 @@ def _summary(output: Path, manifest: Manifest, seconds: float) -> str:
     check = manifest.self_check
     if check.get("compared", True):
         largest, relative = (check.get(key, float("nan")) for key in ("max_abs_diff", "max_relative_diff"))
-        compared = f"differs from {manifest.source.name} by {largest:.1e}, {relative:.1e} of the largest value"
+        compared = (
+            f"differs from {manifest.source.name} by {largest:.1e}, {relative:.1e} of the largest value"
+        )
     else:
         compared = f"NOT compared with {manifest.source.name}"
     return (
