@@ -138,6 +138,7 @@ def test_parity_with_the_eager_model_runs_to_its_end(workplace: Any, capsys: Any
     assert engine_parity.main([str(engine), str(reference), "2e-2"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert (found["passed"], found["images"]) == (False, 5) and found["other_top1"] > 0
+    assert len(found["their_leads"]) == found["other_top1"] and min(found["their_leads"]) >= 0
 
 
 def test_networks_are_measured_to_the_end_and_a_missing_one_is_told(workplace: Any, capsys: Any) -> None:
