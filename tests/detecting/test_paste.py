@@ -37,6 +37,12 @@ def test_a_box_beside_the_image_or_smaller_than_a_pixel_is_no_error(box):
     assert pasted(np.ones((28, 28), np.float32), np.array(box), 20, 30).sum() == 0
 
 
+@pytest.mark.parametrize("box", [(2, 1, 6, 1), (3, 0, 3, 4), (5, 5, 5, 5), (2.5, 0.5, 2.5, 0.5)])
+def test_a_box_without_extent_is_an_empty_mask_and_divides_by_nothing(box):
+    with np.errstate(all="raise"):
+        assert not pasted(np.ones((4, 4), np.float32), np.array(box, np.float32), 8, 8).any()
+
+
 def test_a_full_mask_fills_its_box():
     found = pasted(np.full((28, 28), 0.9, np.float32), np.array([4, 6, 14, 12]), 20, 20)
     expected = np.zeros((20, 20), bool)

@@ -27,6 +27,8 @@ def _weights(start: float, stop: float, length: int, cells: int) -> tuple[np.nda
     """Each pixel's weights of the cells (pixels, cells), and the range of pixels that the box can reach."""
     first = min(max(math.floor(start) - 1, 0), length)
     last = max(min(math.ceil(stop) + 1, length), first)
+    if stop <= start:  # clipped to nothing at the image's edge: no pixel, and nothing to divide by
+        return np.zeros((0, cells)), (first, first)
     at = (np.arange(first, last) + 0.5 - start) / (stop - start) * cells - 0.5
     # A tent around every cell's centre; beyond the outermost ones there is nothing.
     return np.maximum(0.0, 1 - np.abs(at[:, None] - np.arange(cells))), (first, last)
