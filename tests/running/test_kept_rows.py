@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -70,16 +69,15 @@ def killed(path: Path, format: Format, seconds: float) -> bool:
 def test_killed_at_random_points_nothing_is_lost_or_doubled(tmp_path, format):
     generator = random.Random(format.value)
     path = tmp_path / "out"
-    longest = 0.0
-    for _ in range(3):
-        started = time.perf_counter()
-        assert not killed(path, format, 60)
-        longest = max(longest, time.perf_counter() - started)
-        path.unlink()
+    # How long the work takes is not the same from one moment to the next, so that this follows it.
+    within = 0.1
     kills = finished = 0
     for _ in range(25 if format is Format.PARQUET else 50):
-        if killed(path, format, generator.uniform(0.0001, longest)):
+        if killed(path, format, generator.uniform(0.0001, within)):
             kills += 1
+            within *= 1.3
+        else:
+            within *= 0.75
         # A kill behind the last step finds a complete run.
         if path.exists() and not (tmp_path / "out.run.json").exists():
             finished += 1
