@@ -19,7 +19,7 @@ def write_digits(folder: Path) -> int:
 
 
 def main() -> None:
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         sys.exit("usage: write_digits.py OUT")
     folder = Path(sys.argv[1])
     print(f"{write_digits(folder)} images in {folder}", file=sys.stderr)

@@ -22,7 +22,7 @@ def write_objects(folder: Path, count: int = HELD_OUT_SCENES) -> int:
 
 
 def main() -> None:
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         sys.exit("usage: write_objects.py OUT")
     folder = Path(sys.argv[1])
     print(f"{write_objects(folder)} scenes in {folder}", file=sys.stderr)

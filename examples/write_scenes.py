@@ -20,7 +20,7 @@ def write_scenes(folder: Path, count: int = HELD_OUT_SCENES) -> int:
 
 
 def main() -> None:
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         sys.exit("usage: write_scenes.py OUT")
     folder = Path(sys.argv[1])
     print(f"{write_scenes(folder)} scenes in {folder}", file=sys.stderr)

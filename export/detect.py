@@ -17,7 +17,13 @@ from vim_deploy.dense.detector_checkpoint import load_detector
 from vim_deploy.dense.detector_config import DETECTORS, DetectorConfig, detector_name, detector_preset
 from vim_deploy.errors import ConfigError, ExportError
 from vim_deploy.export.detection_operators import detection_operators
-from vim_deploy.export.source import FROM_CHECKPOINT, ModelSource, generated_origin, read_config_file
+from vim_deploy.export.source import (
+    FROM_CHECKPOINT,
+    ModelSource,
+    generated_origin,
+    read_config_file,
+    undescribed,
+)
 from vim_deploy.export.subject import Subject
 from vim_deploy.export.task import Task
 from vim_deploy.model.generated import fill_generated
@@ -143,5 +149,5 @@ def _config_file(name: str) -> DetectorConfig | None:
         return None
     try:
         return DetectorConfig.from_dict(values)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise ConfigError(f"{name} describes no detector: {error!r}.") from None
+    except (ConfigError, TypeError, ValueError, KeyError, AttributeError) as error:
+        raise undescribed(name, "detector", error) from None

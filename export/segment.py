@@ -17,7 +17,13 @@ from vim_deploy.dense.segmentation import (
 from vim_deploy.dense.segmenter import Segmenter
 from vim_deploy.dense.segmenter_checkpoint import load_segmenter
 from vim_deploy.errors import ConfigError, ExportError
-from vim_deploy.export.source import FROM_CHECKPOINT, ModelSource, generated_origin, read_config_file
+from vim_deploy.export.source import (
+    FROM_CHECKPOINT,
+    ModelSource,
+    generated_origin,
+    read_config_file,
+    undescribed,
+)
 from vim_deploy.export.subject import Subject
 from vim_deploy.export.task import Task
 from vim_deploy.model.generated import fill_generated
@@ -116,5 +122,5 @@ def _config_file(name: str) -> SegmenterConfig | None:
         if "decode_head" in values:
             return SegmenterConfig.from_reference(values)
         return SegmenterConfig.from_dict(values)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise ConfigError(f"{name} describes no segmenter: {error!r}.") from None
+    except (ConfigError, TypeError, ValueError, KeyError, AttributeError) as error:
+        raise undescribed(name, "segmenter", error) from None

@@ -100,6 +100,15 @@ def read_config_file(name: str) -> dict[str, Any] | None:
     return values
 
 
+def undescribed(name: str, kind: str, error: Exception) -> ConfigError:
+    """What to raise for a JSON file that describes no model of a kind."""
+    why = str(error) if isinstance(error, ConfigError) else f"{error!r}."
+    return ConfigError(
+        f"{name} describes no {kind}: {why} Give a file with the model's options, a model's name, or "
+        f"{FROM_CHECKPOINT!r} to take what the checkpoint says."
+    )
+
+
 def _config_file(name: str) -> VimConfig | None:
     values = read_config_file(name)
     if values is None:
@@ -108,8 +117,8 @@ def _config_file(name: str) -> VimConfig | None:
     is_reference = any(key.startswith("if_") or key in ("img_size", "d_state") for key in values)
     try:
         return VimConfig.from_reference(values) if is_reference else VimConfig.from_dict(values)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{name} has a value of the wrong type: {error}.") from None
+    except (ConfigError, TypeError, ValueError) as error:
+        raise undescribed(name, "classifier", error) from None
 
 
 def _check_variant(name: str, found: VimConfig, source: str) -> None:

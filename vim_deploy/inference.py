@@ -128,6 +128,7 @@ def run_inference(options: InferenceOptions, console: Console | None = None) -> 
             task=task.columns,
             top_k=top_k,
             summary=run.summary.to_dict(),
+            lines=task.summary_lines(),
             limits=options.limits,
             workers=options.workers,
         )

@@ -132,6 +132,8 @@ def test_disagreement_fails_and_leaves_no_file(config, tmp_path, monkeypatch):
         (["{config}", "--check-images", "{empty}"], "no images in"),
         (["{config}", "--check-images", "{config}"], "small.json: not an image"),
         (["broken.json"], "cannot read broken.json"),
+        (["{config}", "--task", "segment"], "small.json describes no segmenter: unknown segmenter fields"),
+        (["{config}", "--task", "detect"], "small.json describes no detector"),
         (["{config}", "-o", "{empty}/no/such/folder/x.onnx"], "cannot write"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",

@@ -72,6 +72,14 @@ def test_images_are_scaled_to_fit_and_maps_scaled_back():
         assert image.size == (48, 16)  # within 64 x 16: four times the network's side, and that side
 
 
+def test_the_report_says_what_was_found():
+    striped(Path("images/small.png"), 40, 30)
+    result = run("colours.engine", "images", "-o", "out.csv", "--report", "report.html")
+    assert result.exit_code == 0, result.stderr
+    assert "largest classes: " in result.stderr
+    assert '"lines": ["largest classes: ' in Path("report.html").read_text()
+
+
 def test_label_maps_are_those_of_the_engines_logits_resized():
     generator = np.random.default_rng(0)
     Path("images").mkdir()
@@ -105,7 +113,7 @@ def test_what_needs_too_much_memory_is_a_row_that_says_so():
     assert result.exit_code == 1
     large, small = csv_rows("out.csv")
     assert large["status"] == "error"
-    assert "of memory, more than the limit of 2 MiB; --tile needs less" in large["reason"]
+    assert "of memory, more than the limit of 2 MiB; --tile or a smaller" in large["reason"]
     assert small["status"] == "ok"
     assert not Path("maps/large.png").exists()
     assert "memory: about" in run("colours.engine", "images", "-o", "o.csv").stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,12 @@ def write_report(
     task: str,
     top_k: int,
     summary: dict[str, Any],
+    lines: Sequence[str],
     limits: Limits,
     workers: int | None = None,
 ) -> None:
-    """Write the page about complete results; `summary` is the run's own. Raises OutputError."""
+    """Write the page about complete results; `summary` is the run's own, `lines` what the task has to
+    say of its results. Raises OutputError."""
     figures = Figures.of(read_rows(results, format, task, top_k))
     shown = [unescaped_path(row.path) if row.status == "ok" else None for row in figures.sample]
     rows = [
@@ -41,6 +44,7 @@ def write_report(
     data = {
         "results": escape(os.fspath(results)),
         "summary": summary,
+        "lines": list(lines),
         "figures": figures.to_dict(),
         "rows": rows,
     }

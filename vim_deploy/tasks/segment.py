@@ -120,7 +120,9 @@ class Segment(Task):
         needed = self._needs(job.rows, job.columns, batch).total
         if needed > self._options.memory:
             limit = readable(self._options.memory)
-            other = "" if self._options.tile else "; --tile needs less"
+            other = "; --tile or a smaller --scale needs less, --max-memory allows more"
+            if self._options.tile:
+                other = "; a smaller --scale or --batch-size needs less, --max-memory allows more"
             return self.refused(
                 entry, f"needs about {readable(needed)} of memory, more than the limit of {limit}{other}"
             )
