@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from benchmarks.deit import Deit, DeitConfig
 from vim_deploy.dense.config import BackboneConfig
 from vim_deploy.dense.neck import PyramidBackbone
-from vim_deploy.dense.segmentation import LEVELS, SegmenterConfig
+from vim_deploy.dense.segmentation import LEVELS, SegmenterConfig, quarter_taps
 from vim_deploy.dense.segmenter import Segmenter
 from vim_deploy.dense.upernet import UPerHead
 from vim_deploy.export.segment import SegmentTask
@@ -91,6 +91,5 @@ class DeitSegmenter(Deit):
 
 def _segmenter(vim: VimConfig) -> SegmenterConfig:
     """As the reference's tiny segmenter has it, at any width and depth."""
-    taps = tuple(vim.depth * quarter // LEVELS - 1 for quarter in range(1, LEVELS + 1))
-    backbone = BackboneConfig(vim, taps)
+    backbone = BackboneConfig(vim, quarter_taps(vim.depth))
     return SegmenterConfig(backbone, channels=vim.embed_dim, auxiliary_channels=0)

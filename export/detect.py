@@ -15,18 +15,12 @@ from vim_deploy.dense.coco import COCO_NAMES
 from vim_deploy.dense.detector import Detector
 from vim_deploy.dense.detector_checkpoint import load_detector
 from vim_deploy.dense.detector_config import DETECTORS, DetectorConfig, detector_name, detector_preset
-from vim_deploy.errors import ConfigError, ExportError
+from vim_deploy.errors import ExportError
+from vim_deploy.export.dense import Family, open_dense, subject_of
 from vim_deploy.export.detection_operators import detection_operators
-from vim_deploy.export.source import (
-    FROM_CHECKPOINT,
-    ModelSource,
-    generated_origin,
-    read_config_file,
-    undescribed,
-)
+from vim_deploy.export.source import ModelSource
 from vim_deploy.export.subject import Subject
 from vim_deploy.export.task import Task
-from vim_deploy.model.generated import fill_generated
 from vim_deploy.parity import Difference
 from vim_deploy.parity_sets import detections_difference
 
@@ -87,67 +81,19 @@ class DetectTask(Task):
 
 def open_detector(source: ModelSource) -> Subject:
     """Raises CheckpointError, ConfigError or ExportError."""
-    model, origin, notes = _opened(source) if source.checkpoint else _generated(source)
-    config = model.config
-    names = None
-    if config.num_classes == len(COCO_NAMES):
-        names = COCO_NAMES
-        notes = (*notes, "80 classes without names: taken for those of COCO; --class-names says otherwise.")
-    plain = config.backbone.vim.channels == 3
-    return Subject(
-        task=DetectTask(model),
-        variant=detector_name(config),
-        config=config.to_dict(),
-        num_classes=config.num_classes,
-        origin=origin,
-        notes=notes,
-        preprocessing=Preprocessing(image_size=config.image_size, crop_ratio=1.0) if plain else None,
-        class_names=names,
-    )
+    opened = open_dense(source, _FAMILY)
+    config = opened.config
+    return subject_of(opened, _FAMILY, DetectTask(opened.model), detector_name(config), config.to_dict())
 
 
-def _opened(source: ModelSource) -> tuple[Detector, dict[str, Any], tuple[str, ...]]:
-    assert source.checkpoint is not None
-    from_file = _config_file(source.name)
-    model, loaded = load_detector(
-        source.checkpoint,
-        entry=source.entry,
-        config=from_file,
-        image_size=source.image_size,
-        num_classes=source.num_classes,
-        halve=source.halve,
-        position_rule=source.position_rule,
-    )
-    if from_file is None and source.name != FROM_CHECKPOINT:
-        found = detector_name(loaded.config.with_vim(halve=True))
-        if detector_preset(source.name) is not DETECTORS.get(found):
-            raise ExportError(
-                f"{loaded.source} is not a {source.name}: its tensors say {found}. Name the right model, or "
-                f"{FROM_CHECKPOINT!r} to take what it is."
-            )
-    origin = {"source": loaded.source, "sha256": loaded.sha256, "entry": loaded.entry, "seed": None}
-    return model, origin, loaded.notes
-
-
-def _generated(source: ModelSource) -> tuple[Detector, dict[str, Any], tuple[str, ...]]:
-    config = _config_file(source.name) or detector_preset(source.name)
-    if source.image_size is not None:
-        config = config.with_vim(image_size=source.image_size)
-    if source.num_classes is not None:
-        config = config.replace(num_classes=source.num_classes)
-    if source.halve is not None:
-        config = config.with_vim(halve=source.halve)
-    model = Detector(config)
-    fill_generated(model, seed=source.seed)
-    origin, note = generated_origin(source.seed)
-    return model.eval(), origin, (note,)
-
-
-def _config_file(name: str) -> DetectorConfig | None:
-    values = read_config_file(name)
-    if values is None:
-        return None
-    try:
-        return DetectorConfig.from_dict(values)
-    except (ConfigError, TypeError, ValueError, KeyError, AttributeError) as error:
-        raise undescribed(name, "detector", error) from None
+_FAMILY = Family(
+    kind="detector",
+    build=Detector,
+    load=load_detector,
+    from_dict=DetectorConfig.from_dict,
+    preset=detector_preset,
+    presets=DETECTORS,
+    name_of=lambda config: detector_name(config.with_vim(halve=True)),
+    known_names=COCO_NAMES,
+    data_set="COCO",
+)

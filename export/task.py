@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,7 @@ RANDOM_IMAGES = 2
 FEATURE_KINDS = ("pooled", "tokens", "map")
 
 
-class Task(nn.Module):
+class Task(nn.Module, ABC):
     """One thing that a file computes, of the model in `model`.
 
     Input: pixels (batch, channels, height, width) of one size. `outputs` names what `forward` gives: one
@@ -39,9 +40,9 @@ class Task(nn.Module):
     def outputs(self) -> tuple[str, ...]:
         return OUTPUTS[self.task]
 
+    @abstractmethod
     def of(self, model: nn.Module) -> Task:
         """The same task of another model of the same structure."""
-        raise NotImplementedError
 
     @property
     def settings(self) -> dict[str, float]:

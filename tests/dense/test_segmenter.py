@@ -18,10 +18,11 @@ from vim_deploy.dense.segmentation import (
     segmenter_name,
     segmenter_preset,
 )
-from vim_deploy.dense.segmenter import Segmenter, segmenter_shapes
+from vim_deploy.dense.segmenter import Segmenter
 from vim_deploy.dense.upernet import AveragePool
 from vim_deploy.dense.windows import placements
 from vim_deploy.errors import ConfigError
+from vim_deploy.model.checkpoint import shapes_of
 from vim_deploy.ops import use_scan
 
 TOLERANCE = 3e-5  # float32; the reference's own float32 is off by up to 5.3e-6 of the largest value
@@ -77,7 +78,7 @@ def test_sliding_windows_logits_are_the_references():
 @pytest.mark.parametrize("name", SEGMENTER_PRESETS)
 def test_full_size_names_shapes_and_counts_are_the_references(name):
     expected = load_json("full_dense_state_dicts")[f"{name}_512"]
-    shapes = {key: list(shape) for key, shape in segmenter_shapes(segmenter_preset(name)).items()}
+    shapes = {key: list(shape) for key, shape in shapes_of(Segmenter, segmenter_preset(name)).items()}
     blocks = {
         expected["block_prefix"].replace("<i>", str(index)) + key: shape
         for index in range(expected["blocks"])

@@ -1,24 +1,78 @@
-"""What checkpoints of segmenters and detectors have in common: reading, counters, the backbone."""
+"""What checkpoints of segmenters and detectors have in common: reading, the backbone, loading."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import torch
+from torch import nn
 
+from vim_deploy.dense.config import BackboneConfig
 from vim_deploy.errors import CheckpointError, ConfigError
-from vim_deploy.model.checkpoint import Entry, locate
+from vim_deploy.model.checkpoint import Entry, fit_to_image, locate, shapes_of
 from vim_deploy.model.checkpoint_read import CONFIG_KEY, read_checkpoint
-from vim_deploy.model.checkpoint_weights import StateDict, clean, select_entry
+from vim_deploy.model.checkpoint_weights import StateDict, check_fit, clean, select_entry
 from vim_deploy.model.config import VimConfig
 from vim_deploy.model.kind import Kind, refuse_other_kind
+from vim_deploy.model.position import Rule
 from vim_deploy.model.variant import find_structure
+
+if TYPE_CHECKING:
+    from typing import Self
 
 # Batch norms count training steps; evaluation does not look at it, and it is no floating-point tensor.
 COUNTER = "num_batches_tracked"
+
+
+class DenseConfig(Protocol):
+    """What the configurations of segmenters and detectors have in common."""
+
+    @property
+    def backbone(self) -> BackboneConfig: ...
+
+    @property
+    def num_classes(self) -> int: ...
+
+    @property
+    def image_size(self) -> tuple[int, int]: ...
+
+    def with_vim(self, **changes: Any) -> Self: ...
+
+    def replace(self, **changes: Any) -> Self: ...
+
+
+Config = TypeVar("Config", bound=DenseConfig)
+Model = TypeVar("Model", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class LoadedDense(Generic[Config]):
+    """Weights that were read, checked and found to fit `config`.
+
+    `class_names` are those that a training checkpoint names, if any; the rest is as in
+    `vim_deploy.model.checkpoint.LoadedCheckpoint`.
+    """
+
+    config: Config
+    state_dict: StateDict
+    source: str
+    sha256: str
+    entry: str | None
+    notes: tuple[str, ...]
+    class_names: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Adjustment:
+    """What a caller asks of trained weights, see load_segmenter and load_detector."""
+
+    image_size: tuple[int, int] | None = None
+    num_classes: int | None = None
+    halve: bool | None = None
+    position_rule: Rule = "geometric"
 
 
 @dataclass(frozen=True)
@@ -85,11 +139,38 @@ def shapes_below(state: StateDict, prefix: str) -> dict[str, tuple[int, ...]]:
     }
 
 
-def without_counters(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    return {name: shape for name, shape in shapes.items() if not name.endswith(COUNTER)}
+def load_fitting(
+    read: ReadWeights,
+    trained: Config,
+    asked: Adjustment,
+    *,
+    build: Callable[[Config], Model],
+    prefix: str,
+    describe: Callable[[Config], str],
+    heads: tuple[str, str],
+) -> tuple[Model, Config, StateDict]:
+    """The model in evaluation mode with the weights of `read`, its configuration, and its state dict.
 
-
-def with_counters(state: StateDict, shapes: Mapping[str, tuple[int, ...]]) -> StateDict:
-    """A complete state dict for a model of these tensors, the counters at zero."""
-    counters = {name: torch.tensor(0) for name in shapes if name.endswith(COUNTER)}
-    return {**state, **counters}
+    `trained` is what the weights were trained as, `prefix` what the backbone's names begin with. `heads` are
+    "the head has" and "the head as it is", in the model's own words. Raises CheckpointError.
+    """
+    if asked.halve is not None:
+        trained = trained.with_vim(halve=asked.halve)
+    if asked.num_classes not in (None, trained.num_classes):
+        raise CheckpointError(
+            f"{read.source}: {heads[0]} {trained.num_classes} classes, but {asked.num_classes} were asked "
+            f"for. Leave the number of classes out to take {heads[1]}, or give a checkpoint that was trained "
+            f"for {asked.num_classes} classes."
+        )
+    shapes = shapes_of(build, trained)
+    counters = {name for name in shapes if name.endswith(COUNTER)}
+    expected = {name: shape for name, shape in shapes.items() if name not in counters}
+    check_fit(read.state, expected, read.source, describe(trained))
+    if asked.image_size not in (None, trained.image_size):
+        size, vim = asked.image_size, trained.backbone.vim
+        fit_to_image(read.state, vim, size, asked.position_rule, read.notes, prefix=prefix)
+        trained = trained.with_vim(image_size=size)
+    state = {**read.state, **{name: torch.tensor(0) for name in counters}}
+    model = build(trained)
+    model.load_state_dict(state, strict=True)
+    return model.eval(), trained, state

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from typing import TypeAlias
 
-import torch
-
-from vim_deploy.dense.checkpoint import ReadWeights, backbone_structure, own_config, read_weights
+from vim_deploy.dense.checkpoint import (
+    Adjustment,
+    LoadedDense,
+    ReadWeights,
+    backbone_structure,
+    load_fitting,
+    own_config,
+    read_weights,
+)
 from vim_deploy.dense.config import BackboneConfig, Tap
 from vim_deploy.dense.detector import Detector
 from vim_deploy.dense.detector_config import DetectorConfig, detector_name
 from vim_deploy.errors import CheckpointError, ConfigError
-from vim_deploy.model.checkpoint import Entry, fit_to_image
-from vim_deploy.model.checkpoint_weights import StateDict, check_fit
+from vim_deploy.model.checkpoint import Entry
 from vim_deploy.model.kind import Kind
 from vim_deploy.model.position import Rule
 
@@ -27,16 +32,7 @@ _SCORES, _DELTAS = "roi_heads.box_predictor.{}.cls_score.weight", "roi_heads.box
 _MASK_CONV, _MASKS = "roi_heads.mask_head.mask_fcn{}.weight", "roi_heads.mask_head.predictor.weight"
 
 
-@dataclass(frozen=True)
-class LoadedDetector:
-    """Weights that were read, checked and found to fit `config`; as LoadedCheckpoint otherwise."""
-
-    config: DetectorConfig
-    state_dict: StateDict
-    source: str
-    sha256: str
-    entry: str | None
-    notes: tuple[str, ...]
+LoadedDetector: TypeAlias = LoadedDense[DetectorConfig]
 
 
 def load_detector(
@@ -59,18 +55,16 @@ def load_detector(
     """
     read = read_weights(source, entry, Kind.DETECTOR)
     trained = config or own_config(read, DetectorConfig.from_dict) or _found(read, image_size, halve)
-    if halve is not None:
-        trained = trained.with_vim(halve=halve)
-    _check_classes(trained, num_classes, read.source)
-    check_fit(read.state, _shapes(trained), read.source, _describe(trained))
-    if image_size is not None and image_size != trained.image_size:
-        vim = trained.backbone.vim
-        fit_to_image(read.state, vim, image_size, position_rule, read.notes, prefix=_NET)
-        trained = trained.with_vim(image_size=image_size)
-    model = Detector(trained)
-    model.load_state_dict(read.state, strict=True)
-    loaded = LoadedDetector(trained, read.state, read.source, read.sha256, read.entry, tuple(read.notes))
-    return model.eval(), loaded
+    model, config, state = load_fitting(
+        read,
+        trained,
+        Adjustment(image_size, num_classes, halve, position_rule),
+        build=Detector,
+        prefix=_NET,
+        describe=_describe,
+        heads=("the heads have", "the heads as they are"),
+    )
+    return model, LoadedDense(config, state, read.source, read.sha256, read.entry, tuple(read.notes))
 
 
 def _found(read: ReadWeights, image_size: tuple[int, int] | None, halve: bool | None) -> DetectorConfig:
@@ -148,21 +142,6 @@ def _assumed(config: DetectorConfig, halve: bool | None) -> list[str]:
             "reference's configuration does not state it. --no-halve says otherwise."
         )
     return notes
-
-
-def _check_classes(config: DetectorConfig, asked: int | None, source: str) -> None:
-    if asked is not None and asked != config.num_classes:
-        raise CheckpointError(
-            f"{source}: the heads have {config.num_classes} classes, but {asked} were asked for. Leave the "
-            f"number of classes out to take the heads as they are, or give a checkpoint that was trained for "
-            f"{asked} classes."
-        )
-
-
-def _shapes(config: DetectorConfig) -> dict[str, tuple[int, ...]]:
-    with torch.device("meta"):
-        model = Detector(config)
-    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
 def _describe(config: DetectorConfig) -> str:

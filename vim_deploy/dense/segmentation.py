@@ -120,6 +120,13 @@ class SegmenterConfig:
 _HEAD_FIELDS = {field.name for field in dataclasses.fields(SegmenterConfig)} - {"backbone"}
 
 
+def quarter_taps(depth: int) -> tuple[int, ...]:
+    """Behind every quarter of the blocks, as the reference has it for 24; of fewer than four, the last."""
+    if depth < LEVELS:
+        return (depth - 1,)
+    return tuple(depth * (level + 1) // LEVELS - 1 for level in range(LEVELS))
+
+
 def _preset(embed_dim: int, **backbone: Any) -> SegmenterConfig:
     vim = VimConfig(
         image_size=(512, 512),
@@ -129,7 +136,7 @@ def _preset(embed_dim: int, **backbone: Any) -> SegmenterConfig:
         rope=bool(backbone),
         rope_residual=bool(backbone),
     )
-    taps = BackboneConfig(vim=vim, taps=(5, 11, 17, 23), **backbone)
+    taps = BackboneConfig(vim=vim, taps=quarter_taps(vim.depth), **backbone)
     return SegmenterConfig(backbone=taps, channels=embed_dim)
 
 

@@ -65,10 +65,3 @@ class Segmenter(nn.Module):
                 )
                 count[window] += 1
         return (total / count)[..., :height, :width]
-
-
-def segmenter_shapes(config: SegmenterConfig) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of every tensor, in the order of a checkpoint."""
-    with torch.device("meta"):
-        model = Segmenter(config)
-    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}

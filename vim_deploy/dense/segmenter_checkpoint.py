@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from vim_deploy.dense.checkpoint import (
+    Adjustment,
+    LoadedDense,
     ReadWeights,
     backbone_structure,
+    load_fitting,
     own_config,
     read_weights,
     shapes_below,
-    with_counters,
-    without_counters,
 )
 from vim_deploy.dense.config import BackboneConfig, Tap
-from vim_deploy.dense.segmentation import LEVELS, SegmenterConfig, segmenter_name
-from vim_deploy.dense.segmenter import Segmenter, segmenter_shapes
+from vim_deploy.dense.segmentation import SegmenterConfig, quarter_taps, segmenter_name
+from vim_deploy.dense.segmenter import Segmenter
 from vim_deploy.errors import CheckpointError
-from vim_deploy.model.checkpoint import Entry, fit_to_image
-from vim_deploy.model.checkpoint_weights import StateDict, check_fit
+from vim_deploy.model.checkpoint import Entry
 from vim_deploy.model.config import VimConfig
 from vim_deploy.model.kind import Kind
 from vim_deploy.model.position import Rule
@@ -31,21 +30,7 @@ _DECODE, _AUXILIARY = "decode_head.conv_seg.weight", "auxiliary_head.conv_seg.we
 _POOLED = "decode_head.psp_modules."
 
 
-@dataclass(frozen=True)
-class LoadedSegmenter:
-    """Weights that were read, checked and found to fit `config`.
-
-    `class_names` are those that the training checkpoint names (`meta.CLASSES`), if any; the rest is as in
-    `vim_deploy.model.checkpoint.LoadedCheckpoint`.
-    """
-
-    config: SegmenterConfig
-    state_dict: StateDict
-    class_names: tuple[str, ...] | None
-    source: str
-    sha256: str
-    entry: str | None
-    notes: tuple[str, ...]
+LoadedSegmenter: TypeAlias = LoadedDense[SegmenterConfig]
 
 
 def load_segmenter(
@@ -68,20 +53,20 @@ def load_segmenter(
     """
     read = read_weights(source, entry, Kind.SEGMENTER)
     trained = config or own_config(read, SegmenterConfig.from_dict) or _found(read, image_size, halve)
-    if halve is not None:
-        trained = trained.with_vim(halve=halve)
-    _check_classes(trained, num_classes, read.source)
-    check_fit(read.state, without_counters(segmenter_shapes(trained)), read.source, _describe(trained))
-    if image_size is not None and image_size != trained.image_size:
-        vim = trained.backbone.vim
-        fit_to_image(read.state, vim, image_size, position_rule, read.notes, prefix=_BACKBONE)
-        trained = trained.with_vim(image_size=image_size)
-    state = with_counters(read.state, segmenter_shapes(trained))
-    model = Segmenter(trained)
-    model.load_state_dict(state, strict=True)
-    names = _class_names(read, trained.num_classes)
-    loaded = LoadedSegmenter(trained, state, names, read.source, read.sha256, read.entry, tuple(read.notes))
-    return model.eval(), loaded
+    model, config, state = load_fitting(
+        read,
+        trained,
+        Adjustment(image_size, num_classes, halve, position_rule),
+        build=Segmenter,
+        prefix=_BACKBONE,
+        describe=_describe,
+        heads=("the decode head has", "the head as it is"),
+    )
+    names = _class_names(read, config.num_classes)
+    loaded = LoadedDense(
+        config, state, read.source, read.sha256, read.entry, tuple(read.notes), class_names=names
+    )
+    return model, loaded
 
 
 def _found(read: ReadWeights, image_size: tuple[int, int] | None, halve: bool | None) -> SegmenterConfig:
@@ -104,7 +89,7 @@ def _found(read: ReadWeights, image_size: tuple[int, int] | None, halve: bool | 
     read.notes.extend(_assumed(vim, halve))
     tap = Tap.STREAM if vim.rope else Tap.HIDDEN
     return SegmenterConfig(
-        backbone=BackboneConfig(vim=vim, taps=_taps(vim.depth), inner=tap, last=tap),
+        backbone=BackboneConfig(vim=vim, taps=quarter_taps(vim.depth), inner=tap, last=tap),
         num_classes=shapes[_DECODE][0],
         channels=shapes[_DECODE][1],
         auxiliary_channels=shapes[_AUXILIARY][1] if _AUXILIARY in shapes else 0,
@@ -112,19 +97,12 @@ def _found(read: ReadWeights, image_size: tuple[int, int] | None, halve: bool | 
     )
 
 
-def _taps(depth: int) -> tuple[int, ...]:
-    """Behind every quarter of the blocks, as the reference has it for 24."""
-    if depth < LEVELS:
-        return (depth - 1,)
-    return tuple(depth * (level + 1) // LEVELS - 1 for level in range(LEVELS))
-
-
 def _assumed(vim: VimConfig, halve: bool | None) -> list[str]:
     """What leaves no trace in the tensors."""
     taps = "the residual stream" if vim.rope else "the blocks' outputs without residual"
     like = "small" if vim.rope else "tiny"
     notes = [
-        f"maps are taken behind blocks {_taps(vim.depth)}, from {taps}, as in the reference's {like} "
+        f"maps are taken behind blocks {quarter_taps(vim.depth)}, from {taps}, as in the reference's {like} "
         "configuration; the weights do not show it."
     ]
     if vim.rope:
@@ -136,15 +114,6 @@ def _assumed(vim: VimConfig, halve: bool | None) -> list[str]:
             f"{unstated}. --no-halve says otherwise."
         )
     return notes
-
-
-def _check_classes(config: SegmenterConfig, asked: int | None, source: str) -> None:
-    if asked is not None and asked != config.num_classes:
-        raise CheckpointError(
-            f"{source}: the decode head has {config.num_classes} classes, but {asked} were asked for. Leave "
-            "the number of classes out to take the head as it is, or give a checkpoint that was trained for "
-            f"{asked} classes."
-        )
 
 
 def _describe(config: SegmenterConfig) -> str:

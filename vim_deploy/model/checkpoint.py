@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
@@ -25,6 +25,7 @@ from vim_deploy.model.variant import differing_fields, find_config
 from vim_deploy.model.vim import VisionMamba
 
 Entry = Literal["model", "model_ema"]
+Config = TypeVar("Config")
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def load_checkpoint(
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     trained = _trained_config(raw, state, config, size, name, notes)
     _check_classes(state, trained, num_classes, name)
-    check_fit(state, _expected_shapes(trained), name, _describe(trained))
+    check_fit(state, shapes_of(VisionMamba, trained), name, _describe(trained))
     if size is not None and size != trained.image_size:
         trained = fit_to_image(state, trained, size, position_rule, notes)
     return LoadedCheckpoint(trained, state, name, raw.sha256, key, tuple(notes))
@@ -168,9 +169,10 @@ def _check_classes(state: StateDict, config: VimConfig, asked: int | None, sourc
         )
 
 
-def _expected_shapes(config: VimConfig) -> Mapping[str, tuple[int, ...]]:
+def shapes_of(build: Callable[[Config], nn.Module], config: Config) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of every tensor of a model, in the order of a checkpoint."""
     with torch.device("meta"):
-        model = VisionMamba(config)
+        model = build(config)
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
