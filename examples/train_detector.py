@@ -6,24 +6,19 @@ preprocessing, how it was trained, average precision on scenes of digits that we
 
 from __future__ import annotations
 
-import argparse
 import json
-import platform
 import sys
-import time
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
-import sklearn
 import torch
+import training_run
 from detection_data import HELD_OUT_SCENES, annotations, held_out_objects, make_objects
 from detection_losses import detection_loss
 from digits_data import CLASS_NAMES, load_split
 from scenes_data import HELD_OUT_SEED, PREPROCESSING
 from train_digits import parameter_groups
-from training_scan import training_scan
 
 from vim_deploy.dense.config import BackboneConfig, Tap
 from vim_deploy.dense.detector import Detector
@@ -32,7 +27,7 @@ from vim_deploy.dense.detector_config import DetectorConfig
 from vim_deploy.detecting.annotations import Annotations
 from vim_deploy.detecting.paste import pasted
 from vim_deploy.detecting.precision import average_precision, run_lengths
-from vim_deploy.model import VimConfig, mixer
+from vim_deploy.model import VimConfig
 from vim_deploy.model.checkpoint import save_checkpoint
 
 # The reference's tiny configuration, smaller in every number, with anchors for digits of 20 to 50 pixels.
@@ -115,19 +110,9 @@ def evaluate(model: Detector, count: int = HELD_OUT_SCENES) -> dict[str, dict[st
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "detector")
-    parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
+    options = training_run.options(__doc__, "detector", "steps", 1500, threads=1)
     model = Detector(CONFIG)
-    started = time.perf_counter()
-    with patch.object(mixer, "selective_scan", training_scan):
-        train(model, options.steps, options.seed)
-    seconds = time.perf_counter() - started
+    seconds = training_run.seconds_of(lambda: train(model, options.steps, options.seed))
 
     options.out.mkdir(parents=True, exist_ok=True)
     weights = options.out / "detector.safetensors"
@@ -149,12 +134,7 @@ def describe(weights: Path, steps: int, seed: int) -> dict[str, Any]:
         "preprocessing": PREPROCESSING.to_dict(),
         "training": {"seed": seed, "steps": steps, "scenes": steps * BATCH},
         "held_out": {"scenes": HELD_OUT_SCENES, "seed": HELD_OUT_SEED, "average_precision": figures},
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "scikit-learn": sklearn.__version__,
-            "numpy": np.__version__,
-        },
+        "versions": training_run.versions(),
     }
 
 

@@ -6,25 +6,19 @@ preprocessing, how it was trained, accuracy on digits that were never trained on
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
-import platform
 import sys
-import time
-from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
-import sklearn
 import torch
 import torch.nn.functional as F  # noqa: N812
+import training_run
 from digits_data import CLASS_NAMES, HELD_OUT, PREPROCESSING, SPLIT_SEED, Digits, load_split
 from torch import Tensor, nn
-from training_scan import training_scan
 
-from vim_deploy.model import VimConfig, VisionMamba, mixer
+from vim_deploy.model import VimConfig, VisionMamba
 from vim_deploy.model.checkpoint import load_model, save_checkpoint
 
 # Class token in the middle and overlapping patches, as in the published "+" models.
@@ -110,30 +104,15 @@ def describe(seed: int, epochs: int, reached: float, training_count: int) -> dic
         "preprocessing": PREPROCESSING.to_dict(),
         "training": {"seed": seed, "epochs": epochs, "images": training_count},
         "held_out": {"images": HELD_OUT, "split_seed": SPLIT_SEED, "stratified": True, "accuracy": reached},
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "scikit-learn": sklearn.__version__,
-            "numpy": np.__version__,
-        },
+        "versions": training_run.versions(),
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "digits")
-    parser.add_argument("--epochs", type=int, default=25)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
+    options = training_run.options(__doc__, "digits", "epochs", 25, threads=2)
     training, held_out = load_split()
     model = VisionMamba(CONFIG)
-    started = time.perf_counter()
-    with patch.object(mixer, "selective_scan", training_scan):
-        train(model, training, options.epochs)
-    seconds = time.perf_counter() - started
+    seconds = training_run.seconds_of(lambda: train(model, training, options.epochs))
 
     options.out.mkdir(parents=True, exist_ok=True)
     weights = options.out / "digits.safetensors"

@@ -6,19 +6,14 @@ preprocessing, how it was trained, mIoU on scenes of digits that were never trai
 
 from __future__ import annotations
 
-import argparse
 import json
-import platform
 import sys
-import time
-from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
-import sklearn
 import torch
 import torch.nn.functional as F  # noqa: N812
+import training_run
 from digits_data import load_split
 from scenes_data import (
     CLASS_NAMES,
@@ -30,13 +25,12 @@ from scenes_data import (
 )
 from torch import Tensor
 from train_digits import parameter_groups
-from training_scan import training_scan
 
 from vim_deploy.dense.config import BackboneConfig
 from vim_deploy.dense.segmentation import SegmenterConfig
 from vim_deploy.dense.segmenter import Segmenter
 from vim_deploy.dense.segmenter_checkpoint import load_segmenter
-from vim_deploy.model import VimConfig, mixer
+from vim_deploy.model import VimConfig
 from vim_deploy.model.checkpoint import save_checkpoint
 
 # The reference's tiny configuration, smaller: patches of 8 pixels, a tap behind every block.
@@ -113,19 +107,9 @@ def evaluate(model: Segmenter) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "scenes")
-    parser.add_argument("--steps", type=int, default=2500)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
+    options = training_run.options(__doc__, "scenes", "steps", 2500, threads=1)
     model = Segmenter(CONFIG)
-    started = time.perf_counter()
-    with patch.object(mixer, "selective_scan", training_scan):
-        train(model, options.steps, options.seed)
-    seconds = time.perf_counter() - started
+    seconds = training_run.seconds_of(lambda: train(model, options.steps, options.seed))
 
     options.out.mkdir(parents=True, exist_ok=True)
     weights = options.out / "scenes.safetensors"
@@ -139,12 +123,7 @@ def main() -> None:
         "preprocessing": PREPROCESSING.to_dict(),
         "training": {"seed": options.seed, "steps": options.steps, "scenes": options.steps * BATCH},
         "held_out": {"scenes": HELD_OUT_SCENES, "seed": HELD_OUT_SEED, **figures},
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "scikit-learn": sklearn.__version__,
-            "numpy": np.__version__,
-        },
+        "versions": training_run.versions(),
     }
     (options.out / "scenes.json").write_text(json.dumps(description, indent=2) + "\n")
     print(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -116,6 +116,17 @@ halve_option = click.option(
     "not show.  [default: halved, or as the configuration says]",
 )
 quiet_option = click.option("--quiet", is_flag=True, help="Nothing on stderr but warnings and errors.")
+
+
+def with_options(options: Sequence[Callable[..., Any]]) -> Callable[[Decorated], Decorated]:
+    """A decorator that adds these click options, in this order."""
+
+    def decorate(function: Decorated) -> Decorated:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
 
 
 def size(text: str) -> tuple[int, int]:

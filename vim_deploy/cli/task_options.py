@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from vim_deploy.cli.common import with_options
+
 if TYPE_CHECKING:
     from vim_deploy.tasks.segment_options import SegmentOptions
-
-Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 _FEATURES = ("arrays", "arrays_format")
 _SEGMENT = (
@@ -107,11 +106,8 @@ _OPTIONS = (
 )
 
 
-def task_options(function: Decorated) -> Decorated:
-    """Adds the options; `take_task_options` takes their values."""
-    for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
+# `take_task_options` takes their values.
+task_options = with_options(_OPTIONS)
 
 
 def take_task_options(given: dict[str, Any]) -> dict[str, Any]:

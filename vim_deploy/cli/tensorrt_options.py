@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from vim_deploy.cli.common import size
+from vim_deploy.cli.common import size, with_options
 
 if TYPE_CHECKING:
     from vim_deploy.engines.tensorrt_options import TensorrtOptions
 
-Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 _ONE_OR_MORE = click.IntRange(min=1)
 
 # The names are the fields of TensorrtOptions.
@@ -84,10 +83,7 @@ NAMES = (
 )  # fmt: skip
 
 
-def tensorrt_options(function: Decorated) -> Decorated:
-    for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
+tensorrt_options = with_options(_OPTIONS)
 
 
 def options_of(values: dict[str, Any]) -> TensorrtOptions:
