@@ -13,11 +13,11 @@ from vim_deploy.dense.neck import PyramidBackbone
 from vim_deploy.dense.segmentation import LEVELS, SegmenterConfig, quarter_taps
 from vim_deploy.dense.segmenter import Segmenter
 from vim_deploy.dense.upernet import UPerHead
-from vim_deploy.export.segment import SegmentTask
 from vim_deploy.export.task import Task, VimTask
 from vim_deploy.model.config import ClassToken, VimConfig
-from vim_deploy.model.generated import fill_generated
+from vim_deploy.model.synthetic import fill_generated
 from vim_deploy.model.vim import VisionMamba
+from vim_deploy.tasks.segment.export import SegmentTask
 
 
 def vim_config(vim: VimConfig, head: str) -> dict[str, Any]:

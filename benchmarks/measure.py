@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.subjects import KERNEL, PYTORCH, REFERENCE, Subject
 from vim_deploy.bench.figures import Latency
 from vim_deploy.bench.process import MeasurementError, Worker
-from vim_deploy.parity import difference
+from vim_deploy.parity.difference import difference
 
 _SEED = 0
 _EAGER = (REFERENCE, KERNEL, PYTORCH)

@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks import networks
 from benchmarks.networks import Pair
 from vim_deploy.bench.process import call_isolated
-from vim_deploy.engines.for_processor import BF16_PRODUCTS
+from vim_deploy.engines.onnxruntime.fusion.apply import BF16_PRODUCTS
 from vim_deploy.ops.library import instruction_set
 
 ENGINE, ENGINE_BF16 = "our engine", "our engine, bf16 products"

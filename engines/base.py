@@ -9,77 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from vim_deploy.errors import EngineError
-
-from .tensorrt_options import TensorrtOptions
+from vim_deploy.engines.tensorrt.options import TensorrtOptions
+from vim_deploy.engines.tensors import BatchRange, TensorSpec
 
 if TYPE_CHECKING:
-    from .manifest import Manifest
-    from .source import SourceModel
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """Name, numpy type name and shape of an input or output; None stands for a size chosen at run time."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | None, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> TensorSpec:
-        """Reads `to_dict`. Raises TypeError, KeyError or ValueError for anything else."""
-        shape = tuple(values["shape"])
-        if not all(size is None or (type(size) is int and size >= 0) for size in shape):
-            raise ValueError(f"shape {shape!r}")
-        return cls(str(values["name"]), np.dtype(values["dtype"]).name, shape)
-
-    def check(self, array: np.ndarray) -> None:
-        """Raises EngineError unless the array has this type and shape; nothing is converted."""
-        expected = ", ".join("any" if size is None else str(size) for size in self.shape)
-        fits = len(array.shape) == len(self.shape) and all(
-            size is None or size == given for size, given in zip(self.shape, array.shape, strict=True)
-        )
-        if not fits or 0 in array.shape:
-            raise EngineError(f"{self.name} has shape {array.shape}; the engine expects ({expected}).")
-        if array.dtype != np.dtype(self.dtype):
-            raise EngineError(
-                f"{self.name} has type {array.dtype}; the engine expects {self.dtype}. "
-                f"Convert it with .astype({self.dtype!r})."
-            )
-
-
-@dataclass(frozen=True)
-class BatchRange:
-    """The batch sizes that an engine runs, both ends included; `largest` None: no end."""
-
-    smallest: int = 1
-    largest: int | None = None
-
-    @classmethod
-    def of(cls, input: TensorSpec) -> BatchRange:
-        """That of an input whose batch size is fixed, or open without limits."""
-        fixed = input.shape[0]
-        return cls() if fixed is None else cls(fixed, fixed)
-
-    @property
-    def fixed(self) -> bool:
-        return self.smallest == self.largest
-
-    def holds(self, size: int) -> bool:
-        return self.smallest <= size and (self.largest is None or size <= self.largest)
-
-    def nearest(self, size: int) -> int:
-        """`size`, or the end that it lies beyond."""
-        return max(self.smallest, size if self.largest is None else min(size, self.largest))
-
-    def __str__(self) -> str:
-        if self.fixed:
-            return str(self.smallest)
-        return f"{self.smallest} {'or more' if self.largest is None else f'to {self.largest}'}"
+    from vim_deploy.engines.manifest import Manifest
+    from vim_deploy.engines.source import SourceModel
 
 
 class Backend(Protocol):

@@ -7,14 +7,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import vim_deploy
+from vim_deploy.engines.base import BuildOptions
+from vim_deploy.engines.container import write_engine
+from vim_deploy.engines.manifest import FileRecord, Manifest
+from vim_deploy.engines.registry import DEFAULT_DEVICES, DEVICES, backend_module
+from vim_deploy.engines.source import SourceModel, read_source
 from vim_deploy.errors import EngineError
 from vim_deploy.files import sha256_of
-
-from .base import BuildOptions
-from .container import write_engine
-from .manifest import FileRecord, Manifest
-from .registry import DEFAULT_DEVICES, DEVICES, backend_module
-from .source import SourceModel, read_source
 
 
 def build_engine(

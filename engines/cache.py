@@ -8,15 +8,14 @@ import os
 from pathlib import Path
 
 import vim_deploy
+from vim_deploy.engines import manifest as manifest_module
+from vim_deploy.engines.base import BuildOptions
+from vim_deploy.engines.build import build_engine
+from vim_deploy.engines.container import read_engine
+from vim_deploy.engines.manifest import Manifest
+from vim_deploy.engines.registry import backend_module
 from vim_deploy.errors import EngineError
 from vim_deploy.files import sha256_of, sha256_of_file
-
-from . import manifest as manifest_module
-from .base import BuildOptions
-from .build import build_engine
-from .container import read_engine
-from .manifest import Manifest
-from .registry import backend_module
 
 _log = logging.getLogger("vim_deploy")
 

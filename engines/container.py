@@ -7,12 +7,11 @@ import stat
 import zipfile
 from pathlib import Path
 
+from vim_deploy.engines.manifest import Manifest
+from vim_deploy.engines.registry import DEVICES
+from vim_deploy.engines.source import check_interface, check_payload
 from vim_deploy.errors import EngineError
 from vim_deploy.files import sha256_of, written_whole
-
-from .manifest import Manifest
-from .registry import DEVICES
-from .source import check_interface, check_payload
 
 MANIFEST_NAME = "manifest.json"
 _LARGEST_MANIFEST = 16 << 20

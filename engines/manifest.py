@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 from unicodedata import category
 
+from vim_deploy.engines.onnxruntime.fusion.apply import BF16_PRODUCTS
+from vim_deploy.engines.tensors import TensorSpec
 from vim_deploy.errors import ConfigError, EngineError
 from vim_deploy.files import sha256_of
 from vim_deploy.metadata import ModelMetadata
-
-from .base import TensorSpec
-from .for_processor import BF16_PRODUCTS
 
 FORMAT = 1
 LONGEST_CLASS_NAME = 1000

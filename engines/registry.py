@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, cast
 from vim_deploy.errors import EngineError
 
 if TYPE_CHECKING:
-    from .base import BackendModule
+    from vim_deploy.engines.base import BackendModule
 
 BACKENDS = {
-    "onnxruntime": "vim_deploy.engines.onnxruntime",
-    "tensorrt": "vim_deploy.engines.tensorrt",
+    "onnxruntime": "vim_deploy.engines.onnxruntime.backend",
+    "tensorrt": "vim_deploy.engines.tensorrt.backend",
 }
 DEVICES = ("cpu", "cuda")
 DEFAULT_DEVICES = {"onnxruntime": "cpu", "tensorrt": "cuda"}

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 
 from vim_deploy.data.preprocess import Preprocessing
+from vim_deploy.engines.tensors import TensorSpec
 from vim_deploy.errors import EngineError
 from vim_deploy.metadata import OUTPUTS
-from vim_deploy.parity_sets import detections_difference
-
-from .base import TensorSpec
+from vim_deploy.parity.detections import detections_difference
 
 # Relative to the largest value, by precision. fp32: reordered sums through 24 blocks (eager evaluation itself
 # is within 2e-5 of float64); the others: some steps of their 10 and 7 mantissa bits.

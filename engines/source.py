@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vim_deploy.engines.manifest import FileRecord, read_metadata
+from vim_deploy.engines.onnxruntime.fusion.domain import FUSED_DOMAIN
+from vim_deploy.engines.tensors import TensorSpec
 from vim_deploy.errors import EngineError
 from vim_deploy.files import sha256_of
 from vim_deploy.metadata import OUTPUTS, ModelMetadata
 from vim_deploy.ops.library import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
-
-from .base import TensorSpec
-from .fused import FUSED_DOMAIN
-from .manifest import FileRecord, read_metadata
 
 if TYPE_CHECKING:
     import onnx

@@ -123,7 +123,7 @@ def _compare_with_eager(engine_path: Path, images: list[Path]) -> None:
     from vim_deploy.data.decode import decode
     from vim_deploy.model import load_model
     from vim_deploy.ops import use_scan
-    from vim_deploy.parity import difference
+    from vim_deploy.parity.difference import difference
 
     model, _ = load_model(DIGITS / "digits.safetensors")
     with load_engine(engine_path) as engine:

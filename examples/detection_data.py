@@ -10,7 +10,7 @@ from digits_data import CLASS_NAMES, Digits, load_split
 from numpy.typing import NDArray
 from scenes_data import HELD_OUT_SEED, make_scene
 
-from vim_deploy.detecting.precision import run_lengths
+from vim_deploy.tasks.detect.average_precision import run_lengths
 
 HELD_OUT_SCENES = 100
 _DIFFERENT = 250  # digits that a scene chooses from, so that each has a number of 8 bits

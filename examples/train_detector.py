@@ -24,11 +24,11 @@ from vim_deploy.dense.config import BackboneConfig, Tap
 from vim_deploy.dense.detector import Detector
 from vim_deploy.dense.detector_checkpoint import load_detector
 from vim_deploy.dense.detector_config import DetectorConfig
-from vim_deploy.detecting.annotations import Annotations
-from vim_deploy.detecting.paste import pasted
-from vim_deploy.detecting.precision import average_precision, run_lengths
 from vim_deploy.model import VimConfig
 from vim_deploy.model.checkpoint import save_checkpoint
+from vim_deploy.tasks.detect.annotations import Annotations
+from vim_deploy.tasks.detect.average_precision import average_precision, run_lengths
+from vim_deploy.tasks.detect.paste import pasted
 
 # The reference's tiny configuration, smaller in every number, with anchors for digits of 20 to 50 pixels.
 CONFIG = DetectorConfig(

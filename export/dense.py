@@ -9,6 +9,7 @@ from typing import Any, Generic
 from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.dense.checkpoint import Config, LoadedDense, Model
 from vim_deploy.errors import ConfigError, ExportError
+from vim_deploy.export.model import ExportModel
 from vim_deploy.export.source import (
     FROM_CHECKPOINT,
     ModelSource,
@@ -16,9 +17,8 @@ from vim_deploy.export.source import (
     read_config_file,
     undescribed,
 )
-from vim_deploy.export.subject import Subject
-from vim_deploy.export.task import Task
-from vim_deploy.model.generated import fill_generated
+from vim_deploy.export.task import TaskModule
+from vim_deploy.model.synthetic import fill_generated
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,13 @@ def open_dense(source: ModelSource, family: Family[Model, Config]) -> Opened[Mod
     return Opened(model, loaded.config, origin, loaded.notes, loaded.class_names)
 
 
-def subject_of(
+def export_model_of(
     opened: Opened[Model, Config],
     family: Family[Model, Config],
-    task: Task,
+    task: TaskModule,
     variant: str,
     config: dict[str, Any],
-) -> Subject:
+) -> ExportModel:
     """`config` is what the metadata holds of the structure."""
     names, notes, classes = opened.class_names, opened.notes, opened.config.num_classes
     if names is None and classes == len(family.known_names):
@@ -90,7 +90,7 @@ def subject_of(
         taken = f"{classes} classes without names: taken for those of {family.data_set}"
         notes = (*notes, f"{taken}; --class-names says otherwise.")
     preprocessing = Preprocessing(image_size=opened.config.image_size, crop_ratio=1.0)
-    return Subject(
+    return ExportModel(
         task=task,
         variant=variant,
         config=config,

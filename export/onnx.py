@@ -20,7 +20,7 @@ from vim_deploy.errors import ExportError
 from vim_deploy.export.clean import drop_whole_slices, fold_constants, name_after_modules, tidy
 from vim_deploy.export.function_body import function_body
 from vim_deploy.export.opset import IR_VERSION, lower_to_opset_17
-from vim_deploy.export.task import Task
+from vim_deploy.export.task import TaskModule
 from vim_deploy.ops.library import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
 
 INPUT_NAME = "pixels"
@@ -34,7 +34,7 @@ _SCAN_INPUTS = {
 _SCAN_ATTRIBUTES = ("delta_softplus", "reverse")
 
 
-def to_onnx(task: Task, *, batch: int | None = None) -> onnx.ModelProto:
+def to_onnx(task: TaskModule, *, batch: int | None = None) -> onnx.ModelProto:
     """The graph of `task` with the input `pixels`, its settings and its outputs, weights inside.
 
     `batch` None leaves the batch size open, unless the task fixes it. Raises ExportError when the exporter
@@ -85,7 +85,7 @@ def to_onnx(task: Task, *, batch: int | None = None) -> onnx.ModelProto:
     return model
 
 
-def _batch(task: Task, asked: int | None) -> int | None:
+def _batch(task: TaskModule, asked: int | None) -> int | None:
     if task.fixed_batch is not None and asked not in (None, task.fixed_batch):
         raise ExportError(
             f"batch size {asked}: this task is exported for batches of {task.fixed_batch} alone; leave "

@@ -10,8 +10,8 @@ from typing import Any, Literal
 from vim_deploy.errors import ConfigError, ExportError
 from vim_deploy.model.checkpoint import load_model
 from vim_deploy.model.config import REGISTERED_NAMES, VimConfig, preset, variant_name
-from vim_deploy.model.generated import fill_generated
 from vim_deploy.model.position import Rule
+from vim_deploy.model.synthetic import fill_generated
 from vim_deploy.model.vim import VisionMamba
 
 FROM_CHECKPOINT = "auto"
@@ -38,7 +38,7 @@ class ModelSource:
 
 
 @dataclass(frozen=True)
-class SourceModel:
+class LoadedSource:
     """The model in evaluation mode, what the metadata says of its origin, and what was assumed."""
 
     model: VisionMamba
@@ -46,7 +46,7 @@ class SourceModel:
     notes: tuple[str, ...]
 
 
-def open_source(source: ModelSource) -> SourceModel:
+def open_source(source: ModelSource) -> LoadedSource:
     """Build the model. Raises CheckpointError, ConfigError or ExportError."""
     if source.checkpoint is None:
         return _generated(source)
@@ -62,17 +62,17 @@ def open_source(source: ModelSource) -> SourceModel:
     if from_file is None and source.name != FROM_CHECKPOINT:
         _check_variant(source.name, loaded.config, loaded.source)
     origin = {"source": loaded.source, "sha256": loaded.sha256, "entry": loaded.entry, "seed": None}
-    return SourceModel(model, origin, loaded.notes)
+    return LoadedSource(model, origin, loaded.notes)
 
 
-def _generated(source: ModelSource) -> SourceModel:
+def _generated(source: ModelSource) -> LoadedSource:
     config = _config_file(source.name) or preset(source.name)
     changes: dict[str, Any] = {"image_size": source.image_size, "num_classes": source.num_classes}
     config = config.replace(**{key: value for key, value in changes.items() if value is not None})
     model = VisionMamba(config)
     fill_generated(model, seed=source.seed)
     origin, note = generated_origin(source.seed)
-    return SourceModel(model.eval(), origin, (note,))
+    return LoadedSource(model.eval(), origin, (note,))
 
 
 def generated_origin(seed: int) -> tuple[dict[str, Any], str]:

@@ -14,13 +14,13 @@ from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.errors import ExportError
 from vim_deploy.metadata import OUTPUTS
 from vim_deploy.model.vim import VisionMamba
-from vim_deploy.parity import Difference, difference
+from vim_deploy.parity.difference import Difference, difference
 
 RANDOM_IMAGES = 2
 FEATURE_KINDS = ("pooled", "tokens", "map")
 
 
-class Task(nn.Module, ABC):
+class TaskModule(nn.Module, ABC):
     """One thing that a file computes, of the model in `model`.
 
     Input: pixels (batch, channels, height, width) of one size. `outputs` names what `forward` gives: one
@@ -41,7 +41,7 @@ class Task(nn.Module, ABC):
         return OUTPUTS[self.task]
 
     @abstractmethod
-    def of(self, model: nn.Module) -> Task:
+    def of(self, model: nn.Module) -> TaskModule:
         """The same task of another model of the same structure."""
 
     @property
@@ -74,7 +74,7 @@ class Task(nn.Module, ABC):
         return difference(expected[0], actual[0])
 
 
-class VimTask(Task):
+class VimTaskModule(TaskModule):
     """`classify`, or `features` of a kind.
 
     `classify` gives what the model gives. `features` gives (batch, embed) pooled, (batch, tokens, embed), or
@@ -100,6 +100,6 @@ class VimTask(Task):
             features = self.model.pool(features)
         return features
 
-    def of(self, model: nn.Module) -> VimTask:
+    def of(self, model: nn.Module) -> VimTaskModule:
         assert isinstance(model, VisionMamba)
-        return VimTask(model, self.task, self.features)
+        return VimTaskModule(model, self.task, self.features)

@@ -11,14 +11,14 @@ import torch
 
 from vim_deploy.errors import ExportError
 from vim_deploy.export.onnx import INPUT_NAME
-from vim_deploy.export.task import Task
+from vim_deploy.export.task import TaskModule
 from vim_deploy.metadata import COMPARED_AT
 from vim_deploy.ops import ort_library, use_scan
-from vim_deploy.parity import RELATIVE_TOLERANCE, Difference
+from vim_deploy.parity.difference import RELATIVE_TOLERANCE, Difference
 
 
 def compare_with_eager(
-    path: Path, task: Task, pixels: np.ndarray, precision: str
+    path: Path, task: TaskModule, pixels: np.ndarray, precision: str
 ) -> dict[str, dict[str, Any]]:
     """Run the file with our operator library and without it, and compare both with the eager model.
 
@@ -35,7 +35,7 @@ def compare_with_eager(
     return figures
 
 
-def run_eager(task: Task, pixels: np.ndarray) -> list[np.ndarray]:
+def run_eager(task: TaskModule, pixels: np.ndarray) -> list[np.ndarray]:
     """The eager outputs by the reference operator, one image at a time to keep memory low."""
     with torch.inference_mode(), use_scan("reference"):
         settings = [torch.tensor(value) for value in _compared_at(task).values()]
@@ -43,7 +43,7 @@ def run_eager(task: Task, pixels: np.ndarray) -> list[np.ndarray]:
     return task.join(parts)
 
 
-def _compared_at(task: Task) -> dict[str, float]:
+def _compared_at(task: TaskModule) -> dict[str, float]:
     return {name: COMPARED_AT[name] for name in task.settings}
 
 
@@ -52,7 +52,9 @@ def _arrays(outputs: torch.Tensor | tuple[torch.Tensor, ...]) -> list[np.ndarray
     return [value.float().numpy() if value.is_floating_point() else value.numpy() for value in values]
 
 
-def run_file(task: Task, model: Path | bytes, pixels: np.ndarray, library: Path | None) -> list[np.ndarray]:
+def run_file(
+    task: TaskModule, model: Path | bytes, pixels: np.ndarray, library: Path | None
+) -> list[np.ndarray]:
     """The outputs of a file, or of its bytes, on the processor; without `library` by the function body."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors: it warns of every setting with a value that runs can change

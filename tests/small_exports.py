@@ -9,10 +9,10 @@ from small_onnx import metadata
 
 from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.export.onnx import to_onnx
-from vim_deploy.export.precision import in_precision
-from vim_deploy.export.task import VimTask
+from vim_deploy.export.reduced import in_precision
+from vim_deploy.export.task import VimTaskModule
 from vim_deploy.model import VisionMamba, create_model
-from vim_deploy.model.generated import fill_generated
+from vim_deploy.model.synthetic import fill_generated
 
 IMAGE_SIZE = (16, 32)
 CLASSES = ("a", "b", "c", "d", "e")
@@ -31,7 +31,7 @@ def small_model() -> VisionMamba:
 @cache
 def small_export(precision: str, batch: int | None = None) -> bytes:
     """As vim-export writes it, without the comparison."""
-    graph = to_onnx(VimTask(in_precision(small_model(), precision), "classify"), batch=batch)
+    graph = to_onnx(VimTaskModule(in_precision(small_model(), precision), "classify"), batch=batch)
     about = metadata(
         precision=precision, preprocessing=Preprocessing(IMAGE_SIZE), class_names=CLASSES, variant="small"
     )

@@ -29,9 +29,9 @@ from vim_deploy import load_engine
 from vim_deploy.data.decode import Limits
 from vim_deploy.data.discover import Discovery
 from vim_deploy.data.isolation import ProcessLoader
-from vim_deploy.inference import InferenceOptions, run_inference
 from vim_deploy.machine import usable_processors
-from vim_deploy.predict import Window, default_workers
+from vim_deploy.pipeline.inference import InferenceOptions, run_inference
+from vim_deploy.pipeline.stream import Window, default_workers
 from vim_deploy.results import Start
 from vim_deploy.tasks.base import DEFAULT_BATCH, MOST_CHUNK
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vim_deploy.engines.engine import Engine, load_engine
+    from vim_deploy.engine import Engine, load_engine
 
 __version__ = "0.1.0"
 __all__ = ["Engine", "__version__", "load_engine"]
@@ -19,7 +19,7 @@ if not (Path(__file__).parent / "engines").is_dir():
 
 def __getattr__(name: str) -> Any:
     if name in ("Engine", "load_engine"):
-        from vim_deploy.engines import engine
+        from vim_deploy import engine
 
         return getattr(engine, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

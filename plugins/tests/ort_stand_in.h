@@ -1,4 +1,4 @@
-// A stand-in for the part of ONNX Runtime that the CUDA operator calls: a table of functions, a node with its tensors.
+// A fake for the part of ONNX Runtime that the CUDA operator calls: a table of functions, a node with its tensors.
 // Not ONNX Runtime. Memory is the host's, so that the sanitizers see what is lost or used after its end.
 #pragma once
 

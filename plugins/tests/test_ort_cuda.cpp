@@ -1,10 +1,10 @@
-// Every method of ONNX Runtime's CUDA operator, called as the runtime calls it. The runtime is a stand-in and the
+// Every method of ONNX Runtime's CUDA operator, called as the runtime calls it. The runtime is a fake and the
 // kernel a double: what is tested is what the adapter asks of the one and hands to the other.
 #include <memory>
 
 #include "launch_double.h"
 #include "ort_op.h"
-#include "ort_stand_in.h"
+#include "ort_fake.h"
 
 namespace {
 
@@ -156,6 +156,6 @@ int main() {
   check_attributes();
   check_launches();
   check_refusals();
-  std::printf("ONNX Runtime's CUDA operator against a stand-in: %d failures\n", trt_test::failures);
+  std::printf("ONNX Runtime's CUDA operator against a fake: %d failures\n", trt_test::failures);
   return trt_test::failures == 0 ? 0 : 1;
 }

@@ -29,7 +29,7 @@ from benchmarks.subjects import (
     subjects,
 )
 from vim_deploy.model.config import preset
-from vim_deploy.parity import RELATIVE_TOLERANCE
+from vim_deploy.parity.difference import RELATIVE_TOLERANCE
 
 SHAPE = (2, 3, 4, 4)
 BRIEF = Timing(rounds=2, repeats=1, seconds=60, warmup=0, settle=0)

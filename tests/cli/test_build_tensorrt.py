@@ -1,4 +1,4 @@
-"""vim-build --backend tensorrt as a user meets it; TensorRT and the GPU are stand-ins."""
+"""vim-build --backend tensorrt as a user meets it; TensorRT and the GPU are fakes."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import json
 import pytest
 from click.testing import CliRunner
 from small_exports import small_export
-from tensorrt_workplace import Workplace
+from tensorrt_environment import Environment
 
 from vim_deploy.cli.build import main
 from vim_deploy.engines.container import read_manifest
 
-pytest.importorskip("onnxruntime", reason="the stand-in's engines are run by onnxruntime")
+pytest.importorskip("onnxruntime", reason="the fake's engines are run by onnxruntime")
 
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    made = Workplace(tmp_path, monkeypatch)
+    made = Environment(tmp_path, monkeypatch)
     made.install(10)
     (tmp_path / "model.onnx").write_bytes(small_export("fp16"))
     monkeypatch.chdir(tmp_path)
@@ -64,7 +64,7 @@ def test_options_that_do_not_belong_together(place, arguments, message):
 
 
 def test_without_onnxruntime_the_summary_says_that_nothing_was_compared(place, monkeypatch):
-    from vim_deploy.engines import tensorrt
+    from vim_deploy.engines.tensorrt import backend as tensorrt
     from vim_deploy.errors import MissingDependencyError
 
     def missing(source, pixels):

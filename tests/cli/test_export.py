@@ -16,7 +16,7 @@ from PIL import Image
 from vim_deploy.cli.export import main
 from vim_deploy.metadata import ModelMetadata
 from vim_deploy.model import create_model, save_checkpoint
-from vim_deploy.model.generated import fill_generated
+from vim_deploy.model.synthetic import fill_generated
 
 pytest.importorskip("onnxruntime", reason="vim-export compares the file with onnxruntime")
 
@@ -100,7 +100,7 @@ def test_other_image_size_resizes_the_position_embedding(checkpoint, tmp_path):
 
 
 def test_disagreement_fails_and_leaves_no_file(config, tmp_path, monkeypatch):
-    import vim_deploy.export.run as export_run
+    import vim_deploy.export.exporter as export_run
 
     def broken(task, *, batch):
         graph = to_onnx(task, batch=batch)

@@ -183,7 +183,7 @@ def test_broken_off_run_keeps_its_rows_and_the_old_results(monkeypatch):
             raise KeyboardInterrupt
         return original(*arguments)
 
-    from vim_deploy.tasks.vectors import Classify
+    from vim_deploy.tasks.classify.handler import Classify
 
     original = Classify.predict
     monkeypatch.setattr(Classify, "predict", stop)

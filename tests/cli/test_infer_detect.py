@@ -14,8 +14,8 @@ from PIL import Image
 from small_detector import SCORES, annotations, colour_detector, with_rectangles
 from small_onnx import save
 
+from vim_deploy.engine import load_engine
 from vim_deploy.engines.build import build_engine
-from vim_deploy.engines.engine import load_engine
 from vim_deploy.errors import EngineError
 
 mask_module = pytest.importorskip("pycocotools.mask", reason="pycocotools (extra detect) is not installed")

@@ -18,9 +18,9 @@ from small_onnx import COLOURS, colour_model, save
 from small_segmenter import CROP, colour_segmenter, striped
 
 from vim_deploy.data.bilinear import resize
+from vim_deploy.engine import load_engine
 from vim_deploy.engines.build import build_engine
-from vim_deploy.engines.engine import load_engine
-from vim_deploy.segmenting.pictures import palette
+from vim_deploy.tasks.segment.visualization import palette
 
 OWN = ("--scale", "none")
 

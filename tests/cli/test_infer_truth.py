@@ -15,9 +15,9 @@ from small_segmenter import colour_segmenter, save_map, striped
 
 from vim_deploy.dense.ade20k import ADE20K_CLASSES
 from vim_deploy.engines.build import build_engine
-from vim_deploy.segmenting.truth import Values
-from vim_deploy.tasks.segment_files import SegmentFiles
-from vim_deploy.tasks.segment_options import SegmentOptions
+from vim_deploy.tasks.segment.files import SegmentFiles
+from vim_deploy.tasks.segment.ground_truth import Values
+from vim_deploy.tasks.segment.options import SegmentOptions
 
 OWN = ("--scale", "none")
 

@@ -19,7 +19,7 @@ from vim_deploy.cli.validate import main
 from vim_deploy.engines.base import BuildOptions
 from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.container import read_manifest, write_engine
-from vim_deploy.export.run import ExportRequest, export
+from vim_deploy.export.exporter import ExportRequest, export
 from vim_deploy.export.source import ModelSource
 
 pytest.importorskip("onnxruntime", reason="vim-validate runs artifacts with onnxruntime")

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from vim_deploy.cli.doctor import main
 from vim_deploy.doctor.examine import Finding, tried
 from vim_deploy.doctor.tiny import library_registers, scan_runs
-from vim_deploy.engines.provider_probe import identity_runs
+from vim_deploy.engines.onnxruntime.providers import identity_runs
 from vim_deploy.ops.library import ort_library
 
 

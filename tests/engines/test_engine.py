@@ -13,8 +13,8 @@ from small_onnx import colour_model, finish, metadata, save, scan_model
 
 from vim_deploy import load_engine
 from vim_deploy.data.preprocess import Preprocessing
+from vim_deploy.engine import Engine
 from vim_deploy.engines.build import build_engine
-from vim_deploy.engines.engine import Engine
 from vim_deploy.errors import EngineError
 
 

@@ -14,11 +14,11 @@ import pytest
 from small_onnx import colour_model, save, scan_model
 
 from vim_deploy import load_engine
-from vim_deploy.engines import onnxruntime as backend
-from vim_deploy.engines import onnxruntime_session
 from vim_deploy.engines.base import BuildOptions
 from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.container import read_engine, read_manifest, write_engine
+from vim_deploy.engines.onnxruntime import backend
+from vim_deploy.engines.onnxruntime import session as onnxruntime_session
 from vim_deploy.engines.registry import BACKENDS
 from vim_deploy.errors import EngineError, MissingDependencyError, OperatorLibraryError
 from vim_deploy.files import sha256_of_file

@@ -13,11 +13,11 @@ from PIL import Image
 from small_onnx import colour_model, metadata, save
 
 from vim_deploy import load_engine
-from vim_deploy.engines.base import TensorSpec
 from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.container import read_engine, write_engine
 from vim_deploy.engines.manifest import FileRecord
 from vim_deploy.engines.source import read_source
+from vim_deploy.engines.tensors import TensorSpec
 from vim_deploy.errors import EngineError
 from vim_deploy.files import sha256_of
 

@@ -14,9 +14,9 @@ from vim_deploy.errors import ExportError
 from vim_deploy.export.clean import drop_whole_slices
 from vim_deploy.export.onnx import to_onnx
 from vim_deploy.export.opset import lower_to_opset_17
-from vim_deploy.export.task import VimTask
+from vim_deploy.export.task import VimTaskModule
 from vim_deploy.model import create_model
-from vim_deploy.model.generated import fill_generated
+from vim_deploy.model.synthetic import fill_generated
 from vim_deploy.ops.library import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
 
 SMALL = {"embed_dim": 32, "depth": 2, "image_size": (32, 48), "num_classes": 5}
@@ -31,7 +31,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def exported(model):
-    return to_onnx(VimTask(model, "classify"))
+    return to_onnx(VimTaskModule(model, "classify"))
 
 
 def test_one_file_for_old_and_new_runtimes(exported):
@@ -90,7 +90,7 @@ def test_input_and_output(exported):
 )
 def test_features_equal_the_eager_model_s(model, features, shape):
     ort = pytest.importorskip("onnxruntime", reason="running exported files needs onnxruntime")
-    task = VimTask(model, "features", features)
+    task = VimTaskModule(model, "features", features)
     session = ort.InferenceSession(to_onnx(task).SerializeToString(), providers=["CPUExecutionProvider"])
     (output,) = session.get_outputs()
     assert (output.name, tuple(output.shape)) == ("features", shape)
@@ -102,13 +102,13 @@ def test_features_equal_the_eager_model_s(model, features, shape):
 
 
 def test_fixed_batch(model):
-    exported = to_onnx(VimTask(model, "classify"), batch=3)
+    exported = to_onnx(VimTaskModule(model, "classify"), batch=3)
     assert exported.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 3
 
 
 def test_unknown_task_says_what_there_is(model):
     with pytest.raises(ExportError, match="task is 'segment'; expected classify or features"):
-        VimTask(model, "segment")
+        VimTaskModule(model, "segment")
 
 
 def _graph(nodes, constants, opset=18):

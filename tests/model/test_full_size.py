@@ -10,8 +10,8 @@ from golden_data import assert_close, load_json, load_tensors
 from torch import Tensor
 
 from vim_deploy.model import ClassToken, VisionMamba, create_model, fill_generated
-from vim_deploy.model.generated import generated_pixels, generated_weight
 from vim_deploy.model.position import resize_position_embedding
+from vim_deploy.model.synthetic import generated_pixels, generated_weight
 
 STATE_DICTS = load_json("full_state_dicts")
 CASES = load_json("full_logits")["cases"]

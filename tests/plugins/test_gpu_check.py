@@ -50,9 +50,9 @@ def test_without_a_gpu_it_says_so_and_stops(tmp_path: Path) -> None:
 
 def test_a_failing_step_fails_the_run_and_leaves_its_log(tmp_path: Path) -> None:
     for name in ("nvidia-smi", "nvcc"):
-        stand_in = tmp_path / name
-        stand_in.write_text(f"#!/bin/sh\necho stand-in {name}\ntest {name} = nvidia-smi\n")
-        stand_in.chmod(0o755)
+        fake = tmp_path / name
+        fake.write_text(f"#!/bin/sh\necho fake {name}\ntest {name} = nvidia-smi\n")
+        fake.chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     out = tmp_path / "out"
     command = [sys.executable, str(TOOL / "run.py"), "--out", str(out), "--steps", "numerics,speed"]
@@ -111,26 +111,26 @@ def test_the_scan_to_measure_against_is_right(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """TensorRT, pycuda and the GPU as stand-ins."""
-    pytest.importorskip("onnxruntime", reason="the stand-in's engines are run by onnxruntime")
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """TensorRT, pycuda and the GPU as fakes."""
+    pytest.importorskip("onnxruntime", reason="the fake's engines are run by onnxruntime")
     pytest.importorskip("torch")
-    from tensorrt_workplace import Workplace
+    from tensorrt_environment import Environment
 
-    place = Workplace(tmp_path, monkeypatch)
+    place = Environment(tmp_path, monkeypatch)
     place.install(10)
     return place
 
 
-def test_parity_with_the_eager_model_runs_to_its_end(workplace: Any, capsys: Any) -> None:
+def test_parity_with_the_eager_model_runs_to_its_end(environment: Any, capsys: Any) -> None:
     import torch
     from small_exports import IMAGE_SIZE, small_model
 
     pixels = np.random.default_rng(0).standard_normal((5, 3, *IMAGE_SIZE), np.float32)
     with torch.inference_mode():
         logits = small_model()(torch.from_numpy(pixels)).numpy()
-    reference = workplace.folder / "eager.npz"
-    engine = workplace.build("fp16", min_batch=2, opt_batch=2, max_batch=2)
+    reference = environment.folder / "eager.npz"
+    engine = environment.build("fp16", min_batch=2, opt_batch=2, max_batch=2)
     np.savez(reference, pixels=pixels, logits=logits)
     assert engine_parity.main([str(engine), str(reference), "2e-2"]) == 0
     assert json.loads(capsys.readouterr().out)["other_top1"] == 0
@@ -141,7 +141,7 @@ def test_parity_with_the_eager_model_runs_to_its_end(workplace: Any, capsys: Any
     assert len(found["their_leads"]) == found["other_top1"] and min(found["their_leads"]) >= 0
 
 
-def test_networks_are_measured_to_the_end_and_a_missing_one_is_told(workplace: Any, capsys: Any) -> None:
+def test_networks_are_measured_to_the_end_and_a_missing_one_is_told(environment: Any, capsys: Any) -> None:
     onnx = pytest.importorskip("onnx")
     helper, kinds = onnx.helper, onnx.TensorProto
     nodes = [
@@ -153,8 +153,8 @@ def test_networks_are_measured_to_the_end_and_a_missing_one_is_told(workplace: A
     logits = helper.make_tensor_value_info("logits", kinds.FLOAT, ["batch", 3])
     graph = helper.make_graph(nodes, "means", [pixels], [logits])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.save_model(model, str(workplace.folder / "vim_tiny_fp16_16.onnx"))
-    arguments = [str(workplace.folder), "--sizes", "16", "--batches", "1,4", "--repeats", "3"]
+    onnx.save_model(model, str(environment.folder / "vim_tiny_fp16_16.onnx"))
+    arguments = [str(environment.folder), "--sizes", "16", "--batches", "1,4", "--repeats", "3"]
     assert networks.main(arguments) == 1  # DeiT's file is not there
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(row["network"], row["batch"], "refused" in row) for row in rows] == [
@@ -164,7 +164,7 @@ def test_networks_are_measured_to_the_end_and_a_missing_one_is_told(workplace: A
         ("DeiT-Ti", 4, True),
     ]
     assert rows[0]["runs"] == 3 and rows[0]["activations_mib"] == 7
-    assert workplace.recorder.named("set_shape")[1] == ("pixels", *[(4, 3, 16, 16)] * 3)
+    assert environment.recorder.named("set_shape")[1] == ("pixels", *[(4, 3, 16, 16)] * 3)
 
 
 def test_eager_comparison_says_that_there_is_no_gpu(capsys: Any) -> None:

@@ -1,6 +1,6 @@
-"""ONNX Runtime's CUDA operator without a GPU: the adapter against a stand-in, the library in a real runtime.
+"""ONNX Runtime's CUDA operator without a GPU: the adapter against a fake, the library in a real runtime.
 
-That the provider calls it as the stand-in does is beyond these tests: see docs/gpu-results.md.
+That the provider calls it as the fake does is beyond these tests: see docs/gpu-results.md.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from vim_deploy.errors import OutputError
 from vim_deploy.prediction import ClassArea
 from vim_deploy.results import Format, Row, Start, open_output, read_rows
 from vim_deploy.results.text import codec
-from vim_deploy.segmenting.truth import Agreement
-from vim_deploy.tasks.segment_figures import SegmentFigures
+from vim_deploy.tasks.segment.figures import SegmentFigures
+from vim_deploy.tasks.segment.ground_truth import Agreement
 
 NAMES = ("=wall", 'se"a', "cafe\u0301", "back\\slash", "new\nline")
 AREAS = tuple(ClassArea(index, name, 10 - index) for index, name in enumerate(NAMES))

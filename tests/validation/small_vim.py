@@ -11,9 +11,9 @@ import onnx
 from onnx import numpy_helper
 
 from vim_deploy.export.onnx import to_onnx
-from vim_deploy.export.task import VimTask
+from vim_deploy.export.task import VimTaskModule
 from vim_deploy.model import create_model
-from vim_deploy.model.generated import fill_generated
+from vim_deploy.model.synthetic import fill_generated
 from vim_deploy.validation.artifacts import FUNCTION_BODY, LIBRARY, Artifact, Way
 
 CONFIG = {"embed_dim": 32, "depth": 4, "image_size": [32, 48], "num_classes": 5}
@@ -28,7 +28,7 @@ def build_model(**changes):
 @cache
 def exported() -> tuple[object, onnx.ModelProto]:
     model = build_model()
-    return model, to_onnx(VimTask(model, "classify"))
+    return model, to_onnx(VimTaskModule(model, "classify"))
 
 
 def node(model: onnx.ModelProto, name: str) -> onnx.NodeProto:
@@ -112,8 +112,8 @@ def open_model(model: onnx.ModelProto, library: bool) -> Artifact:
     import onnxruntime
     from small_onnx import metadata
 
-    from vim_deploy.engines.base import TensorSpec
-    from vim_deploy.engines.onnxruntime import OrtBackend
+    from vim_deploy.engines.onnxruntime.backend import OrtBackend
+    from vim_deploy.engines.tensors import TensorSpec
     from vim_deploy.ops.library import ort_library
 
     options = onnxruntime.SessionOptions()

@@ -8,8 +8,8 @@ import math
 import numpy as np
 import pytest
 
-from vim_deploy import parity
 from vim_deploy.data.preprocess import Preprocessing
+from vim_deploy.parity import difference as parity
 from vim_deploy.validation import Input, compare, hard_inputs, random_inputs
 from vim_deploy.validation.inputs import digest, stacked
 

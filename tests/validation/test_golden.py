@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 pytest.importorskip("onnxruntime", reason="running exported files needs onnxruntime")
 
 from vim_deploy.model import create_model
-from vim_deploy.model.generated import fill_generated, generated_pixels
+from vim_deploy.model.synthetic import fill_generated, generated_pixels
 from vim_deploy.ops import use_scan
 from vim_deploy.validation import golden
 

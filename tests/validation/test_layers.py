@@ -16,11 +16,11 @@ from small_vim import build_model, exported, open_model
 
 from vim_deploy.errors import ConfigError
 from vim_deploy.export.onnx import to_onnx
-from vim_deploy.export.task import VimTask
-from vim_deploy.parity import difference
+from vim_deploy.export.task import VimTaskModule
+from vim_deploy.parity.difference import difference
 from vim_deploy.validation.layers import LayerReport, compare_layers, worst_slice
 from vim_deploy.validation.parts import FINAL_NORM, PIXELS, model_parts, run_parts
-from vim_deploy.validation.taps import find_taps, tapped
+from vim_deploy.validation.probes import find_taps, tapped
 
 PIXELS_GIVEN = np.random.default_rng(0).standard_normal((2, 3, 32, 48)).astype(np.float32)
 
@@ -118,7 +118,7 @@ def test_rounded_weight_hides_from_the_outputs_but_not_from_the_layers():
 def test_every_form_of_the_model(changes):
     model = build_model(**{"depth": 1, **changes})
     pixels = pixels_of((2, 3, *model.config.image_size))
-    graph = to_onnx(VimTask(model, "classify"))
+    graph = to_onnx(VimTaskModule(model, "classify"))
     report = layers_of(model, graph, graph, False, pixels)
     assert report.first_jump is None
     values = run_parts(model_parts(model), torch.from_numpy(pixels))

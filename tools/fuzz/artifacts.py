@@ -29,7 +29,7 @@ def run(models: list[Path], count: int, seed: int, folder: Path, keep: Path) -> 
     import onnxruntime  # noqa: F401
 
     import vim_deploy.cli.infer
-    import vim_deploy.inference  # noqa: F401
+    import vim_deploy.pipeline.inference  # noqa: F401
     from vim_deploy.engines.build import build_engine
 
     image = folder / "image.png"

@@ -26,9 +26,9 @@ _WARM_UP, _MOST_RUNS = 3, 30
 
 
 def vim(size: int, precision: str) -> Any:
-    from vim_deploy.export.precision import in_precision
+    from vim_deploy.export.reduced import in_precision
     from vim_deploy.model import create_model
-    from vim_deploy.model.generated import fill_generated
+    from vim_deploy.model.synthetic import fill_generated
 
     model = create_model("vim_tiny", image_size=(size, size))
     fill_generated(model, seed=0)

@@ -33,13 +33,13 @@ def activation_bytes(engine: Any) -> int:
 
 def built(path: Path, batch: int, level: int | None, timings: Path) -> tuple[Any, Any, float]:
     """The engine of a file for batches of one size, its runner, and the seconds that building took."""
-    from vim_deploy.engines.base import TensorSpec
-    from vim_deploy.engines.graph_for_tensorrt import prepare
-    from vim_deploy.engines.tensorrt_api import load_plugin, major, make_logger, tensorrt
-    from vim_deploy.engines.tensorrt_build import BuildTask, build_plan
-    from vim_deploy.engines.tensorrt_device import DeviceBackend, gpu
-    from vim_deploy.engines.tensorrt_open import deserialize
-    from vim_deploy.engines.tensorrt_options import TensorrtOptions
+    from vim_deploy.engines.tensorrt.api import load_plugin, major, make_logger, tensorrt
+    from vim_deploy.engines.tensorrt.builder import BuildTask, build_plan
+    from vim_deploy.engines.tensorrt.device import DeviceBackend, gpu
+    from vim_deploy.engines.tensorrt.graph import prepare
+    from vim_deploy.engines.tensorrt.open import deserialize
+    from vim_deploy.engines.tensorrt.options import TensorrtOptions
+    from vim_deploy.engines.tensors import TensorSpec
 
     gpu()
     trt = tensorrt()

@@ -23,7 +23,7 @@ SEEDED_IMAGES, CANDIDATES, SEED = 8, 24, 7
 
 
 def export_vim(path: Path, size: int, precision: str) -> None:
-    from vim_deploy.export.run import ExportRequest, export
+    from vim_deploy.export.exporter import ExportRequest, export
     from vim_deploy.export.source import ModelSource
 
     source = ModelSource("vim_tiny", image_size=(size, size))

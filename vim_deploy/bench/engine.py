@@ -16,7 +16,7 @@ from vim_deploy.bench.table import megabytes, milliseconds, table
 from vim_deploy.errors import EngineError
 
 if TYPE_CHECKING:
-    from vim_deploy.engines.engine import Engine
+    from vim_deploy.engines.open import OpenEngine
 
 Report = Callable[[str], None]
 DEFAULT_BATCH_SIZES = (1, 8, 32)
@@ -43,10 +43,10 @@ def bench_engine(
 
     Raises EngineError, and MeasurementError where a measured process fails.
     """
-    from vim_deploy.engines.engine import load_engine
+    from vim_deploy.engines.open import open_engine
 
     # Here and not in a measured process: for an ONNX file this builds the engine.
-    with load_engine(path, threads=options.threads) as engine:
+    with open_engine(path, threads=options.threads) as engine:
         about = _describe(engine, os.fspath(path), options)
         file, image = engine.path, engine.input.shape[1:]
         sizes = _batch_sizes(engine, options.batch_sizes)
@@ -87,7 +87,7 @@ def _measure(file: str, shape: tuple[Any, ...], options: BenchOptions) -> dict[s
     }
 
 
-def _batch_sizes(engine: Engine, asked: tuple[int, ...] | None) -> tuple[int, ...]:
+def _batch_sizes(engine: OpenEngine, asked: tuple[int, ...] | None) -> tuple[int, ...]:
     if not engine.batches.fixed:
         nearest = sorted({engine.batches.nearest(size) for size in DEFAULT_BATCH_SIZES})
         return asked or tuple(nearest)
@@ -99,7 +99,7 @@ def _batch_sizes(engine: Engine, asked: tuple[int, ...] | None) -> tuple[int, ..
     return (engine.batches.smallest,)
 
 
-def _describe(engine: Engine, path: str, options: BenchOptions) -> dict[str, Any]:
+def _describe(engine: OpenEngine, path: str, options: BenchOptions) -> dict[str, Any]:
     manifest, metadata = engine.manifest, engine.metadata
     return {
         "path": path,

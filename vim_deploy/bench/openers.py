@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 def engine(path: str, threads: int | None = None) -> Open:
     """An engine made by vim-build."""
     from vim_deploy.engines.container import read_manifest
-    from vim_deploy.engines.engine import load_engine
+    from vim_deploy.engines.open import open_engine
     from vim_deploy.engines.registry import backend_module
 
     manifest = read_manifest(path)
     backend_module(manifest.backend).environment(manifest)  # to ask for its version, the runtime is imported
 
-    def open_engine() -> Run:
-        opened = load_engine(path, threads=threads)
+    def open_model() -> Run:
+        opened = open_engine(path, threads=threads)
         name = opened.output.name
         return lambda pixels: opened.run(pixels)[name]
 
-    return open_engine
+    return open_model

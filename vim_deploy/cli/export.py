@@ -21,7 +21,7 @@ from vim_deploy.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from vim_deploy.export.run import ExportRequest, ExportResult
+    from vim_deploy.export.exporter import ExportRequest, ExportResult
 
 
 @command()
@@ -101,7 +101,7 @@ def main(model: str, as_json: bool, quiet: bool, **options: Any) -> None:
     with stages("vim-export", quiet) as report:
         report("loading PyTorch")
         with needs_extra("export"):
-            from vim_deploy.export.run import export
+            from vim_deploy.export.exporter import export
 
         result = export(_request(model, options), report)
     _report(result, as_json, quiet)
@@ -109,7 +109,7 @@ def main(model: str, as_json: bool, quiet: bool, **options: Any) -> None:
 
 def _request(model: str, options: dict[str, Any]) -> ExportRequest:
     from vim_deploy.export.description import read_class_names, read_preprocessing
-    from vim_deploy.export.run import ExportRequest
+    from vim_deploy.export.exporter import ExportRequest
     from vim_deploy.export.source import ModelSource
 
     names, preprocessing = options["class_names"], options["preprocessing"]

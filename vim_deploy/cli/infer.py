@@ -25,7 +25,7 @@ from vim_deploy.cli.common import (
 from vim_deploy.cli.task_options import take_task_options, task_options
 
 if TYPE_CHECKING:
-    from vim_deploy.inference import InferenceOptions, Summary
+    from vim_deploy.pipeline.inference import InferenceOptions, Summary
 
 FAILURES = 1
 STOPPED = 3
@@ -133,7 +133,7 @@ def main(engine: Path, images: tuple[str, ...], as_json: bool, quiet: bool, **gi
     stopped early and --resume goes on.
     """
     from vim_deploy.errors import OutputError
-    from vim_deploy.running.stop import StoppedRunError
+    from vim_deploy.pipeline.stop import StoppedRunError
 
     if as_json and given["output"] is None:
         raise OutputError("--json prints on stdout, where the results go without -o; give -o FILE.")
@@ -154,7 +154,7 @@ def main(engine: Path, images: tuple[str, ...], as_json: bool, quiet: bool, **gi
 
 def _run(options: InferenceOptions, quiet: bool) -> Summary:
     from vim_deploy.errors import VimDeployError
-    from vim_deploy.inference import run_inference
+    from vim_deploy.pipeline.inference import run_inference
 
     try:
         return run_inference(options, console=None if quiet else console())
@@ -191,10 +191,10 @@ def _options(
     from vim_deploy.data.decode import Limits
     from vim_deploy.data.discover import Labels
     from vim_deploy.errors import ConfigError
-    from vim_deploy.inference import InferenceOptions
+    from vim_deploy.pipeline.inference import InferenceOptions
+    from vim_deploy.pipeline.inputs import Shard
+    from vim_deploy.pipeline.stop import FailureLimit
     from vim_deploy.results import Format, Start
-    from vim_deploy.running.inputs import Shard
-    from vim_deploy.running.stop import FailureLimit
 
     if resume and restart:
         raise ConfigError(

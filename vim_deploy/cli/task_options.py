@@ -10,7 +10,7 @@ import click
 from vim_deploy.cli.common import with_options
 
 if TYPE_CHECKING:
-    from vim_deploy.tasks.segment_options import SegmentOptions
+    from vim_deploy.tasks.segment.options import SegmentOptions
 
 _FEATURES = ("arrays", "arrays_format")
 _SEGMENT = (
@@ -112,8 +112,8 @@ task_options = with_options(_OPTIONS)
 
 def take_task_options(given: dict[str, Any]) -> dict[str, Any]:
     """What InferenceOptions has for the tasks; their values are no longer in `given`. Raises ConfigError."""
-    from vim_deploy.tasks.detect_options import DetectOptions
-    from vim_deploy.tasks.feature_files import FeatureOptions
+    from vim_deploy.tasks.detect.options import DetectOptions
+    from vim_deploy.tasks.features.files import FeatureOptions
 
     of_tasks = {name: given.pop(name) for name in dict.fromkeys((*_FEATURES, *_SEGMENT, *_DETECT))}
     return {
@@ -127,9 +127,9 @@ def _segment_options(
     *, scale: str | None, max_memory: str, truth_values: str | None, **same: Any
 ) -> SegmentOptions:
     from vim_deploy.errors import ConfigError
-    from vim_deploy.segmenting.memory import bytes_of
-    from vim_deploy.segmenting.truth import Values
-    from vim_deploy.tasks.segment_options import SegmentOptions, scale_of
+    from vim_deploy.tasks.segment.ground_truth import Values
+    from vim_deploy.tasks.segment.memory import bytes_of
+    from vim_deploy.tasks.segment.options import SegmentOptions, scale_of
 
     memory = bytes_of(max_memory)
     if memory is None:

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from vim_deploy.cli.common import size, with_options
 
 if TYPE_CHECKING:
-    from vim_deploy.engines.tensorrt_options import TensorrtOptions
+    from vim_deploy.engines.tensorrt.options import TensorrtOptions
 
 _ONE_OR_MORE = click.IntRange(min=1)
 
@@ -88,7 +88,7 @@ tensorrt_options = with_options(_OPTIONS)
 
 def options_of(values: dict[str, Any]) -> TensorrtOptions:
     """From the keyword arguments that `tensorrt_options` gives a command."""
-    from vim_deploy.engines.tensorrt_options import TensorrtOptions
+    from vim_deploy.engines.tensorrt.options import TensorrtOptions
 
     return TensorrtOptions(**values)
 

@@ -22,7 +22,7 @@ from vim_deploy.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from vim_deploy.validation.run import Validation, ValidationRequest
+    from vim_deploy.validation.validate import Validation, ValidationRequest
 
 DIFFERENT = 1
 
@@ -110,7 +110,7 @@ def main(model: str, artifacts: tuple[Path, ...], as_json: bool, quiet: bool, **
     _check(options)
     with stages("vim-validate", quiet) as report:
         report("loading PyTorch")
-        from vim_deploy.validation.run import validate
+        from vim_deploy.validation.validate import validate
 
         validation = validate(_request(model, artifacts, options), report)
     _write(validation, options)
@@ -150,8 +150,8 @@ def _request(model: str, artifacts: tuple[Path, ...], options: dict[str, Any]) -
     from vim_deploy.export.source import ModelSource
     from vim_deploy.validation.artifacts import ways
     from vim_deploy.validation.labels import LabelSource
-    from vim_deploy.validation.run import ValidationRequest
     from vim_deploy.validation.sign import check_signable
+    from vim_deploy.validation.validate import ValidationRequest
 
     if options["sign"]:
         check_signable([way for path in artifacts for way in ways(path)])

@@ -24,13 +24,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from vim_deploy.data.decode import Limits
+from vim_deploy.data.decoder_process import READY, send
+from vim_deploy.data.discover import Item
+from vim_deploy.data.loading import Input, Loaded, ThreadLoader
+from vim_deploy.data.preparation import Preparation
 from vim_deploy.errors import VimDeployError
-
-from .decode import Limits
-from .decoder_process import READY, send
-from .discover import Item
-from .loading import Input, Loaded, ThreadLoader
-from .preparation import Preparation
 
 _START_SECONDS = 60.0
 _CODE = (

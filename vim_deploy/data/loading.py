@@ -9,11 +9,10 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from PIL import Image
 
+from vim_deploy.data.decode import Limits, load_image
+from vim_deploy.data.discover import Item
+from vim_deploy.data.preparation import Preparation, needed_of
 from vim_deploy.errors import ImageError
-
-from .decode import Limits, load_image
-from .discover import Item
-from .preparation import Preparation, needed_of
 
 Input: TypeAlias = Item | Image.Image
 

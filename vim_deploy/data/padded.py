@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .preprocess import MODES, Preprocessing
+from vim_deploy.data.preprocess import MODES, Preprocessing
 
 
 @dataclass(frozen=True)

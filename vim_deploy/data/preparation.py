@@ -9,11 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
+from vim_deploy.data.bilinear import resize
+from vim_deploy.data.padded import Padded
+from vim_deploy.data.preprocess import MODES, Preprocessing
 from vim_deploy.errors import ConfigError
-
-from .bilinear import resize
-from .padded import Padded
-from .preprocess import MODES, Preprocessing
 
 
 class Preparation(Protocol):

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .examine import Finding, examine
+from vim_deploy.doctor.examine import Finding, examine
 
 __all__ = ["Finding", "examine"]

@@ -11,9 +11,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from vim_deploy.doctor.examine import Finding
 from vim_deploy.errors import VimDeployError
-
-from .examine import Finding
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,8 @@ def _image_formats() -> list[Finding]:
 
 
 def _onnxruntime() -> list[Finding]:
-    from vim_deploy.engines.onnxruntime_session import runtime
-    from vim_deploy.engines.provider_probe import identity_runs
+    from vim_deploy.engines.onnxruntime.providers import identity_runs
+    from vim_deploy.engines.onnxruntime.session import runtime
 
     try:
         onnxruntime = runtime()
@@ -94,9 +93,8 @@ def _onnxruntime() -> list[Finding]:
 
 
 def _operator_library() -> list[Finding]:
+    from vim_deploy.doctor.tiny import scan_runs
     from vim_deploy.ops.library import load_library, ort_library
-
-    from .tiny import scan_runs
 
     name = "operator library"
     advice = (
@@ -115,10 +113,9 @@ def _operator_library() -> list[Finding]:
 
 
 def _cuda_operator_library() -> list[Finding]:
-    from vim_deploy.engines.provider_probe import CUDA, identity_runs
+    from vim_deploy.doctor.tiny import library_registers, scan_runs
+    from vim_deploy.engines.onnxruntime.providers import CUDA, identity_runs
     from vim_deploy.ops.library import ort_cuda_library
-
-    from .tiny import library_registers, scan_runs
 
     name = "operator library for CUDA"
     advice = "needed for --backend onnxruntime --device cuda alone: build it where CUDA's nvcc is on PATH"
@@ -165,7 +162,7 @@ def _tensorrt() -> list[Finding]:
         return [found]
     import tensorrt
 
-    from vim_deploy.engines.tensorrt_api import load_plugin
+    from vim_deploy.engines.tensorrt.api import load_plugin
 
     try:
         if tensorrt.Builder(tensorrt.Logger(tensorrt.Logger.ERROR)) is None:

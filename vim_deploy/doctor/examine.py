@@ -34,7 +34,7 @@ class Finding:
 
 def examine(seconds: float = SECONDS) -> Iterator[Finding]:
     """Findings as they are made."""
-    from .checks import CHECKS
+    from vim_deploy.doctor.checks import CHECKS
 
     for name in CHECKS:
         yield from tried(name, seconds)
@@ -42,7 +42,7 @@ def examine(seconds: float = SECONDS) -> Iterator[Finding]:
 
 def tried(name: str, seconds: float = SECONDS) -> list[Finding]:
     """The findings of one check."""
-    from .checks import CHECKS
+    from vim_deploy.doctor.checks import CHECKS
 
     command = [sys.executable, "-I", "-c", _CODE, json.dumps(sys.path), name]
     needed = CHECKS[name].needed
@@ -69,7 +69,7 @@ def _ending(code: int) -> str:
 
 def print_finding(name: str) -> None:
     """The other end of `tried`."""
-    from .checks import CHECKS
+    from vim_deploy.doctor.checks import CHECKS
 
     check = CHECKS[name]
     run: Callable[[], list[Finding]] = check.run

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vim_deploy.engines.provider_probe import PROCESSOR, quiet_options, small_model
+from vim_deploy.engines.onnxruntime.providers import PROCESSOR, quiet_options, small_model
 from vim_deploy.ops.library import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
 
 

@@ -12,11 +12,10 @@ from typing import Any
 from vim_deploy.data.decode import Limits
 from vim_deploy.errors import OutputError
 from vim_deploy.files import written_whole
+from vim_deploy.report.figures import Figures
+from vim_deploy.report.thumbnails import thumbnails
 from vim_deploy.results import Format, Row, read_rows
 from vim_deploy.results.escape import escape, unescaped_path
-
-from .figures import Figures
-from .thumbnails import thumbnails
 
 _PLACE = "__DATA__"
 

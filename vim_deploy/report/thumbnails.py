@@ -15,7 +15,7 @@ from vim_deploy.data.decode import Limits
 from vim_deploy.data.discover import Item
 from vim_deploy.data.isolation import ProcessLoader
 from vim_deploy.data.preprocess import Preprocessing
-from vim_deploy.predict import default_workers
+from vim_deploy.pipeline.stream import default_workers
 
 SIDE = 72
 _PREPROCESSING = Preprocessing((SIDE, SIDE), 1.0, (0.0,) * 3, (1.0,) * 3)

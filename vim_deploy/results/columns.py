@@ -8,9 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from vim_deploy.prediction import ClassArea, FoundObject, Score
-from vim_deploy.segmenting.truth import Agreement
-
-from .row import Row
+from vim_deploy.results.row import Row
+from vim_deploy.tasks.segment.ground_truth import Agreement
 
 TEXT, INTEGER, REAL, INTEGERS, REALS = "text", "integer", "real", "integers", "reals"  # types of columns
 

@@ -6,8 +6,7 @@ from enum import Enum
 from pathlib import Path
 
 from vim_deploy.errors import OutputError
-
-from .columns import REALS, columns_of
+from vim_deploy.results.columns import REALS, columns_of
 
 
 class Format(str, Enum):

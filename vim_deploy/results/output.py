@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from vim_deploy.errors import OutputError
-
-from .formats import Format, check_format
-from .parquet import PartsStore, adopt_part
-from .row import Row
-from .store import Store, TextStore
-from .text import Codec, codec
+from vim_deploy.results.formats import Format, check_format
+from vim_deploy.results.parquet import PartsStore, adopt_part
+from vim_deploy.results.row import Row
+from vim_deploy.results.store import Store, TextStore
+from vim_deploy.results.text import Codec, codec
 
 
 class Start(Enum):

@@ -11,10 +11,9 @@ from typing import Any
 
 from vim_deploy.errors import MissingDependencyError
 from vim_deploy.files import written_whole
-
-from .columns import INTEGER, INTEGERS, REAL, REALS, TEXT, Columns, columns_of
-from .row import NUMBER_FIELDS, Row
-from .store import lock
+from vim_deploy.results.columns import INTEGER, INTEGERS, REAL, REALS, TEXT, Columns, columns_of
+from vim_deploy.results.row import NUMBER_FIELDS, Row
+from vim_deploy.results.store import lock
 
 PART_ROWS = 4096
 PART_SECONDS = 30.0

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vim_deploy.errors import OutputError
-
-from .formats import Format
-from .parquet import read_part
-from .row import Row
-from .text import codec
+from vim_deploy.results.formats import Format
+from vim_deploy.results.parquet import read_part
+from vim_deploy.results.row import Row
+from vim_deploy.results.text import codec
 
 
 def read_rows(path: Path, format: Format, task: str, top_k: int) -> Iterator[Row]:

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from vim_deploy.prediction import ClassArea, FoundObject, Prediction, Score
-from vim_deploy.segmenting.truth import Agreement
-
-from .escape import escape
+from vim_deploy.results.escape import escape
+from vim_deploy.tasks.segment.ground_truth import Agreement
 
 NUMBER_FIELDS = ("rank", "width", "height")
 

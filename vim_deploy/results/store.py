@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from vim_deploy.errors import OutputError
-
-from .row import Row
-from .text import Codec
+from vim_deploy.results.row import Row
+from vim_deploy.results.text import Codec
 
 try:
     import fcntl

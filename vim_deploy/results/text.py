@@ -8,10 +8,10 @@ import json
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from .columns import INTEGER, REAL, Columns, columns_of
-from .escape import escape, guard, unescape, unguard
-from .formats import Format
-from .row import NUMBER_FIELDS, Row
+from vim_deploy.results.columns import INTEGER, REAL, Columns, columns_of
+from vim_deploy.results.escape import escape, guard, unescape, unguard
+from vim_deploy.results.formats import Format
+from vim_deploy.results.row import NUMBER_FIELDS, Row
 
 
 class Codec(Protocol):

@@ -1,1 +1,1 @@
-"""What is done with an engine, one module for each kind of engine; predict.py and inference.py know none."""
+"""What is done with a network: one folder per task."""

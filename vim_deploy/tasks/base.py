@@ -15,7 +15,7 @@ from vim_deploy.prediction import Prediction
 from vim_deploy.results import Row
 
 if TYPE_CHECKING:
-    from vim_deploy.engines.engine import Engine
+    from vim_deploy.engines.open import OpenEngine
 
 DEFAULT_BATCH = 8
 MOST_CHUNK = 8
@@ -26,7 +26,7 @@ class Task(ABC):
 
     default_batch = DEFAULT_BATCH  # of one inference
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: OpenEngine) -> None:
         self.engine = engine
         self.preparation: Preparation = engine.metadata.preprocessing
 

@@ -8,22 +8,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vim_deploy.errors import EngineError
-
-from .detect_options import DetectOptions
-from .feature_files import FeatureOptions
-from .segment_options import SegmentOptions
+from vim_deploy.tasks.detect.options import DetectOptions
+from vim_deploy.tasks.features.files import FeatureOptions
+from vim_deploy.tasks.segment.options import SegmentOptions
 
 if TYPE_CHECKING:
-    from vim_deploy.engines.engine import Engine
-
-    from .base import Task
+    from vim_deploy.engines.open import OpenEngine
+    from vim_deploy.tasks.base import Task
 
 # Loaded when a task is opened: each brings what it alone needs.
 _HOMES = {
-    "classify": ("vectors", "Classify"),
-    "features": ("vectors", "Features"),
-    "segment": ("segment", "Segment"),
-    "detect": ("detect", "Detect"),
+    "classify": ("classify.handler", "Classify"),
+    "features": ("features.handler", "Features"),
+    "segment": ("segment.handler", "Segment"),
+    "detect": ("detect.handler", "Detect"),
 }
 
 
@@ -38,7 +36,7 @@ class TaskOptions:
     inputs: Sequence[str] = ()
 
 
-def _refuse_others(engine: Engine, options: TaskOptions) -> None:
+def _refuse_others(engine: OpenEngine, options: TaskOptions) -> None:
     """Raises EngineError for options of another task than the engine's; tasks may share some."""
     name = engine.metadata.task
     given = {
@@ -55,7 +53,7 @@ def _refuse_others(engine: Engine, options: TaskOptions) -> None:
             )
 
 
-def open_task(engine: Engine, options: TaskOptions) -> Task:
+def open_task(engine: OpenEngine, options: TaskOptions) -> Task:
     """The task that the engine is for. Raises EngineError or OutputError for options that do not fit it."""
     name = engine.metadata.task
     if name not in _HOMES:
@@ -64,7 +62,7 @@ def open_task(engine: Engine, options: TaskOptions) -> Task:
     if engine.metadata.preprocessing.channels not in (1, 3):
         raise EngineError(
             f"the model takes {engine.metadata.preprocessing.channels} channels and images have 1 or 3; "
-            "prepare the pixels yourself and call Engine.run(pixels)."
+            "prepare the pixels yourself and call OpenEngine.run(pixels)."
         )
     module, cls = _HOMES[name]
     task: Task = getattr(importlib.import_module(f"vim_deploy.tasks.{module}"), cls)(engine, options)

@@ -1,28 +1,25 @@
-"""Tasks with one vector, or one array, for each image: classification and features."""
+"""Shared by tasks whose output is one array per image."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vim_deploy.data.loading import Loaded
 from vim_deploy.errors import EngineError
-from vim_deploy.prediction import Prediction, Score
-from vim_deploy.results import Row
-
-from .base import Task
-from .feature_files import FeatureFiles
-from .options import TaskOptions
+from vim_deploy.prediction import Prediction
+from vim_deploy.tasks.base import Task
+from vim_deploy.tasks.options import TaskOptions
 
 if TYPE_CHECKING:
-    from vim_deploy.engines.engine import Engine
+    from vim_deploy.engines.open import OpenEngine
 
 
-class _VectorTask(Task):
-    def __init__(self, engine: Engine, options: TaskOptions) -> None:
+class VectorTask(Task):
+    def __init__(self, engine: OpenEngine, options: TaskOptions) -> None:
         super().__init__(engine)
         if options.top_k < 1:
             raise EngineError(f"top_k is {options.top_k}; expected 1 or more.")
@@ -49,60 +46,3 @@ class _VectorTask(Task):
     @abstractmethod
     def _parts(self, output: np.ndarray, label: int | None) -> dict[str, Any]:
         """The fields of the prediction that are this task's own."""
-
-
-class Classify(_VectorTask):
-    """The best classes of each image."""
-
-    def _shape(self) -> tuple[int | None, ...]:
-        return (len(self.engine.class_names),)
-
-    def _parts(self, output: np.ndarray, label: int | None) -> dict[str, Any]:
-        rank = None
-        if label is not None:
-            rank = int((output > output[label]).sum() + (output[:label] == output[label]).sum())
-        return {"top": _top(output, self.engine.class_names, self._top_k), "rank": rank}
-
-
-class Features(_VectorTask):
-    """What the network gives, as it is: in the rows, or in a file for each image."""
-
-    def __init__(self, engine: Engine, options: TaskOptions) -> None:
-        super().__init__(engine, options)
-        given = options.features
-        self._files = None
-        if given.folder is not None:
-            self._files = FeatureFiles(given.folder, given.format, options.inputs)
-        elif names := given.given():
-            raise EngineError(f"{names[0]} is the format of files; give their folder with --arrays.")
-
-    @property
-    def columns(self) -> str:
-        return "features" if self._files is None else "feature_files"
-
-    def identity(self) -> dict[str, Any]:
-        return {} if self._files is None else self._files.identity()
-
-    def begin(self, batch: int, workers: int, report: Callable[[str], None]) -> None:
-        if self._files is not None:
-            self._files.begin()
-
-    def row(self, prediction: Prediction) -> Row:
-        row = super().row(prediction)
-        return row if self._files is None else self._files.row(row)
-
-    def count(self, row: Row) -> None:
-        if self._files is not None:
-            self._files.count(row)
-
-    def _parts(self, output: np.ndarray, label: int | None) -> dict[str, Any]:
-        return {"features": output.copy()}
-
-
-def _top(logits: np.ndarray, names: tuple[str, ...], top_k: int) -> tuple[Score, ...]:
-    """The best classes by softmax, ties in class order."""
-    wide = logits.astype(np.float64)
-    exponentials = np.exp(wide - wide.max())
-    probabilities = exponentials / exponentials.sum()
-    order = np.argsort(-wide, kind="stable")[:top_k]
-    return tuple(Score(int(index), names[index], float(probabilities[index])) for index in order)

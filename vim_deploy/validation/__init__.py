@@ -6,8 +6,8 @@ compare an eager model with exported files and engines (`vim-validate`).
 
 from __future__ import annotations
 
-from .compare import Group, ImageFigures, Report, compare
-from .inputs import Input, hard_inputs, random_inputs, real_inputs
+from vim_deploy.validation.compare import Group, ImageFigures, Report, compare
+from vim_deploy.validation.inputs import Input, hard_inputs, random_inputs, real_inputs
 
 __all__ = [
     "Group",

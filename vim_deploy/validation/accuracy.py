@@ -13,10 +13,9 @@ from vim_deploy.data.decode import decode
 from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.errors import EngineError
 from vim_deploy.metadata import ModelMetadata
-
-from .compare import TOP, Run
-from .labels import LabelSource, labelled_images
-from .statistics import mcnemar, newcombe_paired_interval
+from vim_deploy.validation.compare import TOP, Run
+from vim_deploy.validation.labels import LabelSource, labelled_images
+from vim_deploy.validation.statistics import mcnemar, newcombe_paired_interval
 
 _BATCH = 8
 

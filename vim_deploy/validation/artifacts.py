@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from vim_deploy.engines.base import Backend, Closing
-from vim_deploy.engines.engine import Engine, load_engine
 from vim_deploy.engines.manifest import Manifest
-from vim_deploy.engines.onnxruntime import OrtBackend, runtime
+from vim_deploy.engines.onnxruntime.backend import OrtBackend, runtime
+from vim_deploy.engines.open import OpenEngine, open_engine
 from vim_deploy.engines.source import SourceModel, read_source
 from vim_deploy.errors import EngineError
 from vim_deploy.files import sha256_of_file
@@ -40,7 +40,7 @@ class Artifact(Closing):
     def __init__(
         self,
         way: Way,
-        network: Backend | Engine,
+        network: Backend | OpenEngine,
         metadata: ModelMetadata,
         precision: str,
         manifest: Manifest | None = None,
@@ -99,7 +99,7 @@ def ways(path: str | os.PathLike[str], function_body: bool = True) -> list[Way]:
 def open_artifact(way: Way, threads: int | None = None) -> Artifact:
     """Raises EngineError, OperatorLibraryError or MissingDependencyError."""
     if way.how == ENGINE:
-        engine = load_engine(way.path, threads=threads)
+        engine = open_engine(way.path, threads=threads)
         return Artifact(way, engine, engine.metadata, engine.manifest.precision, engine.manifest)
     return open_source_model(way, read_source(way.path), threads)
 
@@ -128,7 +128,7 @@ def source_of(way: Way, others: list[Path]) -> Path:
     """
     if way.how != ENGINE:
         return way.path
-    with load_engine(way.path) as engine:
+    with open_engine(way.path) as engine:
         record = engine.manifest.source
     for path in (*others, way.path.with_name(record.name)):
         if path.suffix.lower() == ".onnx" and path.is_file() and sha256_of_file(path) == record.sha256:

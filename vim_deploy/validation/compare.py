@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from vim_deploy.parity import (
+from vim_deploy.parity.difference import (
     RELATIVE_TOLERANCE,
     cosine_similarity,
     difference,
@@ -21,8 +21,7 @@ from vim_deploy.parity import (
     signal_to_noise,
     signal_to_noise_floor,
 )
-
-from .inputs import Input, batches
+from vim_deploy.validation.inputs import Input, batches
 
 Run = Callable[[np.ndarray], np.ndarray]
 TOP = 5
@@ -149,7 +148,7 @@ def compare(
     """Run both models on every input and compare their outputs image by image.
 
     `inputs`: an array (images, ...), or `Input`s, whose kinds group the report. `precision` chooses what the
-    verdict allows (`vim_deploy.parity.RELATIVE_TOLERANCE`). With `decisions`, outputs (batch, classes) are
+    verdict allows (see `vim_deploy.parity.difference`). With `decisions`, outputs (batch, classes) are
     taken for scores of classes. Raises ValueError where the two outputs differ in shape.
     """
     if isinstance(inputs, np.ndarray):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from vim_deploy.errors import EngineError
-from vim_deploy.export.task import Task
+from vim_deploy.export.task import TaskModule
 from vim_deploy.ops import use_scan
 
 
@@ -18,7 +18,7 @@ class EagerModel:
     `wide` computes everything in float64 from the same float32 weights.
     """
 
-    def __init__(self, task: Task, wide: bool = False) -> None:
+    def __init__(self, task: TaskModule, wide: bool = False) -> None:
         self.label = "eager float64" if wide else "eager float32"
         self.dtype = torch.float64 if wide else torch.float32
         self._task = (task.of(copy.deepcopy(task.model).double()) if wide else task).eval()

@@ -23,15 +23,21 @@ import onnx
 from vim_deploy.cli.common import command
 from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.source import read_source
-from vim_deploy.export.run import ExportRequest, export
+from vim_deploy.export.exporter import ExportRequest, export
 from vim_deploy.export.source import ModelSource
 from vim_deploy.model import create_model, save_checkpoint
 from vim_deploy.model.config import REGISTERED_NAMES
-from vim_deploy.model.generated import fill_generated, generated_pixels
-from vim_deploy.parity import RELATIVE_TOLERANCE, difference, signal_to_noise
-
-from .artifacts import ENGINE, FUNCTION_BODY, LIBRARY, Way, open_artifact, open_source_model
-from .taps import find_taps, tapped
+from vim_deploy.model.synthetic import fill_generated, generated_pixels
+from vim_deploy.parity.difference import RELATIVE_TOLERANCE, difference, signal_to_noise
+from vim_deploy.validation.artifacts import (
+    ENGINE,
+    FUNCTION_BODY,
+    LIBRARY,
+    Way,
+    open_artifact,
+    open_source_model,
+)
+from vim_deploy.validation.probes import find_taps, tapped
 
 WAYS = (LIBRARY, FUNCTION_BODY, ENGINE)
 HEADER = (

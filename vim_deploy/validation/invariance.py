@@ -14,10 +14,9 @@ import numpy as np
 
 import vim_deploy
 from vim_deploy.ops.library import usable_instruction_sets
-from vim_deploy.parity import RELATIVE_TOLERANCE, difference
-
-from .artifacts import FUNCTION_BODY, Artifact, open_artifact
-from .compare import plain_json
+from vim_deploy.parity.difference import RELATIVE_TOLERANCE, difference
+from vim_deploy.validation.artifacts import FUNCTION_BODY, Artifact, open_artifact
+from vim_deploy.validation.compare import plain_json
 
 REPEATS = 3
 _ISA = "VIM_DEPLOY_ISA"
@@ -115,7 +114,7 @@ def _in_child(artifact: Artifact, pixels: np.ndarray, instruction_set: str) -> n
 
 
 def _child(path: str, how: str, given: str, result: str) -> None:
-    from .artifacts import Way
+    from vim_deploy.validation.artifacts import Way
 
     pixels = np.load(given)
     with open_artifact(Way(Path(path), how)) as artifact:

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from .artifacts import Artifact
-from .parts import PIXELS, Part, run_part
+from vim_deploy.validation.artifacts import Artifact
+from vim_deploy.validation.parts import PIXELS, Part, run_part
 
 # What one part may add, in units of its result's rounding error (2^-24, 2^-11 or 2^-8 of a value). Sums of
 # hundreds of products collect some tens of them, and the scan carries its own through the whole sequence.

@@ -6,10 +6,10 @@ import html
 import json
 from collections.abc import Iterable, Sequence
 
-from .compare import Report
-from .plots import error_against_depth, svg
-from .run import ArtifactResult, Validation
-from .tables import FIGURES, figures, remarks
+from vim_deploy.validation.compare import Report
+from vim_deploy.validation.plots import error_against_depth, svg
+from vim_deploy.validation.tables import FIGURES, figures, remarks
+from vim_deploy.validation.validate import ArtifactResult, Validation
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em; color: #222 }

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vim_deploy.errors import MissingDependencyError, OutputError
 from vim_deploy.files import written_whole
-
-from .layers import LayerReport
+from vim_deploy.validation.layers import LayerReport
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

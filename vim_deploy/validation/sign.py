@@ -8,9 +8,8 @@ from typing import Any
 from vim_deploy.engines.container import read_engine, write_engine
 from vim_deploy.errors import EngineError
 from vim_deploy.files import sha256_of_file
-
-from .artifacts import ENGINE, Way
-from .run import ArtifactResult, Validation
+from vim_deploy.validation.artifacts import ENGINE, Way
+from vim_deploy.validation.validate import ArtifactResult, Validation
 
 
 def check_signable(ways: list[Way]) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from .compare import Group, Report
-from .layers import LayerReport
-from .run import ArtifactResult, Validation
+from vim_deploy.validation.compare import Group, Report
+from vim_deploy.validation.layers import LayerReport
+from vim_deploy.validation.validate import ArtifactResult, Validation
 
 if TYPE_CHECKING:
     from rich.console import Console

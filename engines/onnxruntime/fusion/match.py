@@ -1,0 +1,220 @@
+"""The forms that the fused operators can stand for: everything is checked, what differs does not match."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+
+from vim_deploy.engines.onnxruntime.fusion.graph import GraphView, NoMatchError, demand, integer, integers
+from vim_deploy.ops.library import OP_DOMAIN, OP_NAME
+
+_SEQUENCE_RANK = 3  # (batch, length, channels)
+
+
+@dataclass
+class Norm:
+    """y = RMSNorm(x), or RMSNorm(x + residual) where the sum, too, is an output."""
+
+    y: str
+    x: str
+    weight: str
+    epsilon: float
+    residual: str | None = None
+    sum: str | None = None
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+
+
+@dataclass
+class Conv:
+    """u = SiLU(causal depthwise convolution of x)."""
+
+    x: str
+    u: str
+    taps: np.ndarray  # (width, channels)
+    bias: np.ndarray  # (channels)
+    reverse: bool
+    nodes: list[onnx.NodeProto]
+
+
+@dataclass
+class Direction:
+    """What one scan of a mixer is made of."""
+
+    conv: Conv
+    projection: str
+    delta_weight: str
+    A: str
+    D: str
+    delta_bias: str
+    z: str
+    softplus: int
+    nodes: list[onnx.NodeProto]
+
+
+@dataclass
+class Mixer:
+    """y = the gated scans of both directions, added and perhaps halved."""
+
+    y: str
+    xz: str
+    halve: bool
+    directions: tuple[Direction, Direction]  # forwards, backwards
+    nodes: list[onnx.NodeProto]
+
+
+def match_norm(graph: GraphView, scaled: onnx.NodeProto) -> Norm:
+    """The norm that ends in the product `scaled`. Raises NoMatchError."""
+    quotient, weight = graph.with_constant(scaled)
+    divide = graph.producer(quotient, "Div")
+    x, root = divide.input
+    sqrt = graph.producer(root, "Sqrt")
+    add = graph.producer(sqrt.input[0], "Add")
+    mean, epsilon = graph.with_constant(add)
+    reduce = graph.producer(mean, "ReduceMean")
+    demand(integers(reduce, "axes") == [-1] and integer(reduce, "keepdims") == 1)
+    square = graph.producer(reduce.input[0], "Pow")
+    demand(square.input[0] == x and _is_scalar(graph, square.input[1], 2.0))
+    shape = graph.shape(x)
+    demand(len(shape) == _SEQUENCE_RANK and graph.constant(weight, rank=1).shape == shape[-1:])
+    norm = Norm(scaled.output[0], x, weight, _scalar(graph, epsilon))
+    norm.nodes = [scaled, divide, sqrt, add, reduce, square]
+    demand(graph.closed(norm.nodes, kept=[norm.y]))
+    _take_in_residual(graph, norm)
+    return norm
+
+
+def _take_in_residual(graph: GraphView, norm: Norm) -> None:
+    """Let the norm also make the sum that it normalises, where that is one of two like tensors."""
+    try:
+        add = graph.producer(norm.x, "Add")
+        if any(graph.shape(name) != graph.shape(norm.x) for name in add.input):
+            return
+    except NoMatchError:
+        return
+    norm.sum = norm.x
+    norm.x, norm.residual = add.input
+    norm.nodes.append(add)
+
+
+def match_mixer(graph: GraphView, total: onnx.NodeProto) -> Mixer:
+    """The mixer whose two scans the node `total` adds. Raises NoMatchError."""
+    scans = [graph.producer(name, OP_NAME, OP_DOMAIN) for name in total.input]
+    scans.sort(key=lambda scan: integer(scan, "reverse"))
+    demand([integer(scan, "reverse") for scan in scans] == [0, 1])
+    ahead, back = (_direction(graph, scan) for scan in scans)
+    demand(ahead.softplus == back.softplus and ahead.conv.x == back.conv.x and ahead.z == back.z)
+    demand(not ahead.conv.reverse and back.conv.reverse)
+    for one, other in ((ahead.A, back.A), (ahead.delta_weight, back.delta_weight)):
+        demand(graph.constant(one, rank=2).shape == graph.constant(other, rank=2).shape)
+    demand(ahead.conv.taps.shape == back.conv.taps.shape)
+    split = graph.producer(ahead.z, "Split")
+    channels = graph.constant(ahead.D, rank=1).size
+    demand(list(split.output) == [ahead.conv.x, ahead.z] and integer(split, "axis") == _SEQUENCE_RANK - 1)
+    demand(graph.shape(split.input[0])[-1:] == (2 * channels,) and graph.shape(ahead.z)[-1:] == (channels,))
+    nodes = [split, *ahead.nodes, *back.nodes, *scans, total]
+    half = graph.only_consumer(total.output[0], "Div")
+    if half is not None and half.input[0] == total.output[0] and _is_scalar(graph, half.input[1], 2.0):
+        nodes.append(half)
+    else:
+        half = None
+    y = (half or total).output[0]
+    demand(graph.closed(nodes, kept=[y, ahead.conv.u, back.conv.u]))
+    return Mixer(y, split.input[0], half is not None, (ahead, back), nodes)
+
+
+def _direction(graph: GraphView, scan: onnx.NodeProto) -> Direction:
+    u, delta, A, B, C, D, z, delta_bias = scan.input
+    product = graph.producer(delta, "MatMul")
+    split = graph.producer(product.input[0], "Split")
+    demand(list(split.output) == [product.input[0], B, C] and integer(split, "axis") == _SEQUENCE_RANK - 1)
+    x_proj = graph.producer(split.input[0], "MatMul")
+    demand(x_proj.input[0] == u)
+    channels, state = graph.constant(A, rank=2).shape
+    rank = graph.constant(product.input[1], rank=2).shape[0]
+    demand(graph.constant(split.input[1]).tolist() == [rank, state, state])
+    demand(graph.constant(product.input[1]).shape == (rank, channels))
+    demand(graph.constant(D, rank=1).shape == graph.constant(delta_bias, rank=1).shape == (channels,))
+    conv = _conv(graph, u)
+    demand(conv.bias.shape == (channels,))
+    return Direction(
+        conv=conv,
+        projection=split.input[0],
+        delta_weight=product.input[1],
+        A=A,
+        D=D,
+        delta_bias=delta_bias,
+        z=z,
+        softplus=integer(scan, "delta_softplus"),
+        nodes=[*conv.nodes, split, product],
+    )
+
+
+def _conv(graph: GraphView, u: str) -> Conv:
+    product = graph.producer(u, "Mul")
+    before = product.input[0]
+    sigmoid = graph.producer(product.input[1], "Sigmoid")
+    demand(sigmoid.input[0] == before)
+    node = graph.producer(before, "Add")
+    nodes = [product, sigmoid]
+    bias = None
+    if any(graph.is_constant(name) for name in node.input):
+        nodes.append(node)
+        before, constant = graph.with_constant(node)
+        bias = graph.constant(constant, rank=1)
+    terms = _terms(graph, before, nodes)
+    padded, taps = _shifted_products(graph, terms, nodes)
+    pad = graph.producer(padded, "Pad")
+    nodes.append(pad)
+    # Without a value Pad fills in zeros; its mode is "constant" unless written otherwise.
+    demand(len(pad.input) == 2 and all(item.s == b"constant" for item in pad.attribute))
+    front = [0, len(taps) - 1, 0, 0, 0, 0]
+    pads = graph.constant(pad.input[1]).tolist()
+    demand(len(taps) > 1 and pads in (front, front[3:] + front[:3]))
+    x = pad.input[0]
+    demand(graph.shape(x)[-1:] == taps.shape[1:] and graph.shape(u) == graph.shape(x))
+    if bias is None:
+        bias = np.zeros(taps.shape[1], np.float32)
+    demand(bias.shape == taps.shape[1:])
+    return Conv(x, u, taps, bias, pads != front, nodes)
+
+
+def _terms(graph: GraphView, value: str, nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """The products that a chain of additions ending in `value` adds up; the additions go to `nodes`."""
+    try:
+        add = graph.producer(value, "Add")
+    except NoMatchError:
+        return [graph.producer(value, "Mul")]
+    nodes.append(add)
+    return [*_terms(graph, add.input[0], nodes), graph.producer(add.input[1], "Mul")]
+
+
+def _shifted_products(
+    graph: GraphView, terms: list[onnx.NodeProto], nodes: list[onnx.NodeProto]
+) -> tuple[str, np.ndarray]:
+    """The padded sequence whose slice from token k on term k multiplies with its tap, and all taps."""
+    padded: set[str] = set()
+    taps = []
+    for shift, term in enumerate(terms):
+        shifted, tap = graph.with_constant(term)
+        taps.append(graph.constant(tap, rank=1))
+        piece = graph.producer(shifted, "Slice")
+        start, _, axis, step = (graph.constant(name).tolist() for name in piece.input[1:])
+        # Where it ends follows from its length, which is that of the convolution's result.
+        demand((start, axis, step) == ([shift], [1], [1]))
+        demand(graph.shape(shifted) == graph.shape(term.output[0]))
+        nodes += [term, piece]
+        padded.add(piece.input[0])
+    demand(len(padded) == 1 and len({tap.shape for tap in taps}) == 1)
+    return padded.pop(), np.stack(taps)
+
+
+def _scalar(graph: GraphView, value: str) -> float:
+    array = graph.constant(value)
+    demand(array.size == 1 and array.ndim <= 1)
+    return float(array.reshape(()))
+
+
+def _is_scalar(graph: GraphView, value: str, expected: float) -> bool:
+    return graph.is_constant(value) and _scalar(graph, value) == expected

@@ -1,0 +1,82 @@
+"""Exported graphs for the processor: known groups of nodes become one operator each of `plugins/fused/`.
+
+The exported file stays as it is; only the engine's copy of the graph changes. What does not have exactly the
+form of `rewrite_match.py` is left alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx
+from onnx import helper
+
+from vim_deploy.engines.onnxruntime.fusion.domain import FUSED_DOMAIN, FUSED_VERSION
+from vim_deploy.engines.onnxruntime.fusion.edit import Edit
+from vim_deploy.engines.onnxruntime.fusion.graph import GraphView, NoMatchError, is_a
+from vim_deploy.engines.onnxruntime.fusion.match import Direction, Mixer, Norm, match_mixer, match_norm
+
+
+def fuse(model: onnx.ModelProto) -> dict[str, int]:
+    """Put fused operators where the graph has their form; in place. Returns how many of each kind."""
+    view, edit = GraphView(model.graph), Edit(model.graph)
+    for node in model.graph.node:
+        try:
+            if is_a(node, "Mul"):
+                norm = match_norm(view, node)
+                edit.replace(norm.nodes, _norm_nodes(norm))
+            elif is_a(node, "Add"):
+                mixer = match_mixer(view, node)
+                edit.replace(mixer.nodes, _mixer_nodes(view, edit, mixer))
+        except (NoMatchError, ValueError):  # ValueError: another number of inputs or dimensions
+            continue
+    edit.apply()
+    if edit.counts and FUSED_DOMAIN not in {entry.domain for entry in model.opset_import}:
+        model.opset_import.append(helper.make_opsetid(FUSED_DOMAIN, FUSED_VERSION))
+    return dict(edit.counts)
+
+
+def _norm_nodes(norm: Norm) -> list[onnx.NodeProto]:
+    if norm.residual is None or norm.sum is None:
+        inputs, outputs, kind = [norm.x, norm.weight], [norm.y], "RMSNorm"
+    else:
+        inputs, outputs, kind = [norm.x, norm.residual, norm.weight], [norm.y, norm.sum], "AddRMSNorm"
+    return [_node(kind, norm.y, inputs, outputs, epsilon=norm.epsilon)]
+
+
+def _mixer_nodes(view: GraphView, edit: Edit, mixer: Mixer) -> list[onnx.NodeProto]:
+    ahead, back = (direction.conv for direction in mixer.directions)
+    filters = []
+    scans = []
+    for direction in mixer.directions:
+        conv = direction.conv
+        filters += [edit.constant(f"{conv.u}/taps", conv.taps), edit.constant(f"{conv.u}/bias", conv.bias)]
+        scans += _scan_inputs(view, edit, direction)
+    return [
+        _node("CausalConvPair", ahead.u, [mixer.xz, *filters], [ahead.u, back.u]),
+        _node(
+            "ScanPair",
+            mixer.y,
+            [mixer.xz, *scans],
+            [mixer.y],
+            delta_softplus=mixer.directions[0].softplus,
+            halve=int(mixer.halve),
+        ),
+    ]
+
+
+def _scan_inputs(view: GraphView, edit: Edit, direction: Direction) -> list[str]:
+    by_state = edit.constant(f"{direction.conv.u}/A", view.constant(direction.A).T)
+    return [
+        direction.conv.u,
+        direction.projection,
+        direction.delta_weight,
+        by_state,
+        direction.D,
+        direction.delta_bias,
+    ]
+
+
+def _node(kind: str, value: str, inputs: list[str], outputs: list[str], **attributes: Any) -> onnx.NodeProto:
+    name = f"{value.rpartition('/')[0]}/{kind}"
+    return helper.make_node(kind, inputs, outputs, name=name, domain=FUSED_DOMAIN, **attributes)

@@ -1,0 +1,125 @@
+"""The module tensorrt, its log, and our plugin in its registry."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from vim_deploy.engines.tensorrt.graph import PLUGIN_NAMESPACE, PLUGIN_VERSION
+from vim_deploy.errors import EngineError, MissingDependencyError, OperatorLibraryError
+from vim_deploy.ops.library import OP_NAME, tensorrt_library
+
+_log = logging.getLogger("vim_deploy")
+
+OLDEST = (8, 6)
+_TOO_NEW = 12
+# What our libraries export, by which TensorRT finds the creators.
+_EXPORTS = {8: "getPluginCreators", 10: "getCreators", 11: "getCreators"}
+
+
+def tensorrt() -> ModuleType:
+    """The module tensorrt, of a version that is known. Raises MissingDependencyError."""
+    try:
+        import tensorrt
+    except (ImportError, OSError, RuntimeError) as error:
+        raise MissingDependencyError(
+            f'tensorrt does not load ({error}); install it with `pip install "vim-deploy[tensorrt]"`.'
+        ) from None
+    found = _version(tensorrt)
+    if not OLDEST <= found < (_TOO_NEW,) or found[0] == 9:
+        raise MissingDependencyError(f"TensorRT {tensorrt.__version__} is installed; expected 8.6, 10 or 11.")
+    return tensorrt
+
+
+def major(trt: ModuleType) -> int:
+    return _version(trt)[0]
+
+
+def _version(trt: ModuleType) -> tuple[int, ...]:
+    numbers = str(trt.__version__).split(".")[:2]
+    return tuple(int(part) for part in numbers if part.isdecimal())
+
+
+def make_logger(trt: ModuleType) -> Any:
+    """TensorRT's log as remarks of ours; it keeps what was said of failures, for messages."""
+
+    class Logger(trt.ILogger):  # type: ignore[name-defined]  # its base exists at run time alone
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.errors: list[str] = []
+            self.warnings: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
+                self.errors.append(message)
+            elif severity == trt.ILogger.Severity.WARNING:
+                self.warnings.append(message)
+            else:
+                return
+            _log.debug("TensorRT: %s", message)
+
+        def reasons(self) -> str:
+            """The last of its errors in one line. Without a device 8.6 only warns before it gives up."""
+            return "; ".join((self.errors or self.warnings)[-3:]) or "TensorRT gave no reason"
+
+    return Logger()
+
+
+def load_plugin(trt: ModuleType) -> Path:
+    """Our plugin and TensorRT's own ones in its registry, loaded once; returns our library's path.
+
+    Of TensorRT's own a detector needs RoiAlign, which the registry otherwise has only while a file is parsed.
+
+    Raises OperatorLibraryError: the registry itself is silent about a library that it cannot use.
+    """
+    path = tensorrt_library(major(trt))
+    trt.init_libnvinfer_plugins(None, "")
+    registry = trt.get_plugin_registry()
+    if not _is_listed(registry):
+        _check_library(path, _EXPORTS[major(trt)])
+        registry.load_library(str(path))
+    if not _is_listed(registry):
+        raise OperatorLibraryError(
+            f"TensorRT {trt.__version__} does not take {path}: after loading it the registry has no plugin "
+            f"{PLUGIN_NAMESPACE}::{OP_NAME} of version {PLUGIN_VERSION}. It was built for another major "
+            "version of TensorRT, or is damaged: build it with TENSORRT_ROOT set to this version's headers."
+        )
+    return path
+
+
+def _is_listed(registry: Any) -> bool:
+    # `all_creators` holds both generations of plugins and came with 10.
+    creators = registry.all_creators if hasattr(registry, "all_creators") else registry.plugin_creator_list
+    wanted = (OP_NAME, PLUGIN_VERSION, PLUGIN_NAMESPACE)
+    return any(
+        (creator.name, creator.plugin_version, creator.plugin_namespace) == wanted for creator in creators
+    )
+
+
+def _open(path: Path) -> ctypes.CDLL:
+    return ctypes.CDLL(str(path))
+
+
+def _check_library(path: Path, export: str) -> None:
+    """The reasons for which the registry would refuse a library without a word."""
+    try:
+        library = _open(path)
+    except OSError as error:
+        raise OperatorLibraryError(f"{path} does not load: {error}; build it again.") from None
+    if not hasattr(library, export):
+        raise OperatorLibraryError(
+            f"{path} has no function {export}, so this TensorRT cannot use it; it was built for another "
+            "major version. Build it with TENSORRT_ROOT set to this version's headers."
+        )
+
+
+def required(container: Any, name: str, version: str, what: str) -> Any:
+    """A member of one of TensorRT's enumerations by name. Raises EngineError where this version lacks it."""
+    if not hasattr(container, name):
+        raise EngineError(
+            f"TensorRT {version} has no {name}, so it cannot build {what}; leave the option out."
+        )
+    return getattr(container, name)

@@ -1,0 +1,169 @@
+"""The graph as TensorRT's parser wants it, and a check of the parser's rules before TensorRT sees it.
+
+The parser finds a plugin by the node's operator name and by two string attributes; it ignores the domain.
+TensorRT 10 and later prefer a local function over a plugin, so that the function body has to go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vim_deploy.engines.tensorrt.parser_rules import Constants, detection_problems
+from vim_deploy.errors import EngineError
+from vim_deploy.ops.library import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
+
+if TYPE_CHECKING:
+    import onnx
+
+PLUGIN_VERSION = str(CONTRACT_VERSION)
+PLUGIN_NAMESPACE = OP_DOMAIN
+PLUGIN_INPUTS = 8
+_FLOAT32_INPUTS = (2, 5, 7)  # A, D, delta_bias
+_INTEGER_ATTRIBUTES = ("delta_softplus", "reverse")
+_PRECISIONS = {1: "fp32", 10: "fp16", 16: "bf16"}  # of ONNX's element types
+_INT32 = (-(1 << 31), (1 << 31) - 1)
+
+# What the parsers of 8.6 and later have of the operators in opset 17 that Vim's models are made of.
+_PARSED = {
+    "Abs", "Add", "And", "ArgMax", "BatchNormalization", "Cast", "Clip", "Concat", "Constant",
+    "ConstantOfShape", "Conv", "ConvTranspose", "Cos", "Div", "Equal", "Erf", "Exp", "Expand", "Flatten",
+    "Gather", "GatherND", "Gemm", "GlobalAveragePool", "Greater", "GreaterOrEqual", "Identity",
+    "LayerNormalization", "Less", "Log", "MatMul", "Max", "MaxPool", "Min", "Mul", "Neg", "NonMaxSuppression",
+    "NonZero", "Not", "Or", "Pad", "Pow", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum",
+    "Relu", "Reshape", "Resize", "RoiAlign", "Shape", "Sigmoid", "Sin", "Slice", "Softmax", "Softplus",
+    "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Tile", "TopK", "Transpose", "Unsqueeze", "Where",
+}  # fmt: skip
+_PARSED_FROM_10 = {"Gelu", "Reciprocal"}
+_LAST_OPSET = {8: 17, 10: 20, 11: 20}
+
+
+@dataclass(frozen=True)
+class PreparedGraph:
+    """What TensorRT is given.
+
+    `types`: fp32, fp16 or bf16 for every tensor of such a type; `scans`: names of the plugin's nodes.
+    """
+
+    data: bytes
+    types: dict[str, str]
+    scans: tuple[str, ...]
+
+
+def prepare(name: str, data: bytes, precision: str, major: int) -> PreparedGraph:
+    """The graph of an exported file for TensorRT `major`.
+
+    Function body out, the plugin's attributes in, inputs that have a value fixed to it, for 8.6 whole numbers
+    within 32 bits. Raises EngineError
+    naming the parser's rules that the graph breaks, and for a graph in another precision than its metadata
+    says.
+    """
+    import onnx
+
+    model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(data))
+    types = _types(model)
+    del model.functions[:]
+    _fix_settings(model)
+    del model.graph.value_info[:]  # the engine's types come from the nodes; stale ones would only contradict
+    scans = [node for node in model.graph.node if (node.domain, node.op_type) == (OP_DOMAIN, OP_NAME)]
+    for node in scans:
+        node.attribute.append(onnx.helper.make_attribute("plugin_version", PLUGIN_VERSION))
+        node.attribute.append(onnx.helper.make_attribute("plugin_namespace", PLUGIN_NAMESPACE))
+    if major < 10:
+        _narrow_integers(model)
+    problems = [*lint(model, types, major), *_precision_problems(scans, types, precision)]
+    if problems:
+        raise EngineError(
+            f"{name} does not suit TensorRT {major}: {'; '.join(problems[:5])}"
+            f"{f'; and {len(problems) - 5} more' if len(problems) > 5 else ''}. Export it with vim-export."
+        )
+    return PreparedGraph(
+        model.SerializeToString(),
+        {name: _PRECISIONS[kind] for name, kind in types.items() if kind in _PRECISIONS},
+        tuple(node.name for node in scans),
+    )
+
+
+def lint(model: onnx.ModelProto, types: dict[str, int], major: int) -> Iterator[str]:
+    """Each rule of the parser of TensorRT `major` that the graph breaks; `types` are ONNX's element types."""
+    for function in model.functions:
+        yield f"local function {function.name}, which hides the plugin from TensorRT 10 and later"
+    last = _LAST_OPSET[max(key for key in _LAST_OPSET if key <= max(major, 8))]
+    for entry in model.opset_import:
+        if entry.domain in ("", "ai.onnx") and entry.version > last:
+            yield f"opset {entry.version}, its parser knows {last} at most"
+    if major < 10 and 16 in types.values():
+        yield "bfloat16 tensors, which it does not have (use --precision fp16)"
+    known = _PARSED if major < 10 else _PARSED | _PARSED_FROM_10
+    constants = _constants(model)
+    for node in model.graph.node:
+        if node.op_type == OP_NAME:
+            yield from _plugin_problems(node, types)
+        elif node.op_type not in known:
+            yield f"node {node.name}: operator {node.op_type} is not known to be in its parser"
+        elif any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
+            yield f"node {node.name}: {node.op_type} with a graph inside"
+        else:
+            yield from detection_problems(node, constants, types, major)
+
+
+def _plugin_problems(node: onnx.NodeProto, types: dict[str, int]) -> Iterator[str]:
+    attributes = {attribute.name: attribute for attribute in node.attribute}
+    for name in _INTEGER_ATTRIBUTES:
+        if name not in attributes or attributes[name].type != 2 or attributes[name].i not in (0, 1):
+            yield f"node {node.name}: attribute {name} is not an integer 0 or 1"
+    for name, value in (("plugin_version", PLUGIN_VERSION), ("plugin_namespace", PLUGIN_NAMESPACE)):
+        if name not in attributes or attributes[name].s != value.encode():
+            yield f"node {node.name}: attribute {name} is not the text {value!r}"
+    for name in attributes.keys() - {*_INTEGER_ATTRIBUTES, "plugin_version", "plugin_namespace"}:
+        yield f"node {node.name}: attribute {name} is unknown to the plugin, which would never see it"
+    if len(node.input) != PLUGIN_INPUTS or not all(node.input) or len(node.output) != 1:
+        yield f"node {node.name}: inputs {list(node.input)}; the plugin has {PLUGIN_INPUTS}, none left out"
+        return
+    kinds = [types.get(name) for name in node.input]
+    for index, kind in enumerate(kinds):
+        expected = 1 if index in _FLOAT32_INPUTS else kinds[0]
+        if kind not in _PRECISIONS or kind != expected:
+            yield f"node {node.name}: input {index} has ONNX type {kind}, the plugin wants {expected}"
+
+
+def _precision_problems(scans: list[onnx.NodeProto], types: dict[str, int], precision: str) -> Iterator[str]:
+    for node in scans:
+        found = _PRECISIONS.get(types.get(node.input[0] if node.input else "", 0))
+        if found != precision:
+            yield f"its metadata says {precision}, but node {node.name} is {found}"
+
+
+def _types(model: onnx.ModelProto) -> dict[str, int]:
+    values = (*model.graph.input, *model.graph.output, *model.graph.value_info)
+    types = {value.name: value.type.tensor_type.elem_type for value in values}
+    return {**types, **{item.name: item.data_type for item in model.graph.initializer}}
+
+
+def _constants(model: onnx.ModelProto) -> Constants:
+    """Those of a few numbers that a run cannot change."""
+    from onnx import numpy_helper
+
+    inputs = {value.name for value in model.graph.input}
+    small = (item for item in model.graph.initializer if len(item.dims) < 2 and item.name not in inputs)
+    return {item.name: numpy_helper.to_array(item) for item in small}
+
+
+def _fix_settings(model: onnx.ModelProto) -> None:
+    """In place: TensorRT's networks know no input that may be left out."""
+    valued = {item.name for item in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in valued]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+
+
+def _narrow_integers(model: onnx.ModelProto) -> None:
+    """Ends like 2^63 - 1 as 2^31 - 1, in place: 8.6 has 32 bits and would clamp with a warning for each."""
+    import numpy as np
+    from onnx import TensorProto, numpy_helper
+
+    for item in model.graph.initializer:
+        if item.data_type == TensorProto.INT64:
+            values = numpy_helper.to_array(item)
+            item.CopyFrom(numpy_helper.from_array(np.clip(values, *_INT32), item.name))

@@ -1,0 +1,240 @@
+"""Fused engines against the reference numbers on every instruction set, and graphs that stay as they are."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from golden_data import assert_close, load_json, load_tensors
+
+from vim_deploy.engines.onnxruntime.fusion.domain import FUSED_DOMAIN
+from vim_deploy.engines.onnxruntime.fusion.rewrite import fuse
+from vim_deploy.export.onnx import to_onnx
+from vim_deploy.export.task import VimTaskModule
+from vim_deploy.model import VimConfig, VisionMamba
+from vim_deploy.ops.library import OP_NAME, usable_instruction_sets
+
+pytest.importorskip("onnxruntime", reason="running fused graphs needs onnxruntime")
+
+CASES = {case["name"]: case for case in load_json("models")["cases"]}
+RELATIVE_TOLERANCE = 2e-5  # the golden data's own suggestion for a float32 implementation
+FUSED_CASES = ("midcls", "rect_64x96")
+RUN = """
+import sys
+import numpy as np
+import onnxruntime as ort
+from vim_deploy.ops.library import ort_library
+
+model, pixels, logits, threads = sys.argv[1:]
+options = ort.SessionOptions()
+options.intra_op_num_threads = int(threads)
+options.register_custom_ops_library(str(ort_library()))
+session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+np.save(logits, session.run(None, {"pixels": np.load(pixels)})[0])
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Exported graphs of golden cases, each made once."""
+    made: dict[str, onnx.ModelProto] = {}
+
+    def export(name: str) -> onnx.ModelProto:
+        if name not in made:
+            made[name] = to_onnx(VimTaskModule(golden_model(CASES[name]), "classify"))
+        copy = onnx.ModelProto()
+        copy.CopyFrom(made[name])
+        return copy
+
+    return export
+
+
+def golden_model(case) -> VisionMamba:
+    sources = [case["weights_from"]] if case["weights_from"] else []
+    weights = {
+        name.removeprefix("weights."): torch.from_numpy(value)
+        for source in [*sources, case["name"]]
+        for name, value in load_tensors(f"model_{source}").items()
+        if name.startswith("weights.")
+    }
+    model = VisionMamba(VimConfig.from_reference(case["flags"]))
+    model.load_state_dict(weights, strict=True)
+    return model.eval()
+
+
+def run(model: Path, pixels: np.ndarray, instruction_set: str, threads: int) -> np.ndarray:
+    """The logits of a process of its own: a library chooses its instruction set when it is loaded."""
+    pixels_file, logits_file = model.with_suffix(".pixels.npy"), model.with_suffix(".logits.npy")
+    np.save(pixels_file, pixels)
+    command = [sys.executable, "-c", RUN, *map(str, (model, pixels_file, logits_file, threads))]
+    environment = {**os.environ, "VIM_DEPLOY_ISA": instruction_set}
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr[-2000:]
+    return np.load(logits_file)
+
+
+def kinds(model: onnx.ModelProto) -> Counter[str]:
+    return Counter(node.op_type for node in model.graph.node)
+
+
+@pytest.mark.parametrize("name", FUSED_CASES)
+def test_fused_graph_equals_the_reference_on_every_instruction_set(name, exported, tmp_path):
+    model = exported(name)
+    depth = CASES[name]["flags"]["depth"]
+    counts = fuse(model)
+    assert counts == {"RMSNorm": 1, "AddRMSNorm": depth, "CausalConvPair": depth, "ScanPair": depth}
+    left = kinds(model)
+    assert not {OP_NAME, "Pad", "Sigmoid", "Split", "Sqrt", "Pow"} & set(left)
+    assert left["MatMul"] == 4 * depth
+    onnx.checker.check_model(model)
+    file = tmp_path / "fused.onnx"
+    onnx.save(model, file)
+    tensors = load_tensors(f"model_{name}")
+    for instruction_set in usable_instruction_sets():
+        one = run(file, tensors["image"], instruction_set, threads=1)
+        assert_close(one, tensors["logits_f64"], RELATIVE_TOLERANCE)
+        if instruction_set == usable_instruction_sets()[0]:
+            np.testing.assert_array_equal(run(file, tensors["image"], instruction_set, threads=2), one)
+
+
+@pytest.fixture
+def graph(exported):
+    return exported("rect_64x96")
+
+
+def first(model: onnx.ModelProto, kind: str) -> onnx.NodeProto:
+    return next(node for node in model.graph.node if node.op_type == kind)
+
+
+def constant(model: onnx.ModelProto, name: str) -> onnx.TensorProto:
+    return next(item for item in model.graph.initializer if item.name == name)
+
+
+def own_constant(model: onnx.ModelProto, node: onnx.NodeProto, index: int, value: np.ndarray) -> None:
+    """Give a node another constant that it shares with no other node."""
+    name = f"{node.name}/own{index}"
+    model.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
+    node.input[index] = name
+
+
+def shift_slice(model):
+    node = first(model, "Pad")
+    piece = next(user for user in model.graph.node if node.output[0] in user.input)
+    own_constant(model, piece, 1, np.array([1], np.int64))
+
+
+def pad_with_ones(model):
+    node = first(model, "Pad")
+    node.input.append("one")
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(1), "one"))
+
+
+def pad_elsewhere(model):
+    own_constant(model, first(model, "Pad"), 1, np.array([0, 2, 0, 0, 1, 0], np.int64))
+
+
+def turn_a_scan(model):
+    node = first(model, OP_NAME)
+    next(item for item in node.attribute if item.name == "reverse").i ^= 1
+
+
+def change_softplus(model):
+    node = first(model, OP_NAME)
+    next(item for item in node.attribute if item.name == "delta_softplus").i = 0
+
+
+def exchange_projections(model):
+    node = first(model, OP_NAME)
+    node.input[3], node.input[4] = node.input[4], node.input[3]
+
+
+def use_an_inner_value(model):
+    node = first(model, "Sigmoid")
+    model.graph.output.append(
+        onnx.helper.make_tensor_value_info(node.output[0], onnx.TensorProto.FLOAT, ["batch", None, None])
+    )
+
+
+def forget_shapes(model):
+    del model.graph.value_info[:]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        shift_slice,
+        pad_with_ones,
+        pad_elsewhere,
+        turn_a_scan,
+        change_softplus,
+        exchange_projections,
+        use_an_inner_value,
+        forget_shapes,
+    ],
+)
+def test_mixers_of_another_form_stay(change, graph):
+    depth = kinds(graph)[OP_NAME] // 2
+    change(graph)
+    counts = fuse(graph)
+    fused = 0 if change is forget_shapes else depth - 1
+    assert counts.get("ScanPair", 0) == counts.get("CausalConvPair", 0) == fused
+    assert kinds(graph)[OP_NAME] == 2 * (depth - fused)
+
+
+def square_to_cube(model):
+    own_constant(model, first(model, "Pow"), 1, np.array(3, np.float32))
+
+
+def mean_over_tokens(model):
+    node = first(model, "ReduceMean")
+    next(item for item in node.attribute if item.name == "axes").ints[:] = [1]
+
+
+@pytest.mark.parametrize("change", [square_to_cube, mean_over_tokens])
+def test_norms_of_another_form_stay(change, graph):
+    norms = kinds(graph)["Pow"]
+    change(graph)
+    counts = fuse(graph)
+    assert counts["AddRMSNorm"] + counts.get("RMSNorm", 0) == norms - 1
+    assert kinds(graph)["Pow"] == 1
+
+
+def test_not_halved_sums_are_fused_too(graph):
+    halves = [node for node in graph.graph.node if node.op_type == "Div" and node.name.endswith("mixer/Div")]
+    assert halves
+    for node in halves:
+        user = next(other for other in graph.graph.node if node.output[0] in other.input)
+        user.input[0] = node.input[0]
+        graph.graph.node.remove(node)
+    fuse(graph)
+    pairs = [node for node in graph.graph.node if node.op_type == "ScanPair"]
+    assert len(pairs) == len(halves)
+    assert all(item.i == 0 for node in pairs for item in node.attribute if item.name == "halve")
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        ({"bimamba_type": "v1"}, {"RMSNorm", "AddRMSNorm"}),
+        ({"bimamba_type": "none"}, {"RMSNorm", "AddRMSNorm"}),
+        ({"rms_norm": False}, {"CausalConvPair", "ScanPair"}),
+    ],
+)
+def test_other_forms_keep_what_does_not_fit(form, expected):
+    flags = {**CASES["rect_64x96"]["flags"], **form}
+    model = to_onnx(VimTaskModule(VisionMamba(VimConfig.from_reference(flags)).eval(), "classify"))
+    before = kinds(model)[OP_NAME]
+    counts = fuse(model)
+    assert set(counts) == expected
+    if "ScanPair" not in expected:
+        assert kinds(model)[OP_NAME] == before
+    domains = {node.domain for node in model.graph.node}
+    assert FUSED_DOMAIN in domains

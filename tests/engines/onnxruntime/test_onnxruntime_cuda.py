@@ -1,0 +1,165 @@
+"""ONNX Runtime on GPUs: what is asked of it, and that nothing runs on the processor unsaid.
+
+Against a fake (tests/fake_onnxruntime.py) but for the last test: no GPU takes part in any of them.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from small_exports import IMAGE_SIZE, small_export
+
+pytest.importorskip("onnxruntime", reason="the fake's sessions are onnxruntime's own")
+
+from fake_onnxruntime import CUDA, PROCESSOR, Behaviour, fake
+
+from vim_deploy import load_engine
+from vim_deploy.engines.base import BuildOptions
+from vim_deploy.engines.build import build_engine
+from vim_deploy.engines.container import read_manifest
+from vim_deploy.engines.onnxruntime.cuda_bfloat16 import widen_lacking
+from vim_deploy.errors import EngineError, OperatorLibraryError
+from vim_deploy.onnx_graph.upcast import widened
+
+
+class Place:
+    def __init__(self, folder, behaviour):
+        self.folder, self.behaviour = folder, behaviour
+
+    def build(self, precision="fp32", **options):
+        model = self.folder / f"{precision}.onnx"
+        model.write_bytes(small_export(precision))
+        engine = self.folder / "built.engine"
+        build_engine(model, engine, options=BuildOptions("cuda", **options))
+        return engine
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    library = tmp_path / "libvim_deploy_ort_cuda_fake.so"
+    library.write_bytes(b"the operator")
+    monkeypatch.setenv("VIM_DEPLOY_ORT_CUDA_LIBRARY", str(library))
+    behaviour = Behaviour()
+    monkeypatch.setitem(sys.modules, "onnxruntime", fake(behaviour))
+    return Place(tmp_path, behaviour)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_every_precision_is_built_with_the_library_for_cuda(place, precision):
+    manifest = read_manifest(place.build(precision))
+    assert (manifest.device, manifest.precision) == ("cuda", precision)
+    assert manifest.operator["implementation"] == "library"
+    # The processor's library serves the comparison alone.
+    assert set(place.behaviour.libraries) == {"libvim_deploy_ort_cuda_fake.so", "libvim_deploy_ort.so"}
+    assert manifest.settings["nodes"][CUDA] > manifest.settings["nodes"][PROCESSOR]
+    assert manifest.self_check["max_relative_diff"] <= manifest.self_check["tolerance"]
+    assert "instruction_set" not in manifest.environment
+
+
+@pytest.mark.parametrize(("precision", "tf32"), [("fp32", "0"), ("fp16", "1"), ("bf16", "1")])
+def test_tf32_never_rounds_a_float32_file(place, precision, tf32):
+    engine = place.build(precision)
+    load_engine(engine).close()
+    on_cuda = [session for session in place.behaviour.sessions if session["providers"] != [PROCESSOR]]
+    # The first sessions that ask for CUDA are the probe of the provider.
+    with_options = [session["providers"] for session in on_cuda if session["providers"][0] != CUDA]
+    assert len(with_options) >= 3
+    assert all(providers == [(CUDA, {"use_tf32": tf32}), PROCESSOR] for providers in with_options)
+
+
+def test_the_runtimes_own_fallback_is_off(place):
+    load_engine(place.build()).close()
+    on_cuda = [session for session in place.behaviour.sessions if session["providers"] != [PROCESSOR]]
+    assert on_cuda and not any(session["enable_fallback"] for session in on_cuda)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"starts": False}, "it does not start, and the runtime went on with CPUExecutionProvider"),
+        ({"fails_with": "CUDA failure 100: no device"}, "CUDA failure 100: no device"),
+    ],
+)
+def test_a_provider_that_does_not_start_stops_building_and_opening(place, change, message):
+    engine = place.build()
+    vars(place.behaviour).update(change)
+    for attempt in (place.build, lambda: load_engine(engine)):
+        with pytest.raises(
+            EngineError, match=rf"{CUDA}: .*{message}.*Nothing is run on the processor instead"
+        ):
+            attempt()
+
+
+@pytest.mark.parametrize("operator", ["MatMul", "SelectiveScan"])
+def test_numbers_that_the_processor_computes_are_a_failure(place, operator):
+    place.behaviour.on_processor = (operator,)
+    with pytest.raises(EngineError, match=f"computes on the processor: .*{operator} 'layers.0"):
+        place.build(optimization="none")
+    assert not (place.folder / "built.engine").exists()
+
+
+@pytest.mark.parametrize(
+    ("profile", "message"),
+    [("cut off", "cannot be read"), ("[]", "no node on the GPU"), ('[{"cat": "Node"}]', "cannot be read")],
+)
+def test_a_profile_that_does_not_tell_is_not_believed(place, profile, message):
+    place.behaviour.profile = profile
+    with pytest.raises(EngineError, match=message):
+        place.build()
+
+
+def test_a_profile_without_the_scan_is_not_believed(place):
+    place.behaviour.profile = (
+        '[{"cat": "Node", "args": {"op_name": "Add", "provider": "CUDAExecutionProvider"}}]'
+    )
+    with pytest.raises(EngineError, match="no SelectiveScan on the GPU"):
+        place.build()
+
+
+def test_an_engine_opens_and_gives_what_its_file_gives(place):
+    with load_engine(place.build("fp16")) as engine:
+        pixels = np.random.default_rng(1).standard_normal((3, 3, *IMAGE_SIZE), np.float32)
+        assert engine.run(pixels)["logits"].shape == (3, 5)
+
+
+def test_a_missing_library_is_told(place, monkeypatch):
+    monkeypatch.setenv("VIM_DEPLOY_ORT_CUDA_LIBRARY", str(place.folder / "absent.so"))
+    with pytest.raises(OperatorLibraryError, match=r"absent\.so"):
+        place.build()
+
+
+def test_bfloat16_nodes_without_a_kernel_are_done_in_float32_and_change_nothing():
+    import onnx
+    import onnxruntime
+
+    before = onnx.load_model_from_string(small_export("bf16"))
+    after = onnx.load_model_from_string(widen_lacking(small_export("bf16")))
+    types = {
+        value.name: value.type.tensor_type.elem_type
+        for value in onnx.shape_inference.infer_shapes(after, strict_mode=True).graph.value_info
+    }
+    pads = [node for node in after.graph.node if node.op_type == "Pad"]
+    assert pads and {types[name] for node in pads for name in (node.input[0], node.output[0])} == {1}
+    assert [value.name for value in after.graph.output] == [value.name for value in before.graph.output]
+    pixels = np.random.default_rng(2).standard_normal((2, 3, *IMAGE_SIZE), np.float32)
+    runs = [
+        onnxruntime.InferenceSession(widened(model).SerializeToString(), providers=[PROCESSOR]).run(
+            None, {"pixels": pixels}
+        )
+        for model in (before, after)
+    ]
+    assert np.array_equal(runs[0][0], runs[1][0])
+
+
+def test_this_machine_s_own_runtime_never_goes_on_without_cuda(tmp_path):
+    """No fake: where the real runtime's CUDA provider is missing or does not start, building stops."""
+    from vim_deploy.engines.onnxruntime.providers import identity_runs
+
+    if not identity_runs(CUDA):
+        pytest.skip("the CUDA provider starts here")
+    model = tmp_path / "model.onnx"
+    model.write_bytes(small_export("fp32"))
+    with pytest.raises(EngineError, match=f"device 'cuda' needs {CUDA}"):
+        build_engine(model, tmp_path / "x.engine", options=BuildOptions("cuda"))

@@ -1,0 +1,354 @@
+"""What the builder asks of TensorRT 8.6, 10 and 11, and what becomes of an engine that is not as asked.
+
+All of it against fakes (tests/fake_tensorrt.py): TensorRT itself needs a GPU even to start.
+"""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from small_exports import BLOCKS, IMAGE_SIZE
+from tensorrt_environment import Environment, pixels
+
+from vim_deploy import load_engine
+from vim_deploy.engines.container import read_manifest
+from vim_deploy.engines.tensorrt import api as tensorrt_api
+from vim_deploy.engines.tensorrt.options import TensorrtOptions
+from vim_deploy.errors import EngineError, OperatorLibraryError
+
+pytest.importorskip("onnxruntime", reason="the fake's engines are run by onnxruntime")
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    return Environment(tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("major", "typing", "network", "flags"),
+    [
+        (8, "constrained", 1 << 0, {"FP16", "OBEY_PRECISION_CONSTRAINTS", "TF32"}),
+        (10, "strong", 1 << 0 | 1 << 1, {"TF32"}),
+        (11, "strong", 1 << 0, {"TF32"}),
+    ],
+)
+def test_precision_is_asked_for_in_each_version_s_own_way(place, major, typing, network, flags):
+    place.install(major)
+    manifest = read_manifest(place.build("fp16"))
+    assert manifest.precision == "fp16"
+    assert manifest.settings["typing"] == typing
+    assert place.recorder.named("create_network") == [network]
+    assert place.recorder.flags == flags
+    assert manifest.settings["layers"]["plugins"] == 2 * BLOCKS
+    assert manifest.settings["layers"]["block_products"] >= 4 * BLOCKS
+
+
+def test_strong_typing_is_taken_for_granted_when_its_flag_is_gone(place):
+    place.install(11, strongly_typed_flag=False)
+    assert read_manifest(place.build("fp16")).settings["typing"] == "implied"
+    assert place.recorder.named("create_network") == [0]
+
+
+def test_8_6_is_held_to_the_types_of_the_graph(place):
+    place.install(8)
+    place.build("fp16")
+    layers = {layer.name: layer for layer in place.recorder.layers}
+    product, norm = layers["layers.0.mixer.in_proj/MatMul"], layers["layers.0.norm/Mul"]
+    assert (product.precision.name, product.output_types[0].name) == ("HALF", "HALF")
+    assert (norm.precision.name, norm.output_types[0].name) == ("FLOAT", "FLOAT")
+    assert layers["layers.0.mixer/SelectiveScan"].precision.name == "HALF"
+    assert layers["model/Shape"].precision is None
+
+
+def test_newer_versions_are_left_to_the_graph_s_types(place):
+    place.install(10)
+    place.build("fp16")
+    assert all(layer.precision is None for layer in place.recorder.layers)
+
+
+@pytest.mark.parametrize("major", [8, 10, 11])
+def test_tf32_never_rounds_a_float32_file(place, major):
+    place.install(major)
+    place.build("fp32")
+    assert place.recorder.cleared == {"TF32"}
+    assert not place.recorder.flags
+
+
+@pytest.mark.parametrize("major", [8, 10, 11])
+def test_asked_for_fp16_and_got_fp32_is_a_failure(place, major):
+    place.install(major)
+    place.recorder.ignores_types = True
+    with pytest.raises(EngineError, match=r"asked for fp16, but TensorRT built layers\.0.* in fp32"):
+        place.build("fp16", layers=place.folder / "layers.json")
+    assert not (place.folder / "built.engine").exists()
+    # What was built can be looked at all the same.
+    assert json.loads((place.folder / "layers.json").read_text())["Layers"]
+
+
+def test_an_engine_that_tells_nothing_of_its_types_is_not_kept(place):
+    place.install(10)
+    place.recorder.plain_names = True
+    with pytest.raises(EngineError, match="0 plugin layers, the graph 4 selective scans"):
+        place.build("fp16")
+
+
+def test_bfloat16(place):
+    place.install(10)
+    assert read_manifest(place.build("bf16")).precision == "bf16"
+    place.install(8)
+    with pytest.raises(EngineError, match="bfloat16 tensors, which it does not have"):
+        place.build("bf16")
+
+
+@pytest.mark.parametrize("major", [8, 10])
+def test_an_engine_is_looked_into_as_it_was_built(place, major):
+    """With taps, from the same file, by the same options; not stripped, since nobody hands it its weights."""
+    from vim_deploy.validation.artifacts import ENGINE, Way
+    from vim_deploy.validation.probes import open_tapped
+
+    place.install(major)
+    options = {"max_batch": 3, "level": 2, "workspace_mib": 64, "hardware": "ampere_plus"}
+    engine = place.build("fp16", strip=major >= 10, **options)
+    tapped, taps = open_tapped(Way(engine, ENGINE), place.folder / "fp16.onnx")
+    with tapped:
+        found = tapped.run_all(pixels(5))
+        assert tapped.manifest.settings["batches"] == [1, 3, 3]
+    assert set(taps.values()) | {"logits"} == set(found)
+    assert all(len(values) == 5 for values in found.values())
+    calls = place.recorder.named("builder_optimization_level"), place.recorder.named("set_memory_pool_limit")
+    assert calls[0] == [2, 2] and calls[1][0] == calls[1][1]
+    assert [level.name for level in place.recorder.named("hardware_compatibility_level")] == [
+        "AMPERE_PLUS"
+    ] * 2
+    assert place.recorder.named("refit_from_bytes")[1:] == []  # the first engine alone was stripped
+
+
+def test_options_survive_the_manifest(place):
+    place.install(10)
+    given = {"min_batch": 2, "opt_batch": 3, "max_batch": 4, "level": 1, "refit": True}
+    settings = read_manifest(place.build("fp32", **given)).settings
+    again = TensorrtOptions.recorded(json.loads(json.dumps(settings)))
+    assert again.batches(None) == (2, 3, 4) and again.settings() == TensorrtOptions(**given).settings()
+
+
+def test_profiles(place):
+    place.install(10)
+    manifest = read_manifest(place.build("fp32", min_batch=2, opt_batch=3, max_batch=5))
+    shapes = [(size, 3, *IMAGE_SIZE) for size in (2, 3, 5)]
+    assert place.recorder.named("set_shape") == [("pixels", *shapes)]
+    assert manifest.settings["batches"] == [2, 3, 5]
+
+
+def test_a_fixed_batch_has_no_profile(place):
+    place.install(10)
+    manifest = read_manifest(place.build("fp32", batch=3))
+    assert place.recorder.named("set_shape") == []
+    assert manifest.settings["batches"] == [3, 3, 3]
+    with pytest.raises(EngineError, match="fixed to batches of 3"):
+        place.build("fp32", batch=3, max_batch=4)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, (1, 8, 32)),
+        ({"max_batch": 4}, (1, 4, 4)),
+        ({"opt_batch": 64}, (1, 64, 64)),
+        ({"min_batch": 16}, (16, 16, 32)),
+    ],
+)
+def test_batches_that_are_left_out_follow_the_others(given, expected):
+    assert TensorrtOptions(**given).batches(None) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"min_batch": 4, "max_batch": 2}, "1 <= min <= opt <= max"),
+        ({"level": 6}, "level is 6; expected 0 to 5"),
+        ({"workspace_mib": 0}, "workspace_mib is 0"),
+        ({"hardware": "any"}, "expected one of none, ampere_plus"),
+    ],
+)
+def test_options_out_of_range(place, given, message):
+    place.install(10)
+    with pytest.raises(EngineError, match=message):
+        place.build("fp32", **given)
+
+
+def test_options_reach_the_builder(place):
+    place.install(10)
+    manifest = read_manifest(
+        place.build("fp32", workspace_mib=64, level=4, hardware="ampere_plus", refit=True)
+    )
+    calls = dict(place.recorder.calls)
+    pool, size = calls["set_memory_pool_limit"]
+    assert (pool.name, size) == ("WORKSPACE", 64 << 20)
+    assert calls["builder_optimization_level"] == 4
+    assert calls["hardware_compatibility_level"].name == "AMPERE_PLUS"
+    assert calls["profiling_verbosity"].name == "DETAILED"
+    assert place.recorder.flags == {"REFIT"}
+    assert manifest.environment["gpu"] == "compute capability 8.0 or later"
+
+
+@pytest.mark.parametrize("major", [8, 10, 11])
+def test_no_tactics_of_libraries_that_would_have_to_be_installed(place, major):
+    place.install(major)
+    place.build("fp32")
+    assert place.recorder.named("set_tactic_sources") == ([] if major == 11 else [(1 << 3 | 1 << 4,)])
+    previews = [feature.name for feature, on in place.recorder.named("set_preview_feature") if on]
+    assert previews == ([] if major == 11 else ["PROFILE_SHARING_0806"])
+
+
+@pytest.mark.parametrize(
+    ("major", "given", "name"),
+    [
+        (8, {"strip": True}, "STRIP_PLAN"),
+        (10, {"hardware": "same_compute_capability"}, "SAME_COMPUTE_CAPABILITY"),
+    ],
+)
+def test_what_a_version_lacks_is_refused_by_name(place, major, given, name):
+    place.install(major)
+    with pytest.raises(EngineError, match=f"has no {name}.*leave the option out"):
+        place.build("fp32", **given)
+
+
+def test_timing_cache_is_read_and_written(place):
+    place.install(10)
+    cache = place.folder / "timings"
+    place.build("fp32", timing_cache=cache)
+    assert cache.read_bytes() == b"timings"
+    place.build("fp32", timing_cache=cache)
+    assert place.recorder.named("create_timing_cache") == [b"", b"timings"]
+    cache.write_bytes(b"of another version")
+    with pytest.raises(EngineError, match="no timing cache of this version"):
+        place.build("fp32", timing_cache=cache)
+
+
+def test_failures_of_parser_and_builder(place):
+    place.install(10)
+    place.recorder.fails_to_parse = True
+    with pytest.raises(EngineError, match=r"does not parse fp32\.onnx: node 7: no importer"):
+        place.build("fp32")
+    place.recorder.fails_to_parse, place.recorder.fails_to_build = False, True
+    with pytest.raises(EngineError, match=r"builds no engine of fp32\.onnx"):
+        place.build("fp32")
+
+
+def test_a_registry_that_says_nothing_is_not_believed(place):
+    place.install(10)
+    place.recorder.refuses_plugin = True
+    with pytest.raises(OperatorLibraryError, match="the registry has no plugin vim_deploy::SelectiveScan"):
+        place.build("fp32")
+    assert len(place.recorder.named("load_library")) == 1
+
+
+def test_a_library_for_another_version_is_named(place, monkeypatch):
+    place.install(10)
+    monkeypatch.setattr(tensorrt_api, "_open", lambda path: SimpleNamespace(getPluginCreators=None))
+    with pytest.raises(OperatorLibraryError, match="has no function getCreators"):
+        place.build("fp32")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_a_built_engine_is_compared_with_its_file(place, precision):
+    place.install(10)
+    check = read_manifest(place.build(precision)).self_check
+    assert check["compared"] is True
+    assert check["max_relative_diff"] <= check["tolerance"]
+
+
+def test_an_engine_opens_and_predicts(place):
+    place.install(10)
+    with load_engine(place.build("fp16")) as engine:
+        assert engine.manifest.backend == "tensorrt"
+        assert engine.run(pixels(3))["logits"].shape == (3, 5)
+
+
+def test_stripped_engines_get_their_weights_from_the_file(place):
+    place.install(10)
+    engine = place.build("fp16", strip=True)
+    # The flag that promises the same weights again; REFIT alone loses biases in 11.3.
+    assert place.recorder.flags >= {"STRIP_PLAN", "REFIT_IDENTICAL"}
+    assert "REFIT" not in place.recorder.flags
+    with pytest.raises(EngineError, match=r"holds no weights.*--source fp16\.onnx"):
+        load_engine(engine)
+    load_engine(engine, source=place.folder / "fp16.onnx").close()
+    assert len(place.recorder.named("refit_from_bytes")) == 2  # when built, and when opened
+
+
+def test_weights_that_cannot_be_given_back_are_named(place):
+    place.install(11)
+    place.recorder.lacking_weights = ("layers.0.mixer.A", "layers.0.mixer.D")
+    with pytest.raises(EngineError, match=r"still lacks layers\.0\.mixer\.A, .*D\. Build .* without --strip"):
+        place.build("fp16", strip=True)
+
+
+def test_8_6_prefers_the_types_where_it_cannot_be_held_to_them_and_says_so(place, caplog):
+    place.install(8)
+    place.recorder.cannot_obey = True
+    manifest = read_manifest(place.build("fp16"))
+    assert manifest.settings["flags"] == ["FP16", "PREFER_PRECISION_CONSTRAINTS", "TF32"]
+    assert "cannot hold every layer of fp16.onnx to the file's types" in caplog.text
+    builds = place.recorder.named("build_serialized_network")
+    assert ["OBEY_PRECISION_CONSTRAINTS" in flags for flags in builds] == [True, False]
+    # What comes of it is read back all the same.
+    place.recorder.ignores_types = True
+    with pytest.raises(EngineError, match="asked for fp16, but TensorRT built"):
+        place.build("fp16")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        lambda text: {"Format/Datatype": f"Row major linear {text.replace('Half', 'FP16')}"},
+        lambda text: {"Datatype": text.replace("Half", "Float16"), "Format": "Linear"},
+        lambda text: {"DataType": text.lower(), "Format": "Row major linear FP32 or FP16"},
+        lambda text: {"Format": f"Channel major {text.replace('Half', 'FP16').replace('Float', 'FP32')}"},
+    ],
+    ids=["8.6", "11", "a type beats a format", "format alone"],
+)
+@pytest.mark.parametrize("keeps", [True, False])
+def test_types_are_read_however_they_are_spelled(place, fields, keeps):
+    place.install(11)
+    place.recorder.tensor_fields, place.recorder.ignores_types = fields, not keeps
+    if keeps:
+        assert read_manifest(place.build("fp16")).settings["layers"]["block_products"] >= 4 * BLOCKS
+    else:
+        with pytest.raises(EngineError, match=r"asked for fp16, but TensorRT built .* in fp32"):
+            place.build("fp16")
+
+
+def test_products_are_found_by_the_graphs_names_in_the_metadata(place):
+    place.install(10)
+    place.recorder.own_names = True
+    assert read_manifest(place.build("fp16")).settings["layers"]["block_products"] >= 4 * BLOCKS
+
+
+def test_products_that_cannot_be_told_are_a_remark(place, caplog, monkeypatch):
+    from vim_deploy.engines.tensorrt import readback as tensorrt_readback
+
+    monkeypatch.setattr(tensorrt_readback, "_is_block_product", lambda layer: False)
+    place.install(10)
+    place.build("fp16")
+    assert "do not say which of them are the products of matrices" in caplog.text
+
+
+def test_version_compatible_engines_run_code_from_a_file_only_when_told(place, monkeypatch):
+    place.install(10)
+    engine = place.build("fp16", version_compatible=True)
+    assert read_manifest(engine).environment["tensorrt_major"] == "10"
+    with pytest.raises(EngineError, match="VIM_DEPLOY_ALLOW_ENGINE_CODE=1"):
+        load_engine(engine)
+    monkeypatch.setenv("VIM_DEPLOY_ALLOW_ENGINE_CODE", "1")
+    load_engine(engine).close()
+    assert place.recorder.named("engine_host_code_allowed")[-1] is True
+
+
+def test_others_never_run_code_from_a_file(place, monkeypatch):
+    monkeypatch.setenv("VIM_DEPLOY_ALLOW_ENGINE_CODE", "1")
+    place.install(10)
+    load_engine(place.build("fp16")).close()
+    assert set(place.recorder.named("engine_host_code_allowed")) == {False}

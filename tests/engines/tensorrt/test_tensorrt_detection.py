@@ -1,0 +1,171 @@
+"""The detector's graph and the rules of TensorRT's parser for its operators."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from dense.golden_detector import golden_config, golden_detector
+from onnx import helper, numpy_helper
+from small_onnx import metadata
+from tensorrt_environment import Environment
+
+from vim_deploy.data.preprocess import Preprocessing
+from vim_deploy.dense.detector import Detector
+from vim_deploy.engines.tensorrt.graph import lint, prepare
+from vim_deploy.errors import EngineError
+from vim_deploy.export.onnx import to_onnx
+from vim_deploy.metadata import ModelMetadata
+from vim_deploy.tasks.detect.export import DetectTaskModule
+
+
+@pytest.fixture(scope="module")
+def exported() -> bytes:
+    graph = to_onnx(DetectTaskModule(golden_detector()))
+    helper.set_model_props(graph, small_detector_metadata().to_props())
+    return graph.SerializeToString()
+
+
+def small_detector_metadata() -> ModelMetadata:
+    return metadata(
+        task="detect",
+        config=golden_config().to_dict(),
+        class_names=None,
+        preprocessing=Preprocessing((128, 128), 1.0),
+    )
+
+
+def test_an_engine_that_could_not_be_run_is_refused_once_the_graph_is_found_good(
+    exported, tmp_path, monkeypatch
+):
+    place = Environment(tmp_path, monkeypatch)
+    place.install(10)
+    (tmp_path / "detector.onnx").write_bytes(exported)
+    with pytest.raises(EngineError, match=r"as many rows as there are objects.*--backend onnxruntime"):
+        place.build_file(tmp_path / "detector.onnx")
+
+
+@pytest.mark.parametrize("major", [8, 10, 11])
+def test_a_detector_suits_every_version(exported, major):
+    prepared = prepare("detector.onnx", exported, "fp32", major)
+    assert len(prepared.scans) == 2 * golden_config().backbone.vim.depth
+
+
+def test_what_a_run_could_set_is_fixed(exported):
+    model = onnx.load_model_from_string(prepare("detector.onnx", exported, "fp32", 10).data)
+    assert [value.name for value in model.graph.input] == ["pixels"]
+    (threshold,) = [item for item in model.graph.initializer if item.name == "score_threshold"]
+    assert numpy_helper.to_array(threshold) == np.float32(golden_config().score_threshold)
+
+
+def test_every_step_whose_size_depends_on_values_is_bounded(exported):
+    """Behind each suppression stands a TopK of constant k; NonZero looks at as many as there are places."""
+    model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(exported), data_prop=True)
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in model.graph.value_info
+    }
+    nodes = {node.output[0]: node for node in model.graph.node}
+    chosen = [node for node in model.graph.node if node.op_type == "NonZero"]
+    assert [shapes[node.input[0]] for node in chosen] == [[golden_config().detections]]
+    pooled = [node for node in model.graph.node if node.op_type == "RoiAlign"]
+    assert {shapes[node.input[1]][0] for node in pooled} == {
+        golden_config().proposals,
+        golden_config().detections,
+    }
+    assert all(0 not in shapes[name] for name in nodes if "roi_heads" in name)
+
+
+def test_no_box_without_extent_reaches_the_pooling():
+    """TensorRT's plugin divides by the number of samples, which is zero for such a box."""
+    import torch
+
+    from vim_deploy.dense import roi
+
+    seen = []
+    plain, levels = roi.roi_align, tuple(torch.ones(1, 1, 2 ** (9 - n), 2 ** (9 - n)) for n in range(2, 6))
+    boxes = torch.tensor([[0.0, 0, 0, 0], [5, 5, 5, 30], [10, 10, 60, 60], [10, 10, 400, 400]])
+
+    def watching(level, boxes, scale, size):
+        seen.append(boxes)
+        return plain(level, boxes, scale, size)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(roi, "roi_align", watching)
+        pooled = roi.pool(levels, boxes, 7)
+    assert all(((given[:, 2:] - given[:, :2]) > 0).all() for given in seen)
+    assert pooled[:2].eq(0).all()
+    assert pooled[2:].isfinite().all()
+
+
+def broken(exported, kind, edit, major=10):
+    model = onnx.load_model_from_string(exported)
+    node = next(node for node in model.graph.node if node.op_type == kind)
+    edit(model, node)
+    with pytest.raises(EngineError) as caught:
+        prepare("detector.onnx", model.SerializeToString(), "fp32", major)
+    return str(caught.value)
+
+
+def constant(place, value):
+    def edit(model, node):
+        model.graph.initializer.append(numpy_helper.from_array(np.array(value), "changed"))
+        node.input[place] = "changed"
+
+    return edit
+
+
+def computed(place):
+    def edit(model, node):
+        source = node.input[place]
+        model.graph.node.insert(0, helper.make_node("Identity", [source], ["computed"], name="made"))
+        node.input[place] = "computed"
+
+    return edit
+
+
+def attribute(name, value):
+    def edit(model, node):
+        for item in [item for item in node.attribute if item.name == name]:
+            node.attribute.remove(item)
+        node.attribute.append(helper.make_attribute(name, value))
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("kind", "edit", "message"),
+    [
+        ("TopK", constant(1, [4000]), "k [4000]; it sorts 3840 at most"),
+        ("TopK", computed(1), "a k that is not constant"),
+        ("TopK", attribute("sorted", 0), "without order"),
+        ("NonMaxSuppression", computed(2), "its output has no bound"),
+        ("NonMaxSuppression", constant(2, [6000]), "6000 boxes per class; it looks at 5000"),
+        ("NonMaxSuppression", computed(4), "threshold that is not one constant"),
+        ("RoiAlign", attribute("mode", "mean"), "of mode"),
+        ("RoiAlign", attribute("sampling_ratio", -1), "negative sampling ratio"),
+    ],
+)
+def test_what_its_parser_would_refuse_is_refused_by_name(exported, kind, edit, message):
+    assert message in broken(exported, kind, edit)
+
+
+def test_a_detector_with_too_many_proposals_is_refused():
+    config = golden_config().replace(candidates=5000)
+    model = Detector(config.with_vim(image_size=(256, 256)))
+    data = to_onnx(DetectTaskModule(model.eval())).SerializeToString()
+    with pytest.raises(EngineError, match="it sorts 3840 at most"):
+        prepare("detector.onnx", data, "fp32", 10)
+
+
+def test_8_6_reduces_no_whole_numbers():
+    node = helper.make_node("ReduceMin", ["x"], ["y"], name="least", axes=[0])
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [node], "g", [value("x", onnx.TensorProto.INT64, [4])], [value("y", onnx.TensorProto.INT64, [1])]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    assert list(lint(model, {"x": 7, "y": 7}, 8)) == [
+        "node least: ReduceMin of whole numbers, which 8.6 does not have"
+    ]
+    assert not list(lint(model, {"x": 7, "y": 7}, 10))

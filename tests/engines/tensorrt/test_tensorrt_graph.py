@@ -1,0 +1,167 @@
+"""The graph that TensorRT is given: what is changed in it, and what is refused before TensorRT sees it."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from golden_data import load_json
+from onnx import helper, numpy_helper
+from small_exports import BLOCKS, small_export
+from small_onnx import scan_model
+
+from vim_deploy.engines.tensorrt.graph import lint, prepare
+from vim_deploy.errors import EngineError
+from vim_deploy.ops.library import OP_NAME
+
+MAJORS = (8, 10, 11)
+
+
+def changed(edit, precision="fp32"):
+    """A one-scan file after `edit(model, scan)`."""
+    model = scan_model()
+    edit(model, next(node for node in model.graph.node if node.op_type == OP_NAME))
+    return prepare("model.onnx", model.SerializeToString(), precision, 10)
+
+
+@pytest.mark.parametrize("major", MAJORS)
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_an_exported_file_suits_every_version(precision, major):
+    prepared = prepare("model.onnx", small_export(precision), precision, major)
+    model = onnx.load_model_from_string(prepared.data)
+    assert not model.functions
+    scans = [node for node in model.graph.node if node.op_type == OP_NAME]
+    assert len(scans) == 2 * BLOCKS
+    assert prepared.scans == tuple(node.name for node in scans)
+    for node in scans:
+        attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+        assert attributes["plugin_version"] == b"1"
+        assert attributes["plugin_namespace"] == b"vim_deploy"
+        assert prepared.types[node.input[0]] == prepared.types[node.output[0]] == precision
+        assert prepared.types[node.input[2]] == "fp32"
+    # The plugin's own node aside, the graph stays ONNX that any checker takes.
+    onnx.shape_inference.infer_shapes(model, check_type=True)
+
+
+def test_nothing_but_functions_and_attributes_changes():
+    before, after = (
+        onnx.load_model_from_string(data)
+        for data in (small_export("fp32"), prepare("m", small_export("fp32"), "fp32", 10).data)
+    )
+    assert [node.name for node in before.graph.node] == [node.name for node in after.graph.node]
+    assert list(before.graph.initializer) == list(after.graph.initializer)
+    assert (before.graph.input, before.graph.output) == (after.graph.input, after.graph.output)
+
+
+def test_whole_numbers_fit_32_bits_for_8_6_alone():
+    def integers(major):
+        model = onnx.load_model_from_string(prepare("m", small_export("fp32"), "fp32", major).data)
+        values = (numpy_helper.to_array(item) for item in model.graph.initializer if item.data_type == 7)
+        return max(int(np.abs(value).max()) for value in values if value.size)
+
+    assert integers(8) <= 2**31 - 1
+    assert integers(10) >= 2**31 - 1
+
+
+def test_bfloat16_is_for_10_and_later():
+    assert prepare("m", small_export("bf16"), "bf16", 10).types
+    with pytest.raises(EngineError, match=r"does not suit TensorRT 8: bfloat16 tensors.*--precision fp16"):
+        prepare("m", small_export("bf16"), "bf16", 8)
+
+
+def test_a_graph_in_another_precision_than_it_says_is_refused():
+    with pytest.raises(EngineError, match=r"says fp16, but node layers\.0\.mixer/SelectiveScan is fp32"):
+        prepare("m", small_export("fp32"), "fp16", 10)
+
+
+def _set(name, value):
+    def edit(model, scan):
+        for attribute in list(scan.attribute):
+            if attribute.name == name:
+                scan.attribute.remove(attribute)
+        scan.attribute.append(helper.make_attribute(name, value))
+
+    return edit
+
+
+def _leave_out_z(model, scan):
+    scan.input[6] = ""
+
+
+def _half_skip(model, scan):
+    item = next(item for item in model.graph.initializer if item.name == "D")
+    item.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(item).astype(np.float16), "D"))
+
+
+def _add(op_type, **attributes):
+    def edit(model, scan):
+        model.graph.node.insert(
+            0, helper.make_node(op_type, ["pixels"], ["extra"], name="extra", **attributes)
+        )
+
+    return edit
+
+
+def _newer_opset(model, scan):
+    model.opset_import[0].version = 23
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (_set("delta_softplus", 2), "attribute delta_softplus is not an integer 0 or 1"),
+        (_set("reverse", 1.0), "attribute reverse is not an integer 0 or 1"),
+        (_set("chunk", 4), "attribute chunk is unknown to the plugin"),
+        (_leave_out_z, "the plugin has 8, none left out"),
+        (_half_skip, "input 5 has ONNX type 10, the plugin wants 1"),
+        (_add("NonMaxSuppressionLike"), "operator NonMaxSuppressionLike is not known to be in its parser"),
+        (_newer_opset, "opset 23, its parser knows 20 at most"),
+    ],
+)
+def test_each_rule_of_the_parser_is_checked(edit, message):
+    with pytest.raises(EngineError, match=message):
+        changed(edit)
+
+
+def test_gelu_is_unknown_to_8_6():
+    model = helper.make_model(
+        helper.make_graph([helper.make_node("Gelu", ["x"], ["y"], name="g")], "g", [], [])
+    )
+    del model.opset_import[:]
+    assert any("Gelu" in problem for problem in lint(model, {}, 8))
+    assert not list(lint(model, {}, 10))
+
+
+def test_a_function_body_left_in_is_found():
+    model = scan_model()
+    assert any("local function SelectiveScan" in problem for problem in lint(model, {}, 10))
+
+
+def test_wrong_plugin_strings_are_found():
+    model = scan_model()
+    del model.functions[:]
+    problems = list(lint(model, {}, 10))
+    assert any("plugin_version is not the text '1'" in problem for problem in problems)
+    assert any("plugin_namespace is not the text 'vim_deploy'" in problem for problem in problems)
+
+
+FORMS = {
+    "doublecls", "nocls_max", "nocls_mean", "rope_nocls", "layernorm", "layer_scale", "bimamba_v1",
+    "unidirectional", "paired_bidirectional",
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_forms_that_differ_in_their_graphs_suit_every_version():
+    from vim_deploy.export.onnx import to_onnx
+    from vim_deploy.export.reduced import in_precision
+    from vim_deploy.export.task import VimTaskModule
+    from vim_deploy.model import VimConfig, VisionMamba
+
+    cases = [case for case in load_json("models")["cases"] if case["name"] in FORMS]
+    assert len(cases) == len(FORMS)
+    for case in cases:
+        model = VisionMamba(VimConfig.from_reference(case["flags"])).eval()
+        data = to_onnx(VimTaskModule(in_precision(model, "fp16"), "classify")).SerializeToString()
+        for major in MAJORS:
+            assert prepare(case["name"], data, "fp16", major).scans

@@ -1,0 +1,131 @@
+"""Profiles of TensorRT engines whose height and width are open, and of those whose are not.
+
+Against fakes for TensorRT, the driver and pycuda (tests/fake_*.py).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from onnx import TensorProto, helper, numpy_helper
+from small_onnx import finish, metadata, save
+from tensorrt_environment import Environment
+
+from vim_deploy import load_engine
+from vim_deploy.cli.build import main
+from vim_deploy.engines.container import read_manifest
+from vim_deploy.engines.tensorrt.options import TensorrtOptions
+from vim_deploy.errors import EngineError
+
+pytest.importorskip("onnxruntime", reason="the fake's engines are run by onnxruntime")
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    made = Environment(tmp_path, monkeypatch)
+    made.install(10)
+    return made
+
+
+def open_model(height: int | str = "height", width: int | str = "width") -> onnx.ModelProto:
+    """Maps of ten times the pixels; the preprocessing makes 8 x 8."""
+    shape = ["batch", 3, height, width]
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("pixels", "features")
+    ]
+    ten = numpy_helper.from_array(np.array(10, np.float32), "ten")
+    node = helper.make_node("Mul", ["pixels", "ten"], ["features"], "times")
+    return finish(helper.make_graph([node], "maps", values[:1], values[1:], [ten]), metadata(task="features"))
+
+
+def pixels(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(shape, np.float32)
+
+
+def test_an_open_size_is_a_profile_and_every_size_in_it_runs(place):
+    model = save(open_model(), place.folder / "open.onnx")
+    sizes = {"min_size": (4, 4), "opt_size": (8, 8), "max_size": (16, 32)}
+    engine = place.build_file(model, max_batch=2, **sizes)
+    assert place.recorder.named("set_shape") == [("pixels", (1, 3, 4, 4), (2, 3, 8, 8), (2, 3, 16, 32))]
+    assert read_manifest(engine).settings["sizes"] == [[4, 4], [8, 8], [16, 32]]
+    with load_engine(engine) as opened:
+        for shape in ((1, 3, 4, 4), (2, 3, 16, 32), (1, 3, 8, 12), (1, 3, 8, 12), (2, 3, 4, 32)):
+            x = pixels(*shape)
+            assert np.array_equal(opened.run(x)["features"], 10 * x)
+        for wrong in ((1, 3, 3, 8), (1, 3, 8, 33)):
+            given = "x".join(map(str, wrong[2:]))
+            with pytest.raises(
+                EngineError, match=f"pixels of {given}; the engine was built for 4x4 to 16x32"
+            ):
+                opened.run(pixels(*wrong))
+
+
+def test_an_open_size_is_the_preprocessings_unless_told(place):
+    engine = place.build_file(save(open_model(), place.folder / "open.onnx"))
+    assert read_manifest(engine).settings["sizes"] == [[8, 8]] * 3
+
+
+def test_one_side_may_be_fixed(place):
+    model = save(open_model(height=8), place.folder / "wide.onnx")
+    engine = place.build_file(model, max_size=(8, 64))
+    assert read_manifest(engine).settings["sizes"] == [[8, 8], [8, 8], [8, 64]]
+    with pytest.raises(EngineError, match="height is fixed to 8, so that its profile cannot have 16x64"):
+        place.build_file(model, max_size=(16, 64))
+
+
+def test_fixed_sizes_take_no_size_options(place):
+    with pytest.raises(EngineError, match=r"height is fixed to 16.*sizes are open. vim-export fixes them"):
+        place.build("fp32", min_size=(8, 8))
+    engine = place.build("fp32", opt_size=(16, 32))  # what it is fixed to
+    assert read_manifest(engine).settings["sizes"] == [[16, 32]] * 3
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, ((8, 8), (8, 8), (8, 8))),
+        ({"max_size": (64, 32)}, ((8, 8), (8, 8), (64, 32))),
+        ({"min_size": (16, 4)}, ((16, 4), (16, 8), (16, 8))),
+        ({"max_size": (4, 4)}, ((4, 4), (4, 4), (4, 4))),
+        ({"opt_size": (32, 32)}, ((32, 32), (32, 32), (32, 32))),
+    ],
+)
+def test_what_is_not_given_is_near_the_preprocessing(given, expected):
+    assert TensorrtOptions(**given).sizes((None, None), (8, 8)) == expected
+
+
+@pytest.mark.parametrize(
+    "given", [{"min_size": (9, 8), "opt_size": (8, 8)}, {"opt_size": (8, 9), "max_size": (8, 8)}]
+)
+def test_sizes_out_of_order_are_refused(given):
+    with pytest.raises(EngineError, match=r"expected 1 <= min <= opt <= max in height and in width"):
+        TensorrtOptions(**given).sizes((None, None), (8, 8))
+
+
+def test_an_engine_that_its_own_preprocessing_does_not_fit_is_told(place, caplog):
+    place.build_file(save(open_model(), place.folder / "open.onnx"), min_size=(16, 16), max_size=(32, 32))
+    assert "will not run vim-infer: the model's preprocessing makes 8x8" in caplog.text
+
+
+def test_a_manifest_without_sizes_is_not_guessed(place):
+    from test_engine_file import rewritten
+
+    engine = place.build_file(save(open_model(), place.folder / "open.onnx"))
+    settings = {**read_manifest(engine).settings, "sizes": [[8, 8]]}
+    with pytest.raises(EngineError, match=r"its sizes .* build the engine again"):
+        load_engine(rewritten(engine, settings=settings))
+
+
+def test_the_command_takes_sizes(place, monkeypatch):
+    monkeypatch.chdir(place.folder)
+    save(open_model(), place.folder / "open.onnx")
+    arguments = ["open.onnx", "-o", "x.engine", "--backend", "tensorrt", "--min-size", "4", "--max-size"]
+    result = CliRunner().invoke(main, [*arguments, "16x32"])
+    assert result.exit_code == 0, result.output
+    assert read_manifest("x.engine").settings["sizes"] == [[4, 4], [8, 8], [16, 32]]
+    result = CliRunner().invoke(main, [*arguments, "16by32"])
+    assert result.exit_code == 2 and "expected N or HEIGHTxWIDTH" in result.output
+    result = CliRunner().invoke(main, ["open.onnx", "-o", "x.engine", "--opt-size", "8"])
+    assert result.exit_code == 2 and "--opt-size: for --backend tensorrt alone" in result.output

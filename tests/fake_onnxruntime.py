@@ -1,0 +1,94 @@
+"""A fake for onnxruntime-gpu on a machine with a GPU. Not CUDA.
+
+It shows which providers, options and libraries our code asks for. Its sessions run on the processor, in
+float32, and their profiles say that the GPU did it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as real
+
+from vim_deploy.onnx_graph.upcast import widened
+from vim_deploy.ops.library import ort_library
+
+CUDA, PROCESSOR = "CUDAExecutionProvider", "CPUExecutionProvider"
+
+
+@dataclass
+class Behaviour:
+    """How the fake is to behave, and what was asked of it."""
+
+    starts: bool = True  # whether the CUDA provider does
+    fails_with: str = ""  # what it raises instead of going on without the provider
+    on_processor: tuple[str, ...] = ()  # operators that it has no CUDA kernel for
+    profile: str | None = None  # in place of what the runtime writes
+    libraries: list[str] = field(default_factory=list)
+    sessions: list[dict[str, Any]] = field(default_factory=list)
+
+
+def fake(behaviour: Behaviour) -> ModuleType:
+    module: Any = ModuleType("onnxruntime")
+    module.__version__ = real.__version__
+    module.__spec__ = ModuleSpec("onnxruntime", None)
+    module.GraphOptimizationLevel = real.GraphOptimizationLevel
+    module.get_available_providers = lambda: [CUDA, PROCESSOR]
+
+    class SessionOptions(real.SessionOptions):  # type: ignore[misc]
+        def register_custom_ops_library(self, path: str) -> None:
+            behaviour.libraries.append(Path(path).name)
+            super().register_custom_ops_library(str(ort_library()))
+
+    class InferenceSession:
+        def __init__(
+            self, model: bytes, options: Any, providers: list[Any], enable_fallback: bool = True
+        ) -> None:
+            names = [name if isinstance(name, str) else name[0] for name in providers]
+            self._on_cuda = CUDA in names
+            if self._on_cuda and behaviour.fails_with:
+                raise RuntimeError(behaviour.fails_with)
+            self._on_cuda &= behaviour.starts
+            behaviour.sessions.append({"providers": providers, "enable_fallback": enable_fallback})
+            self._saved, options.optimized_model_filepath = options.optimized_model_filepath, ""
+            if self._saved:
+                Path(self._saved).write_bytes(model)
+            data = widened(onnx.load_model_from_string(model)).SerializeToString()
+            self._real = real.InferenceSession(data, options, providers=[PROCESSOR])
+
+        def get_providers(self) -> list[str]:
+            return [CUDA, PROCESSOR] if self._on_cuda else [PROCESSOR]
+
+        def get_inputs(self) -> Any:
+            return self._real.get_inputs()
+
+        def get_overridable_initializers(self) -> Any:
+            return self._real.get_overridable_initializers()
+
+        def run(self, names: Any, feed: dict[str, np.ndarray]) -> Any:
+            return self._real.run(names, feed)
+
+        def end_profiling(self) -> str:
+            path = Path(self._real.end_profiling())
+            path.write_text(behaviour.profile or self._told(json.loads(path.read_text())))
+            return str(path)
+
+        def _told(self, events: list[dict[str, Any]]) -> str:
+            for event in events:
+                arguments = event["args"]
+                shapes = arguments.get("output_type_shape", [{}])
+                of_shapes = all(kind.startswith("int") for shape in shapes for kind in shape)
+                if "provider" in arguments and not of_shapes:
+                    stays = arguments["op_name"] in behaviour.on_processor
+                    arguments["provider"] = PROCESSOR if stays else CUDA
+            return json.dumps(events)
+
+    module.SessionOptions, module.InferenceSession = SessionOptions, InferenceSession
+    return module

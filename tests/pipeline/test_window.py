@@ -1,0 +1,109 @@
+"""Bounded: how far decoding runs ahead, what is held, and how soon a stop is a stop."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import threading
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pytest
+
+from vim_deploy.cli.infer import main
+from vim_deploy.data.decode import Limits
+from vim_deploy.data.discover import Item
+from vim_deploy.data.loading import Input, Loaded
+from vim_deploy.errors import ConfigError
+from vim_deploy.pipeline.stop import FailureLimit
+from vim_deploy.pipeline.stream import Pause, Window
+from vim_deploy.pipeline.summary import Summary
+from vim_deploy.results import Row
+
+
+class Instant:
+    """A loader whose `gate` can be shut."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def load_many(self, inputs: Sequence[Input]) -> Iterator[Loaded]:
+        self.gate.wait()
+        for given in inputs:
+            assert isinstance(given, Item)
+            yield Loaded(given, pixels=np.zeros(1, np.float32))
+
+    def close(self) -> None:
+        self.gate.set()
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 8])
+def test_decoding_never_runs_ahead_more_than_the_window(chunk):
+    taken = itertools.count()
+    pulled = 0
+
+    def source() -> Iterator[Item]:
+        nonlocal pulled
+        for number in range(500):
+            pulled = next(taken) + 1
+            yield Item(str(number))
+
+    for done, loaded in enumerate(Window(Instant(), source(), 3, 10, lambda: False, chunk), 1):
+        assert loaded is not None and loaded.item is not None and loaded.item.path == str(done - 1)
+        assert pulled - done <= 3 * chunk + 10
+    assert done == 500
+
+
+def test_pause_comes_after_everything_before_it():
+    given = [Item("a"), Item("b"), Pause(), Pause(), Item("c")]
+    window = Window(Instant(), given, 2, 4, lambda: False, chunk=2)
+    assert [loaded.item.path if loaded and loaded.item else None for loaded in window] == [
+        "a",
+        "b",
+        None,
+        None,
+        "c",
+    ]
+
+
+def test_stop_does_not_wait_for_what_hangs():
+    loader, stop = Instant(), threading.Event()
+    loader.gate.clear()
+    threading.Timer(0.3, stop.set).start()
+    started = time.monotonic()
+    assert list(Window(loader, [Item("a")] * 5, 2, 4, stop.is_set)) == []
+    assert time.monotonic() - started < 30
+
+
+def test_reasons_are_summed_up_and_bounded():
+    summary = Summary("engine", "backend", "cpu", "fp32")
+    for number in range(5000):
+        summary.count(Row("x", "error", f"{number} x 7 pixels are more than the limit of 5 pixels"))
+        summary.count(Row("x", "error", "reason " + "a" * number))
+    assert summary.reasons["… x … pixels are more than the limit of … pixels"] == 5000
+    assert len(summary.reasons) <= 1001
+    assert sum(summary.reasons.values()) == summary.failed == 10_000
+
+
+@pytest.mark.parametrize(("text", "failed", "rows", "exceeded"), [
+    ("0", 1, 1, True), ("3", 3, 9, False), ("3", 4, 9, True),
+    ("10%", 9, 9, False), ("10%", 11, 100, True), ("10%", 10, 100, False), ("0.5%", 1, 199, True),
+])  # fmt: skip
+def test_failure_limits(text, failed, rows, exceeded):
+    assert FailureLimit.parse(text).exceeded(failed, rows) == exceeded
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "1.5", "101%", "%", "5 %", "9" * 50])
+def test_limits_that_are_none(text):
+    with pytest.raises(ConfigError):
+        FailureLimit.parse(text)
+
+
+def test_the_commands_limits_are_those_of_the_library():
+    defaults = {parameter.name: parameter.default for parameter in main.params}
+    limits = inspect.signature(Limits).parameters
+    assert defaults["max_pixels"] == limits["max_pixels"].default
+    assert defaults["max_metadata"] == limits["max_metadata"].default
+    assert defaults["decode_seconds"] == limits["seconds"].default

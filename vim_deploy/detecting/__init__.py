@@ -1,1 +1,0 @@
-"""What detection needs around the network: masks pasted, COCO's formats, average precision, pictures."""

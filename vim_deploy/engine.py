@@ -1,0 +1,51 @@
+"""The Python interface to an engine: `load_engine(...).predict(images)`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from PIL import Image
+
+from vim_deploy.data.discover import Item
+from vim_deploy.engines.open import OpenEngine, open_engine
+from vim_deploy.pipeline.stream import predict_stream
+from vim_deploy.prediction import Prediction
+from vim_deploy.tasks.options import TaskOptions, open_task
+
+
+class Engine(OpenEngine):
+    """An opened engine that also takes images; a context manager."""
+
+    def predict(
+        self,
+        images: str | os.PathLike[str] | Image.Image | Iterable[str | os.PathLike[str] | Image.Image],
+        *,
+        top_k: int = 5,
+        batch_size: int | None = None,
+        workers: int | None = None,
+    ) -> list[Prediction]:
+        """One prediction per image file or Pillow image, in order.
+
+        An image that cannot be read gives a prediction with status "error" and the reason. `batch_size` is 8,
+        or the next that the engine runs; `workers` is the number of decoding threads. Raises EngineError
+        for options that do not fit the engine.
+        """
+        given = [images] if isinstance(images, (str, os.PathLike, Image.Image)) else images
+        items = (image if isinstance(image, Image.Image) else Item(os.fspath(image)) for image in given)
+        task = open_task(self, TaskOptions(top_k=top_k))
+        return list(predict_stream(task, items, batch_size=batch_size, workers=workers))
+
+
+def load_engine(
+    path: str | os.PathLike[str],
+    *,
+    threads: int | None = None,
+    device: str | None = None,
+    source: str | os.PathLike[str] | None = None,
+) -> Engine:
+    """Open an engine made by vim-build, or an ONNX file made by vim-export; see
+    `engines.open.open_engine` for the options and errors.
+    """
+    opened = open_engine(path, threads=threads, device=device, source=source)
+    return Engine(opened.backend, opened.manifest, opened.path)

@@ -1,0 +1,1 @@
+"""How far two results are apart, and whether that is too far. Needs numpy only."""

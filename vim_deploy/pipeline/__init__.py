@@ -1,0 +1,1 @@
+"""A run of vim-infer: find images, decode, batch, run the engine, write rows."""

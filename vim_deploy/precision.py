@@ -1,0 +1,64 @@
+"""The numeric precisions of exported files and engines, with everything that depends on them."""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+
+
+class Precision(str, Enum):
+    """Spelled in metadata and options by its value.
+
+    A file is in FP32, FP16 or BF16: the type of its blocks' weights and activations. An engine has the
+    precision of its file, or BF16_MATMUL: float32 except for the inputs of matmuls, which are bfloat16.
+    """
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+    BF16_MATMUL = "bf16-matmul"
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+    @property
+    def tolerance(self) -> float:
+        """The largest difference of a correct artifact, relative to the largest reference value."""
+        return _TOLERANCES[self]
+
+    @property
+    def signal_to_noise_floor(self) -> float:
+        """The smallest signal-to-noise ratio (dB) of a correct artifact: the tolerance, as a power ratio.
+
+        The largest difference alone would accept errors on every output as large as the worst one.
+        """
+        return -20 * math.log10(self.tolerance)
+
+    @property
+    def dtype(self) -> str:
+        """Name of the type of weights and activations in numpy (with ml_dtypes) and PyTorch."""
+        return _DTYPES[self]
+
+    @property
+    def onnx_type(self) -> int:
+        """`dtype` as a value of onnx.TensorProto.DataType."""
+        return {"float32": 1, "float16": 10, "bfloat16": 16}[self.dtype]
+
+
+# fp32: full-size models differ from float64 by up to 1.4e-5 in plain eager evaluation, and another order of
+# summation costs as much again. fp16 and bf16: the accumulated rounding of 24 blocks. bf16-matmul: synthetic
+# weights amplify rounding more than trained ones and reach 1.3e-1 on the inputs of the build's self-check.
+_TOLERANCES = {
+    Precision.FP32: 2e-4,
+    Precision.FP16: 2e-2,
+    Precision.BF16: 1e-1,
+    Precision.BF16_MATMUL: 2e-1,
+}
+_DTYPES = {
+    Precision.FP32: "float32",
+    Precision.FP16: "float16",
+    Precision.BF16: "bfloat16",
+    Precision.BF16_MATMUL: "float32",
+}
+# What vim-export can write.
+FILE_PRECISIONS = (Precision.FP32, Precision.FP16, Precision.BF16)

@@ -1,1 +1,0 @@
-"""From windows' logits to label maps, their files and their figures, without PyTorch."""

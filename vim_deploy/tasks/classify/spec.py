@@ -1,0 +1,15 @@
+"""The facts about this task, see `vim_deploy.tasks.spec`."""
+
+from __future__ import annotations
+
+from vim_deploy.tasks.spec import TaskSpec
+
+SPEC = TaskSpec(
+    name="classify",
+    outputs=("logits",),
+    model_kinds=("classifier",),
+    handler="vim_deploy.tasks.classify.handler:Classify",
+    module="vim_deploy.export.task:VimTaskModule",
+    class_axis=-1,
+    labelled=True,
+)

@@ -1,0 +1,13 @@
+"""The facts about this task, see `vim_deploy.tasks.spec`."""
+
+from __future__ import annotations
+
+from vim_deploy.tasks.spec import TaskSpec
+
+SPEC = TaskSpec(
+    name="features",
+    outputs=("features",),
+    model_kinds=("classifier",),
+    handler="vim_deploy.tasks.features.handler:Features",
+    module="vim_deploy.export.task:VimTaskModule",
+)

@@ -1,0 +1,51 @@
+"""Windows' logits to a label map of the image's own size, tile by tile, never all logits at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vim_deploy.tasks.segment.axis import Axis, Share
+
+TILE = 64  # pixels of a label map's side that are worked out at once
+Logits = NDArray[np.float32]  # of one window: (cells down, cells across, classes)
+
+
+def label_map(
+    rows: Axis, columns: Axis, classes: int, bands: Callable[[list[int]], dict[int, list[Logits]]]
+) -> np.ndarray:
+    """The class of every pixel, 8-bit (16-bit for more than 256 classes), shape (rows.own, columns.own).
+
+    `bands` is asked for rows of windows by their numbers and gives each one's logits from left to right. A
+    number below all of those asked for is never asked for again.
+    """
+    labels = np.empty((rows.own, columns.own), np.uint8 if classes <= 256 else np.uint16)
+    across = [(first, list(columns.shares(first, end))) for first, end in _tiles(columns.own)]
+    for top, bottom in _tiles(rows.own):
+        down = list(rows.shares(top, bottom))
+        found = bands([share.window for share in down])
+        for left, shares in across:
+            scores = _scores(down, shares, found)
+            labels[top:bottom, left : left + len(scores)] = scores.argmax(axis=-1).T
+    return labels
+
+
+def _tiles(length: int) -> list[tuple[int, int]]:
+    return [(first, min(first + TILE, length)) for first in range(0, length, TILE)]
+
+
+def _scores(down: list[Share], across: list[Share], bands: dict[int, list[Logits]]) -> Logits:
+    """Averaged logits of a tile, (width, height, classes)."""
+    scores: Logits | None = None
+    for horizontal in across:
+        for vertical in down:
+            cells = bands[vertical.window][horizontal.window][vertical.cells, horizontal.cells]
+            high, wide, classes = cells.shape
+            columns = vertical.spread(cells.reshape(high, -1)).reshape(-1, wide, classes)
+            turned = np.ascontiguousarray(columns.transpose(1, 0, 2)).reshape(wide, -1)
+            part = horizontal.spread(turned).reshape(len(horizontal.weights), -1, classes)
+            scores = part if scores is None else np.add(scores, part, out=scores)
+    assert scores is not None
+    return scores
