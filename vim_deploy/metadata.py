@@ -11,7 +11,7 @@ from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.errors import EngineError
 
 PREFIX = "vim_deploy."
-FORMAT = 1
+FORMAT = 2
 # What a file computes, and the outputs it has for it, the first one being what is compared and counted.
 OUTPUTS = {
     "classify": ("logits",),
@@ -27,11 +27,11 @@ COMPARED_AT = {"score_threshold": 0.0}
 
 @dataclass(frozen=True)
 class ModelMetadata:
-    """Everything a runtime needs beside the graph, and where the graph came from.
+    """What a runtime needs besides the graph, and the provenance of the weights.
 
-    `checkpoint` holds `source` (file name, hub id or "generated"), `sha256`, `entry` ("model",
-    "model_ema" or null) and `seed` (for generated weights). `parity` holds the figures of the comparison
-    with the eager model that followed the export; None says that no comparison was made.
+    `checkpoint` has the keys `source` (file name, hub id or "synthetic"), `sha256`, `key` ("model",
+    "model_ema" or null) and `seed` (for synthetic weights). `parity` has the result of the comparison
+    with the eager model after the export, or is None if no comparison was made.
     """
 
     task: str
