@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vim_deploy.model.config import Directions, VimConfig
-from vim_deploy.ops.library import CONTRACT_VERSION, OP_DOMAIN, OP_NAME, ort_library
+from vim_deploy.ops.library import ort_library
+from vim_deploy.ops.signature import CONTRACT_VERSION, INPUT_NAMES, OP_DOMAIN, OP_NAME, input_shapes
 
 if TYPE_CHECKING:
     import onnx
@@ -118,19 +119,16 @@ def scan_graph(vim: VimConfig) -> _Graph:
     _check(vim)
     graph = _Graph()
     length, inner, state = vim.num_tokens, vim.inner, vim.state
-    graph.inputs = {
-        **{name: graph.random(1, length, inner) for name in ("u", "delta", "z")},
-        **{name: graph.random(1, length, state) for name in ("B", "C")},
-    }
+    shapes = input_shapes({"batch": 1, "length": length, "channels": inner, "state": state})
+    graph.inputs = {name: graph.random(*shape) for name, shape in shapes.items() if len(shape) == 3}
     graph.weights = {
         "A": -np.tile(np.arange(1, state + 1, dtype=np.float32), (inner, 1)),
         "D": np.ones(inner, np.float32),
         "delta_bias": np.full(inner, _TIME_STEP_BIAS, np.float32),
     }
-    inputs = ["u", "delta", "A", "B", "C", "D", "z", "delta_bias"]
     for index in range(2 * vim.depth):
         flags = {"delta_softplus": 1, "reverse": index % 2}
-        graph.keep(graph.node(OP_NAME, inputs, f"scan_{index}", domain=OP_DOMAIN, **flags))
+        graph.keep(graph.node(OP_NAME, list(INPUT_NAMES), f"scan_{index}", domain=OP_DOMAIN, **flags))
     return graph
 
 

@@ -13,7 +13,7 @@ from vim_deploy.dense.neck import PyramidBackbone
 from vim_deploy.dense.segmentation import LEVELS, SegmenterConfig, quarter_taps
 from vim_deploy.dense.segmenter import Segmenter
 from vim_deploy.dense.upernet import UPerHead
-from vim_deploy.export.task import Task, VimTask
+from vim_deploy.export.task import TaskModule, VimTask
 from vim_deploy.model.config import ClassToken, VimConfig
 from vim_deploy.model.synthetic import fill_generated
 from vim_deploy.model.vim import VisionMamba
@@ -28,7 +28,7 @@ def vim_config(vim: VimConfig, head: str) -> dict[str, Any]:
     return backbone.to_dict() if head == "map" else _segmenter(backbone).to_dict()
 
 
-def vim_task(config: dict[str, Any], head: str) -> Task:
+def vim_task(config: dict[str, Any], head: str) -> TaskModule:
     """The network of `vim_config` in evaluation mode, with the weights that vim-export generates."""
     model: Any
     if head == "upernet":

@@ -16,7 +16,7 @@ from vim_deploy.engines.tensors import TensorSpec
 from vim_deploy.errors import EngineError
 from vim_deploy.files import sha256_of
 from vim_deploy.metadata import OUTPUTS, ModelMetadata
-from vim_deploy.ops.library import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
+from vim_deploy.ops.signature import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
 
 if TYPE_CHECKING:
     import onnx

@@ -1,4 +1,4 @@
-"""What the scripts that train the examples have in common: options, the run itself, what is recorded."""
+"""Shared by the training scripts: options, timing, and the recorded versions."""
 
 from __future__ import annotations
 
@@ -7,20 +7,16 @@ import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import sklearn
 import torch
-from training_scan import training_scan
-
-from vim_deploy.model import mixer
 
 
 def options(
     description: str | None, name: str, length: str, default: int, threads: int
 ) -> argparse.Namespace:
-    """`out`, `seed`, `threads`, and how long to train (`length`: "steps" or "epochs")."""
+    """Options `out`, `seed`, `threads`, and the number of "steps" or "epochs" (`length`)."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / name)
     parser.add_argument(f"--{length}", type=int, default=default)
@@ -33,10 +29,9 @@ def options(
 
 
 def seconds_of(training: Callable[[], None]) -> float:
-    """Run it with the scan that has a gradient."""
+    """Run the training; returns the seconds it took."""
     started = time.perf_counter()
-    with patch.object(mixer, "selective_scan", training_scan):
-        training()
+    training()
     return time.perf_counter() - started
 
 

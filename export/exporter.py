@@ -26,7 +26,7 @@ from vim_deploy.export.source import ModelSource
 from vim_deploy.export.task import TaskModule
 from vim_deploy.export.verify import compare_with_eager
 from vim_deploy.metadata import ModelMetadata
-from vim_deploy.ops.library import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
+from vim_deploy.ops.signature import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
 
 _CHECK_SEED = 0
 

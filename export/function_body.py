@@ -10,11 +10,11 @@ from __future__ import annotations
 import onnx
 import onnx.parser
 
-from vim_deploy.ops.library import OP_DOMAIN, OP_NAME
+from vim_deploy.ops.signature import ATTRIBUTES, INPUT_NAMES, OP_DOMAIN, OP_NAME
 
 _BODY = """
 <opset_import: ["" : 17], domain: "{domain}">
-{name} <delta_softplus, reverse> (u, delta, A, B, C, D, z, delta_bias) => (y)
+{name} <{attributes}> ({inputs}) => (y)
 {{
   axis_time = Constant <value_ints: ints = [1]> ()
   axis_last = Constant <value_ints: ints = [-1]> ()
@@ -99,4 +99,8 @@ _BODY = """
 def function_body() -> onnx.FunctionProto:
     """The operator's body, opset 17; inputs and attributes as the contract says, any of its types."""
     text = "\n".join(line for line in _BODY.splitlines() if not line.lstrip().startswith("#"))
-    return onnx.parser.parse_function(text.format(domain=OP_DOMAIN, name=OP_NAME))
+    return onnx.parser.parse_function(
+        text.format(
+            domain=OP_DOMAIN, name=OP_NAME, attributes=", ".join(ATTRIBUTES), inputs=", ".join(INPUT_NAMES)
+        )
+    )

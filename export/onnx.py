@@ -21,17 +21,12 @@ from vim_deploy.export.clean import drop_whole_slices, fold_constants, name_afte
 from vim_deploy.export.function_body import function_body
 from vim_deploy.export.opset import IR_VERSION, lower_to_opset_17
 from vim_deploy.export.task import TaskModule
-from vim_deploy.ops.library import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
+from vim_deploy.ops.signature import ATTRIBUTES, CONTRACT_VERSION, INPUTS, OP_DOMAIN, OP_NAME, OUTPUT
 
 INPUT_NAME = "pixels"
 
 _EXPORTER_OPSET = 18  # the exporter's lowest
 _FLOATS = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"]
-_FLOAT = "tensor(float)"
-_SCAN_INPUTS = {
-    "u": "T", "delta": "T", "A": _FLOAT, "B": "T", "C": "T", "D": _FLOAT, "z": "T", "delta_bias": _FLOAT,
-}  # fmt: skip
-_SCAN_ATTRIBUTES = ("delta_softplus", "reverse")
 
 
 def to_onnx(task: TaskModule, *, batch: int | None = None) -> onnx.ModelProto:
@@ -114,8 +109,8 @@ def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     scan = onnxscript.values.Op(domain, OP_NAME, _schema())
 
     def selective_scan(*arguments: Any) -> Any:
-        inputs, flags = arguments[: len(_SCAN_INPUTS)], arguments[len(_SCAN_INPUTS) :]
-        return scan(*inputs, **{name: int(flag) for name, flag in zip(_SCAN_ATTRIBUTES, flags, strict=True)})
+        inputs, flags = arguments[: len(INPUTS)], arguments[len(INPUTS) :]
+        return scan(*inputs, **{name: int(flag) for name, flag in zip(ATTRIBUTES, flags, strict=True)})
 
     return {torch.ops.vim_deploy.selective_scan.default: selective_scan}
 
@@ -126,10 +121,12 @@ def _schema() -> onnx.defs.OpSchema:
         OP_NAME,
         OP_DOMAIN,
         CONTRACT_VERSION,
-        inputs=[schema.FormalParameter(name, kind) for name, kind in _SCAN_INPUTS.items()],
-        outputs=[schema.FormalParameter("y", "T")],
+        inputs=[
+            schema.FormalParameter(spec.name, "tensor(float)" if spec.float32 else "T") for spec in INPUTS
+        ],
+        outputs=[schema.FormalParameter(OUTPUT.name, "T")],
         type_constraints=[("T", _FLOATS, "")],
-        attributes=[schema.Attribute(name, schema.AttrType.INT, required=True) for name in _SCAN_ATTRIBUTES],
+        attributes=[schema.Attribute(name, schema.AttrType.INT, required=True) for name in ATTRIBUTES],
     )
 
 

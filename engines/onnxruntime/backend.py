@@ -39,7 +39,7 @@ from vim_deploy.engines.source import SourceModel
 from vim_deploy.engines.tensors import BatchRange, TensorSpec
 from vim_deploy.errors import EngineError, OperatorLibraryError
 from vim_deploy.files import sha256_of_file
-from vim_deploy.ops.library import CONTRACT_VERSION
+from vim_deploy.ops.signature import CONTRACT_VERSION
 
 _log = logging.getLogger("vim_deploy")
 

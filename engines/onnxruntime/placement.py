@@ -15,7 +15,7 @@ from typing import Any
 
 from vim_deploy.engines.onnxruntime.providers import CUDA, PROCESSOR
 from vim_deploy.errors import EngineError
-from vim_deploy.ops.library import OP_NAME
+from vim_deploy.ops.signature import OP_NAME
 
 _FLOATING = {"float", "float16", "bfloat16", "double"}
 _SMALL = 8  # elements: factors of a resize and the like, which come from shapes

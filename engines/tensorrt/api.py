@@ -10,7 +10,8 @@ from typing import Any
 
 from vim_deploy.engines.tensorrt.graph import PLUGIN_NAMESPACE, PLUGIN_VERSION
 from vim_deploy.errors import EngineError, MissingDependencyError, OperatorLibraryError
-from vim_deploy.ops.library import OP_NAME, tensorrt_library
+from vim_deploy.ops.library import tensorrt_library
+from vim_deploy.ops.signature import OP_NAME
 
 _log = logging.getLogger("vim_deploy")
 

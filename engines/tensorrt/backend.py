@@ -23,7 +23,8 @@ from vim_deploy.engines.tensorrt.readback import check_precision, layer_informat
 from vim_deploy.engines.tensors import TensorSpec
 from vim_deploy.errors import EngineError, MissingDependencyError, OperatorLibraryError
 from vim_deploy.files import sha256_of, sha256_of_file, written_whole
-from vim_deploy.ops.library import CONTRACT_VERSION, tensorrt_library
+from vim_deploy.ops.library import tensorrt_library
+from vim_deploy.ops.signature import CONTRACT_VERSION
 
 _log = logging.getLogger("vim_deploy")
 

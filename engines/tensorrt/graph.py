@@ -12,16 +12,13 @@ from typing import TYPE_CHECKING
 
 from vim_deploy.engines.tensorrt.parser_rules import Constants, detection_problems
 from vim_deploy.errors import EngineError
-from vim_deploy.ops.library import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
+from vim_deploy.ops.signature import ATTRIBUTES, CONTRACT_VERSION, INPUTS, OP_DOMAIN, OP_NAME
 
 if TYPE_CHECKING:
     import onnx
 
 PLUGIN_VERSION = str(CONTRACT_VERSION)
 PLUGIN_NAMESPACE = OP_DOMAIN
-PLUGIN_INPUTS = 8
-_FLOAT32_INPUTS = (2, 5, 7)  # A, D, delta_bias
-_INTEGER_ATTRIBUTES = ("delta_softplus", "reverse")
 _PRECISIONS = {1: "fp32", 10: "fp16", 16: "bf16"}  # of ONNX's element types
 _INT32 = (-(1 << 31), (1 << 31) - 1)
 
@@ -110,20 +107,20 @@ def lint(model: onnx.ModelProto, types: dict[str, int], major: int) -> Iterator[
 
 def _plugin_problems(node: onnx.NodeProto, types: dict[str, int]) -> Iterator[str]:
     attributes = {attribute.name: attribute for attribute in node.attribute}
-    for name in _INTEGER_ATTRIBUTES:
+    for name in ATTRIBUTES:
         if name not in attributes or attributes[name].type != 2 or attributes[name].i not in (0, 1):
             yield f"node {node.name}: attribute {name} is not an integer 0 or 1"
     for name, value in (("plugin_version", PLUGIN_VERSION), ("plugin_namespace", PLUGIN_NAMESPACE)):
         if name not in attributes or attributes[name].s != value.encode():
             yield f"node {node.name}: attribute {name} is not the text {value!r}"
-    for name in attributes.keys() - {*_INTEGER_ATTRIBUTES, "plugin_version", "plugin_namespace"}:
+    for name in attributes.keys() - {*ATTRIBUTES, "plugin_version", "plugin_namespace"}:
         yield f"node {node.name}: attribute {name} is unknown to the plugin, which would never see it"
-    if len(node.input) != PLUGIN_INPUTS or not all(node.input) or len(node.output) != 1:
-        yield f"node {node.name}: inputs {list(node.input)}; the plugin has {PLUGIN_INPUTS}, none left out"
+    if len(node.input) != len(INPUTS) or not all(node.input) or len(node.output) != 1:
+        yield f"node {node.name}: inputs {list(node.input)}; the plugin has {len(INPUTS)}, none left out"
         return
     kinds = [types.get(name) for name in node.input]
-    for index, kind in enumerate(kinds):
-        expected = 1 if index in _FLOAT32_INPUTS else kinds[0]
+    for index, (spec, kind) in enumerate(zip(INPUTS, kinds, strict=True)):
+        expected = 1 if spec.float32 else kinds[0]
         if kind not in _PRECISIONS or kind != expected:
             yield f"node {node.name}: input {index} has ONNX type {kind}, the plugin wants {expected}"
 

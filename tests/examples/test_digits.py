@@ -11,7 +11,6 @@ from PIL import Image
 
 from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.model.checkpoint import load_model
-from vim_deploy.ops.reference import selective_scan_reference
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 sys.path.insert(0, str(EXAMPLES))
@@ -19,7 +18,6 @@ sys.path.insert(0, str(EXAMPLES))
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn (extra: examples)")
 
 from digits_data import CLASS_NAMES, load_split  # noqa: E402
-from training_scan import training_scan  # noqa: E402
 from write_digits import write_digits  # noqa: E402
 
 
@@ -49,20 +47,3 @@ def test_held_out_digits_were_never_trained_on():
     assert not set(training.indices) & set(held_out.indices)
     assert len(training.indices) + len(held_out.indices) == 1797
     assert set(held_out.labels) == set(range(len(CLASS_NAMES)))
-
-
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("length", [1, 2, 7])
-def test_the_training_scan_has_the_references_values_and_gradients(length, reverse):
-    generator = torch.Generator().manual_seed(length)
-    wide, narrow = (3, length, 5), (3, length, 4)
-    shapes = (wide, wide, (5, 4), narrow, narrow, (5,), wide, (5,))
-    inputs = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
-    inputs[2] = -inputs[2].abs()
-    results = []
-    for scan in (selective_scan_reference, training_scan):
-        tensors = [tensor.clone().requires_grad_() for tensor in inputs]
-        y = scan(*tensors, delta_softplus=True, reverse=reverse)
-        results.append([y, *torch.autograd.grad(y.square().sum(), tensors)])
-    for reference, ours in zip(*results, strict=True):
-        torch.testing.assert_close(ours, reference, rtol=1e-10, atol=1e-10)

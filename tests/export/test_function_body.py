@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import pytest
 from onnx import TensorProto, helper
-from ops.cases import INPUTS, OPERATOR_CASES, random_inputs
+from ops.cases import OPERATOR_CASES, random_inputs
 
 from vim_deploy.export.function_body import function_body
-from vim_deploy.ops.library import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
+from vim_deploy.ops.signature import CONTRACT_VERSION, INPUT_NAMES, INPUTS, OP_DOMAIN, OP_NAME
 
 ort = pytest.importorskip("onnxruntime", reason="running a function body needs onnxruntime")
 
-
-ALWAYS_FLOAT32 = ("A", "D", "delta_bias")
+ALWAYS_FLOAT32 = tuple(spec.name for spec in INPUTS if spec.float32)
 
 
 def body_session(delta_softplus: int, reverse: int, element: int = TensorProto.FLOAT):
     values = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT if name in ALWAYS_FLOAT32 else element, None)
-        for name in INPUTS
+        helper.make_tensor_value_info(spec.name, TensorProto.FLOAT if spec.float32 else element, None)
+        for spec in INPUTS
     ]
     node = helper.make_node(
-        OP_NAME, INPUTS, ["y"], domain=OP_DOMAIN, delta_softplus=delta_softplus, reverse=reverse
+        OP_NAME, INPUT_NAMES, ["y"], domain=OP_DOMAIN, delta_softplus=delta_softplus, reverse=reverse
     )
     graph = helper.make_graph([node], "scan", values, [helper.make_tensor_value_info("y", element, None)])
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid(OP_DOMAIN, CONTRACT_VERSION)]

@@ -17,7 +17,7 @@ from vim_deploy.export.opset import lower_to_opset_17
 from vim_deploy.export.task import VimTaskModule
 from vim_deploy.model import create_model
 from vim_deploy.model.synthetic import fill_generated
-from vim_deploy.ops.library import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
+from vim_deploy.ops.signature import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
 
 SMALL = {"embed_dim": 32, "depth": 2, "image_size": (32, 48), "num_classes": 5}
 

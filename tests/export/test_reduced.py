@@ -21,7 +21,7 @@ from vim_deploy.export.reduced import compare_reduced, in_precision
 from vim_deploy.export.task import VimTaskModule
 from vim_deploy.onnx_graph.upcast import widened
 from vim_deploy.ops import use_scan
-from vim_deploy.ops.library import OP_NAME
+from vim_deploy.ops.signature import OP_NAME
 from vim_deploy.parity.difference import RELATIVE_TOLERANCE, difference
 
 pytest.importorskip("onnxruntime", reason="running exported files needs onnxruntime")

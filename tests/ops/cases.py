@@ -1,4 +1,4 @@
-"""The one table of scan cases that every backend is held to, with each backend's tolerance and its reason.
+"""The table of scan cases that every backend is tested with, and the tolerance of each backend.
 
 Arrays are float32 and channels last, as in the contract. Expected values are float64.
 """
@@ -14,7 +14,10 @@ import numpy as np
 from golden_data import load_json, load_tensors
 from numpy.typing import NDArray
 
-INPUTS = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias")
+from vim_deploy.ops.signature import INPUT_NAMES, INPUTS, input_shapes
+
+# Inputs with one row per token.
+SEQUENCES = tuple(spec.name for spec in INPUTS if "length" in spec.shape)
 Arrays = dict[str, NDArray[Any] | None]
 
 
@@ -37,7 +40,7 @@ TOLERANCES = {
 
 
 class ScanCase:
-    """Inputs, flags and expected output of one scan; the arrays are made when first asked for."""
+    """Inputs, flags and expected output of one scan; the arrays are created on first use."""
 
     def __init__(
         self,
@@ -56,8 +59,10 @@ class ScanCase:
 
     @property
     def not_an_operator_case(self) -> str | None:
-        """Why the operator cannot express this case, or None where it can."""
-        return None if self.gated else "no gate: the operator always has z; the kernel alone may go without"
+        """Why the operator cannot run this case, or None if it can."""
+        return (
+            None if self.gated else "no gate: the operator always has z, only the kernel can run without it"
+        )
 
     @cached_property
     def _made(self) -> tuple[Arrays, NDArray[Any] | None]:
@@ -65,12 +70,12 @@ class ScanCase:
 
     @property
     def inputs(self) -> Arrays:
-        """The eight inputs by name; D, z and delta_bias may be None."""
+        """The inputs by name; optional ones may be None."""
         return self._made[0]
 
     @cached_property
     def operator_inputs(self) -> dict[str, NDArray[Any]]:
-        """The inputs with zeros for an absent D or delta_bias, which mean the same."""
+        """The inputs, with zeros for an absent D or delta_bias, which is equivalent."""
         assert self.gated, self.not_an_operator_case
         zeros = np.zeros(self.inputs["A"].shape[0], np.float32)
         return {name: zeros if array is None else array for name, array in self.inputs.items()}
@@ -82,7 +87,7 @@ class ScanCase:
         return known if known is not None else scan_in_float64(self.inputs, self.delta_softplus, self.reverse)
 
     def check(self, y: NDArray[Any], backend: str) -> None:
-        """Hold a backend's float32 result to its tolerance."""
+        """Assert that a backend's float32 result is within its tolerance."""
         assert y.shape == self.expected.shape
         assert y.dtype == np.float32
         if not y.size:
@@ -101,7 +106,7 @@ class ScanCase:
 def scan_in_float64(inputs: Arrays, delta_softplus: bool, reverse: bool) -> NDArray[Any]:
     """The contract's arithmetic, token after token."""
     u, delta, A, B, C, D, z, bias = (
-        None if (array := inputs[name]) is None else array.astype(np.float64) for name in INPUTS
+        None if (array := inputs[name]) is None else array.astype(np.float64) for name in INPUT_NAMES
     )
     dt = delta if bias is None else delta + bias
     if delta_softplus:
@@ -134,9 +139,9 @@ def _golden_tensors() -> dict[str, NDArray[Any]]:
 
 def _golden_arrays(name: str, flip: bool) -> tuple[Arrays, NDArray[Any]]:
     tensors = _golden_tensors()
-    arrays: Arrays = {key: tensors.get(f"{name}.{key}") for key in INPUTS}
+    arrays: Arrays = {key: tensors.get(f"{name}.{key}") for key in INPUT_NAMES}
     expected = tensors[f"{name}.out_f64"].swapaxes(1, 2)
-    for key in ("u", "delta", "B", "C", "z"):
+    for key in SEQUENCES:
         if (array := arrays[key]) is not None:
             array = array.swapaxes(1, 2)
             arrays[key] = np.ascontiguousarray(array[:, ::-1] if flip else array)
@@ -157,23 +162,13 @@ def _golden_cases() -> Iterator[ScanCase]:
 
 
 def random_inputs(batch: int, length: int, channels: int, state: int, seed: int = 0) -> Arrays:
-    """Values of the size that a trained network has: time steps around 0.05, decays from 1 to `state`."""
+    """Values of the magnitude of a trained network: time steps around 0.05, decays from 1 to `state`."""
     generator = np.random.default_rng([seed, batch, length, channels, state])
-
-    def normal(*shape: int) -> NDArray[Any]:
-        return generator.standard_normal(shape)
-
-    sequence, projection = (batch, length, channels), (batch, length, state)
-    arrays = {
-        "u": normal(*sequence),
-        "delta": normal(*sequence),
-        "A": -np.arange(1, state + 1) * np.exp(0.3 * normal(channels, state)),
-        "B": normal(*projection),
-        "C": normal(*projection),
-        "D": normal(channels),
-        "z": 2 * normal(*sequence),
-        "delta_bias": normal(channels) - 3,
-    }
+    shapes = input_shapes({"batch": batch, "length": length, "channels": channels, "state": state})
+    arrays = {name: generator.standard_normal(shape) for name, shape in shapes.items()}
+    arrays["A"] = -np.arange(1, state + 1) * np.exp(0.3 * arrays["A"])
+    arrays["z"] = 2 * arrays["z"]
+    arrays["delta_bias"] = arrays["delta_bias"] - 3
     return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 

@@ -13,7 +13,9 @@ from golden_data import assert_close
 from torch import Tensor
 
 from vim_deploy.ops import selective_scan, use_scan
+from vim_deploy.ops.gradient import differentiable_scan
 from vim_deploy.ops.reference import selective_scan_reference
+from vim_deploy.ops.signature import ATTRIBUTES, INPUT_NAMES, INPUTS, input_shapes
 
 OPERATOR = torch.ops.vim_deploy.selective_scan
 FLAGS = {"delta_softplus": True, "reverse": False}
@@ -22,24 +24,15 @@ FLAGS = {"delta_softplus": True, "reverse": False}
 def scan_inputs(
     batch: int = 2, length: int = 5, channels: int = 3, state: int = 4, dtype: torch.dtype = torch.float32
 ) -> list[Tensor]:
-    """u, delta, A, B, C, D, z, delta_bias."""
+    """Random inputs in the order of the signature."""
     random = torch.Generator().manual_seed(0)
-
-    def values(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=random, dtype=torch.float64)
-
     wide = torch.promote_types(dtype, torch.float32)
-    sequence, projection = (batch, length, channels), (batch, length, state)
-    return [
-        values(*sequence).to(dtype),
-        values(*sequence).to(dtype),
-        -values(channels, state).exp().to(wide),
-        values(*projection).to(dtype),
-        values(*projection).to(dtype),
-        values(channels).to(wide),
-        values(*sequence).to(dtype),
-        values(channels).to(wide),
-    ]
+    shapes = input_shapes({"batch": batch, "length": length, "channels": channels, "state": state})
+    values = {
+        name: torch.randn(shape, generator=random, dtype=torch.float64) for name, shape in shapes.items()
+    }
+    values["A"] = -values["A"].exp()
+    return [values[spec.name].to(wide if spec.float32 else dtype) for spec in INPUTS]
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -51,7 +44,7 @@ def test_registration_passes_pytorchs_own_checks(needs_gradient, reverse):
 
 def test_schema_is_the_contracts():
     names = [argument.name for argument in OPERATOR.default._schema.arguments]
-    assert names == ["u", "delta", "A", "B", "C", "D", "z", "delta_bias", "delta_softplus", "reverse"]
+    assert names == [*INPUT_NAMES, *ATTRIBUTES]
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
@@ -118,6 +111,36 @@ def test_gradient_is_that_of_the_reference():
     expected = torch.autograd.grad(selective_scan_reference(*inputs, **FLAGS).square().sum(), inputs)
     for actual, reference in zip(gradients, expected, strict=True):
         assert_close(actual, reference, 1e-5)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("length", [1, 2, 7])
+def test_output_and_gradient_in_float64_are_those_of_the_reference(length, reverse):
+    inputs = scan_inputs(3, length, 5, 4, dtype=torch.float64)
+    results = []
+    for scan in (selective_scan_reference, selective_scan, differentiable_scan):
+        tensors = [tensor.clone().requires_grad_() for tensor in inputs]
+        y = scan(*tensors, delta_softplus=True, reverse=reverse)
+        results.append([y, *torch.autograd.grad(y.square().sum(), tensors)])
+    reference, *others = results
+    for other in others:
+        for actual, expected in zip(other, reference, strict=True):
+            torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_a_function_replaces_the_operator_and_its_gradient():
+    inputs = [tensor.requires_grad_() for tensor in scan_inputs()]
+
+    def scan(u, *others, delta_softplus, reverse):
+        assert (len(others), delta_softplus, reverse) == (7, True, False)
+        return 3 * u
+
+    with use_scan(scan):
+        y = selective_scan(*inputs, **FLAGS)
+        with pytest.raises(ValueError, match="A is"):
+            selective_scan(inputs[0], inputs[1], inputs[3], *inputs[3:], **FLAGS)
+    (gradient,) = torch.autograd.grad(y.sum(), inputs[:1])
+    assert (gradient == 3).all()
 
 
 @pytest.mark.parametrize("reverse", [False, True])

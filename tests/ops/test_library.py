@@ -76,7 +76,7 @@ def test_the_variable_overrides(monkeypatch, tmp_path):
     monkeypatch.setenv(library.LIBRARY_VARIABLE, str(other))
     assert library.ort_library() == other
     monkeypatch.setenv(library.LIBRARY_VARIABLE, str(tmp_path / "absent.so"))
-    with pytest.raises(OperatorLibraryError, match=r"absent\.so: no such file; point it at"):
+    with pytest.raises(OperatorLibraryError, match=r"absent\.so: no such file; set it to"):
         library.ort_library()
 
 
@@ -93,7 +93,7 @@ def test_another_contract_version_is_refused(monkeypatch):
     monkeypatch.setattr(library, "CONTRACT_VERSION", 2)
     library._load.cache_clear()
     try:
-        with pytest.raises(OperatorLibraryError, match=r"serves version 1 .*expected 2"):
+        with pytest.raises(OperatorLibraryError, match=r"implements version 1 .*expected 2"):
             library.load_library()
     finally:
         library._load.cache_clear()
@@ -102,8 +102,8 @@ def test_another_contract_version_is_refused(monkeypatch):
 def test_an_absent_library_says_how_to_build_it(monkeypatch, tmp_path):
     monkeypatch.delenv(library.LIBRARY_VARIABLE, raising=False)
     monkeypatch.delenv(library.TENSORRT_LIBRARY_VARIABLE, raising=False)
-    monkeypatch.setattr(library, "_places", lambda name: iter([tmp_path / "lib" / name]))
-    with pytest.raises(OperatorLibraryError, match=r"was not found; looked for .*cmake --build build"):
+    monkeypatch.setattr(library, "_candidates", lambda name: iter([tmp_path / "lib" / name]))
+    with pytest.raises(OperatorLibraryError, match=r"was not found; searched .*cmake --build build"):
         library.ort_library()
     with pytest.raises(OperatorLibraryError, match=r"TensorRT 8 was not found.*_trt8\.so.*TENSORRT_ROOT"):
         library.tensorrt_library(8)

@@ -19,7 +19,7 @@ FLAGS = {"delta_softplus": True, "reverse": False}
 
 @pytest.mark.parametrize("case", CASES, ids=repr)
 def test_kernel_equals_the_case(case):
-    y = native.selective_scan(**case.inputs, delta_softplus=case.delta_softplus, reverse=case.reverse)
+    y = native.selective_scan(case.inputs, delta_softplus=case.delta_softplus, reverse=case.reverse)
     case.check(y, "native")
 
 
@@ -54,26 +54,26 @@ def test_every_instruction_set_passes_these_tests(name):
 @pytest.mark.parametrize("sizes", [(1, 197, 384, 16), (3, 50, 70, 20)])
 def test_bits_do_not_depend_on_threads(sizes):
     inputs = random_inputs(*sizes)
-    alone = native.selective_scan(**inputs, **FLAGS)
+    alone = native.selective_scan(inputs, **FLAGS)
     for threads in (2, 5):
-        assert np.array_equal(native.selective_scan(**inputs, **FLAGS, threads=threads), alone)
+        assert np.array_equal(native.selective_scan(inputs, **FLAGS, threads=threads), alone)
 
 
 def test_bits_of_an_element_do_not_depend_on_the_batch():
     inputs = random_inputs(3, 40, 33, 16)
-    together = native.selective_scan(**inputs, **FLAGS)
+    together = native.selective_scan(inputs, **FLAGS)
     per_channel = ("A", "D", "delta_bias")
     for i in range(3):
         alone = {name: array if name in per_channel else array[i : i + 1] for name, array in inputs.items()}
-        assert np.array_equal(native.selective_scan(**alone, **FLAGS)[0], together[i])
+        assert np.array_equal(native.selective_scan(alone, **FLAGS)[0], together[i])
 
 
 @pytest.mark.parametrize("name", ["u", "delta", "B", "C", "z"])
 def test_a_NaN_never_becomes_a_number(name):  # noqa: N802
     inputs = random_inputs(1, 40, 33, 16)
-    clean = native.selective_scan(**inputs, **FLAGS)
+    clean = native.selective_scan(inputs, **FLAGS)
     inputs[name][0, 20, 5] = np.nan
-    y = native.selective_scan(**inputs, **FLAGS)
+    y = native.selective_scan(inputs, **FLAGS)
     assert np.isnan(y[0, 20, 5])
     assert np.array_equal(y[:, :20], clean[:, :20])
     if name in ("u", "delta"):  # stays in the state
@@ -85,14 +85,14 @@ def test_growth_beyond_float32_is_infinite_not_wrong():
     inputs["A"][:] = 1000.0
     inputs["delta"][:] = 10.0
     inputs["C"][:] = np.abs(inputs["C"])
-    y = native.selective_scan(**inputs, **FLAGS)
+    y = native.selective_scan(inputs, **FLAGS)
     assert not np.isfinite(y[0, 1:]).any()
 
 
 def test_slices_of_wider_tensors_are_read_and_written_in_place():
     sizes = native.ScanSizes(2, 30, 21, 16)
     inputs = random_inputs(2, 30, 21, 16)
-    expected = native.selective_scan(**inputs, **FLAGS)
+    expected = native.selective_scan(inputs, **FLAGS)
     # One projection's output holds u and z side by side, another delta, B and C.
     u_z = np.concatenate([inputs["u"], inputs["z"]], axis=-1)
     delta_B_C = np.concatenate([inputs["delta"], inputs["B"], inputs["C"]], axis=-1)
@@ -118,11 +118,11 @@ def test_wrong_shape_is_named(name, shape):
     inputs = random_inputs(1, 5, 8, 16)
     inputs[name] = np.zeros(shape, np.float32)
     with pytest.raises(ValueError, match=r"expected float32"):
-        native.selective_scan(**inputs, **FLAGS)
+        native.selective_scan(inputs, **FLAGS)
 
 
 def test_wrong_type_is_named():
     inputs = random_inputs(1, 5, 8, 16)
     inputs["z"] = inputs["z"].astype(np.float64)
     with pytest.raises(ValueError, match=r"z is float64 .*expected float32"):
-        native.selective_scan(**inputs, **FLAGS)
+        native.selective_scan(inputs, **FLAGS)

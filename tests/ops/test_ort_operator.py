@@ -8,17 +8,18 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from ops.cases import INPUTS, OPERATOR_CASES, random_inputs
+from ops.cases import OPERATOR_CASES, random_inputs
 
-from vim_deploy.ops.library import CONTRACT_VERSION, OP_DOMAIN, OP_NAME, ort_library
+from vim_deploy.ops.library import ort_library
+from vim_deploy.ops.signature import CONTRACT_VERSION, INPUT_NAMES, OP_DOMAIN, OP_NAME
 
 ort = pytest.importorskip("onnxruntime", reason="the operator's tests need onnxruntime")
 
 
 def operator_model(element: int = TensorProto.FLOAT, **attributes: int) -> bytes:
     """One node, no function body, no shapes."""
-    values = [helper.make_tensor_value_info(name, element, None) for name in (*INPUTS, "y")]
-    node = helper.make_node(OP_NAME, INPUTS, ["y"], domain=OP_DOMAIN, **attributes)
+    values = [helper.make_tensor_value_info(name, element, None) for name in (*INPUT_NAMES, "y")]
+    node = helper.make_node(OP_NAME, INPUT_NAMES, ["y"], domain=OP_DOMAIN, **attributes)
     graph = helper.make_graph([node], "scan", values[:-1], values[-1:])
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid(OP_DOMAIN, CONTRACT_VERSION)]
     model: onnx.ModelProto = helper.make_model(graph, opset_imports=opsets, ir_version=8)

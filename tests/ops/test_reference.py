@@ -11,6 +11,7 @@ from golden_data import assert_close, load_json, load_tensors
 from torch import Tensor
 
 from vim_deploy.ops.reference import selective_scan_reference
+from vim_deploy.ops.signature import INPUT_NAMES
 
 CASES = load_json("op_selective_scan")["cases"]
 TENSORS = load_tensors("op_selective_scan")
@@ -22,7 +23,7 @@ def golden_inputs(case: dict[str, Any]) -> dict[str, Any]:
     """The case's inputs with channels last, and its flags."""
     tensors = {
         name: torch.from_numpy(TENSORS[key])
-        for name in ("u", "delta", "A", "B", "C", "D", "z", "delta_bias")
+        for name in INPUT_NAMES
         if (key := f"{case['name']}.{name}") in TENSORS
     }
     for name in ("u", "delta", "z"):

@@ -24,20 +24,20 @@ def test_library_registers_and_serves_no_other_provider(element: str) -> None:
     ort = pytest.importorskip("onnxruntime")
     onnx = pytest.importorskip("onnx")
     from vim_deploy.errors import OperatorLibraryMissingError
-    from vim_deploy.ops.library import CONTRACT_VERSION, OP_DOMAIN, OP_NAME, ort_cuda_library
+    from vim_deploy.ops.library import ort_cuda_library
+    from vim_deploy.ops.signature import CONTRACT_VERSION, INPUT_NAMES, INPUTS, OP_DOMAIN, OP_NAME
 
     try:
         library = ort_cuda_library()
     except OperatorLibraryMissingError as error:
         pytest.skip(f"built only where nvcc is: {error}")
     helper, kinds = onnx.helper, onnx.TensorProto
-    names = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias")
-    wide = ("A", "D", "delta_bias")
     kind = getattr(kinds, element)
     inputs = [
-        helper.make_tensor_value_info(name, kinds.FLOAT if name in wide else kind, None) for name in names
+        helper.make_tensor_value_info(spec.name, kinds.FLOAT if spec.float32 else kind, None)
+        for spec in INPUTS
     ]
-    scan = helper.make_node(OP_NAME, names, ["y"], domain=OP_DOMAIN, delta_softplus=1, reverse=0)
+    scan = helper.make_node(OP_NAME, INPUT_NAMES, ["y"], domain=OP_DOMAIN, delta_softplus=1, reverse=0)
     graph = helper.make_graph([scan], "scan", inputs, [helper.make_tensor_value_info("y", kind, None)])
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid(OP_DOMAIN, CONTRACT_VERSION)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=8)

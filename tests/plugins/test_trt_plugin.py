@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from native_programs import PROGRAMS, SANITIZERS, SCAN, WARNINGS, build, run
 
-from vim_deploy.ops.library import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
+from vim_deploy.ops.signature import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
 
 CORE = [SCAN / "trt_plugin_core.cpp", SCAN / "scan_cuda_plan.cpp"]
 RANKS = {"[batch, length, channels]": 3, "[batch, length, state]": 3, "[channels, state]": 2, "[channels]": 1}

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from vim_deploy.engines.onnxruntime.providers import PROCESSOR, quiet_options, small_model
-from vim_deploy.ops.library import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
+from vim_deploy.ops.signature import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
 
 
 def library_registers(library: Path) -> str:

@@ -1,7 +1,4 @@
-"""Finds, loads and checks the operator library; knows the operator's names. Needs no PyTorch and no runtime.
-
-The contract is plugins/selective_scan/README.md.
-"""
+"""Finds, loads and checks the native libraries. Needs neither PyTorch nor a runtime."""
 
 from __future__ import annotations
 
@@ -13,10 +10,7 @@ from pathlib import Path
 
 import vim_deploy
 from vim_deploy.errors import OperatorLibraryError, OperatorLibraryMissingError
-
-OP_DOMAIN = "vim_deploy"
-OP_NAME = "SelectiveScan"
-CONTRACT_VERSION = 1
+from vim_deploy.ops.signature import CONTRACT_VERSION
 
 LIBRARY_VARIABLE = "VIM_DEPLOY_ORT_LIBRARY"
 LIBRARY_NAME = "libvim_deploy_ort.so"
@@ -30,7 +24,7 @@ _BUILD_HINT = (
     "build it in a checkout with `cmake -S . -B build && cmake --build build`, or install the package"
 )
 _CUDA_BUILD_HINT = (
-    "build it where CUDA's nvcc is on PATH: `cmake -S . -B build && cmake --build build`, or `pip install .`"
+    "build it with CUDA's nvcc on PATH: `cmake -S . -B build && cmake --build build`, or `pip install .`"
 )
 _TENSORRT_BUILD_HINT = (
     "build it with CUDA's nvcc and TensorRT's headers: "
@@ -39,19 +33,19 @@ _TENSORRT_BUILD_HINT = (
 
 
 def ort_library() -> Path:
-    """Path of the operator library, for `SessionOptions.register_custom_ops_library` of any session.
+    """Path of the operator library, for `onnxruntime.SessionOptions.register_custom_ops_library`.
 
-    Looked for where `VIM_DEPLOY_ORT_LIBRARY` points, else in the installed package, else in the checkout's
-    `build/lib`. Raises `OperatorLibraryError` where there is none; the file is not loaded.
+    Searched in this order: the file in `VIM_DEPLOY_ORT_LIBRARY`, the installed package, `build/lib` of the
+    checkout. Does not load the file. Raises OperatorLibraryError if there is none.
     """
     return _find(LIBRARY_VARIABLE, LIBRARY_NAME, "operator library", _BUILD_HINT)
 
 
 def ort_cuda_library() -> Path:
-    """Path of the operator library for ONNX Runtime's CUDA provider; never registered beside `ort_library`.
+    """Path of the operator library for ONNX Runtime's CUDA provider. It replaces `ort_library` in a session.
 
-    Looked for like `ort_library`, with `VIM_DEPLOY_ORT_CUDA_LIBRARY`. Raises `OperatorLibraryError` where
-    there is none; the file is not loaded.
+    Searched like `ort_library`, with `VIM_DEPLOY_ORT_CUDA_LIBRARY`. Does not load the file. Raises
+    OperatorLibraryError if there is none.
     """
     return _find(CUDA_LIBRARY_VARIABLE, CUDA_LIBRARY_NAME, "operator library for CUDA", _CUDA_BUILD_HINT)
 
@@ -59,8 +53,8 @@ def ort_cuda_library() -> Path:
 def tensorrt_library(major: int) -> Path:
     """Path of the plugin library for TensorRT `major`: one for 8.6, one for 10 and 11.
 
-    Looked for like `ort_library`, with `VIM_DEPLOY_TRT_LIBRARY`. Raises `OperatorLibraryError` where there is
-    none; the file is not loaded.
+    Searched like `ort_library`, with `VIM_DEPLOY_TRT_LIBRARY`. Does not load the file. Raises
+    OperatorLibraryError if there is none.
     """
     name = TENSORRT_LIBRARY_NAME if major >= 10 else TENSORRT_8_LIBRARY_NAME
     return _find(
@@ -69,29 +63,29 @@ def tensorrt_library(major: int) -> Path:
 
 
 def _find(variable: str, name: str, what: str, hint: str) -> Path:
-    named = os.environ.get(variable)
-    if named:
-        path = Path(named)
+    value = os.environ.get(variable)
+    if value:
+        path = Path(value)
         if not path.is_file():
-            raise OperatorLibraryError(f"{variable}={named}: no such file; point it at {name}, or unset it")
+            raise OperatorLibraryError(f"{variable}={value}: no such file; set it to {name}, or unset it")
         return path.resolve()
-    for path in _places(name):
+    for path in _candidates(name):
         if path.is_file():
             return path
-    places = ", ".join(str(path) for path in _places(name))
-    raise OperatorLibraryMissingError(f"the {what} was not found; looked for {places}; {hint}")
+    searched = ", ".join(str(path) for path in _candidates(name))
+    raise OperatorLibraryMissingError(f"the {what} was not found; searched {searched}; {hint}")
 
 
-def _places(name: str) -> Iterator[Path]:
-    # An editable installation has the package's Python files in the checkout and the library elsewhere.
+def _candidates(name: str) -> Iterator[Path]:
+    # In an editable installation the Python files are in the checkout and the library is elsewhere.
     yield from (Path(folder) / "lib" / name for folder in vim_deploy.__path__)
     yield Path(__file__).resolve().parents[2] / "build" / "lib" / name
 
 
 def load_library() -> ctypes.CDLL:
-    """The operator library, loaded and checked: it serves this contract and can run on this processor.
+    """The operator library, loaded and checked: it implements this contract and runs on this CPU.
 
-    Raises `OperatorLibraryError`, also where `VIM_DEPLOY_ISA` asks for an instruction set that is not there.
+    Raises OperatorLibraryError, also if `VIM_DEPLOY_ISA` names an instruction set that is not available.
     """
     return _load(ort_library())
 
@@ -103,7 +97,7 @@ def instruction_set() -> str:
 
 
 def usable_instruction_sets() -> tuple[str, ...]:
-    """What the library has and this processor runs, best first; `VIM_DEPLOY_ISA` chooses among them."""
+    """Instruction sets that the library was built for and this CPU has, best first; see `VIM_DEPLOY_ISA`."""
     names: bytes = load_library().vim_deploy_usable_instruction_sets()
     return tuple(names.decode().split(", "))
 
@@ -123,7 +117,7 @@ def _load(path: Path) -> ctypes.CDLL:
     version = library.vim_deploy_contract_version()
     if version != CONTRACT_VERSION:
         raise OperatorLibraryError(
-            f"{path} serves version {version} of the operator's contract, expected {CONTRACT_VERSION}; "
+            f"{path} implements version {version} of the operator contract, expected {CONTRACT_VERSION}; "
             f"it belongs to another release: {_BUILD_HINT}"
         )
     if library.vim_deploy_instruction_set() is None:

@@ -1,6 +1,6 @@
-"""The CPU kernel through its plain C functions: raw pointers for any framework, arrays for NumPy.
+"""Binding of the CPU kernel's C functions: `run_scan` takes raw pointers, `selective_scan` NumPy arrays.
 
-The struct is `vim_scan::Arguments` of plugins/selective_scan/scan.h, which says what each field means.
+The struct is `vim_scan::Arguments` of plugins/selective_scan/scan.h, which documents the fields.
 """
 
 from __future__ import annotations
@@ -17,25 +17,19 @@ from numpy.typing import NDArray
 
 from vim_deploy.errors import OperatorLibraryError
 from vim_deploy.ops.library import load_library
+from vim_deploy.ops.signature import ATTRIBUTES, INPUT_NAMES, INPUTS, OUTPUT, SIZES, input_shapes, sizes_of
 
-INPUTS = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias")
-_POINTERS = (*INPUTS, "y")
-_PITCHED = {
-    "u": "channels",
-    "delta": "channels",
-    "B": "state",
-    "C": "state",
-    "z": "channels",
-    "y": "channels",
-}
+_POINTERS = (*INPUT_NAMES, OUTPUT.name)
+# Tensors with one row per token, and the size that is the width of a dense row.
+_ROW_WIDTHS = {spec.name: spec.shape[-1] for spec in (*INPUTS, OUTPUT) if len(spec.shape) == 3}
 
 
 class _Arguments(ctypes.Structure):
     _fields_ = (
-        *((name, ctypes.c_int64) for name in ("batch", "length", "channels", "state")),
-        *((name, ctypes.c_int32) for name in ("delta_softplus", "reverse")),
+        *((name, ctypes.c_int64) for name in SIZES),
+        *((name, ctypes.c_int32) for name in ATTRIBUTES),
         *((name, ctypes.c_void_p) for name in _POINTERS),
-        *((f"{name}_pitch", ctypes.c_int64) for name in _PITCHED),
+        *((f"{name}_pitch", ctypes.c_int64) for name in _ROW_WIDTHS),
     )
 
 
@@ -58,71 +52,55 @@ def run_scan(
     threads: int = 1,
     pitches: Mapping[str, int] | None = None,
 ) -> None:
-    """Write the scan of the tensors at `pointers` (the eight inputs and `y`; all float32) to `y`.
+    """Write the scan of the float32 tensors at `pointers`, one address per input and for `y`, to `y`.
 
-    D, z and delta_bias may be None or absent: no skip term, no gate, no bias. `pitches` are floats from one
-    token to the next, for u, delta, B, C, z and y where they are slices of wider tensors; dense by default.
-    Shapes cannot be checked here: the memory must be there. The result's bits do not depend on `threads`.
+    Optional inputs may be None or absent. `pitches`: the number of floats from one token to the next, for
+    tensors with one row per token that are slices of wider tensors; by default rows are dense. Shapes are not
+    checked: the memory must be valid. The result's bits do not depend on `threads`.
     """
-    given = pitches or {}
-    dense = {name: getattr(sizes, size) for name, size in _PITCHED.items()}
+    dense = {name: getattr(sizes, size) for name, size in _ROW_WIDTHS.items()}
     arguments = _Arguments(
         **vars(sizes),
         delta_softplus=int(delta_softplus),
         reverse=int(reverse),
         **{name: pointers.get(name) for name in _POINTERS},
-        **{f"{name}_pitch": given.get(name, pitch) for name, pitch in dense.items()},
+        **{f"{name}_pitch": pitch for name, pitch in {**dense, **(pitches or {})}.items()},
     )
     _run(arguments, threads)
 
 
 def selective_scan(
-    u: NDArray[np.float32],
-    delta: NDArray[np.float32],
-    A: NDArray[np.float32],
-    B: NDArray[np.float32],
-    C: NDArray[np.float32],
-    D: NDArray[np.float32] | None = None,
-    z: NDArray[np.float32] | None = None,
-    delta_bias: NDArray[np.float32] | None = None,
+    inputs: Mapping[str, NDArray[np.float32] | None],
     *,
     delta_softplus: bool,
     reverse: bool,
     threads: int = 1,
 ) -> NDArray[np.float32]:
-    """The scan of float32 arrays, shaped as in the contract. Raises ValueError for other shapes or types."""
-    arrays = dict(zip(INPUTS, (u, delta, A, B, C, D, z, delta_bias), strict=True))
+    """The scan of float32 arrays by input name. Optional inputs may be None or absent.
+
+    Returns (batch, length, channels). Raises ValueError for other shapes or types than the contract's.
+    """
+    arrays = {name: np.ascontiguousarray(array) for name, array in inputs.items() if array is not None}
     sizes = _sizes(arrays)
-    dense = {name: np.ascontiguousarray(array) for name, array in arrays.items() if array is not None}
-    y = np.empty(u.shape, np.float32)
-    pointers = {name: array.ctypes.data for name, array in {**dense, "y": y}.items()}
+    y = np.empty(arrays["u"].shape, np.float32)
+    pointers = {name: array.ctypes.data for name, array in {**arrays, "y": y}.items()}
     run_scan(sizes, pointers, delta_softplus=delta_softplus, reverse=reverse, threads=threads)
     return y
 
 
-def _sizes(arrays: Mapping[str, NDArray[np.float32] | None]) -> ScanSizes:
+def _sizes(arrays: Mapping[str, NDArray[np.float32]]) -> ScanSizes:
+    if missing := [spec.name for spec in INPUTS if spec.name not in arrays and not spec.optional]:
+        raise ValueError(f"missing inputs: {', '.join(missing)}")
     u, A = arrays["u"], arrays["A"]
-    if u is None or A is None or u.ndim != 3 or A.ndim != 2:
+    if u.ndim != 3 or A.ndim != 2:
         raise ValueError("u must be (batch, length, channels) and A (channels, state)")
-    batch, length, channels = u.shape
-    sizes = ScanSizes(batch, length, channels, A.shape[1])
+    sizes = ScanSizes(**sizes_of(u.shape, A.shape))
     if min(sizes.length, sizes.channels, sizes.state) < 1:
         raise ValueError(f"{sizes}: length, channels and state must be at least 1")
-    sequence, projection = (batch, length, channels), (batch, length, sizes.state)
-    channels = (sizes.channels,)
-    shapes = (
-        sequence,
-        sequence,
-        (sizes.channels, sizes.state),
-        projection,
-        projection,
-        channels,
-        sequence,
-        channels,
-    )
-    for (name, array), shape in zip(arrays.items(), shapes, strict=True):
-        if array is not None and (array.shape != shape or array.dtype != np.float32):
-            raise ValueError(f"{name} is {array.dtype} {array.shape}, expected float32 {shape}")
+    shapes = input_shapes(vars(sizes))
+    for name, array in arrays.items():
+        if array.shape != shapes[name] or array.dtype != np.float32:
+            raise ValueError(f"{name} is {array.dtype} {array.shape}, expected float32 {shapes[name]}")
     return sizes
 
 
@@ -134,21 +112,21 @@ def _run(arguments: _Arguments, threads: int) -> None:
     if threads <= 1:
         library.vim_deploy_scan_run_tasks(reference, 0, tasks)
         return
-    left = itertools.count()
+    remaining = itertools.count()
 
     def work() -> None:
-        while (task := next(left)) < tasks:
+        while (task := next(remaining)) < tasks:
             library.vim_deploy_scan_run_tasks(reference, task, task + 1)
 
-    helpers = [_pool(threads - 1).submit(work) for _ in range(threads - 1)]
+    others = [_pool(threads - 1).submit(work) for _ in range(threads - 1)]
     work()
-    for helper in helpers:
-        helper.result()
+    for other in others:
+        other.result()
 
 
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """Calls through ctypes release Python's lock, so these run beside the calling thread."""
+    """Calls through ctypes release the GIL, so these threads run in parallel with the calling one."""
     return ThreadPoolExecutor(threads, thread_name_prefix="vim_deploy_scan")
 
 
@@ -159,8 +137,8 @@ def _library() -> ctypes.CDLL:
     size = library.vim_deploy_scan_arguments_size()
     if size != ctypes.sizeof(_Arguments):
         raise OperatorLibraryError(
-            f"the operator library's arguments take {size} bytes, expected {ctypes.sizeof(_Arguments)}: "
-            "it belongs to another release; build it again"
+            f"the operator library's argument struct has {size} bytes, expected {ctypes.sizeof(_Arguments)}: "
+            "it belongs to another release; rebuild it"
         )
     pointer = ctypes.POINTER(_Arguments)
     library.vim_deploy_scan_task_count.argtypes = [pointer]

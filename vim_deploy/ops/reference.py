@@ -1,7 +1,7 @@
-"""The selective scan in plain PyTorch: slow, obvious, and the definition of correct.
+"""The selective scan in plain PyTorch: slow, simple, and what every other implementation is compared with.
 
-Source: the recurrence of arXiv 2312.00752 section 3 with the simple product for the input term,
-as plugins/selective_scan/README.md writes it down.
+Source: the recurrence of arXiv 2312.00752 section 3 with the simplified (Euler) discretization of B, as
+specified in plugins/selective_scan/README.md.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ def selective_scan_reference(
     reverse: bool = False,
     return_last_state: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """The scan of every channel over time, optionally with its state after the last step.
+    """The scan of every channel over time, optionally with the state after the last step.
 
     u, delta, z: (batch, length, channels); A: (channels, state); D, delta_bias: (channels).
     B, C: (batch, length, state), or (batch, length, groups, state) where channel c belongs to group
     c // (channels / groups), or (channels, state) when constant in time.
-    Returns (batch, length, channels) of u's type and, on request, the state (batch, channels, state).
+    Returns (batch, length, channels) of u's type and, if requested, the state (batch, channels, state).
     Arithmetic is in float32, or in float64 when u is float64. Differentiable.
     """
     compute = torch.promote_types(u.dtype, torch.float32)
@@ -62,7 +62,7 @@ def selective_scan_reference(
 
 
 def _per_step(projection: Tensor, length: int, channels: int) -> Tensor:
-    """B or C in any of its forms as (batch or 1, length, channels or 1, state)."""
+    """B or C, in any of its forms, as (batch or 1, length, channels or 1, state)."""
     if projection.dim() == 2:
         return projection.expand(1, length, *projection.shape)
     if projection.dim() == 3:

@@ -1,36 +1,41 @@
-"""The selective scan as a PyTorch operator: checks, choice of implementation, gradient.
+"""The selective scan as the PyTorch operator `vim_deploy::selective_scan`, which exported graphs contain.
 
-Contract: plugins/selective_scan/README.md. `vim_deploy::selective_scan` is what exported graphs contain.
+Contract: plugins/selective_scan/README.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
-from vim_deploy.ops.kernel import kernel_is_there, run_kernel
+from vim_deploy.ops.gradient import differentiable_scan
+from vim_deploy.ops.kernel import kernel_available, run_kernel
 from vim_deploy.ops.library import load_library
 from vim_deploy.ops.reference import selective_scan_reference
+from vim_deploy.ops.signature import ATTRIBUTES, INPUT_NAMES, INPUTS, by_name, input_shapes, sizes_of
 
-Implementation = Literal["auto", "kernel", "reference"]
+Implementation: TypeAlias = Literal["auto", "kernel", "reference"]
+ScanFunction: TypeAlias = Callable[..., Tensor]  # called like `selective_scan`
 
-_implementation: ContextVar[Implementation] = ContextVar("implementation", default="auto")
+_implementation: ContextVar[Implementation | ScanFunction] = ContextVar("implementation", default="auto")
 
 
 @contextmanager
-def use_scan(implementation: Implementation) -> Iterator[None]:
-    """Choose what computes the scans inside the `with` block.
+def use_scan(implementation: Implementation | ScanFunction) -> Iterator[None]:
+    """Choose the implementation of the scan inside the `with` block.
 
     "auto": the native kernel where it applies (float32 on the CPU, library present), else the reference;
-    "kernel": the native kernel, or an error that says why it cannot be used; "reference": plain PyTorch.
+    "kernel": the native kernel, or an error that says why it cannot be used; "reference": plain PyTorch;
+    or a function that is called instead of the operator, with checked inputs and the arguments of
+    `selective_scan`. The gradient of the function is its own; that of the others is the operator's.
     """
-    if implementation not in ("auto", "kernel", "reference"):
-        raise ValueError(f"scan {implementation!r}; expected 'auto', 'kernel' or 'reference'.")
+    if not callable(implementation) and implementation not in ("auto", "kernel", "reference"):
+        raise ValueError(f"scan {implementation!r}; expected 'auto', 'kernel' or 'reference', or a function.")
     token = _implementation.set(implementation)
     try:
         yield
@@ -51,121 +56,100 @@ def selective_scan(
     delta_softplus: bool,
     reverse: bool,
 ) -> Tensor:
-    """The gated scan over time of every channel.
+    """The gated scan of every channel over time. Differentiable.
 
     u, delta, z: (batch, length, channels); B, C: (batch, length, state); all of one floating type.
     A: (channels, state), D, delta_bias: (channels): float32, or float64 when u is.
     Returns (batch, length, channels) of u's type. Raises ValueError for other shapes or types.
     """
-    return _selective_scan(u, delta, A, B, C, D, z, delta_bias, delta_softplus, reverse)
+    inputs = (u, delta, A, B, C, D, z, delta_bias)
+    implementation = _implementation.get()
+    if callable(implementation):
+        _check(inputs)
+        return implementation(*inputs, delta_softplus=delta_softplus, reverse=reverse)
+    return _operator(*inputs, delta_softplus, reverse)
 
 
-@torch.library.custom_op("vim_deploy::selective_scan", mutates_args=())
-def _selective_scan(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor,
-    z: Tensor,
-    delta_bias: Tensor,
-    delta_softplus: bool,
-    reverse: bool,
-) -> Tensor:
-    _check(u, delta, A, B, C, D, z, delta_bias)
-    tensors = (u, delta, A, B, C, D, z, delta_bias)
-    if _uses_kernel(u):
-        return run_kernel(tensors, delta_softplus, reverse)
-    return _reference(*tensors, delta_softplus, reverse)
+_SCHEMA = ", ".join([*(f"Tensor {name}" for name in INPUT_NAMES), *(f"bool {name}" for name in ATTRIBUTES)])
 
 
-@_selective_scan.register_fake
-def _(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor,
-    z: Tensor,
-    delta_bias: Tensor,
-    delta_softplus: bool,
-    reverse: bool,
-) -> Tensor:
-    _check(u, delta, A, B, C, D, z, delta_bias)
-    return u.new_empty(u.shape)
+@torch.library.custom_op("vim_deploy::selective_scan", mutates_args=(), schema=f"({_SCHEMA}) -> Tensor")
+def _operator(*arguments: Any) -> Tensor:
+    inputs, flags = _split(arguments)
+    _check(inputs)
+    if _uses_kernel(inputs[0]):
+        return run_kernel(inputs, **flags)
+    result = selective_scan_reference(*inputs, **flags)
+    assert isinstance(result, Tensor)
+    return result
+
+
+@_operator.register_fake
+def _(*arguments: Any) -> Tensor:
+    inputs, _ = _split(arguments)
+    _check(inputs)
+    return inputs[0].new_empty(inputs[0].shape)
+
+
+def _split(arguments: Sequence[Any]) -> tuple[Sequence[Tensor], dict[str, Any]]:
+    """The operator's tensors, and its attributes by name."""
+    count = len(INPUT_NAMES)
+    return arguments[:count], dict(zip(ATTRIBUTES, arguments[count:], strict=True))
 
 
 def _uses_kernel(u: Tensor) -> bool:
-    """What `use_scan` asked for, held against what the kernel can do."""
+    """Whether the native kernel runs the scan; raises where it was requested and cannot."""
     implementation = _implementation.get()
     if implementation == "reference":
         return False
-    fits = u.device.type == "cpu" and u.dtype is torch.float32
+    supported = u.device.type == "cpu" and u.dtype is torch.float32
     if implementation == "auto":
-        return fits and kernel_is_there()
-    if not fits:
+        return supported and kernel_available()
+    if not supported:
         raise ValueError(
             f"selective_scan: the kernel takes float32 on the CPU, u is {u.dtype} on {u.device}; "
-            "use_scan('auto') takes the reference for it."
+            "use_scan('auto') runs the reference instead."
         )
     load_library()
     return True
 
 
-def _reference(*tensors_and_flags: Any) -> Tensor:
-    *tensors, delta_softplus, reverse = tensors_and_flags
-    result = selective_scan_reference(*tensors, delta_softplus=delta_softplus, reverse=reverse)
-    assert isinstance(result, Tensor)
-    return result
-
-
-def _check(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: Tensor, delta_bias: Tensor
-) -> None:
-    """Hold the inputs to the contract; sizes may be symbolic."""
+def _check(tensors: Sequence[Tensor]) -> None:
+    """Check shapes and types; sizes may be symbolic."""
+    inputs = by_name(tensors)
+    u, A = inputs["u"], inputs["A"]
     if u.dim() != 3 or A.dim() != 2:
         raise ValueError(
             f"selective_scan: u is {tuple(u.shape)}, A is {tuple(A.shape)}; "
             "expected (batch, length, channels) and (channels, state)."
         )
-    batch, length, channels = u.shape
-    state = A.shape[1]
-    if 0 in (length, channels, state):
+    sizes = sizes_of(u.shape, A.shape)
+    if 0 in (sizes["length"], sizes["channels"], sizes["state"]):
         raise ValueError(
-            f"selective_scan: length {length}, channels {channels}, state {state}; "
-            "expected 1 or more of each."
+            f"selective_scan: length {sizes['length']}, channels {sizes['channels']}, state "
+            f"{sizes['state']}; expected each to be 1 or more."
         )
     wide = torch.promote_types(u.dtype, torch.float32)
-    expected = {
-        "delta": (delta, (batch, length, channels), u.dtype),
-        "A": (A, (channels, state), wide),
-        "B": (B, (batch, length, state), u.dtype),
-        "C": (C, (batch, length, state), u.dtype),
-        "D": (D, (channels,), wide),
-        "z": (z, (batch, length, channels), u.dtype),
-        "delta_bias": (delta_bias, (channels,), wide),
-    }
-    for name, (tensor, shape, dtype) in expected.items():
+    for spec, shape in zip(INPUTS, input_shapes(sizes).values(), strict=True):
+        tensor, dtype = inputs[spec.name], wide if spec.float32 else u.dtype
         if tensor.shape != shape or tensor.dtype != dtype:
             raise ValueError(
-                f"selective_scan: {name} is {tensor.dtype} {tuple(tensor.shape)}; expected {dtype} {shape} "
-                f"beside u of {u.dtype} {tuple(u.shape)}."
+                f"selective_scan: {spec.name} is {tensor.dtype} {tuple(tensor.shape)}; expected {dtype} "
+                f"{shape} to match u, {u.dtype} {tuple(u.shape)}."
             )
 
 
 def _save_for_gradient(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *tensors, ctx.delta_softplus, ctx.reverse = inputs
+    tensors, ctx.flags = _split(inputs)
     ctx.save_for_backward(*tensors)
 
 
 def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    """By running the reference again; the kernel keeps no intermediate values."""
+    """Recomputes the states, since the kernel does not return them."""
     with torch.enable_grad():
         tensors = [tensor.detach().requires_grad_() for tensor in ctx.saved_tensors]
-        y = _reference(*tensors, ctx.delta_softplus, ctx.reverse)
-    return (*torch.autograd.grad(y, tensors, grad), None, None)
+        y = differentiable_scan(*tensors, **ctx.flags)
+    return (*torch.autograd.grad(y, tensors, grad), *(None for _ in ctx.flags))
 
 
-_selective_scan.register_autograd(_gradient, setup_context=_save_for_gradient)
+_operator.register_autograd(_gradient, setup_context=_save_for_gradient)

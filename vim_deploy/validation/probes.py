@@ -17,7 +17,7 @@ from vim_deploy.engines.onnxruntime.fusion.apply import BF16_PRODUCTS
 from vim_deploy.engines.source import read_source
 from vim_deploy.engines.tensorrt.options import TensorrtOptions
 from vim_deploy.errors import EngineError
-from vim_deploy.ops.library import OP_DOMAIN, OP_NAME
+from vim_deploy.ops.signature import OP_DOMAIN, OP_NAME
 from vim_deploy.validation.artifacts import ENGINE, Artifact, Way, open_artifact, open_source_model
 from vim_deploy.validation.parts import FINAL_NORM, TOKENS
 

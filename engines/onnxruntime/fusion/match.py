@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 
 from vim_deploy.engines.onnxruntime.fusion.graph import GraphView, NoMatchError, demand, integer, integers
-from vim_deploy.ops.library import OP_DOMAIN, OP_NAME
+from vim_deploy.ops.signature import OP_DOMAIN, OP_NAME
 
 _SEQUENCE_RANK = 3  # (batch, length, channels)
 

@@ -14,7 +14,7 @@ from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.onnxruntime import backend
 from vim_deploy.engines.onnxruntime.fusion.domain import FUSED_VERSION
 from vim_deploy.errors import EngineError
-from vim_deploy.ops.library import CONTRACT_VERSION, OP_DOMAIN
+from vim_deploy.ops.signature import CONTRACT_VERSION, OP_DOMAIN
 
 pytest.importorskip("onnxruntime", reason="building engines needs onnxruntime")
 

@@ -19,7 +19,8 @@ from vim_deploy.engines.onnxruntime.fusion.rewrite import fuse
 from vim_deploy.export.onnx import to_onnx
 from vim_deploy.export.task import VimTaskModule
 from vim_deploy.model import VimConfig, VisionMamba
-from vim_deploy.ops.library import OP_NAME, usable_instruction_sets
+from vim_deploy.ops.library import usable_instruction_sets
+from vim_deploy.ops.signature import OP_NAME
 
 pytest.importorskip("onnxruntime", reason="running fused graphs needs onnxruntime")
 

@@ -12,7 +12,7 @@ from small_onnx import scan_model
 
 from vim_deploy.engines.tensorrt.graph import lint, prepare
 from vim_deploy.errors import EngineError
-from vim_deploy.ops.library import OP_NAME
+from vim_deploy.ops.signature import OP_NAME
 
 MAJORS = (8, 10, 11)
 

@@ -23,7 +23,8 @@ from vim_deploy.engines.tensorrt.graph import prepare
 from vim_deploy.export.onnx import to_onnx
 from vim_deploy.metadata import ModelMetadata
 from vim_deploy.model import VimConfig, fill_generated, save_checkpoint
-from vim_deploy.ops.library import OP_NAME, ort_library
+from vim_deploy.ops.library import ort_library
+from vim_deploy.ops.signature import OP_NAME
 from vim_deploy.tasks.segment.axis import Axis
 from vim_deploy.tasks.segment.export import SegmentTaskModule
 from vim_deploy.tasks.segment.mapper import _scores

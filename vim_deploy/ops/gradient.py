@@ -1,7 +1,7 @@
-"""The selective scan with a gradient of its own, for training on a CPU.
+"""The scan with an efficient gradient, in plain PyTorch.
 
-Same arithmetic as the reference. Automatic differentiation would keep several tensors of the state's size for
-every step; here only the states are kept, and the decays are computed again on the way back.
+The arithmetic is the reference's. Automatic differentiation of the reference would save several tensors of
+the state's size per step; here only the states are saved, and the backward pass recomputes the decays.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 
-def training_scan(
+def differentiable_scan(
     u: Tensor,
     delta: Tensor,
     A: Tensor,
@@ -26,16 +26,19 @@ def training_scan(
     delta_softplus: bool,
     reverse: bool,
 ) -> Tensor:
-    """Shapes as in `vim_deploy.ops.selective_scan`: (batch, length, channels) and (batch, length, state)."""
-    step = delta + delta_bias
+    """`vim_deploy.ops.selective_scan`, without checks."""
+    compute = torch.promote_types(u.dtype, torch.float32)
+    u_wide = u.to(compute)
+    dt = delta.to(compute) + delta_bias
     if delta_softplus:
-        step = F.softplus(step)
-    inputs = [tensor.transpose(0, 1).contiguous() for tensor in (u, step, B, C)]  # length first
+        dt = F.softplus(dt, threshold=20.0)
+    # Length first, so that every step is contiguous.
+    inputs = [tensor.to(compute).transpose(0, 1).contiguous() for tensor in (u_wide, dt, B, C)]
     if reverse:
         inputs = [tensor.flip(0) for tensor in inputs]
     y = _Recurrence.apply(*inputs, A)
     y = (y.flip(0) if reverse else y).transpose(0, 1)
-    return (y + D * u) * F.silu(z)
+    return ((y + D * u_wide) * F.silu(z.to(compute))).to(u.dtype)
 
 
 class _Recurrence(torch.autograd.Function):
