@@ -195,7 +195,7 @@ def main(context: click.Context, threads: int | None, output: Path, quiet: bool,
     timing = Timing(options["rounds"], options["repeats"], options["seconds"])
     only = frozenset(options["only"]) | (ENGINE_AND_FLOOR if options["floor"] else frozenset())
     folder = output.resolve().parent
-    choice = Choice(threads or machine.usable_processors(), folder, options["slow_up_to"], only or None)
+    choice = Choice(threads or machine.usable_cpus(), folder, options["slow_up_to"], only or None)
 
     def keep(result: dict[str, Any]) -> None:
         output.write_text(json.dumps(result, indent=1), encoding="utf-8")

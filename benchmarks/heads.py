@@ -13,11 +13,11 @@ from vim_deploy.dense.neck import PyramidBackbone
 from vim_deploy.dense.segmentation import LEVELS, SegmenterConfig, quarter_taps
 from vim_deploy.dense.segmenter import Segmenter
 from vim_deploy.dense.upernet import UPerHead
-from vim_deploy.export.task import TaskModule, VimTask
+from vim_deploy.export.task import TaskModule, VimTaskModule
 from vim_deploy.model.config import ClassToken, VimConfig
 from vim_deploy.model.synthetic import fill_generated
 from vim_deploy.model.vim import VisionMamba
-from vim_deploy.tasks.segment.export import SegmentTask
+from vim_deploy.tasks.segment.export import SegmentTaskModule
 
 
 def vim_config(vim: VimConfig, head: str) -> dict[str, Any]:
@@ -38,8 +38,8 @@ def vim_task(config: dict[str, Any], head: str) -> TaskModule:
     fill_generated(model, seed=0)
     model.eval()
     if head == "upernet":
-        return SegmentTask(model)
-    return VimTask(model, *(("classify",) if head == "classifier" else ("features", "map")))
+        return SegmentTaskModule(model)
+    return VimTaskModule(model, *(("classify",) if head == "classifier" else ("features", "map")))
 
 
 def deit_model(config: DeitConfig, head: str, seed: int = 0) -> nn.Module:

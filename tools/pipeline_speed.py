@@ -29,7 +29,7 @@ from vim_deploy import load_engine
 from vim_deploy.data.decode import Limits
 from vim_deploy.data.discover import Discovery
 from vim_deploy.data.isolation import ProcessLoader
-from vim_deploy.machine import usable_processors
+from vim_deploy.machine import usable_cpus
 from vim_deploy.pipeline.inference import InferenceOptions, run_inference
 from vim_deploy.pipeline.stream import Window, default_workers
 from vim_deploy.results import Start
@@ -80,7 +80,7 @@ def measure(engine: Path, inputs: list[str], count: int, repeats: int) -> dict[s
         "images": count,
         "files": len(found),
         "batch": batch,
-        "processors": usable_processors(),
+        "processors": usable_cpus(),
         "repeats": repeats,
         "images_per_second": rates,
         "whole_of_slower": rates["whole"] / slower,

@@ -1,4 +1,4 @@
-"""What a processor is to an optimised graph: architecture, instruction set, number of usable processors."""
+"""The CPU properties that optimized graphs depend on: architecture, instruction set and usable CPUs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import platform
 from functools import cache
 from pathlib import Path
 
-# From the widest; ONNX Runtime lays convolutions out differently for each of them.
+# Widest first. ONNX Runtime uses a different convolution layout for each.
 _X86_LEVELS = ("avx512f", "avx2", "avx")
 
 
@@ -17,7 +17,7 @@ def architecture() -> str:
 
 @cache
 def instruction_set() -> str:
-    """The widest vector instruction set that this processor and system offer."""
+    """The widest vector instruction set of this CPU that the system supports."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -30,8 +30,8 @@ def instruction_set() -> str:
     return "unknown"
 
 
-def usable_processors() -> int:
-    """Processors that this process may run on."""
+def usable_cpus() -> int:
+    """The number of CPUs that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

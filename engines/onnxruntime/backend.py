@@ -62,7 +62,7 @@ def build(source: SourceModel, options: BuildOptions) -> Built:
         name,
         options.device,
         library_for(options.device) if uses_library else None,
-        options.threads or machine.usable_processors(),
+        options.threads or machine.usable_cpus(),
         tf32=precision != "fp32",
     )
     payload = source.data
@@ -172,7 +172,7 @@ def open_payload(payload: bytes, manifest: Manifest, options: RunOptions) -> Ort
                 found,
                 manifest.operator.get("library_sha256"),
             )
-    threads = options.threads or manifest.settings.get("threads") or machine.usable_processors()
+    threads = options.threads or manifest.settings.get("threads") or machine.usable_cpus()
     if manifest.precision == BF16_PRODUCTS:
         _log.info(
             "matrix products have bfloat16 factors: when it was built, this engine differed from %s by %.1e "

@@ -97,8 +97,8 @@ def test_random_input_depends_on_the_seed_alone():
     [
         ("raise", "RuntimeError: the runtime gave up"),
         ("mistake", "^test: bad.engine is bad; use a good one.$"),
-        ("exit", "ended with exit code 3. It said: last words"),
-        ("kill", "SIGKILL; it probably needed more memory"),
+        ("exit", "exited with code 3. Its stderr: last words"),
+        ("kill", "SIGKILL; it probably ran out of memory"),
     ],
 )
 def test_every_end_is_told(when, how, message):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vim_deploy.data import isolation
+from vim_deploy import child
 from vim_deploy.data.decode import Limits
 from vim_deploy.data.discover import Item
 from vim_deploy.data.isolation import ProcessLoader
@@ -47,8 +47,8 @@ module.decode = decode
 
 @pytest.fixture
 def trapped(monkeypatch):
-    first, rest = isolation._CODE.split("; from ", 1)
-    monkeypatch.setattr(isolation, "_CODE", f"{first}; exec({TRAPS!r})\nfrom {rest}")
+    first, rest = child._BOOTSTRAP.split("; from ", 1)
+    monkeypatch.setattr(child, "_BOOTSTRAP", f"{first}; exec({TRAPS!r})\nfrom {rest}")
 
 
 def picture(folder: Path, name: str) -> Item:
@@ -72,9 +72,9 @@ def test_pixels_are_those_of_the_thread_loader(tmp_path):
     ("name", "reason"),
     [
         ("hang.png", "decoding took longer than 10 s"),
-        ("crash.png", "died of SIGSEGV"),
-        ("killed.png", "died of SIGKILL"),
-        ("bug.png", "ended with code 1"),
+        ("crash.png", "was killed by SIGSEGV"),
+        ("killed.png", "was killed by SIGKILL"),
+        ("bug.png", "exited with code 1"),
         ("memory.png", "not enough memory"),
         ("noise.png", "answered nonsense"),
     ],
@@ -137,7 +137,7 @@ def test_decoder_processes_end_with_their_parent(tmp_path):
 
 
 def test_decoder_that_does_not_start_is_told(monkeypatch, tmp_path):
-    monkeypatch.setattr(isolation, "_CODE", "raise SystemExit(3)")
+    monkeypatch.setattr(child, "_BOOTSTRAP", "raise SystemExit(3)")
     loader = ProcessLoader(PREPROCESSING, Limits())
     with contextlib.closing(loader), pytest.raises(VimDeployError, match="does not start"):
         loader.load(picture(tmp_path, "a.png"))

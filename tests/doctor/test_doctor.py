@@ -1,4 +1,4 @@
-"""vim-doctor: what works is told as working, and what crashes, hangs or lacks is a finding with advice."""
+"""vim-doctor: what works is reported as ok; what crashes, hangs or is missing is a finding with advice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from vim_deploy.cli.doctor import main
-from vim_deploy.doctor.examine import Finding, tried
+from vim_deploy.doctor import Finding
+from vim_deploy.doctor.examine import run_check
 from vim_deploy.doctor.tiny import library_registers, scan_runs
 from vim_deploy.engines.onnxruntime.providers import identity_runs
 from vim_deploy.ops.library import ort_library
@@ -23,11 +24,11 @@ def test_findings_of_this_machine():
         assert findings[name]["status"] == "ok", findings[name]
     assert findings["operator library"]["status"] == "ok", findings["operator library"]
     assert values["ready"] and result.exit_code == 0
-    assert {"GPU", "tensorrt", "torch", "pyarrow", "processor"} <= set(findings)
+    assert {"GPU", "tensorrt", "torch", "pyarrow", "CPU"} <= set(findings)
     assert all(finding["advice"] for finding in findings.values() if finding["status"] != "ok")
 
 
-def test_provider_and_library_are_really_tried(tmp_path):
+def test_provider_and_library_are_run(tmp_path):
     assert identity_runs("CPUExecutionProvider") == ""
     assert identity_runs("NoSuchExecutionProvider") != ""
     assert scan_runs(ort_library()) == ""
@@ -37,31 +38,31 @@ def test_provider_and_library_are_really_tried(tmp_path):
     assert library_registers(tmp_path / "empty.so") != ""
 
 
-def test_missing_library_is_told_with_advice(monkeypatch, tmp_path):
+def test_missing_library_is_reported_with_advice(monkeypatch, tmp_path):
     monkeypatch.setenv("VIM_DEPLOY_ORT_LIBRARY", str(tmp_path / "none.so"))
-    (finding,) = tried("operator library")
-    assert (finding.status, finding.needed) == ("missing", True)
+    (finding,) = run_check("operator library")
+    assert (finding.status, finding.required) == ("missing", True)
     assert "none.so" in finding.detail and "cmake" in finding.advice
 
 
-def test_operator_library_for_cuda_is_no_need_of_a_processor(monkeypatch, tmp_path):
+def test_operator_library_for_cuda_is_not_required(monkeypatch, tmp_path):
     monkeypatch.setenv("VIM_DEPLOY_ORT_CUDA_LIBRARY", str(tmp_path / "none.so"))
-    (finding,) = tried("operator library for CUDA")
-    assert (finding.status, finding.needed) == ("missing", False)
+    (finding,) = run_check("operator library for CUDA")
+    assert (finding.status, finding.required) == ("missing", False)
     assert "none.so" in finding.detail and "--device cuda" in finding.advice
-    # Any library that registers: whether its scan runs on a GPU is asked of the provider alone.
+    # Any library that registers will do: without a working CUDA provider the scan is not run.
     monkeypatch.setenv("VIM_DEPLOY_ORT_CUDA_LIBRARY", str(ort_library()))
     if identity_runs("CUDAExecutionProvider"):
-        (finding,) = tried("operator library for CUDA")
-        assert finding.status == "ok" and "not run, since CUDAExecutionProvider" in finding.detail
+        (finding,) = run_check("operator library for CUDA")
+        assert finding.status == "ok" and "not run, because CUDAExecutionProvider" in finding.detail
 
 
 @pytest.mark.parametrize(
     ("body", "detail"),
     [
-        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "died of SIGSEGV"),
-        ("import time; time.sleep(60)", "no answer within 3 s"),
-        ("raise SystemExit(7)", "ended with 7"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "was killed by SIGSEGV"),
+        ("import time; time.sleep(60)", "timed out after 3 s"),
+        ("raise SystemExit(7)", "exited with code 7"),
         ("raise RuntimeError('odd')", "RuntimeError: odd"),
         ("raise ImportError('libfoo.so.1: cannot open')", "libfoo.so.1"),
     ],
@@ -70,15 +71,15 @@ def test_module_that_crashes_or_hangs_is_a_finding(monkeypatch, tmp_path, body, 
     (tmp_path / "pyarrow").mkdir()
     (tmp_path / "pyarrow" / "__init__.py").write_text(body)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    findings = tried("optional packages", seconds=3 if "sleep" in body else 60)
+    findings = run_check("optional packages", seconds=3 if "sleep" in body else 60)
     broken = [finding for finding in findings if finding.status == "broken"]
     assert len(broken) == 1 and detail in broken[0].detail and broken[0].advice
 
 
-def test_exit_code_and_text_when_something_needed_is_missing(monkeypatch):
-    found = [Finding("numpy", "ok", "2"), Finding("pillow", "missing", "gone", "get it", needed=True)]
+def test_exit_code_and_text_when_a_required_component_is_missing(monkeypatch):
+    found = [Finding("numpy", "ok", "2"), Finding("pillow", "missing", "gone", "get it", required=True)]
     monkeypatch.setattr("vim_deploy.doctor.examine", lambda: iter(found))
     result = CliRunner().invoke(main)
     assert result.exit_code == 1
     assert "missing  pillow: gone\n         -> get it" in result.stdout
-    assert "does not work here yet" in result.stdout
+    assert "does not work on this machine yet" in result.stdout

@@ -29,7 +29,7 @@ def conditions() -> dict[str, Any]:
         "architecture": machine.architecture(),
         "processor_instruction_set": machine.instruction_set(),
         "kernel_instruction_set": kernel,
-        "processors": machine.usable_processors(),
+        "processors": machine.usable_cpus(),
         "load_average": load_average(),
         "system": platform.system() + " " + platform.release(),
         "versions": {

@@ -112,7 +112,7 @@ def _describe(engine: OpenEngine, path: str, options: BenchOptions) -> dict[str,
         "device": manifest.device,
         "operator": manifest.operator.get("implementation"),
         "settings": manifest.settings,
-        "threads": options.threads or manifest.settings.get("threads") or machine.usable_processors(),
+        "threads": options.threads or manifest.settings.get("threads") or machine.usable_cpus(),
     }
 
 

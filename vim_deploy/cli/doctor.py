@@ -1,4 +1,4 @@
-"""vim-doctor: what of this installation works, and what to do about the rest."""
+"""vim-doctor: check the installation, and say how to fix what does not work."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from vim_deploy.doctor import Finding
 
 NOT_READY = 1
-_SIGNS = {"ok": "ok     ", "missing": "missing", "broken": "BROKEN "}
+_LABELS = {"ok": "ok     ", "missing": "missing", "broken": "BROKEN "}
 
 
 @command()
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def main(as_json: bool) -> None:
-    """Try everything that this project uses, each thing in a process of its own, and say what to do.
+    """Check every component that this package uses, each in a separate process, and say how to fix it.
 
-    Exit codes: 0 vim-infer works on this machine's processor, 1 something that it needs does not.
+    Exit codes: 0 vim-infer works on this machine's CPU, 1 a required component does not work.
     """
     from vim_deploy.doctor import examine
 
@@ -31,17 +31,17 @@ def main(as_json: bool) -> None:
         findings.append(finding)
         if not as_json:
             _show(finding)
-    ready = not any(finding.needed and finding.status != "ok" for finding in findings)
+    ready = not any(finding.required and finding.status != "ok" for finding in findings)
     if as_json:
         values = {"ready": ready, "findings": [finding.to_dict() for finding in findings]}
         click.echo(json.dumps(values, indent=2))
     else:
-        click.echo("vim-infer works on this processor" if ready else "vim-infer does not work here yet")
+        click.echo("vim-infer works on this CPU" if ready else "vim-infer does not work on this machine yet")
     if not ready:
         sys.exit(NOT_READY)
 
 
 def _show(finding: Finding) -> None:
-    click.echo(f"{_SIGNS[finding.status]}  {finding.name}: {finding.detail}")
+    click.echo(f"{_LABELS[finding.status]}  {finding.name}: {finding.detail}")
     if finding.status != "ok" and finding.advice:
         click.echo(f"         -> {finding.advice}")

@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import struct
-import sys
 from typing import Any
 
 READY = b"ready"
@@ -38,15 +37,15 @@ def _receive_exactly(connection: socket.socket, count: int) -> bytes | None:
     return bytes(parts)
 
 
-def main(settings: dict[str, Any]) -> None:
-    """`settings`: preparation (its to_dict), limits (the fields of Limits), memory (bytes)."""
+def main(preparation: dict[str, Any], limits: dict[str, Any], memory: int) -> None:
+    """`preparation`: its to_dict(); `limits`: the fields of Limits; `memory`: the limit in bytes."""
     from vim_deploy.data.decode import Limits
     from vim_deploy.data.preparation import preparation_from
 
-    preparation = preparation_from(settings["preparation"])
-    limits = Limits(**settings["limits"])
+    prepare = preparation_from(preparation)
+    limit = Limits(**limits)
     _load_decoders()
-    _limit_memory(settings["memory"])
+    _limit_memory(memory)
     connection = socket.socket(fileno=os.dup(0))
     # libtiff and others write their complaints there, past Python.
     with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
@@ -54,9 +53,9 @@ def main(settings: dict[str, Any]) -> None:
     send(connection, READY)
     while (request := receive(connection)) is not None:
         # The kernel ends this process should it hang when nobody is left to end it.
-        if limits.seconds is not None:
-            signal.setitimer(signal.ITIMER_REAL, 2 * limits.seconds + 5)
-        answer, pixels = _decode(os.fsdecode(request), preparation, limits)
+        if limit.seconds is not None:
+            signal.setitimer(signal.ITIMER_REAL, 2 * limit.seconds + 5)
+        answer, pixels = _decode(os.fsdecode(request), prepare, limit)
         send(connection, json.dumps(answer).encode())
         if pixels is not None:
             connection.sendall(pixels)
@@ -96,7 +95,3 @@ def _limit_memory(limit: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-if __name__ == "__main__":
-    sys.exit("this is started by vim-infer and not by hand")

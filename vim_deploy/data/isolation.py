@@ -11,11 +11,9 @@ import dataclasses
 import json
 import math
 import os
-import signal
 import socket
 import struct
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -24,6 +22,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from vim_deploy import child
 from vim_deploy.data.decode import Limits
 from vim_deploy.data.decoder_process import READY, send
 from vim_deploy.data.discover import Item
@@ -32,10 +31,6 @@ from vim_deploy.data.preparation import Preparation
 from vim_deploy.errors import VimDeployError
 
 _START_SECONDS = 60.0
-_CODE = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from vim_deploy.data.decoder_process import main; main(json.loads(sys.argv[2]))"
-)
 # Beside the pixels: the interpreter and its libraries, and buffers of the decoders.
 _BASE_MEMORY = 1 << 30
 _BYTES_PER_PIXEL = 32
@@ -176,11 +171,10 @@ class _Decoder:
             raise _StoppedError
         ours, theirs = socket.socketpair()
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-I", "-c", _CODE, json.dumps(sys.path), json.dumps(self._settings)]
         # A session of its own: Ctrl-C in the terminal is for the parent, which then decides.
         with theirs:
             self._process = subprocess.Popen(
-                command,
+                child.command("vim_deploy.data.decoder_process:main", **self._settings),
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 env=environment,
@@ -213,10 +207,7 @@ class _Decoder:
         self._end()
         if code is None:
             return f"the decoder answered nonsense ({error})"
-        if code < 0:
-            name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
-            return f"the decoder died of {name}"
-        return f"the decoder ended with code {code}"
+        return f"the decoder {child.describe_exit(code)}"
 
     def _end(self) -> None:
         process, connection = self._process, self._connection

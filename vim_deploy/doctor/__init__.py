@@ -1,7 +1,8 @@
-"""What of this installation works, found out by trying it."""
+"""Checks which parts of this installation work, by running them."""
 
 from __future__ import annotations
 
-from vim_deploy.doctor.examine import Finding, examine
+from vim_deploy.doctor.examine import examine
+from vim_deploy.doctor.finding import Finding
 
 __all__ = ["Finding", "examine"]

@@ -1,4 +1,4 @@
-"""The checks: each tries one thing and says what it found. They run in processes of their own."""
+"""The checks. Each runs one component in a child process and reports findings."""
 
 from __future__ import annotations
 
@@ -11,60 +11,69 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vim_deploy.doctor.examine import Finding
+from vim_deploy.doctor.finding import Finding
 from vim_deploy.errors import VimDeployError
+from vim_deploy.text import plural
+
+_REINSTALL = "reinstall this package: `pip install .`"
+_REINSTALL_PILLOW = "install Pillow from a wheel: `pip install --force-reinstall pillow`"
+# Extra: what it is required for, and its packages.
+_EXTRAS = {
+    "export": ("vim-export", ("torch", "onnxscript", "safetensors")),
+    "parquet": ("Parquet results", ("pyarrow",)),
+    "detect": ("COCO results and average precision", ("pycocotools",)),
+}
 
 
 @dataclass(frozen=True)
 class Check:
-    """`advice` is for when the check does not come back."""
+    """`advice` is given if the check itself crashes or times out; `required` as in Finding."""
 
     run: Callable[[], list[Finding]]
     advice: str
-    needed: bool = False
+    required: bool = False
 
 
 def _machine() -> list[Finding]:
     import vim_deploy
-    from vim_deploy.machine import architecture, instruction_set, usable_processors
+    from vim_deploy.machine import architecture, instruction_set, usable_cpus
 
     return [
         Finding("vim-deploy", "ok", f"{vim_deploy.__version__} in {', '.join(vim_deploy.__path__)}"),
         Finding("python", "ok", f"{platform.python_version()} at {sys.executable}"),
         Finding("system", "ok", platform.platform()),
-        Finding("processor", "ok", f"{architecture()}, {instruction_set()}, {usable_processors()} usable"),
+        Finding("CPU", "ok", f"{architecture()}, {instruction_set()}, {plural(usable_cpus(), 'usable CPU')}"),
     ]
 
 
 def _packages() -> list[Finding]:
-    advice = "install this project again: `pip install .`"
     names = {"numpy": "numpy", "pillow": "PIL", "onnx": "onnx", "click": "click", "rich": "rich"}
-    return [_package(name, module, advice, needed=True) for name, module in names.items()]
+    return [_package(name, module, _REINSTALL, required=True) for name, module in names.items()]
 
 
-def _package(name: str, module: str, advice: str, needed: bool = False) -> Finding:
+def _package(name: str, module: str, advice: str, required: bool = False) -> Finding:
     try:
         found = importlib.import_module(module)
-        # Of a copy without a package's records, what the module says itself.
+        # The module's own version comes first: a copied package has no metadata.
         version = getattr(found, "__version__", None) or importlib.metadata.version(name)
-        return Finding(name, "ok", str(version), needed=needed)
+        return Finding(name, "ok", str(version), required=required)
     except ModuleNotFoundError as error:
         if error.name == module:
-            return Finding(name, "missing", "not installed", advice, needed)
-        return Finding(name, "broken", str(error), advice, needed)
+            return Finding(name, "missing", "not installed", advice, required)
+        return Finding(name, "broken", str(error), advice, required)
     except (ImportError, OSError) as error:
-        return Finding(name, "broken", " ".join(str(error).split())[:300], advice, needed)
+        return Finding(name, "broken", " ".join(str(error).split())[:300], advice, required)
 
 
 def _image_formats() -> list[Finding]:
     from PIL import features
 
     parts = {"jpg": "JPEG", "zlib": "PNG", "webp": "WebP", "libtiff": "compressed TIFF"}
-    lacking = [format for part, format in parts.items() if not features.check(part)]
-    if lacking:
-        advice = "install Pillow from its wheels: `pip install --force-reinstall pillow`"
-        return [Finding("image formats", "broken", f"no {', '.join(lacking)}", advice, True)]
-    return [Finding("image formats", "ok", f"{', '.join(parts.values())}, BMP, GIF", needed=True)]
+    missing = [format for part, format in parts.items() if not features.check(part)]
+    if missing:
+        detail = f"Pillow was built without {', '.join(missing)}"
+        return [Finding("image formats", "broken", detail, _REINSTALL_PILLOW, True)]
+    return [Finding("image formats", "ok", f"{', '.join(parts.values())}, BMP, GIF", required=True)]
 
 
 def _onnxruntime() -> list[Finding]:
@@ -77,18 +86,18 @@ def _onnxruntime() -> list[Finding]:
         return [Finding("onnxruntime", "missing", str(error), 'pip install "vim-deploy[cpu]"', True)]
     version, built = onnxruntime.__version__, onnxruntime.get_available_providers()
     detail = f"{version}, built with {', '.join(built)}"
-    findings = [Finding("onnxruntime", "ok", detail, needed=True)]
+    findings = [Finding("onnxruntime", "ok", detail, required=True)]
     for provider in ("CPUExecutionProvider", "CUDAExecutionProvider"):
         cpu = provider.startswith("CPU")
         name = f"onnxruntime {provider}"
         if provider not in built:
-            advice = 'for NVIDIA GPUs: remove onnxruntime, then `pip install "vim-deploy[gpu]"`'
-            findings.append(Finding(name, "missing", "not in this build", advice, cpu))
+            advice = 'for NVIDIA GPUs: uninstall onnxruntime, then `pip install "vim-deploy[gpu]"`'
+            findings.append(Finding(name, "missing", "not included in this build", advice, cpu))
         elif reason := identity_runs(provider):
             advice = "install the CUDA and cuDNN libraries that this onnxruntime was built for"
             findings.append(Finding(name, "broken", reason, advice, cpu))
         else:
-            findings.append(Finding(name, "ok", "starts and computes", needed=cpu))
+            findings.append(Finding(name, "ok", "runs a test graph", required=cpu))
     return findings
 
 
@@ -97,9 +106,7 @@ def _operator_library() -> list[Finding]:
     from vim_deploy.ops.library import load_library, ort_library
 
     name = "operator library"
-    advice = (
-        "build it in a checkout with `cmake -S . -B build && cmake --build build`, or install the package"
-    )
+    advice = "build it in a checkout: `cmake -S . -B build && cmake --build build`, or install the package"
     try:
         path = ort_library()
         load_library()
@@ -109,7 +116,7 @@ def _operator_library() -> list[Finding]:
         return [Finding(name, "missing", str(error), advice, True)]
     chosen = os.environ.get("VIM_DEPLOY_ISA")
     note = f", VIM_DEPLOY_ISA={chosen}" if chosen else ""
-    return [Finding(name, "ok", f"{path}: registered, and its scan is right{note}", needed=True)]
+    return [Finding(name, "ok", f"{path}: registered, test scan is correct{note}", required=True)]
 
 
 def _cuda_operator_library() -> list[Finding]:
@@ -118,7 +125,7 @@ def _cuda_operator_library() -> list[Finding]:
     from vim_deploy.ops.library import ort_cuda_library
 
     name = "operator library for CUDA"
-    advice = "needed for --backend onnxruntime --device cuda alone: build it where CUDA's nvcc is on PATH"
+    advice = "only required for --backend onnxruntime --device cuda: build it with CUDA's nvcc on PATH"
     try:
         path = ort_cuda_library()
     except VimDeployError as error:
@@ -126,20 +133,20 @@ def _cuda_operator_library() -> list[Finding]:
     if reason := library_registers(path):
         return [Finding(name, "broken", reason, advice)]
     if identity_runs(CUDA):
-        return [Finding(name, "ok", f"{path}: registered; not run, since {CUDA} does not start here")]
+        return [Finding(name, "ok", f"{path}: registered; not run, because {CUDA} does not work here")]
     if reason := scan_runs(path, CUDA):
         return [Finding(name, "broken", reason, advice)]
-    return [Finding(name, "ok", f"{path}: registered, and its scan is right")]
+    return [Finding(name, "ok", f"{path}: registered, test scan is correct")]
 
 
 def _gpu() -> list[Finding]:
-    advice = "needed for GPUs alone: install NVIDIA's driver"
+    advice = "only required for GPUs: install NVIDIA's driver"
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
         return [Finding("GPU", "missing", "no NVIDIA driver (libcuda.so.1) on this machine", advice)]
     if code := driver.cuInit(0):
-        return [Finding("GPU", "broken", f"the driver does not start (cuInit gives {code})", advice)]
+        return [Finding("GPU", "broken", f"the driver does not start (cuInit returned {code})", advice)]
     count, version = ctypes.c_int(), ctypes.c_int()
     driver.cuDeviceGetCount(ctypes.byref(count))
     driver.cuDriverGetVersion(ctypes.byref(version))
@@ -151,12 +158,14 @@ def _gpu() -> list[Finding]:
         names.append(name.value.decode(errors="replace"))
     cuda = f"CUDA {version.value // 1000}.{version.value % 1000 // 10}"
     if not names:
-        return [Finding("GPU", "missing", f"the driver ({cuda}) sees no GPU", advice)]
+        return [Finding("GPU", "missing", f"the driver ({cuda}) finds no GPU", advice)]
     return [Finding("GPU", "ok", f"{', '.join(names)}; driver for {cuda}")]
 
 
 def _tensorrt() -> list[Finding]:
-    advice = 'needed for TensorRT engines alone: `pip install "vim-deploy[tensorrt]"` on a machine with a GPU'
+    advice = (
+        'only required for TensorRT engines: `pip install "vim-deploy[tensorrt]"` on a machine with a GPU'
+    )
     found = _package("tensorrt", "tensorrt", advice)
     if found.status != "ok":
         return [found]
@@ -166,45 +175,35 @@ def _tensorrt() -> list[Finding]:
 
     try:
         if tensorrt.Builder(tensorrt.Logger(tensorrt.Logger.ERROR)) is None:
-            return [Finding("tensorrt", "broken", f"{tensorrt.__version__}: no builder", advice)]
+            return [Finding("tensorrt", "broken", f"{tensorrt.__version__}: cannot create a builder", advice)]
     except (RuntimeError, TypeError) as error:
         detail = f"{tensorrt.__version__} does not start: {' '.join(str(error).split())[:200]}"
         return [Finding("tensorrt", "broken", detail, advice)]
     try:
         plugin = Finding("tensorrt plugin", "ok", f"{load_plugin(tensorrt)}: registered")
     except VimDeployError as error:
-        plugin = Finding("tensorrt plugin", "missing", str(error), "build it where TensorRT's headers are")
-    return [Finding("tensorrt", "ok", f"{tensorrt.__version__}, starts"), plugin]
+        plugin = Finding("tensorrt plugin", "missing", str(error), "build it with TensorRT's headers")
+    return [Finding("tensorrt", "ok", f"{tensorrt.__version__}, creates a builder"), plugin]
 
 
 def _optional() -> list[Finding]:
-    export = 'needed for vim-export alone: `pip install "vim-deploy[export]"`'
-    parquet = 'needed for Parquet alone: `pip install "vim-deploy[parquet]"`'
-    detect = 'needed for COCO results and average precision alone: `pip install "vim-deploy[detect]"`'
-    wanted = [
-        ("torch", export),
-        ("onnxscript", export),
-        ("safetensors", export),
-        ("pyarrow", parquet),
-        ("pycocotools", detect),
+    return [
+        _package(name, name, f'only required for {purpose}: `pip install "vim-deploy[{extra}]"`')
+        for extra, (purpose, names) in _EXTRAS.items()
+        for name in names
     ]
-    return [_package(name, name, advice) for name, advice in wanted]
 
 
 CHECKS = {
-    "machine": Check(_machine, "install this project again", True),
-    "packages": Check(_packages, "install this project again: `pip install .`", True),
-    "image formats": Check(
-        _image_formats, "install Pillow again: `pip install --force-reinstall pillow`", True
-    ),
-    "onnxruntime": Check(
-        _onnxruntime, 'install it again: `pip install --force-reinstall "onnxruntime"`', True
-    ),
-    "operator library": Check(_operator_library, "build the library again on this machine", True),
+    "machine": Check(_machine, _REINSTALL, True),
+    "packages": Check(_packages, _REINSTALL, True),
+    "image formats": Check(_image_formats, _REINSTALL_PILLOW, True),
+    "onnxruntime": Check(_onnxruntime, "reinstall it: `pip install --force-reinstall onnxruntime`", True),
+    "operator library": Check(_operator_library, "rebuild the library on this machine", True),
     "operator library for CUDA": Check(
-        _cuda_operator_library, "build the library again, or remove it; only --device cuda needs it"
+        _cuda_operator_library, "rebuild the library, or remove it; only --device cuda needs it"
     ),
-    "GPU": Check(_gpu, "install NVIDIA's driver again"),
-    "tensorrt": Check(_tensorrt, "install the TensorRT that fits the driver"),
-    "optional packages": Check(_optional, "install the extra again that brings it"),
+    "GPU": Check(_gpu, "reinstall NVIDIA's driver"),
+    "tensorrt": Check(_tensorrt, "install the TensorRT version that matches the driver"),
+    "optional packages": Check(_optional, "reinstall the package"),
 }

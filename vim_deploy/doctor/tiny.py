@@ -1,17 +1,18 @@
-"""The smallest model that shows whether the operator really computes."""
+"""A one-node model that tests whether ONNX Runtime runs the operator correctly."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from vim_deploy.engines.onnxruntime.providers import PROCESSOR, quiet_options, small_model
-from vim_deploy.ops.signature import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
+from vim_deploy.ops.signature import ATTRIBUTES, CONTRACT_VERSION, OP_DOMAIN, OP_NAME, input_shapes
 
 
 def library_registers(library: Path) -> str:
-    """Why ONNX Runtime does not take an operator library; empty when it does."""
+    """Why ONNX Runtime cannot register an operator library; empty if it can."""
     import onnxruntime
 
     try:
@@ -22,7 +23,7 @@ def library_registers(library: Path) -> str:
 
 
 def scan_runs(library: Path, provider: str = PROCESSOR) -> str:
-    """Why one step of the scan is not right in ONNX Runtime; empty when it is."""
+    """Why a scan of one step fails or is wrong in ONNX Runtime; empty if it is correct."""
     import onnxruntime
 
     options = quiet_options(onnxruntime)
@@ -34,20 +35,11 @@ def scan_runs(library: Path, provider: str = PROCESSOR) -> str:
         (found,) = session.run(None, values)
     except Exception as error:  # the runtime's own exceptions have no common base
         return " ".join(str(error).split())[:300]
-    difference = float(np.abs(found - _one_step(**values)).max())
-    return "" if difference < 1e-5 else f"one step of the scan is wrong by {difference:.1e}"
+    difference = float(np.abs(found - _one_step(values)).max())
+    return "" if difference < 1e-5 else f"the test scan is wrong by {difference:.1e}"
 
 
-_SHAPES = {
-    "u": (1, 1, 8),
-    "delta": (1, 1, 8),
-    "A": (8, 16),
-    "B": (1, 1, 16),
-    "C": (1, 1, 16),
-    "D": (8,),
-    "z": (1, 1, 8),
-    "delta_bias": (8,),
-}
+_SHAPES = input_shapes({"batch": 1, "length": 1, "channels": 8, "state": 16})
 
 
 def _one_scan() -> bytes:
@@ -57,7 +49,8 @@ def _one_scan() -> bytes:
         helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in _SHAPES.items()
     ]
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, _SHAPES["u"])
-    node = helper.make_node(OP_NAME, list(_SHAPES), ["y"], domain=OP_DOMAIN, delta_softplus=0, reverse=0)
+    flags: dict[str, Any] = dict.fromkeys(ATTRIBUTES, 0)
+    node = helper.make_node(OP_NAME, list(_SHAPES), ["y"], domain=OP_DOMAIN, **flags)
     graph = helper.make_graph([node], "scan", inputs, [y])
     return small_model(graph, helper.make_opsetid(OP_DOMAIN, CONTRACT_VERSION))
 
@@ -69,17 +62,8 @@ def _scan_values() -> dict[str, np.ndarray]:
     return values
 
 
-def _one_step(
-    u: np.ndarray,
-    delta: np.ndarray,
-    A: np.ndarray,
-    B: np.ndarray,
-    C: np.ndarray,
-    D: np.ndarray,
-    z: np.ndarray,
-    delta_bias: np.ndarray,
-) -> np.ndarray:
-    """From a state of zero A has no say: y = (C·B (delta + bias) u + D u) silu(z)."""
-    step = (delta + delta_bias) * u * (B * C).sum(-1, keepdims=True)
-    result: np.ndarray = (step + D * u) * z / (1 + np.exp(-z))
+def _one_step(x: dict[str, np.ndarray]) -> np.ndarray:
+    """The first step does not depend on A: y = (C·B (delta + bias) u + D u) silu(z)."""
+    step = (x["delta"] + x["delta_bias"]) * x["u"] * (x["B"] * x["C"]).sum(-1, keepdims=True)
+    result: np.ndarray = (step + x["D"] * x["u"]) * x["z"] / (1 + np.exp(-x["z"]))
     return result

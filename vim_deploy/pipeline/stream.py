@@ -14,7 +14,7 @@ from vim_deploy.data.decode import Limits
 from vim_deploy.data.discover import Pause
 from vim_deploy.data.loading import Input, Loaded, Loader, ThreadLoader
 from vim_deploy.errors import EngineError
-from vim_deploy.machine import usable_processors
+from vim_deploy.machine import usable_cpus
 from vim_deploy.prediction import Prediction
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def predict_stream(
 
 
 def default_workers() -> int:
-    return min(usable_processors(), MOST_DEFAULT_WORKERS)
+    return min(usable_cpus(), MOST_DEFAULT_WORKERS)
 
 
 def batch_size_of(task: Task, asked: int | None) -> int:

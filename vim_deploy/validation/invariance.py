@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-import vim_deploy
+from vim_deploy import child
 from vim_deploy.ops.library import usable_instruction_sets
 from vim_deploy.parity.difference import RELATIVE_TOLERANCE, difference
 from vim_deploy.validation.artifacts import FUNCTION_BODY, Artifact, open_artifact
@@ -101,25 +100,17 @@ def _in_child(artifact: Artifact, pixels: np.ndarray, instruction_set: str) -> n
     with tempfile.TemporaryDirectory(prefix="vim-validate-") as folder:
         given, result = Path(folder) / "in.npy", Path(folder) / "out.npy"
         np.save(given, pixels)
-        root = Path(vim_deploy.__file__).parent.parent
-        paths = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))
-        command = [sys.executable, "-m", __name__, str(artifact.way.path), artifact.way.how]
-        subprocess.run(
-            [*command, str(given), str(result)],
-            check=True,
-            env={**os.environ, _ISA: instruction_set, "PYTHONPATH": paths},
-        )
+        way = {"path": str(artifact.way.path), "how": artifact.way.how}
+        command = child.command(f"{__name__}:run_in_child", **way, given=str(given), result=str(result))
+        subprocess.run(command, check=True, env={**os.environ, _ISA: instruction_set})
         values: np.ndarray = np.load(result)
         return values
 
 
-def _child(path: str, how: str, given: str, result: str) -> None:
+def run_in_child(path: str, how: str, given: str, result: str) -> None:
+    """Run the artifact on the array in file `given`, and write the output to `result`."""
     from vim_deploy.validation.artifacts import Way
 
     pixels = np.load(given)
     with open_artifact(Way(Path(path), how)) as artifact:
         np.save(result, artifact.run(pixels, len(pixels)))
-
-
-if __name__ == "__main__":
-    _child(*sys.argv[1:])

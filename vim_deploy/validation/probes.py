@@ -17,43 +17,15 @@ from vim_deploy.engines.onnxruntime.fusion.apply import BF16_PRODUCTS
 from vim_deploy.engines.source import read_source
 from vim_deploy.engines.tensorrt.options import TensorrtOptions
 from vim_deploy.errors import EngineError
-from vim_deploy.ops.signature import OP_DOMAIN, OP_NAME
+from vim_deploy.onnx_graph.index import GraphIndex
+from vim_deploy.ops.signature import OP_DOMAIN, OP_NAME, by_name
 from vim_deploy.validation.artifacts import ENGINE, Artifact, Way, open_artifact, open_source_model
 from vim_deploy.validation.parts import FINAL_NORM, TOKENS
-
-_U, _DELTA, _B, _Z = 0, 1, 3, 6  # the operator's inputs
-
-
-class _Graph:
-    """Who makes and who takes each value."""
-
-    def __init__(self, graph: onnx.GraphProto) -> None:
-        self.nodes = list(graph.node)
-        self.constants = {item.name for item in graph.initializer}
-        self.maker = {name: node for node in self.nodes for name in node.output}
-        self.named = {node.name: node for node in self.nodes}
-
-    def before(self, value: str, *operators: str) -> str:
-        """The value that became `value` through the given operators."""
-        while value in self.maker and self.maker[value].op_type in operators:
-            value = self.maker[value].input[0]
-        return value
-
-    def into(self, value: str, prefix: str) -> str:
-        """The first value upstream of `value` that no node below `prefix` made."""
-        while value in self.maker and self.maker[value].name.startswith(prefix):
-            made_here = [name for name in self.maker[value].input if name not in self.constants]
-            value = made_here[0]
-        return value
-
-    def last_of(self, prefix: str) -> str:
-        """What the last node whose name begins with `prefix` gives."""
-        return next(node.output[0] for node in reversed(self.nodes) if node.name.startswith(prefix))
 
 
 def find_taps(model: onnx.ModelProto) -> dict[str, str]:
     """Part names (see `parts.py`) to value names. Raises EngineError for a graph that is not as exported."""
-    graph = _Graph(model.graph)
+    graph = GraphIndex(model.graph)
     scans: dict[int, list[onnx.NodeProto]] = {}
     for node in graph.nodes:
         if node.domain == OP_DOMAIN and node.op_type == OP_NAME:
@@ -65,30 +37,39 @@ def find_taps(model: onnx.ModelProto) -> dict[str, str]:
         taps.update(_block_taps(graph, index, scans[index]))
     first = taps["layers.0.residual"]
     # Rotary embedding, where there is one, lies between the tokens and the stream.
-    taps[TOKENS] = graph.into(first, "rope/")
-    taps[FINAL_NORM] = graph.last_of("norm_f/")
+    taps[TOKENS] = graph.upstream(first, lambda node: node.name.startswith("rope/"))
+    taps[FINAL_NORM] = next(
+        node.output[0] for node in reversed(graph.nodes) if node.name.startswith("norm_f/")
+    )
     return taps
 
 
-def _block_taps(graph: _Graph, index: int, scans: list[onnx.NodeProto]) -> dict[str, str]:
+def _block_taps(graph: GraphIndex, index: int, scans: list[onnx.NodeProto]) -> dict[str, str]:
     block = f"layers.{index}"
     taps = {}
     for way, node in zip(("forward", "backward"), scans, strict=False):
-        taps[f"{block}.convolution {way}"] = node.input[_U]
-        taps[f"{block}.x_proj {way}"] = graph.before(node.input[_B], "Split", "Slice")
-        taps[f"{block}.dt_proj {way}"] = node.input[_DELTA]
+        inputs = by_name(node.input)
+        taps[f"{block}.convolution {way}"] = inputs["u"]
+        taps[f"{block}.x_proj {way}"] = graph.upstream(inputs["B"], _is_slicing)
+        taps[f"{block}.dt_proj {way}"] = inputs["delta"]
         taps[f"{block}.scan {way}"] = node.output[0]
-    in_proj = graph.before(scans[0].input[_Z], "Split", "Slice")
-    out_proj = graph.named[f"{block}.mixer.out_proj/MatMul"]
+    in_proj = graph.upstream(by_name(scans[0].input)["z"], _is_slicing)
+    out_proj = next(node for node in graph.nodes if node.name == f"{block}.mixer.out_proj/MatMul")
     taps[f"{block}.in_proj"] = in_proj
-    taps[f"{block}.norm"] = graph.maker[in_proj].input[0]
-    taps[f"{block}.residual"] = graph.into(graph.before(taps[f"{block}.norm"], "Cast"), f"{block}.norm/")
+    norm = graph.producers[in_proj].input[0]
+    taps[f"{block}.norm"] = norm
+    normed = graph.upstream(norm, lambda node: node.op_type == "Cast")
+    taps[f"{block}.residual"] = graph.upstream(normed, lambda node: node.name.startswith(f"{block}.norm/"))
     taps[f"{block}.sum"] = out_proj.input[0]
     taps[f"{block}.out_proj"] = _scaled(graph, out_proj.output[0], f"{block}.mixer")
     return taps
 
 
-def _scaled(graph: _Graph, value: str, module: str) -> str:
+def _is_slicing(node: onnx.NodeProto) -> bool:
+    return node.op_type in ("Split", "Slice")
+
+
+def _scaled(graph: GraphIndex, value: str, module: str) -> str:
     """What the block hands on: the projection, or its product with the layer scale."""
     for node in graph.nodes:
         if value in node.input and node.op_type == "Mul" and node.name.startswith(f"{module}/"):

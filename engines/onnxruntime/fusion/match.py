@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx
 
-from vim_deploy.engines.onnxruntime.fusion.graph import GraphView, NoMatchError, demand, integer, integers
+from vim_deploy.onnx_graph.index import GraphIndex, NoMatchError, demand, integer, integers
 from vim_deploy.ops.signature import OP_DOMAIN, OP_NAME
 
 _SEQUENCE_RANK = 3  # (batch, length, channels)
@@ -64,7 +64,7 @@ class Mixer:
     nodes: list[onnx.NodeProto]
 
 
-def match_norm(graph: GraphView, scaled: onnx.NodeProto) -> Norm:
+def match_norm(graph: GraphIndex, scaled: onnx.NodeProto) -> Norm:
     """The norm that ends in the product `scaled`. Raises NoMatchError."""
     quotient, weight = graph.with_constant(scaled)
     divide = graph.producer(quotient, "Div")
@@ -80,12 +80,12 @@ def match_norm(graph: GraphView, scaled: onnx.NodeProto) -> Norm:
     demand(len(shape) == _SEQUENCE_RANK and graph.constant(weight, rank=1).shape == shape[-1:])
     norm = Norm(scaled.output[0], x, weight, _scalar(graph, epsilon))
     norm.nodes = [scaled, divide, sqrt, add, reduce, square]
-    demand(graph.closed(norm.nodes, kept=[norm.y]))
+    demand(graph.is_closed(norm.nodes, exposed=[norm.y]))
     _take_in_residual(graph, norm)
     return norm
 
 
-def _take_in_residual(graph: GraphView, norm: Norm) -> None:
+def _take_in_residual(graph: GraphIndex, norm: Norm) -> None:
     """Let the norm also make the sum that it normalises, where that is one of two like tensors."""
     try:
         add = graph.producer(norm.x, "Add")
@@ -98,7 +98,7 @@ def _take_in_residual(graph: GraphView, norm: Norm) -> None:
     norm.nodes.append(add)
 
 
-def match_mixer(graph: GraphView, total: onnx.NodeProto) -> Mixer:
+def match_mixer(graph: GraphIndex, total: onnx.NodeProto) -> Mixer:
     """The mixer whose two scans the node `total` adds. Raises NoMatchError."""
     scans = [graph.producer(name, OP_NAME, OP_DOMAIN) for name in total.input]
     scans.sort(key=lambda scan: integer(scan, "reverse"))
@@ -120,11 +120,11 @@ def match_mixer(graph: GraphView, total: onnx.NodeProto) -> Mixer:
     else:
         half = None
     y = (half or total).output[0]
-    demand(graph.closed(nodes, kept=[y, ahead.conv.u, back.conv.u]))
+    demand(graph.is_closed(nodes, exposed=[y, ahead.conv.u, back.conv.u]))
     return Mixer(y, split.input[0], half is not None, (ahead, back), nodes)
 
 
-def _direction(graph: GraphView, scan: onnx.NodeProto) -> Direction:
+def _direction(graph: GraphIndex, scan: onnx.NodeProto) -> Direction:
     u, delta, A, B, C, D, z, delta_bias = scan.input
     product = graph.producer(delta, "MatMul")
     split = graph.producer(product.input[0], "Split")
@@ -151,7 +151,7 @@ def _direction(graph: GraphView, scan: onnx.NodeProto) -> Direction:
     )
 
 
-def _conv(graph: GraphView, u: str) -> Conv:
+def _conv(graph: GraphIndex, u: str) -> Conv:
     product = graph.producer(u, "Mul")
     before = product.input[0]
     sigmoid = graph.producer(product.input[1], "Sigmoid")
@@ -180,7 +180,7 @@ def _conv(graph: GraphView, u: str) -> Conv:
     return Conv(x, u, taps, bias, pads != front, nodes)
 
 
-def _terms(graph: GraphView, value: str, nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
+def _terms(graph: GraphIndex, value: str, nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
     """The products that a chain of additions ending in `value` adds up; the additions go to `nodes`."""
     try:
         add = graph.producer(value, "Add")
@@ -191,7 +191,7 @@ def _terms(graph: GraphView, value: str, nodes: list[onnx.NodeProto]) -> list[on
 
 
 def _shifted_products(
-    graph: GraphView, terms: list[onnx.NodeProto], nodes: list[onnx.NodeProto]
+    graph: GraphIndex, terms: list[onnx.NodeProto], nodes: list[onnx.NodeProto]
 ) -> tuple[str, np.ndarray]:
     """The padded sequence whose slice from token k on term k multiplies with its tap, and all taps."""
     padded: set[str] = set()
@@ -210,11 +210,11 @@ def _shifted_products(
     return padded.pop(), np.stack(taps)
 
 
-def _scalar(graph: GraphView, value: str) -> float:
+def _scalar(graph: GraphIndex, value: str) -> float:
     array = graph.constant(value)
     demand(array.size == 1 and array.ndim <= 1)
     return float(array.reshape(()))
 
 
-def _is_scalar(graph: GraphView, value: str, expected: float) -> bool:
+def _is_scalar(graph: GraphIndex, value: str, expected: float) -> bool:
     return graph.is_constant(value) and _scalar(graph, value) == expected

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from vim_deploy.engines.onnxruntime.fusion.domain import FUSED_DOMAIN
 from vim_deploy.engines.onnxruntime.fusion.edit import Edit
-from vim_deploy.engines.onnxruntime.fusion.graph import GraphView, NoMatchError, demand
+from vim_deploy.onnx_graph.index import GraphIndex, NoMatchError, demand
 
 _PANEL = 48  # columns
 _LARGEST_DEPTH = 3072
@@ -26,7 +26,7 @@ def join_products(model: onnx.ModelProto, *, bfloat16: bool) -> dict[str, int]:
 
     Returns how many fused operators of each kind there are then.
     """
-    view, edit = GraphView(model.graph), Edit(model.graph)
+    view, edit = GraphIndex(model.graph), Edit(model.graph)
     joined = _Joined(view, edit, bfloat16)
     forms = {"RMSNorm": joined.norm, "AddRMSNorm": joined.add_norm, "ScanPair": joined.conv}
     for node in model.graph.node:
@@ -42,7 +42,7 @@ def join_products(model: onnx.ModelProto, *, bfloat16: bool) -> dict[str, int]:
 class _Joined:
     """The forms; each makes a replacement or raises NoMatchError."""
 
-    def __init__(self, view: GraphView, edit: Edit, bfloat16: bool) -> None:
+    def __init__(self, view: GraphIndex, edit: Edit, bfloat16: bool) -> None:
         self._view, self._edit, self._bfloat16 = view, edit, bfloat16
 
     def norm(self, norm: onnx.NodeProto) -> None:
@@ -107,7 +107,7 @@ class _Joined:
         norm: onnx.NodeProto | None = None,
     ) -> None:
         """`last` is the product whose columns the operator's attribute gives."""
-        demand(self._view.closed(nodes, kept=outputs))
+        demand(self._view.is_closed(nodes, exposed=outputs))
         attributes = {"columns": self._view.constant(last.input[1]).shape[1]}
         if norm is not None:
             attributes |= {item.name: helper.get_attribute_value(item) for item in norm.attribute}

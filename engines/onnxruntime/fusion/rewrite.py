@@ -13,19 +13,19 @@ from onnx import helper
 
 from vim_deploy.engines.onnxruntime.fusion.domain import FUSED_DOMAIN, FUSED_VERSION
 from vim_deploy.engines.onnxruntime.fusion.edit import Edit
-from vim_deploy.engines.onnxruntime.fusion.graph import GraphView, NoMatchError, is_a
 from vim_deploy.engines.onnxruntime.fusion.match import Direction, Mixer, Norm, match_mixer, match_norm
+from vim_deploy.onnx_graph.index import GraphIndex, NoMatchError, is_op
 
 
 def fuse(model: onnx.ModelProto) -> dict[str, int]:
     """Put fused operators where the graph has their form; in place. Returns how many of each kind."""
-    view, edit = GraphView(model.graph), Edit(model.graph)
+    view, edit = GraphIndex(model.graph), Edit(model.graph)
     for node in model.graph.node:
         try:
-            if is_a(node, "Mul"):
+            if is_op(node, "Mul"):
                 norm = match_norm(view, node)
                 edit.replace(norm.nodes, _norm_nodes(norm))
-            elif is_a(node, "Add"):
+            elif is_op(node, "Add"):
                 mixer = match_mixer(view, node)
                 edit.replace(mixer.nodes, _mixer_nodes(view, edit, mixer))
         except (NoMatchError, ValueError):  # ValueError: another number of inputs or dimensions
@@ -44,7 +44,7 @@ def _norm_nodes(norm: Norm) -> list[onnx.NodeProto]:
     return [_node(kind, norm.y, inputs, outputs, epsilon=norm.epsilon)]
 
 
-def _mixer_nodes(view: GraphView, edit: Edit, mixer: Mixer) -> list[onnx.NodeProto]:
+def _mixer_nodes(view: GraphIndex, edit: Edit, mixer: Mixer) -> list[onnx.NodeProto]:
     ahead, back = (direction.conv for direction in mixer.directions)
     filters = []
     scans = []
@@ -65,7 +65,7 @@ def _mixer_nodes(view: GraphView, edit: Edit, mixer: Mixer) -> list[onnx.NodePro
     ]
 
 
-def _scan_inputs(view: GraphView, edit: Edit, direction: Direction) -> list[str]:
+def _scan_inputs(view: GraphIndex, edit: Edit, direction: Direction) -> list[str]:
     by_state = edit.constant(f"{direction.conv.u}/A", view.constant(direction.A).T)
     return [
         direction.conv.u,
