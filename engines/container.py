@@ -11,7 +11,7 @@ from vim_deploy.engines.manifest import Manifest
 from vim_deploy.engines.registry import DEVICES
 from vim_deploy.engines.source import check_interface, check_payload
 from vim_deploy.errors import EngineError
-from vim_deploy.files import sha256_of, written_whole
+from vim_deploy.files import atomic_write, sha256_of
 
 MANIFEST_NAME = "manifest.json"
 _LARGEST_MANIFEST = 16 << 20
@@ -21,7 +21,7 @@ MOST_THREADS = 4096
 def write_engine(path: str | os.PathLike[str], manifest: Manifest, payload: bytes) -> None:
     """Write an engine; on failure nothing new is left. Raises EngineError."""
     try:
-        with written_whole(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             archive.writestr(MANIFEST_NAME, manifest.to_json())
             archive.writestr(manifest.payload.name, payload)
     except OSError as error:

@@ -1,32 +1,31 @@
-"""Errors that are the user's to mend: commands print them and exit with 2.
+"""User errors. Commands print the message and exit with code 2; everything else is a bug with a traceback.
 
-Every message says what happened (with the value and the file), what was
-expected, and what to do.
+A message says what happened (with the value and the file), what was expected, and how to fix it.
 """
 
 
 class VimDeployError(Exception):
-    """Base of all errors that a user can mend."""
+    """Base class of all errors that the user can fix."""
 
 
 class ConfigError(VimDeployError):
-    """A model configuration that does not describe a Vision Mamba."""
+    """An invalid configuration of a model or a command."""
 
 
 class CheckpointError(VimDeployError):
-    """A checkpoint that cannot be read, is unsafe, or does not fit the model."""
+    """A checkpoint that cannot be read, is unsafe, or does not match the model."""
 
 
 class OperatorLibraryError(VimDeployError):
-    """The operator library is missing, does not load, or has another contract version."""
+    """The operator library is missing, does not load, or implements another version of the contract."""
 
 
 class OperatorLibraryMissingError(OperatorLibraryError):
-    """The operator library is nowhere that it is looked for."""
+    """The operator library was not found."""
 
 
 class ExportError(VimDeployError):
-    """A model that cannot be exported, or an exported file that disagrees with it."""
+    """A model that cannot be exported, or an exported file that differs from it."""
 
 
 class EngineError(VimDeployError):
@@ -34,12 +33,12 @@ class EngineError(VimDeployError):
 
 
 class ImageError(VimDeployError):
-    """An image that cannot be read; becomes a row in the result, never a crash."""
+    """An image that cannot be read. In a run it becomes a row with the reason."""
 
 
 class OutputError(VimDeployError):
-    """Results that cannot be written where or as asked."""
+    """Results that cannot be written."""
 
 
 class MissingDependencyError(VimDeployError):
-    """An optional package is needed; the message says which extra brings it."""
+    """A missing optional package; the message names the extra that installs it."""

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and their hashes."""
+"""Atomic file writes and SHA-256 hashes."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def sha256_of_file(path: str | os.PathLike[str]) -> str:
 
 
 @contextlib.contextmanager
-def written_whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """A file that takes the place of `path` when the block ends, and leaves nothing behind when it fails.
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """A file object whose content replaces `path` atomically when the block ends without an error.
 
-    Raises OSError as writing does.
+    Raises OSError when writing fails; nothing is left behind then.
     """
     target = Path(path).resolve()
     if target.exists() and not target.is_file():
-        # Replacing a device or a folder by a file would be worse than any error.
+        # Never replace a device or a folder by a file.
         raise OSError(errno.EINVAL, "not a regular file", str(path))
-    # Not tempfile: its files are readable by their owner alone, and results are files like any other.
+    # Not tempfile: its files are readable only by their owner.
     temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.tmp")
     try:
         with temporary.open("xb") as file:

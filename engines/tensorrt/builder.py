@@ -20,7 +20,7 @@ from vim_deploy.engines.tensorrt.api import required
 from vim_deploy.engines.tensorrt.graph import PreparedGraph
 from vim_deploy.engines.tensorrt.options import TensorrtOptions
 from vim_deploy.errors import EngineError
-from vim_deploy.files import written_whole
+from vim_deploy.files import atomic_write
 
 _log = logging.getLogger("vim_deploy")
 
@@ -196,7 +196,7 @@ def _timing_cache(config: Any, path: Path | None) -> Path | None:
 
 def _save_timing_cache(config: Any, path: Path) -> None:
     try:
-        with written_whole(path) as file:
+        with atomic_write(path) as file:
             file.write(bytes(config.get_timing_cache().serialize()))
     except OSError as error:
         raise EngineError(f"timing cache {path} cannot be written: {error.strerror or error}.") from None

@@ -171,7 +171,7 @@ def _request(model: str, artifacts: tuple[Path, ...], options: dict[str, Any]) -
 
 def _write(validation: Validation, options: dict[str, Any]) -> None:
     from vim_deploy.errors import OutputError
-    from vim_deploy.files import written_whole
+    from vim_deploy.files import atomic_write
 
     reports = [result.layers for result in validation.results if result.layers]
     if options["plot"] is not None:
@@ -182,7 +182,7 @@ def _write(validation: Validation, options: dict[str, Any]) -> None:
         from vim_deploy.validation.page import render
 
         try:
-            with written_whole(options["html"]) as file:
+            with atomic_write(options["html"]) as file:
                 file.write(render(validation).encode())
         except OSError as error:
             raise OutputError(f"{options['html']} cannot be written: {error.strerror or error}.") from None

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from vim_deploy.errors import CheckpointError, ConfigError
-from vim_deploy.files import written_whole
+from vim_deploy.files import atomic_write
 from vim_deploy.model import checkpoint_hub
 from vim_deploy.model.checkpoint_read import CONFIG_KEY, RawCheckpoint, read_checkpoint
 from vim_deploy.model.checkpoint_weights import StateDict, check_fit, clean, select_entry, training_hints
@@ -114,7 +114,7 @@ def save_checkpoint(model: nn.Module, path: str | os.PathLike[str]) -> None:
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     config: Any = model.config
     metadata = {"format": "pt", CONFIG_KEY: json.dumps(config.to_dict(), sort_keys=True)}
-    with written_whole(target) as file:
+    with atomic_write(target) as file:
         file.write(save(state, metadata=metadata))
 
 

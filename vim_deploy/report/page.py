@@ -11,7 +11,7 @@ from typing import Any
 
 from vim_deploy.data.decode import Limits
 from vim_deploy.errors import OutputError
-from vim_deploy.files import written_whole
+from vim_deploy.files import atomic_write
 from vim_deploy.report.figures import Figures
 from vim_deploy.report.thumbnails import thumbnails
 from vim_deploy.results import Format, Row, read_rows
@@ -51,7 +51,7 @@ def write_report(
     text = json.dumps(data).replace("<", "\\u003c")
     template = resources.files(__package__).joinpath("page.html").read_text("utf-8")
     try:
-        with written_whole(path) as file:
+        with atomic_write(path) as file:
             file.write(template.replace(_PLACE, text, 1).encode())
     except OSError as error:
         raise OutputError(

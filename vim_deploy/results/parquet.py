@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vim_deploy.errors import MissingDependencyError
-from vim_deploy.files import written_whole
+from vim_deploy.files import atomic_write
 from vim_deploy.results.columns import INTEGER, INTEGERS, REAL, REALS, TEXT, Columns, columns_of
 from vim_deploy.results.row import NUMBER_FIELDS, Row
 from vim_deploy.results.store import lock
@@ -68,7 +68,7 @@ class PartsStore:
     def flush(self) -> None:
         if self._rows:
             table = self._pyarrow.Table.from_pylist(self._rows, schema=self._schema)
-            with written_whole(self._part(self._parts)) as file:
+            with atomic_write(self._part(self._parts)) as file:
                 self._pyarrow.parquet.write_table(table, file)
             self._parts += 1
             self._rows = []

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vim_deploy.errors import ImageError, OutputError
-from vim_deploy.files import written_whole
+from vim_deploy.files import atomic_write
 from vim_deploy.results.escape import unescaped_path
 
 
@@ -58,7 +58,7 @@ def write_whole(path: Path, content: bytes) -> None:
     """With the folders above it. Raises OutputError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(path) as file:
+        with atomic_write(path) as file:
             file.write(content)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from None

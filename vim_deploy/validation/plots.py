@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vim_deploy.errors import MissingDependencyError, OutputError
-from vim_deploy.files import written_whole
+from vim_deploy.files import atomic_write
 from vim_deploy.validation.layers import LayerReport
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def save_figure(figure: Figure, path: Path) -> None:
     if ending not in FORMATS:
         raise OutputError(f"{path} ends in {ending!r}; expected one of {', '.join(FORMATS)}.")
     try:
-        with written_whole(path) as file:
+        with atomic_write(path) as file:
             figure.savefig(file, format=ending, dpi=150)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from None

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from vim_deploy.dense.coco import COCO_IDS, COCO_NAMES
-from vim_deploy.files import written_whole
+from vim_deploy.files import atomic_write
 from vim_deploy.results import Row
 from vim_deploy.results.escape import unescaped_path
 from vim_deploy.tasks.detect.annotations import Annotations
@@ -65,7 +65,7 @@ class CocoResults:
 
     def write(self, path: Path) -> None:
         """All of them as one JSON list, whole or not at all. Raises OSError."""
-        with written_whole(path) as file:
+        with atomic_write(path) as file:
             separator = b"[\n"
             for result in self:
                 file.write(separator + json.dumps(result).encode())
