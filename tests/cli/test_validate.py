@@ -1,4 +1,4 @@
-"""vim-validate as a user types it: verdicts, exit codes, reports, signatures, and what is refused."""
+"""The vim-validate command: results, exit codes, reports, signatures and user errors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NAMES = ("ant", "bee", "cat", "dog", "elk")
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A configuration, its exported file and its engine, made once."""
+    """A configuration, its exported file and its engine."""
     folder = tmp_path_factory.mktemp("made")
     config = folder / "small.json"
     config.write_text(json.dumps(SMALL))
@@ -55,12 +55,12 @@ def run(made, *arguments, seed="3"):
     return CliRunner().invoke(main, words)
 
 
-def test_everything_at_once(made, photographs, tmp_path):
-    pytest.importorskip("matplotlib", reason="--plot and the picture in --html need matplotlib")
-    page, picture = tmp_path / "report.html", tmp_path / "layers.svg"
+def test_all_options_together(made, photographs, tmp_path):
+    pytest.importorskip("matplotlib", reason="--plot and the plot in --html need matplotlib")
+    page, plot = tmp_path / "report.html", tmp_path / "layers.svg"
     result = run(
         made, made / "small.onnx", made / "small.engine", "--images", photographs, "--labels", "folder",
-        "--layers", "--invariance", "--html", page, "--plot", picture, "--json", "--threads", "1",
+        "--layers", "--invariance", "--html", page, "--plot", plot, "--json", "--threads", "1",
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
     found = json.loads(result.stdout)
@@ -72,23 +72,23 @@ def test_everything_at_once(made, photographs, tmp_path):
             groups = {group["kind"]: group for group in artifact[reference]["groups"]}
             assert [groups[kind]["images"] for kind in ("real", "random", "hard", "all")] == [5, 4, 8, 17]
             assert 0 < groups["all"]["relative"] < 2e-5
-        assert artifact["layers"]["first_jump"] is None
+        assert artifact["layers"]["first_fault"] is None
         assert len(artifact["layers"]["parts"]) == 2 + 2 * 13
         assert artifact["accuracy"]["images"] == 5
         assert artifact["accuracy"]["top1"] == artifact["accuracy"]["reference_top1"]
-        whats = [row["what"] for row in artifact["invariance"]["variations"]]
-        assert "1 thread" in whats and "batch 1 instead of 4" in whats
-        assert ("scan with portable" in whats) == (artifact["how"] != "function body")
+        conditions = [row["condition"] for row in artifact["invariance"]["variations"]]
+        assert "1 thread" in conditions and "batch 1 instead of 4" in conditions
+        assert ("scan with portable" in conditions) == (artifact["mode"] != "function body")
     assert found["eager_float32_against_float64"]["groups"][-1]["relative"] > 0
     text = page.read_text()
-    assert "<svg" in text and "no part makes a jump" in text and "3 of 3 artifacts" in text
+    assert "<svg" in text and "no part exceeds its limit" in text and "3 of 3 results" in text
     assert "http://" not in text.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "http://creativecommons.org", ""
     )
-    assert picture.read_text().startswith("<?xml")
+    assert plot.read_text().startswith("<?xml")
 
 
-def test_broken_artifact_fails_with_its_place(made, tmp_path):
+def test_a_fault_is_reported_with_its_part(made, tmp_path):
     graph = onnx.load(str(made / "small.onnx"))
     for node in graph.graph.node:
         if node.name == "layers.1.mixer/SelectiveScan":
@@ -100,27 +100,30 @@ def test_broken_artifact_fails_with_its_place(made, tmp_path):
                  "--sign")  # fmt: skip
     assert result.exit_code == 1, result.stderr
     for label in ("broken.onnx (library)", "broken.engine"):
-        assert f"{label}: FAILED the error jumps at layers.1.scan forward" in result.stdout
-        assert f"{label}: FAILED against eager float64: relative difference" in result.stdout
-    assert "inside block 1" in result.stdout
-    assert "signed" not in result.stderr
+        assert (
+            f"{label}: FAILED: the local error first exceeds its limit at layers.1.scan forward"
+            in result.stdout
+        )
+        assert f"{label}: FAILED: against eager float64: relative difference" in result.stdout
+    assert ": block 1" in result.stdout
+    assert "recorded" not in result.stderr
     assert read_manifest(tmp_path / "broken.engine").validation is None
 
 
-def test_other_weights_are_named(made):
+def test_other_weights_are_reported(made):
     result = run(made, made / "small.onnx", "--no-function-body", "--no-hard", seed="4")
     assert result.exit_code == 1
     assert "was exported from other weights (generated)" in result.stdout
     assert "FAILED" in result.stdout
 
 
-def test_signature_is_shown_and_belongs_to_the_payload(made, tmp_path):
+def test_signature_is_shown_and_bound_to_the_payload(made, tmp_path):
     engine = tmp_path / "signed.engine"
     build_engine(made / "small.onnx", engine)
     assert read_manifest(engine).validated.startswith("not validated")
     result = run(made, engine, "--sign", "--no-hard")
     assert result.exit_code == 0, result.stderr
-    assert f"{engine}: signed as validated" in result.stderr
+    assert f"{engine}: recorded as validated" in result.stderr
     with load_engine(engine) as opened:
         manifest = opened.manifest
         assert opened.run(np.zeros((1, 3, 32, 48), np.float32))["logits"].shape == (1, 5)
@@ -132,7 +135,7 @@ def test_signature_is_shown_and_belongs_to_the_payload(made, tmp_path):
     Image.new("RGB", (60, 40), "teal").save(image)
     inferred = CliRunner().invoke(infer, [str(engine), str(image)])
     assert f"{engine}: validated against eager generated (seed 3)" in inferred.stderr
-    # A record that was carried over to another network says nothing about it.
+    # A record copied to another payload does not apply to it.
     from dataclasses import replace
 
     other = replace(manifest, validation={**record, "payload_sha256": "0" * 64})
@@ -152,19 +155,19 @@ def engine_payload(path: Path) -> bytes:
     [
         (["{made}/none.onnx"], "none.onnx cannot be read"),
         (["{made}/small.json"], "is no engine"),
-        (["{made}/small.onnx", "--plot", "x.png"], "give --layers too"),
-        (["{made}/small.onnx", "--synsets", "x.txt"], "give --labels too"),
-        (["{made}/small.onnx", "--labels", "folder"], "give --images"),
+        (["{made}/small.onnx", "--plot", "x.png"], "add --layers"),
+        (["{made}/small.onnx", "--synsets", "x.txt"], "add --labels"),
+        (["{made}/small.onnx", "--labels", "folder"], "add --images"),
         (["{made}/small.onnx", "--html", "no/such/x.html"], "does not exist"),
         (["{made}/small.onnx", "--sign"], "build one with vim-build"),
         (["{made}/small.onnx", "--images", "{made}/none.png"], "does not exist"),
-        (["{made}/small.onnx", "--no-hard", "--random", "0"], "nothing to compare on"),
-        (["{made}/small.onnx", "--num-classes", "7", "--no-function-body"], "name the model"),
-        (["{moved}", "--layers"], "name that file as an artifact too"),
+        (["{made}/small.onnx", "--no-hard", "--random", "0"], "no inputs to compare on"),
+        (["{made}/small.onnx", "--num-classes", "7", "--no-function-body"], "give the model"),
+        (["{moved}", "--layers"], "give that file as an artifact too"),
     ],
     ids=lambda value: " ".join(value[1:])[:30] if isinstance(value, list) else "",
 )
-def test_mistakes_exit_with_2_and_say_what_to_do(made, tmp_path, arguments, message):
+def test_user_errors_exit_with_2(made, tmp_path, arguments, message):
     moved = tmp_path / "moved.engine"
     moved.write_bytes((made / "small.engine").read_bytes())
     result = run(made, *(word.format(made=made, moved=moved) for word in arguments))

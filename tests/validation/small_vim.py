@@ -1,4 +1,4 @@
-"""A Vision Mamba of four narrow blocks, exported once for all tests here, and ways of breaking it."""
+"""A small exported Vision Mamba of four blocks, and faults to inject into it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vim_deploy.export.onnx import to_onnx
 from vim_deploy.export.task import VimTaskModule
 from vim_deploy.model import create_model
 from vim_deploy.model.synthetic import fill_generated
-from vim_deploy.validation.artifacts import FUNCTION_BODY, LIBRARY, Artifact, Way
+from vim_deploy.validation.artifacts import Artifact, RunMode, Target
 
 CONFIG = {"embed_dim": 32, "depth": 4, "image_size": [32, 48], "num_classes": 5}
 
@@ -40,7 +40,7 @@ def constant(model: onnx.ModelProto, name: str) -> np.ndarray:
 
 
 def set_input(model: onnx.ModelProto, name: str, index: int, value: np.ndarray) -> None:
-    """Give one node a constant of its own: equal constants are shared in an exported graph."""
+    """Give one node a separate constant: equal constants are shared in an exported graph."""
     model.graph.initializer.append(numpy_helper.from_array(value, f"fault in {name}"))
     node(model, name).input[index] = f"fault in {name}"
 
@@ -63,12 +63,12 @@ def change_epsilon(model: onnx.ModelProto) -> str:
 
 
 def _round_one(model: onnx.ModelProto, name: str, index: int) -> None:
-    """One typical element of a constant to float16, as far from it as float16 numbers are."""
+    """Round one element of a constant to float16, with a typical rounding error."""
     given = node(model, name).input[index]
     weights = constant(model, given)
     flat = weights.reshape(-1)
     errors = np.abs(flat.astype(np.float16).astype(np.float32) - flat)
-    # The element whose error is at the upper quartile: neither an exact one nor the worst.
+    # The element at the upper quartile of the rounding errors: neither exact nor the worst.
     chosen = np.argsort(errors)[3 * len(flat) // 4]
     flat[chosen] = np.float32(np.float16(flat[chosen]))
     set_input(model, name, index, weights)
@@ -90,25 +90,25 @@ def round_output_weight(model: onnx.ModelProto) -> str:
 
 
 def half_state(model: onnx.ModelProto) -> str:
-    """The scan of block 1 keeps its state in float16 from step to step."""
+    """The scan of block 1 stores its state in float16 between steps."""
     half = copy.deepcopy(model.functions[0])
     half.name = "HalfStateScan"
     step = next(item for item in half.node if item.op_type == "Scan").attribute
     body = next(item.g for item in step if item.name == "body")
     update = next(item for item in body.node if item.output[0] == "h_next")
-    update.output[0] = "h_wide"
+    update.output[0] = "h_float32"
     index = list(body.node).index(update) + 1
-    narrow = onnx.helper.make_node("Cast", ["h_wide"], ["h_half"], to=onnx.TensorProto.FLOAT16)
-    widen = onnx.helper.make_node("Cast", ["h_half"], ["h_next"], to=onnx.TensorProto.FLOAT)
-    body.node.insert(index, narrow)
-    body.node.insert(index + 1, widen)
+    to_float16 = onnx.helper.make_node("Cast", ["h_float32"], ["h_half"], to=onnx.TensorProto.FLOAT16)
+    to_float32 = onnx.helper.make_node("Cast", ["h_half"], ["h_next"], to=onnx.TensorProto.FLOAT)
+    body.node.insert(index, to_float16)
+    body.node.insert(index + 1, to_float32)
     model.functions.append(half)
     node(model, "layers.1.mixer/SelectiveScan_1").op_type = half.name
     return "layers.1.scan backward"
 
 
 def open_model(model: onnx.ModelProto, library: bool) -> Artifact:
-    """A graph in memory as an artifact, faults and all."""
+    """A graph in memory, opened as an artifact."""
     import onnxruntime
     from small_onnx import metadata
 
@@ -125,5 +125,5 @@ def open_model(model: onnx.ModelProto, library: bool) -> Artifact:
     )
     pixels = TensorSpec("pixels", "float32", (None, 3, *CONFIG["image_size"]))
     outputs = tuple(TensorSpec(item.name, "float32", ()) for item in session.get_outputs())
-    way = Way(Path("small.onnx"), LIBRARY if library else FUNCTION_BODY)
-    return Artifact(way, OrtBackend(session, pixels, outputs), metadata(), "fp32")
+    target = Target(Path("small.onnx"), RunMode.LIBRARY if library else RunMode.FUNCTION_BODY)
+    return Artifact(target, OrtBackend(session, pixels, outputs), metadata(), "fp32")

@@ -1,4 +1,4 @@
-"""Labels from folders and tables, accuracies, and the interval of their difference."""
+"""Labels from folders and tables, accuracies, and the confidence interval of their difference."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.errors import EngineError, ImageError
-from vim_deploy.validation.accuracy import labelled_set, measure, paired, ranks_of
+from vim_deploy.validation.accuracy import measure, paired, ranks_of
 from vim_deploy.validation.labels import LabelSource, labelled_images
 from vim_deploy.validation.statistics import mcnemar, newcombe_paired_interval, wilson_interval
 
@@ -61,34 +61,27 @@ def test_class_folders_by_synset_and_by_order(folder, synsets):
     ids=["with boxes", "synsets", "indices"],
 )
 def test_flat_folder_with_a_table(folder, synsets, tmp_path, lines):
-    table = tmp_path / "truth.txt"
+    table = tmp_path / "labels.txt"
     table.write_text(lines)
     found = labelled_images([str(folder)], LabelSource(str(table), synsets), ())
     assert labels_by_name(found) == {"n03_0": 0, "n01_1": 1}
 
 
-def test_mistakes_in_labels_are_named(folder, synsets, tmp_path):
-    table = tmp_path / "truth.txt"
+def test_invalid_labels_are_reported(folder, synsets, tmp_path):
+    table = tmp_path / "labels.txt"
     table.write_text("n03_0.png n03\nn01_1.png n77\n")
     with pytest.raises(ImageError, match=r"line 2: 'n01_1\.png n77'"):
         labelled_images([str(folder)], LabelSource(str(table), synsets), ())
-    with pytest.raises(ImageError, match="names 3 classes, the model has 5"):
+    with pytest.raises(ImageError, match="lists 3 classes, the model has 5"):
         labelled_images([str(folder)], LabelSource("folder", synsets), tuple("abcde"))
     table.write_text("elsewhere.png 0\n")
-    with pytest.raises(ImageError, match="has a label by"):
+    with pytest.raises(ImageError, match="has a label in"):
         labelled_images([str(folder)], LabelSource(str(table)), NAMES)
     with pytest.raises(ImageError, match="cannot be read"):
         labelled_images([str(folder)], LabelSource(str(tmp_path / "none.txt")), NAMES)
 
 
-def test_only_classifiers_have_accuracy(folder):
-    from small_onnx import metadata
-
-    with pytest.raises(EngineError, match="gives features"):
-        labelled_set([str(folder)], LabelSource("folder"), metadata(task="features"), 3)
-
-
-def test_accuracies_of_models_that_look_at_the_colour(folder, synsets):
+def test_accuracies_of_models_that_classify_by_colour(folder, synsets):
     labelled = labelled_images([str(folder)], LabelSource("folder", synsets), ())
     preprocessing = Preprocessing((8, 8), 1.0, (0.0,) * 3, (1.0,) * 3)
 
@@ -105,7 +98,7 @@ def test_accuracies_of_models_that_look_at_the_colour(folder, synsets):
     assert wrong.p_value == 0.5  # two images, both lost
 
 
-def test_a_number_that_is_none_is_never_right():
+def test_nan_is_never_correct():
     ranks = ranks_of(np.array([[np.nan, np.nan], [0.1, 0.3]]), np.array([0, 1]))
     assert ranks.tolist() == [2, 0]
 
@@ -118,14 +111,14 @@ def test_paired_counts():
 
 
 def test_wilson_interval():
-    # The interval's ends are the shares at which the observation is 1.96 standard errors away.
+    # The ends of the interval are the proportions 1.96 standard errors from the observation.
     low, high = wilson_interval(81, 263)
     for end in (low, high):
         assert abs(81 / 263 - end) / math.sqrt(end * (1 - end) / 263) == pytest.approx(1.96, abs=1e-3)
     assert wilson_interval(0, 10)[0] == 0 and wilson_interval(10, 10)[1] == pytest.approx(1)
 
 
-def test_newcombe_interval_covers_the_truth_in_95_of_100():
+def test_newcombe_interval_has_95_percent_coverage():
     generator = np.random.default_rng(0)
     shares = [0.70, 0.04, 0.03, 0.23]
     covered = 0
@@ -135,11 +128,11 @@ def test_newcombe_interval_covers_the_truth_in_95_of_100():
     assert 0.94 <= covered / 2000 <= 0.985
 
 
-def test_newcombe_interval_is_antisymmetric_and_narrow_for_pairs():
+def test_newcombe_interval_is_antisymmetric_and_smaller_than_unpaired():
     low, high = newcombe_paired_interval(700, 30, 20, 250)
     assert newcombe_paired_interval(700, 20, 30, 250) == pytest.approx((-high, -low))
     assert low < -0.01 < high
-    # Unpaired, two shares of 0.72 of 1000 images each would be known to about 0.04.
+    # Unpaired, two proportions of 0.72 of 1000 images each have an interval of about 0.04.
     assert high - low < 0.03
 
 
@@ -148,3 +141,15 @@ def test_mcnemar():
     assert mcnemar(5, 5) == 1
     assert mcnemar(0, 6) == pytest.approx(2 / 2**6)
     assert mcnemar(2, 8) == mcnemar(8, 2) == pytest.approx(2 * (1 + 10 + 45) / 2**10)
+
+
+def test_only_classification_has_labels():
+    from small_onnx import metadata
+
+    from vim_deploy.export.source import ModelSource
+    from vim_deploy.validation.validate import ValidationRequest, check_task
+
+    request = ValidationRequest(ModelSource("vim_tiny"), (Path("m.onnx"),), labels=LabelSource("folder"))
+    check_task(request, metadata())
+    with pytest.raises(EngineError, match="--labels is only supported for classifiers"):
+        check_task(request, metadata(task="features"))

@@ -1,4 +1,4 @@
-"""The comparison itself, on models that are plain functions: figures, groups, and what fails a verdict."""
+"""`compare` on plain functions: figures, groups, and what makes a comparison fail."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from vim_deploy.data.preprocess import Preprocessing
-from vim_deploy.parity import difference as parity
+from vim_deploy.parity.difference import rank_correlation
+from vim_deploy.precision import Precision
 from vim_deploy.validation import Input, compare, hard_inputs, random_inputs
 from vim_deploy.validation.inputs import digest, stacked
 
@@ -31,7 +32,7 @@ def test_equal_models_are_equal():
     assert total.rank_correlation == pytest.approx(1)
 
 
-def test_figures_are_what_they_say():
+def test_figures_match_their_definitions():
     noise = GENERATOR.standard_normal((6, 7)) * 0.3
 
     def candidate(values):
@@ -54,13 +55,11 @@ def test_figures_are_what_they_say():
 
 def test_ranks_of_equal_values_are_shared():
     a, b = np.array([1.0, 2, 2, 3, 2]), np.array([2.0, 1, 1, 3, 0])
-    assert parity.rank_correlation(a, b) == pytest.approx(
-        np.corrcoef([1, 3, 3, 5, 3], [4, 2.5, 2.5, 5, 1])[0, 1]
-    )
-    assert parity.rank_correlation(np.ones(3), np.arange(3.0)) == 0
+    assert rank_correlation(a, b) == pytest.approx(np.corrcoef([1, 3, 3, 5, 3], [4, 2.5, 2.5, 5, 1])[0, 1])
+    assert rank_correlation(np.ones(3), np.arange(3.0)) == 0
 
 
-def test_a_changed_decision_is_named_with_its_margin():
+def test_a_changed_class_is_reported_with_its_margin():
     def scores(values):
         return np.array([[1.0, 1.00001, 0]])
 
@@ -75,8 +74,10 @@ def test_a_changed_decision_is_named_with_its_margin():
     assert report.to_dict()["decisions_changed"][0]["name"] == "tie.png"
 
 
-@pytest.mark.parametrize(("precision", "limit"), parity.RELATIVE_TOLERANCE.items())
-def test_the_verdict_follows_the_precision(precision, limit):
+@pytest.mark.parametrize("precision", Precision)
+def test_the_tolerance_follows_the_precision(precision):
+    limit = precision.tolerance
+
     def with_error(size):
         def candidate(values):
             found = reference(values)
@@ -88,20 +89,20 @@ def test_the_verdict_follows_the_precision(precision, limit):
     assert with_error(0.9 * limit).passed
     bad = with_error(1.1 * limit)
     assert not bad.passed
-    assert f"at most {limit:g}" in bad.reasons[0]
+    assert f"limit {limit:g}" in bad.reasons[0]
 
 
-def test_noise_everywhere_fails_before_one_value_does():
-    """Peaked outputs: no difference is large beside the peak, yet the rest is drowned."""
+def test_noise_on_all_outputs_fails_by_the_signal_to_noise_ratio():
+    """Peaked outputs: every difference is small relative to the peak, but large relative to the rest."""
     peaked = np.full((1, 1000), 1e-3)
     peaked[0, 0] = 1.0
     noise = np.full((1, 1000), 1.5e-4)
     report = compare(lambda values: peaked, lambda values: peaked + noise, np.zeros((1, 1), np.float32))
-    assert report.group().relative <= parity.RELATIVE_TOLERANCE["fp32"]
-    assert [reason.split()[0] for reason in report.reasons] == ["signal"]
+    assert report.group().relative <= Precision.FP32.tolerance
+    assert [reason.split()[0] for reason in report.reasons] == ["signal-to-noise"]
 
 
-def test_what_is_not_a_number_never_passes():
+def test_nan_never_passes():
     def broken(values):
         found = reference(values)
         found[2, 1] = np.nan
@@ -114,8 +115,8 @@ def test_what_is_not_a_number_never_passes():
     json.dumps(report.to_dict(), allow_nan=False)
 
 
-def test_the_worst_image_counts_and_not_the_largest():
-    """Values of another image do not hide an error on this one."""
+def test_each_image_is_relative_to_its_own_values():
+    """Large values of another image do not hide an error on this one."""
 
     def candidate(values):
         found = reference(values)
@@ -134,12 +135,12 @@ def test_groups_and_features():
     assert report.group().top1 is None
 
 
-def test_other_shapes_are_refused():
+def test_different_shapes_are_refused():
     with pytest.raises(ValueError, match="expected equal shapes"):
         compare(reference, lambda values: values, INPUTS)
 
 
-def test_hard_inputs_are_what_they_are_called():
+def test_hard_inputs_match_their_names():
     preprocessing = Preprocessing((32, 48))
     inputs = {item.name: item.pixels for item in hard_inputs(preprocessing)}
     assert len(inputs) == 8
@@ -148,11 +149,11 @@ def test_hard_inputs_are_what_they_are_called():
     assert inputs["black"][:, 5, 5] == pytest.approx(-mean / std, rel=1e-6)
     assert inputs["white"][:, 5, 5] == pytest.approx((1 - mean) / std, rel=1e-6)
     assert (inputs["checkerboard"][:, 0, 0] != inputs["checkerboard"][:, 0, 1]).all()
-    assert np.abs(inputs["beyond images"]).max() > 100
+    assert np.abs(inputs["large values"]).max() > 100
     assert (inputs["one white pixel"] != inputs["black"]).any(0).sum() == 1
 
 
-def test_a_digest_tells_inputs_apart():
+def test_the_digest_depends_on_names_and_pixels():
     same, other = random_inputs((3, 4, 4)), random_inputs((3, 4, 4), seed=1)
     assert digest(same) == digest(random_inputs((3, 4, 4))) != digest(other)
     assert stacked(same).shape == (4, 3, 4, 4)

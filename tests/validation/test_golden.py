@@ -1,4 +1,4 @@
-"""The comparison with reference numbers, on numbers of a reduced model made by the eager one."""
+"""The comparison with reference values, on values of a reduced model from the eager model."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 
 pytest.importorskip("onnxruntime", reason="running exported files needs onnxruntime")
 
+from vim_deploy.cli.golden import main as golden_command
 from vim_deploy.model import create_model
 from vim_deploy.model.synthetic import fill_generated, generated_pixels
 from vim_deploy.ops import use_scan
@@ -26,7 +27,7 @@ def reduced(name, **changes):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Numbers for one case; the exported model is the reduced one too."""
+    """Reference values of one case; the exported model is the reduced one too."""
     monkeypatch.setattr(golden, "create_model", reduced)
     model = reduced("vim_tiny", image_size=(32, 32))
     fill_generated(model)
@@ -54,16 +55,16 @@ def folder(tmp_path, monkeypatch):
 
 def test_table_of_a_case_and_its_failure(folder):
     path, tensors = folder
-    result = CliRunner().invoke(golden.main, [str(path)])
+    result = CliRunner().invoke(golden_command, [str(path)])
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[:2] == list(golden.HEADER)
     assert [line.split("|")[2].strip() for line in lines[2:]] == ["library", "function body", "engine"]
     assert all(line.endswith("| yes |") for line in lines[2:])
 
-    spoiled = tensors["probe_residual"].copy()
-    spoiled[1, 0, 1, 3] += 0.01 * np.abs(spoiled[1]).max()
-    tensors = {**tensors, "probe_residual": spoiled}
+    wrong = tensors["probe_residual"].copy()
+    wrong[1, 0, 1, 3] += 0.01 * np.abs(wrong[1]).max()
+    tensors = {**tensors, "probe_residual": wrong}
     save_file({f"reduced.{name}": value for name, value in tensors.items()}, path / "full_logits.safetensors")
     row = next(golden.golden_rows(path, ("reduced",)))
     assert row.relative < 1e-5 and row.block == pytest.approx(0.01, rel=0.05)

@@ -1,4 +1,4 @@
-"""What the commands share: errors without tracebacks, progress on stderr, common options and types."""
+"""Shared by the commands: error handling, progress on stderr, common options and types."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 USER_ERROR = 2
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+INTERRUPTED = 130  # 128 + SIGINT, the convention of shells
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 Report = Callable[[str], None]
 
 
 class _Command(click.Command):
-    """A user's mistake becomes a message on stderr and exit code 2; our own mistakes keep their traceback."""
+    """Prints a VimDeployError on stderr and exits with 2; other exceptions are bugs, with a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -32,17 +32,17 @@ class _Command(click.Command):
             click.echo(f"error: {error}", err=True)
             sys.exit(USER_ERROR)
         except KeyboardInterrupt:
-            click.echo("stopped", err=True)
+            click.echo("interrupted", err=True)
             sys.exit(INTERRUPTED)
 
 
 def command() -> Callable[[Callable[..., Any]], click.Command]:
-    """Decorator: a click command with this project's way with errors."""
+    """Decorator: a click command that prints user errors and exits with 2."""
     return click.command(cls=_Command, context_settings={"help_option_names": ["-h", "--help"]})
 
 
 def console() -> Console:
-    """For progress and remarks: stderr, so that stdout holds results alone."""
+    """For progress and messages: stderr, since stdout is for results."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False)
@@ -50,9 +50,9 @@ def console() -> Console:
 
 @contextlib.contextmanager
 def stages(title: str, quiet: bool = False) -> Iterator[Report]:
-    """A spinner with the elapsed time, on stderr; the function it yields names the stage at hand.
+    """A spinner with the elapsed time on stderr. Yields a function that sets the name of the current stage.
 
-    Where stderr is no terminal each stage is a line.
+    If stderr is not a terminal, each stage is printed as a line.
     """
     screen = console()
     if quiet or not screen.is_terminal:
@@ -73,7 +73,7 @@ class _EchoHandler(logging.Handler):
 
 @contextlib.contextmanager
 def needs_extra(name: str) -> Iterator[None]:
-    """Around imports: a package that is not there becomes the advice to install the extra that brings it."""
+    """Around imports: a missing package raises MissingDependencyError naming the extra to install."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -81,12 +81,12 @@ def needs_extra(name: str) -> Iterator[None]:
         if package in ("", "vim_deploy"):
             raise
         raise MissingDependencyError(
-            f'this needs the package {package}; install it with `pip install "vim-deploy[{name}]"`.'
+            f'the package {package} is not installed; run `pip install "vim-deploy[{name}]"`.'
         ) from None
 
 
 def log_to_stderr(quiet: bool = False) -> None:
-    """Show the library's remarks on stderr, warnings alone when `quiet`."""
+    """Show the log of the package on stderr; only warnings and errors if `quiet`."""
     logger = logging.getLogger("vim_deploy")
     logger.handlers = [_EchoHandler()]
     logger.setLevel(logging.WARNING if quiet else logging.INFO)
@@ -99,7 +99,7 @@ def device_option(default: str | None, help: str) -> Callable[[Decorated], Decor
 threads_option = click.option(
     "--threads",
     type=click.IntRange(min=1),
-    help="Threads of one inference.  [default: all processors this process may use]",
+    help="CPU threads per run.  [default: all CPUs available to this process]",
 )
 entry_option = click.option(
     "--entry",
@@ -115,11 +115,11 @@ halve_option = click.option(
     help="For segmenters and detectors: whether the sum of both scan directions is halved, which weights do "
     "not show.  [default: halved, or as the configuration says]",
 )
-quiet_option = click.option("--quiet", is_flag=True, help="Nothing on stderr but warnings and errors.")
+quiet_option = click.option("--quiet", is_flag=True, help="Print only warnings and errors on stderr.")
 
 
 def with_options(options: Sequence[Callable[..., Any]]) -> Callable[[Decorated], Decorated]:
-    """A decorator that adds these click options, in this order."""
+    """A decorator that adds click options, in the given order."""
 
     def decorate(function: Decorated) -> Decorated:
         for option in reversed(options):
@@ -133,5 +133,5 @@ def size(text: str) -> tuple[int, int]:
     """A click type: `N` or `HEIGHTxWIDTH` in pixels, as (height, width)."""
     sides = text.lower().split("x")
     if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
-        raise click.BadParameter(f"{text!r} is no size; expected N or HEIGHTxWIDTH, like 224 or 96x64.")
+        raise click.BadParameter(f"{text!r} is not a size; expected N or HEIGHTxWIDTH, such as 224 or 96x64.")
     return int(sides[0]), int(sides[-1])

@@ -1,4 +1,4 @@
-"""vim-validate: proof that exported files and engines give what the eager model gives."""
+"""vim-validate: compare exported files and engines with the eager model."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from vim_deploy.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from vim_deploy.validation.validate import Validation, ValidationRequest
+    from vim_deploy.validation.results import Validation
+    from vim_deploy.validation.validate import ValidationRequest
 
-DIFFERENT = 1
+FAILED = 1
 
 
 @command()
@@ -40,71 +41,76 @@ DIFFERENT = 1
     type=click.Choice(("geometric", "reference")),
     default="geometric",
     show_default=True,
-    help="As at export.",
+    help="As for vim-export.",
 )
-@click.option("--num-classes", type=click.IntRange(min=0), help="As at export.")
+@click.option("--num-classes", type=click.IntRange(min=0), help="As for vim-export.")
 @halve_option
 @seed_option
-@click.option("--images", multiple=True, help="Image files, folders or globs; repeatable.")
+@click.option("--images", multiple=True, help="Image files, folders or globs to compare on; repeatable.")
 @click.option(
     "--max-images",
     type=click.IntRange(min=1),
     default=16,
     show_default=True,
-    help="Of --images, how many outputs are compared in detail.",
+    help="Compare outputs on the first N of --images.",
 )
 @click.option("--random", "random_images", type=click.IntRange(min=0), default=4, show_default=True,
-              help="Images of noise.")  # fmt: skip
+              help="Number of noise images to compare on.")  # fmt: skip
 @click.option(
     "--hard/--no-hard",
     default=True,
     show_default=True,
-    help="Black, white, checkerboards, extreme values.",
+    help="Also compare on black and white images, checkerboards and extreme values.",
 )
 @click.option(
     "--function-body/--no-function-body",
     default=True,
     show_default=True,
-    help="Run ONNX files also without the operator library, which is slow.",
+    help="Also run ONNX files by their function body, without the operator library (slow).",
 )
-@click.option(
-    "--layers", is_flag=True, help="Compare every part of every block, and say where an error starts."
-)
+@click.option("--layers", is_flag=True, help="Compare every part of every block, and locate the first error.")
 @click.option("--block", type=click.IntRange(min=0), help="With --layers: print all parts of this block.")
 @click.option(
-    "--plot", type=click.Path(path_type=Path), help="With --layers: error against depth, .png/.svg/.pdf."
+    "--plot",
+    type=click.Path(path_type=Path),
+    help="With --layers: plot the error against depth to a .png, .svg or .pdf file.",
 )
 @click.option(
     "--invariance",
     is_flag=True,
-    help="Run again: other batches, threads, instruction sets, and the same once more.",
+    help="Repeat runs with other batch sizes, thread counts and CPU instruction sets, and unchanged.",
 )
 @click.option(
     "--labels",
-    help="Accuracy on all --images. folder: the folder of an image is named like its class (or synset, with "
-    "--synsets). sorted: the i-th subfolder is class i. Else a file with IMAGE CLASS on each line.",
+    metavar="folder|sorted|FILE",
+    help="Measure accuracy on all --images. folder: images are in folders named like their class (or synset, "
+    "with --synsets). sorted: the i-th subfolder is class i. FILE: has a line IMAGE CLASS per image.",
 )
 @click.option(
     "--synsets",
     type=click.Path(path_type=Path),
-    help="File whose i-th line begins with the synset of class i.",
+    help="With --labels: file whose i-th line starts with the synset of class i.",
 )
-@click.option("--max-labelled", type=click.IntRange(min=1), help="Use the first labelled images only.")
-@click.option("--html", type=click.Path(path_type=Path), help="Write a report that is one HTML file.")
 @click.option(
-    "--sign", is_flag=True, help="Write the result into each engine that passed; vim-infer shows it."
+    "--max-labelled", type=click.IntRange(min=1), help="With --labels: use only the first N labelled images."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout instead of tables.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write a self-contained HTML report.")
+@click.option(
+    "--sign",
+    is_flag=True,
+    help="Record the result in the manifest of each engine that passed; vim-infer shows it.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON instead of tables.")
 @threads_option
 @quiet_option
 def main(model: str, artifacts: tuple[Path, ...], as_json: bool, quiet: bool, **options: Any) -> None:
-    """Compare MODEL in eager PyTorch with every ARTIFACT: ONNX files of vim-export, engines of vim-build.
+    """Compare every ARTIFACT, an ONNX file or an engine, with MODEL in eager PyTorch.
 
-    MODEL is given as to vim-export. The reference runs the plain PyTorch operator, in float32 and in float64.
-    ONNX files run with the operator library and by their function body.
+    MODEL is given as for vim-export. It runs with the reference operator, in float32 and in float64. ONNX
+    files run with the operator library and by their function body.
 
-    Exit codes: 0 all equal within what their precision costs, 1 some are not, 2 something the message tells
-    how to mend.
+    Exit codes: 0 all artifacts are within the tolerance of their precision, 1 some are not, 2 user error; the
+    message says how to fix it.
     """
     log_to_stderr(quiet)
     _check(options)
@@ -122,20 +128,20 @@ def main(model: str, artifacts: tuple[Path, ...], as_json: bool, quiet: bool, **
         from vim_deploy.validation.sign import sign
 
         for result in sign(validation):
-            click.echo(f"{result.way.path}: signed as validated", err=True)
-    sys.exit(0 if validation.passed else DIFFERENT)
+            click.echo(f"{result.target.path}: recorded as validated", err=True)
+    sys.exit(0 if validation.passed else FAILED)
 
 
 def _check(options: dict[str, Any]) -> None:
-    """Mistakes that would otherwise show after the long part."""
+    """Raises UsageError for options that do not go together, before the long part of the run."""
     for name in ("block", "plot"):
         if options[name] is not None and not options["layers"]:
-            raise click.UsageError(f"--{name} shows what --layers finds; give --layers too.")
+            raise click.UsageError(f"--{name} needs --layers; add --layers.")
     for name in ("synsets", "max_labelled"):
         if options[name] is not None and options["labels"] is None:
-            raise click.UsageError(f"--{name.replace('_', '-')} belongs to --labels; give --labels too.")
+            raise click.UsageError(f"--{name.replace('_', '-')} needs --labels; add --labels.")
     if options["labels"] is not None and not options["images"]:
-        raise click.UsageError("--labels needs images; give --images FOLDER.")
+        raise click.UsageError("--labels needs --images; add --images FOLDER.")
     for name in ("plot", "html"):
         path = options[name]
         if path is not None and not path.absolute().parent.is_dir():
@@ -148,13 +154,13 @@ def _check(options: dict[str, Any]) -> None:
 
 def _request(model: str, artifacts: tuple[Path, ...], options: dict[str, Any]) -> ValidationRequest:
     from vim_deploy.export.source import ModelSource
-    from vim_deploy.validation.artifacts import ways
+    from vim_deploy.validation.artifacts import targets_of
     from vim_deploy.validation.labels import LabelSource
     from vim_deploy.validation.sign import check_signable
     from vim_deploy.validation.validate import ValidationRequest
 
     if options["sign"]:
-        check_signable([way for path in artifacts for way in ways(path)])
+        check_signable([target for path in artifacts for target in targets_of(path)])
     of_source = ("checkpoint", "entry", "image_size", "position_rule", "num_classes", "halve", "seed")
     of_request = ("images", "max_images", "random_images", "hard", "function_body", "threads", "layers",
                   "invariance")  # fmt: skip
@@ -194,5 +200,5 @@ def _print(validation: Validation, block: int | None) -> None:
     from vim_deploy.validation.tables import show
 
     screen = Console(highlight=False)
-    # A table squeezed into a pipe's 80 columns is unreadable.
+    # The tables do not fit the 80 columns that rich assumes for a pipe.
     show(validation, screen if screen.is_terminal else Console(highlight=False, width=180), block)

@@ -1,7 +1,7 @@
-"""Proof that two models give the same results, and where a difference starts.
+"""Compares models and locates the origin of differences.
 
-`compare(reference, candidate, inputs)` needs numpy alone and knows nothing of Vision Mamba; the other modules
-compare an eager model with exported files and engines (`vim-validate`).
+`compare(reference, candidate, inputs)` needs only numpy and works with any model; the other modules compare
+an eager model with exported files and engines (`vim-validate`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Accuracy of the eager model and of artifacts on labelled images, and the difference with its interval."""
+"""Accuracy of the eager model and of artifacts on labelled images, with a confidence interval."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import numpy as np
 
 from vim_deploy.data.decode import decode
 from vim_deploy.data.preprocess import Preprocessing
-from vim_deploy.errors import EngineError
 from vim_deploy.metadata import ModelMetadata
-from vim_deploy.validation.compare import TOP, Run
+from vim_deploy.validation.compare import TOP, Model
 from vim_deploy.validation.labels import LabelSource, labelled_images
 from vim_deploy.validation.statistics import mcnemar, newcombe_paired_interval
 
@@ -22,11 +21,11 @@ _BATCH = 8
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Shares of right answers, the reference's and the artifact's, on the same `images`.
+    """Accuracies of the reference and the artifact on the same `images`, as fractions.
 
     `interval` is the 95 % confidence interval of artifact minus reference in top-1 (Newcombe's method 10 for
-    pairs); `p_value` is McNemar's exact test. `only_reference` and `only_artifact` count the images that
-    one alone got right.
+    paired proportions); `p_value` is McNemar's exact test. `only_reference` and `only_artifact`
+    count the images that only this one classifies correctly.
     """
 
     images: int
@@ -40,7 +39,7 @@ class Accuracy:
     p_value: float
 
     @property
-    def shares(self) -> tuple[float, float, float, float]:
+    def accuracies(self) -> tuple[float, float, float, float]:
         """Top-1 of reference and artifact, top-5 of both."""
         return self.reference_top1, self.top1, self.reference_top5, self.top5
 
@@ -49,8 +48,8 @@ class Accuracy:
 
 
 def measure(
-    reference: Run,
-    candidates: Sequence[Run],
+    reference: Model,
+    candidates: Sequence[Model],
     labelled: Sequence[tuple[str, int]],
     preprocessing: Preprocessing,
 ) -> list[Accuracy]:
@@ -65,15 +64,15 @@ def measure(
 
 
 def ranks_of(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """How many classes come before the true one; 0 is right."""
+    """The number of classes ranked above the true one, per image; 0 is a correct prediction."""
     own = np.take_along_axis(logits, labels[:, None], axis=1)
-    # Not a number is never right.
+    # NaN counts as ranked above: it is never correct.
     ranks: np.ndarray = logits.shape[1] - (logits <= own).sum(axis=1)
     return ranks
 
 
 def paired(reference: np.ndarray, artifact: np.ndarray) -> Accuracy:
-    """From both models' ranks of the true class."""
+    """From the rank of the true class in both models."""
     first, second = reference < 1, artifact < 1
     counts = [
         int((first & second).sum()),
@@ -97,9 +96,7 @@ def paired(reference: np.ndarray, artifact: np.ndarray) -> Accuracy:
 def labelled_set(
     images: Sequence[str], source: LabelSource, metadata: ModelMetadata, classes: int
 ) -> list[tuple[str, int]]:
-    """Labelled images for a classifier. Raises EngineError for other models, ImageError for unfit labels."""
-    if metadata.task != "classify":
-        raise EngineError("--labels needs a model that classifies; this one gives features.")
+    """Image paths with class indices. Raises ImageError where the labels do not match the classes."""
     names = metadata.class_names or tuple(str(index) for index in range(classes))
     return labelled_images(images, source, names)
 

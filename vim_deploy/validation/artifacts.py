@@ -1,9 +1,10 @@
-"""Exported files and engines, opened so that they can be compared: one way of running an artifact each."""
+"""ONNX files and engines, opened for a comparison."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 import numpy as np
@@ -15,53 +16,65 @@ from vim_deploy.engines.open import OpenEngine, open_engine
 from vim_deploy.engines.source import SourceModel, read_source
 from vim_deploy.errors import EngineError
 from vim_deploy.files import sha256_of_file
-from vim_deploy.metadata import OUTPUTS, ModelMetadata
+from vim_deploy.metadata import ModelMetadata
 from vim_deploy.ops.library import ort_library
+from vim_deploy.precision import Precision
+from vim_deploy.tasks.registry import TASKS
 
-LIBRARY, FUNCTION_BODY, ENGINE = "library", "function body", "engine"
 DEFAULT_BATCH = 4
 
 
+class RunMode(str, Enum):
+    """What runs the scan of an artifact: the operator library, the file's function body, or the engine."""
+
+    LIBRARY = "library"
+    FUNCTION_BODY = "function body"
+    ENGINE = "engine"
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
 @dataclass(frozen=True)
-class Way:
-    """One way of running one file: an ONNX file has two, with our library and by the function body."""
+class Target:
+    """An artifact and the mode to run it in. An ONNX file has two modes, an engine has one."""
 
     path: Path
-    how: str
+    mode: RunMode
 
     @property
     def label(self) -> str:
-        return self.path.name if self.how == ENGINE else f"{self.path.name} ({self.how})"
+        return self.path.name if self.mode == RunMode.ENGINE else f"{self.path.name} ({self.mode})"
 
 
 class Artifact(Closing):
-    """An artifact ready to run; a context manager."""
+    """An opened artifact; a context manager."""
 
     def __init__(
         self,
-        way: Way,
+        target: Target,
         network: Backend | OpenEngine,
         metadata: ModelMetadata,
         precision: str,
         manifest: Manifest | None = None,
     ) -> None:
-        self.way, self.metadata, self.precision, self.manifest = way, metadata, precision, manifest
+        self.target, self.metadata, self.precision, self.manifest = target, metadata, precision, manifest
         self._network = network
-        self.output = OUTPUTS[metadata.task][0]
+        self.output = TASKS.get(metadata.task).primary_output
 
     @property
     def label(self) -> str:
-        return self.way.label
+        return self.target.label
 
     @property
     def batch(self) -> int | None:
-        """The batch size the artifact is fixed to; None when every size is fine."""
+        """The fixed batch size; None for a dynamic one."""
         return self._network.input.shape[0]
 
     def run_all(self, pixels: np.ndarray, size: int | None = None) -> dict[str, np.ndarray]:
-        """All outputs for (images, channels, height, width), in batches of `size`, or of what can be run.
+        """All outputs for pixels (images, channels, height, width), in supported batches of about `size`.
 
-        A batch that is too small is filled up by repeating the last image; the surplus is cut off again.
+        A batch that is too small is padded with copies of the last image, whose outputs are dropped.
         """
         batches = self._network.batches
         step = batches.nearest(size or DEFAULT_BATCH)
@@ -71,69 +84,71 @@ class Artifact(Closing):
         return {name: np.concatenate([part[name] for part in parts])[: len(pixels)] for name in parts[0]}
 
     def run(self, pixels: np.ndarray, size: int | None = None) -> np.ndarray:
-        """The task's output alone."""
+        """The primary output of the task."""
         return self.run_all(pixels, size)[self.output]
 
     def close(self) -> None:
         self._network.close()
 
 
-def ways(path: str | os.PathLike[str], function_body: bool = True) -> list[Way]:
-    """How a file can be run here. Raises EngineError for one that cannot be run at all."""
+def targets_of(path: str | os.PathLike[str], function_body: bool = True) -> list[Target]:
+    """The modes in which a file can be run on this machine. Raises EngineError where there is none."""
     path = Path(path)
     if path.suffix.lower() != ".onnx":
-        return [Way(path, ENGINE)]
+        return [Target(path, RunMode.ENGINE)]
     source = read_source(path)
     precision = source.metadata.precision
-    if precision == "bf16":
+    if precision == Precision.BF16:
         raise EngineError(
-            f"{path} is in bf16, for which ONNX Runtime has no processor kernels; build an engine with "
-            "vim-build --backend tensorrt and validate that."
+            f"{path} is in bf16, for which ONNX Runtime has no CPU kernels; build an engine with "
+            "vim-build --backend tensorrt and validate the engine."
         )
-    found = [Way(path, LIBRARY)] if precision == "fp32" else []
+    found = [Target(path, RunMode.LIBRARY)] if precision == Precision.FP32 else []
     if function_body or not found:
-        found.append(Way(path, FUNCTION_BODY))
+        found.append(Target(path, RunMode.FUNCTION_BODY))
     return found
 
 
-def open_artifact(way: Way, threads: int | None = None) -> Artifact:
+def open_artifact(target: Target, threads: int | None = None) -> Artifact:
     """Raises EngineError, OperatorLibraryError or MissingDependencyError."""
-    if way.how == ENGINE:
-        engine = open_engine(way.path, threads=threads)
-        return Artifact(way, engine, engine.metadata, engine.manifest.precision, engine.manifest)
-    return open_source_model(way, read_source(way.path), threads)
+    if target.mode == RunMode.ENGINE:
+        engine = open_engine(target.path, threads=threads)
+        return Artifact(target, engine, engine.metadata, engine.manifest.precision, engine.manifest)
+    return open_source_model(target, read_source(target.path), threads)
 
 
-def open_source_model(way: Way, source: SourceModel, threads: int | None = None) -> Artifact:
-    """An ONNX file in a plain session, as any user of ONNX Runtime would run it."""
+def open_source_model(target: Target, source: SourceModel, threads: int | None = None) -> Artifact:
+    """An ONNX file in a plain session of ONNX Runtime, without graph rewrites."""
     onnxruntime = runtime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     if threads is not None:
         options.intra_op_num_threads = threads
-    if way.how == LIBRARY:
+    if target.mode == RunMode.LIBRARY:
         options.register_custom_ops_library(str(ort_library()))
     try:
         session = onnxruntime.InferenceSession(source.data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's own exceptions have no common base
-        raise EngineError(f"ONNX Runtime {onnxruntime.__version__} refuses {way.path}: {error}") from None
+        raise EngineError(
+            f"ONNX Runtime {onnxruntime.__version__} cannot load {target.path}: {error}"
+        ) from None
     network = OrtBackend(session, source.input, source.outputs)
-    return Artifact(way, network, source.metadata, source.metadata.precision)
+    return Artifact(target, network, source.metadata, source.metadata.precision)
 
 
-def source_of(way: Way, others: list[Path]) -> Path:
-    """The ONNX file that a way runs, or that its engine was built from: among `others`, or beside the engine.
+def source_of(target: Target, others: list[Path]) -> Path:
+    """The ONNX file of a target. That of an engine is searched for among `others` and beside the engine.
 
-    Raises EngineError where the engine's source is not found.
+    Raises EngineError when it is not found.
     """
-    if way.how != ENGINE:
-        return way.path
-    with open_engine(way.path) as engine:
+    if target.mode != RunMode.ENGINE:
+        return target.path
+    with open_engine(target.path) as engine:
         record = engine.manifest.source
-    for path in (*others, way.path.with_name(record.name)):
+    for path in (*others, target.path.with_name(record.name)):
         if path.suffix.lower() == ".onnx" and path.is_file() and sha256_of_file(path) == record.sha256:
             return path
     raise EngineError(
-        f"{way.path} was built from {record.name} (SHA-256 {record.sha256[:12]}...), which is needed to look "
-        "inside; name that file as an artifact too, or put it beside the engine."
+        f"--layers needs the ONNX file that {target.path} was built from: {record.name}, SHA-256 "
+        f"{record.sha256[:12]}...; give that file as an artifact too, or place it next to the engine."
     )

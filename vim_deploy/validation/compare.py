@@ -1,4 +1,4 @@
-"""The comparison of two models, whatever they run on: `compare(reference, candidate, inputs) -> Report`.
+"""Compares two models on any runtime: `compare(reference, candidate, inputs) -> Report`.
 
 A model is a function from a batch of inputs to a batch of outputs, both numpy arrays.
 """
@@ -13,27 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from vim_deploy.parity.difference import (
-    RELATIVE_TOLERANCE,
-    cosine_similarity,
-    difference,
-    rank_correlation,
-    signal_to_noise,
-    signal_to_noise_floor,
-)
+from vim_deploy.parity.difference import cosine_similarity, difference, rank_correlation, signal_to_noise
+from vim_deploy.precision import Precision
 from vim_deploy.validation.inputs import Input, batches
 
-Run = Callable[[np.ndarray], np.ndarray]
+Model = Callable[[np.ndarray], np.ndarray]
 TOP = 5
 ALL = "all"
 
 
 @dataclass(frozen=True)
 class ImageFigures:
-    """One input's output from both models; the fields below `decision` are None where outputs are no classes.
+    """Both outputs for one input; the fields from `decision` on are None without class scores.
 
-    `relative`: largest difference over the largest reference value of this image. `margin`: how far the
-    reference's best class is ahead of its second, in the output's units.
+    `relative`: largest difference, relative to the largest reference value of this image. `margin`: the
+    reference's highest score minus its second highest.
     """
 
     name: str
@@ -55,7 +49,7 @@ class ImageFigures:
 
 @dataclass(frozen=True)
 class Group:
-    """Figures over some inputs: the worst of each, and agreement of decisions as fractions."""
+    """The worst figures of a group of inputs, and the agreement of predicted classes as fractions."""
 
     kind: str
     images: int
@@ -70,23 +64,25 @@ class Group:
 
 @dataclass(frozen=True)
 class Report:
-    """What `compare` found. `passed` holds it against what the precision may cost; `reasons` say why not."""
+    """`compare`'s result. `passed`: within the tolerance of `precision`; `reasons`: why not."""
 
     images: tuple[ImageFigures, ...]
     precision: str
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        limit, floor = RELATIVE_TOLERANCE[self.precision], signal_to_noise_floor(self.precision)
+        precision = Precision(self.precision)
+        limit, floor = precision.tolerance, precision.signal_to_noise_floor
         total = self.group()
         found = []
         if not total.relative <= limit:
             worst = max(self.images, key=lambda image: image.relative)
-            found.append(f"relative difference {worst.relative:.2e} on {worst.name}, at most {limit:g}")
+            found.append(f"relative difference {worst.relative:.2e} on {worst.name}, limit {limit:g}")
         if not total.signal_to_noise_db >= floor:
             least = min(self.images, key=lambda image: image.signal_to_noise_db)
             found.append(
-                f"signal to noise {least.signal_to_noise_db:.0f} dB on {least.name}, floor {floor:.0f}"
+                f"signal-to-noise ratio {least.signal_to_noise_db:.0f} dB on {least.name}, minimum "
+                f"{floor:.0f} dB"
             )
         return tuple(found)
 
@@ -96,11 +92,11 @@ class Report:
 
     @property
     def changed(self) -> tuple[ImageFigures, ...]:
-        """The images on which the decision differs."""
+        """The images with another predicted class."""
         return tuple(image for image in self.images if image.decision_changed)
 
     def group(self, kind: str = ALL) -> Group:
-        """Figures over the inputs of one kind, or over all."""
+        """The figures of the inputs of one kind, or of all."""
         chosen = [image for image in self.images if kind in (ALL, image.kind)]
         decided = [image for image in chosen if image.decision is not None]
         return Group(
@@ -116,18 +112,18 @@ class Report:
         )
 
     def groups(self) -> list[Group]:
-        """Every kind that occurs, in order of appearance, and `all`."""
+        """One group per kind of input, in order of appearance, and `all`."""
         kinds = dict.fromkeys(image.kind for image in self.images)
         return [self.group(kind) for kind in (*kinds, ALL)]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; what is not finite becomes None."""
+        """Plain JSON values; infinities and NaN become None."""
         values = {
             "passed": self.passed,
             "reasons": list(self.reasons),
             "precision": self.precision,
-            "relative_tolerance": RELATIVE_TOLERANCE[self.precision],
-            "signal_to_noise_floor_db": signal_to_noise_floor(self.precision),
+            "relative_tolerance": Precision(self.precision).tolerance,
+            "signal_to_noise_floor_db": Precision(self.precision).signal_to_noise_floor,
             "groups": [dataclasses.asdict(group) for group in self.groups()],
             "decisions_changed": [dataclasses.asdict(image) for image in self.changed],
             "images": [dataclasses.asdict(image) for image in self.images],
@@ -137,8 +133,8 @@ class Report:
 
 
 def compare(
-    reference: Run,
-    candidate: Run,
+    reference: Model,
+    candidate: Model,
     inputs: Sequence[Input] | np.ndarray,
     *,
     precision: str = "fp32",
@@ -147,9 +143,9 @@ def compare(
 ) -> Report:
     """Run both models on every input and compare their outputs image by image.
 
-    `inputs`: an array (images, ...), or `Input`s, whose kinds group the report. `precision` chooses what the
-    verdict allows (see `vim_deploy.parity.difference`). With `decisions`, outputs (batch, classes) are
-    taken for scores of classes. Raises ValueError where the two outputs differ in shape.
+    `inputs`: an array (images, ...), or `Input`s, which the report groups by kind. `precision` selects the
+    tolerance (see `vim_deploy.precision`). With `decisions`, outputs (batch, classes) are compared as class
+    scores. Raises ValueError when the outputs differ in shape.
     """
     if isinstance(inputs, np.ndarray):
         inputs = [Input(str(index), "given", pixels) for index, pixels in enumerate(inputs)]
@@ -167,7 +163,7 @@ def compare_outputs(
     precision: str = "fp32",
     decisions: bool = True,
 ) -> Report:
-    """`compare` for outputs that are there already: (images, ...), one row per input."""
+    """`compare` for given outputs: (images, ...), one row per input."""
     if expected.shape != found.shape or len(expected) != len(inputs):
         raise ValueError(
             f"outputs of shapes {expected.shape} and {found.shape} for {len(inputs)} inputs; "
@@ -179,7 +175,7 @@ def compare_outputs(
 
 
 def plain_json(value: Any) -> Any:
-    """Infinities and NaN as None: JSON has no words for them."""
+    """The value with infinities and NaN replaced by None, since JSON has neither."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
@@ -196,7 +192,7 @@ def _figures(item: Input, expected: np.ndarray, found: np.ndarray, decisions: bo
     )
     has_classes = decisions and expected.ndim == 1 and len(expected) > 1
     if not math.isfinite(apart.relative):
-        # Something that is not a number agrees with nothing.
+        # NaN and infinity agree with nothing.
         return dataclasses.replace(figures, decision=(-1, -2), top5_overlap=0.0) if has_classes else figures
     figures = dataclasses.replace(
         figures,

@@ -1,4 +1,4 @@
-"""The eager model as the reference: the reference operator, in float32 and in float64."""
+"""The eager model with the reference operator, in float32 and in float64."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from vim_deploy.ops import use_scan
 
 
 class EagerModel:
-    """A task with one output, whose scans are the plain PyTorch reference; call it with float32 pixels.
+    """A task with one output, run by the reference operator; called with float32 pixels.
 
-    `wide` computes everything in float64 from the same float32 weights.
+    `double` computes in float64 from the same float32 weights.
     """
 
-    def __init__(self, task: TaskModule, wide: bool = False) -> None:
-        self.label = "eager float64" if wide else "eager float32"
-        self.dtype = torch.float64 if wide else torch.float32
-        self._task = (task.of(copy.deepcopy(task.model).double()) if wide else task).eval()
+    def __init__(self, task: TaskModule, double: bool = False) -> None:
+        self.label = "eager float64" if double else "eager float32"
+        self.dtype = torch.float64 if double else torch.float32
+        self._task = (task.of(copy.deepcopy(task.model).double()) if double else task).eval()
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """(images, channels, height, width) to the task's output, one image at a time to keep memory low."""
+        """(images, channels, height, width) to the task's output, one image at a time to limit memory."""
         with torch.inference_mode(), use_scan("reference"):
             parts = [
                 self._task(torch.from_numpy(pixels[index : index + 1]).to(self.dtype)).numpy()
@@ -34,7 +34,7 @@ class EagerModel:
 
 
 def features_kind(output: np.ndarray) -> str:
-    """Which features an artifact gives, told by its output's axes. Raises EngineError for other outputs."""
+    """The kind of features, from the axes of the output. Raises EngineError for other outputs."""
     kinds = {2: "pooled", 3: "tokens", 4: "map"}
     if output.ndim not in kinds:
         raise EngineError(

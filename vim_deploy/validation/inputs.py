@@ -1,4 +1,4 @@
-"""What models are compared on: real images, random pixels, and inputs that are hard on arithmetic."""
+"""Inputs to compare models on: real images, noise, and numerically difficult images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.errors import ImageError
 
 REAL, RANDOM, HARD = KINDS = ("real", "random", "hard")
-BEYOND_IMAGES = 100.0  # times the values that normalised images have
+LARGE = 100.0  # times the values of normalised images
 _SQUARE = 16  # side of the coarse checkerboard: a patch
 
 
@@ -36,12 +36,12 @@ def real_inputs(images: Sequence[str], preprocessing: Preprocessing, limit: int 
         for item in islice(Discovery(images), limit)
     ]
     if not found:
-        raise ImageError(f"no images in {', '.join(images)}; give files or folders with images.")
+        raise ImageError(f"no images found in {', '.join(images)}; give image files, or folders with images.")
     return found
 
 
 def random_inputs(shape: tuple[int, int, int], count: int = 4, seed: int = 0) -> list[Input]:
-    """Normal noise of variance 1, like normalised images have. `shape`: (channels, height, width)."""
+    """Gaussian noise of variance 1, like normalised images. `shape`: (channels, height, width)."""
     generator = np.random.default_rng(seed)
     return [
         Input(f"noise {index}", RANDOM, generator.standard_normal(shape, np.float32))
@@ -50,13 +50,13 @@ def random_inputs(shape: tuple[int, int, int], count: int = 4, seed: int = 0) ->
 
 
 def hard_inputs(preprocessing: Preprocessing, seed: int = 0) -> list[Input]:
-    """Flat, alternating and extreme inputs: long equal runs, no contrast, sums that cancel or grow."""
+    """Constant, alternating and extreme inputs: no contrast, and sums that cancel or grow."""
     shape = (preprocessing.channels, *preprocessing.image_size)
     mean = np.asarray(preprocessing.mean, np.float32)[:, None, None]
     std = np.asarray(preprocessing.std, np.float32)[:, None, None]
 
     def image(brightness: np.ndarray | float) -> np.ndarray:
-        """Brightness 0 to 1, (height, width) or one number, as normalised pixels."""
+        """Normalised pixels of a brightness from 0 to 1: (height, width) or one number."""
         pixels = (np.broadcast_to(brightness, shape) - mean) / std
         return np.ascontiguousarray(pixels, np.float32)
 
@@ -64,7 +64,7 @@ def hard_inputs(preprocessing: Preprocessing, seed: int = 0) -> list[Input]:
     rows, columns = np.indices(preprocessing.image_size)
     one_pixel = np.zeros(preprocessing.image_size)
     one_pixel[shape[1] // 2, shape[2] // 2] = 1
-    pictures = {
+    images = {
         "black": image(0.0),
         "white": image(1.0),
         "checkerboard": image((rows + columns) % 2),
@@ -72,9 +72,9 @@ def hard_inputs(preprocessing: Preprocessing, seed: int = 0) -> list[Input]:
         "one white pixel": image(one_pixel),
         "salt and pepper": image(generator.integers(0, 2, shape)),
         "zeros": np.zeros(shape, np.float32),
-        "beyond images": generator.standard_normal(shape, np.float32) * np.float32(BEYOND_IMAGES),
+        "large values": generator.standard_normal(shape, np.float32) * np.float32(LARGE),
     }
-    return [Input(name, HARD, pixels) for name, pixels in pictures.items()]
+    return [Input(name, HARD, pixels) for name, pixels in images.items()]
 
 
 def stacked(inputs: Iterable[Input]) -> np.ndarray:
@@ -88,7 +88,7 @@ def batches(inputs: Sequence[Input], size: int) -> Iterator[np.ndarray]:
 
 
 def digest(inputs: Iterable[Input]) -> str:
-    """A hash over names and pixels: two runs with the same digest compared the same images."""
+    """SHA-256 of names and pixels: two runs with the same digest used the same inputs."""
     total = hashlib.sha256()
     for item in inputs:
         total.update(f"{item.kind}/{item.name}/{item.pixels.shape}".encode())

@@ -1,4 +1,4 @@
-"""The true classes of a validation set: from class folders, or from a table as ImageNet has it."""
+"""The labels of a validation set: from class folders, or from a table such as ImageNet's."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vim_deploy.data.discover import Discovery, Labels, folder_classes
 from vim_deploy.errors import ImageError
+from vim_deploy.text import plural
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,9 @@ class LabelSource:
     """Where labels come from.
 
     `labels` is "folder", "sorted" (see `vim_deploy.data.discover.Labels`), or a file with one line
-    per image: its name and its class, separated by a comma or blanks; a class is an index, a name
-    or a synset. `synsets` is a file whose line i begins with the synset of class i.
+    per image: its name and its class, separated by a comma or spaces; a class is an index, a name
+    or a synset. `synsets` is a file whose i-th line starts with the synset of class i. `limit`: use only the
+    first labelled images.
     """
 
     labels: str
@@ -28,12 +30,12 @@ class LabelSource:
 def labelled_images(
     images: Sequence[str], source: LabelSource, class_names: Sequence[str]
 ) -> list[tuple[str, int]]:
-    """Paths with their class index. Raises ImageError where labels and classes do not fit each other."""
+    """Image paths with class indices. Raises ImageError where the labels do not match the classes."""
     names = read_synsets(source.synsets) if source.synsets else list(class_names)
     if source.synsets and class_names and len(names) != len(class_names):
         raise ImageError(
-            f"{source.synsets} names {len(names)} classes, the model has {len(class_names)}; "
-            "give one line per class, in the order of the model's classes."
+            f"{source.synsets} lists {plural(len(names), 'class', 'classes')}, the model has "
+            f"{len(class_names)}; expected one line per class, in the order of the model's classes."
         )
     if source.labels in (Labels.FOLDER.value, Labels.SORTED.value):
         classes = folder_classes(images, Labels(source.labels), names)
@@ -43,21 +45,24 @@ def labelled_images(
         found = [(item.path, _of_image(table, item.path)) for item in Discovery(images)]
     known = [(path, label) for path, label in found if label is not None]
     if not known:
-        raise ImageError(f"no image in {', '.join(images)} has a label by {source.labels}.")
+        raise ImageError(
+            f"no image in {', '.join(images)} has a label in {source.labels!r}; expected class folders, or "
+            "a table that lists these images."
+        )
     return known[: source.limit]
 
 
 def read_synsets(path: Path) -> list[str]:
-    """The first word of each line: `n01440764 tench, Tinca tinca` is class 0 in ImageNet's list."""
+    """The first word of each line, such as "n01440764" in "n01440764 tench, Tinca tinca"."""
     return [line.split()[0] for line in _lines(path)]
 
 
 def read_table(path: Path, names: Sequence[str]) -> dict[str, int]:
-    """Image names, without ending, to class indices. Raises ImageError naming a line that does not fit."""
+    """Image names without suffix to class indices. Raises ImageError naming an invalid line."""
     index_of = {name: index for index, name in enumerate(names)}
     table = {}
     for number, line in enumerate(_lines(path), 1):
-        # Kaggle's table has boxes after the synset: "ILSVRC2012_val_1,n03995372 85 1 499 272".
+        # Kaggle's table has a box after the synset: "ILSVRC2012_val_1,n03995372 85 1 499 272".
         words = [word for word in re.split(r"[,\s]+", line) if word]
         if number == 1 and words[:1] == ["ImageId"]:
             continue
@@ -66,8 +71,8 @@ def read_table(path: Path, names: Sequence[str]) -> dict[str, int]:
             label = int(words[1])
         if label is None:
             raise ImageError(
-                f"{path}, line {number}: {line[:80]!r} names no image with a known class; expected IMAGE "
-                "CLASS, the class an index, a name of the model's classes, or a synset (with --synsets)."
+                f"{path}, line {number}: {line[:80]!r} has no known class; expected IMAGE CLASS, where "
+                "CLASS is an index, a class name of the model, or a synset (with --synsets)."
             )
         table[Path(words[0]).stem] = label
     return table
@@ -81,4 +86,4 @@ def _lines(path: Path) -> list[str]:
     try:
         return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise ImageError(f"{path} cannot be read as text: {error}.") from None
+        raise ImageError(f"{path} cannot be read as UTF-8 text: {error}.") from None

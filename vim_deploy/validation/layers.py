@@ -1,10 +1,10 @@
-"""Where a difference starts: every part of every block, by the error it hands on and the error it makes.
+"""Locates the origin of a difference: the accumulated and the local error of every part of every block.
 
-`propagated`: root mean square of the difference from the float64 chain, relative to the chain's. It grows
-with depth in every correct artifact, and after a fault it is large everywhere.
-`own`: the part is computed again in float64 from the artifact's own inputs to it, and compared with what the
-artifact made of them. Only a faulty part has a large one, wherever it lies. A part beyond its limit is a
-jump; the first one is where a difference starts.
+Accumulated error: RMS difference from the float64 chain, relative to the chain's RMS. It grows with depth in
+every correct artifact, and after a fault it is large everywhere.
+Local error: the part is recomputed in float64 from the artifact's own inputs to it and compared with the
+artifact's output of it. Only a faulty part has a large local error, at any depth. The first part whose local
+error exceeds its limit is where the difference starts.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import torch
 from vim_deploy.validation.artifacts import Artifact
 from vim_deploy.validation.parts import PIXELS, Part, run_part
 
-# What one part may add, in units of its result's rounding error (2^-24, 2^-11 or 2^-8 of a value). Sums of
-# hundreds of products collect some tens of them, and the scan carries its own through the whole sequence.
-# A wrong epsilon or one rounded weight is above this, by measurement: docs/parity.md.
-OWN_LIMITS = {
+# Limits of the local error, in units of the output's rounding error (2^-24, 2^-11 or 2^-8 of a value). Sums
+# of hundreds of products accumulate some tens of these units, and the scan accumulates over the sequence.
+# A wrong epsilon or a single rounded weight exceeds the limits; docs/parity.md has the measurements.
+LOCAL_LIMITS = {
     "tokens": 32.0,
     "residual": 4.0,
     "norm": 8.0,
@@ -40,37 +40,38 @@ _ROUNDING = {"float32": 2.0**-24, "float64": 2.0**-24, "float16": 2.0**-11, "bfl
 
 @dataclass(frozen=True)
 class PartFigures:
-    """`own` and `limit` are relative to the size of the part's result."""
+    """The errors of one part. `local_error` and `limit` are relative to the RMS of the part's output."""
 
     name: str
     kind: str
     block: int | None
-    propagated: float
-    own: float
+    accumulated_error: float
+    local_error: float
     limit: float
 
     @property
-    def jumps(self) -> bool:
-        return not self.own <= self.limit
+    def exceeds_limit(self) -> bool:
+        return not self.local_error <= self.limit  # NaN exceeds it too
 
 
 @dataclass(frozen=True)
 class LayerReport:
-    """All parts of an artifact in order of execution."""
+    """All parts of an artifact, in order of execution."""
 
     label: str
     parts: tuple[PartFigures, ...]
 
     @property
-    def first_jump(self) -> PartFigures | None:
-        return next((part for part in self.parts if part.jumps), None)
+    def first_fault(self) -> PartFigures | None:
+        """The first part whose local error exceeds its limit."""
+        return next((part for part in self.parts if part.exceeds_limit), None)
 
     @property
     def passed(self) -> bool:
-        return self.first_jump is None
+        return self.first_fault is None
 
     def blocks(self) -> list[tuple[int, PartFigures, PartFigures]]:
-        """For each block its number, the part that hands its result on, and the part closest to its limit."""
+        """For each block its number, its last part, and the part closest to its limit."""
         numbers = dict.fromkeys(part.block for part in self.parts if part.block is not None)
         rows = []
         for number in numbers:
@@ -82,12 +83,14 @@ class LayerReport:
         return [part for part in self.parts if part.block == block]
 
     def to_dict(self) -> dict[str, Any]:
-        jump = self.first_jump
+        fault = self.first_fault
         return {
             "label": self.label,
             "passed": self.passed,
-            "first_jump": jump.name if jump else None,
-            "parts": [{**dataclasses.asdict(part), "jumps": part.jumps} for part in self.parts],
+            "first_fault": fault.name if fault else None,
+            "parts": [
+                {**dataclasses.asdict(part), "exceeds_limit": part.exceeds_limit} for part in self.parts
+            ],
         }
 
 
@@ -95,17 +98,17 @@ def compare_layers(
     parts: list[Part],
     reference: dict[str, torch.Tensor],
     artifact: Artifact,
-    taps: dict[str, str],
+    probes: dict[str, str],
     pixels: np.ndarray,
 ) -> LayerReport:
-    """`reference`: `run_parts(parts, pixels)`; `artifact` and `taps`: from `open_tapped`."""
+    """`reference` is `run_parts(parts, pixels)`; `artifact` and `probes` come from `open_probed`."""
     found = artifact.run_all(pixels)
-    values = {name: found[value] for name, value in taps.items()}
-    wide = {name: torch.from_numpy(array.astype(np.float64)) for name, array in values.items()}
-    wide[PIXELS] = torch.from_numpy(pixels)
+    values = {name: found[value] for name, value in probes.items()}
+    doubles = {name: torch.from_numpy(array.astype(np.float64)) for name, array in values.items()}
+    doubles[PIXELS] = torch.from_numpy(pixels)
     figures = []
     for part in parts:
-        made = wide[part.name].numpy()
+        made = doubles[part.name].numpy()
         unit = max(_ROUNDING[values[name].dtype.name] for name in (part.name, *part.inputs) if name in values)
         figures.append(
             PartFigures(
@@ -113,19 +116,18 @@ def compare_layers(
                 part.kind,
                 part.block,
                 _relative(reference[part.name].numpy(), made),
-                worst_slice(run_part(part, wide).numpy(), made),
-                OWN_LIMITS[part.kind] * unit,
+                worst_slice(run_part(part, doubles).numpy(), made),
+                LOCAL_LIMITS[part.kind] * unit,
             )
         )
     return LayerReport(artifact.label, tuple(figures))
 
 
 def worst_slice(expected: np.ndarray, found: np.ndarray) -> float:
-    """The difference's root mean square in the channel or token where it is largest.
+    """The RMS difference of the worst channel or token; both arrays are (batch, tokens, channels).
 
-    Both are (batch, tokens, channels).
-    One wrong weight spoils one channel: over all values it would drown in rounding errors. Each slice is
-    relative to its own size, or the whole's where that is larger.
+    One wrong weight affects one channel, which an RMS over all values would hide among rounding errors. Each
+    slice is relative to its own RMS, or to that of the whole array where that is larger.
     """
     if not np.isfinite(found).all():
         return math.inf
@@ -149,4 +151,4 @@ def _rms(values: np.ndarray) -> float:
 
 
 def _closeness(part: PartFigures) -> float:
-    return part.own / part.limit
+    return part.local_error / part.limit

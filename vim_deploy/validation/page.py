@@ -1,4 +1,4 @@
-"""A validation as one HTML file that needs no other: tables, the picture of layers, hashes and versions."""
+"""A validation as one self-contained HTML page: tables, the layer plot, hashes and versions."""
 
 from __future__ import annotations
 
@@ -6,10 +6,21 @@ import html
 import json
 from collections.abc import Iterable, Sequence
 
+from vim_deploy.text import plural
 from vim_deploy.validation.compare import Report
 from vim_deploy.validation.plots import error_against_depth, svg
-from vim_deploy.validation.tables import FIGURES, figures, remarks
-from vim_deploy.validation.validate import ArtifactResult, Validation
+from vim_deploy.validation.results import TargetResult, Validation
+from vim_deploy.validation.tables import (
+    ACCURACY,
+    BLOCKS,
+    FIGURES,
+    accuracy_row,
+    block_row,
+    change,
+    figures,
+    layers_title,
+    remarks,
+)
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em; color: #222 }
@@ -21,7 +32,7 @@ svg { max-width: 100%; height: auto } code { overflow-wrap: anywhere }
 
 
 def render(validation: Validation) -> str:
-    """The page. Raises MissingDependencyError where layers were compared and matplotlib is missing."""
+    """The page. Raises MissingDependencyError if layers were compared and matplotlib is missing."""
     verdict = "passed" if validation.passed else "failed"
     body = [
         "<h1>vim-validate</h1>",
@@ -32,7 +43,7 @@ def render(validation: Validation) -> str:
         *_layer_section(validation),
         *_invariance_section(validation.results),
         *_accuracy_section(validation.results),
-        "<h2>What was compared</h2>",
+        "<h2>Provenance</h2>",
         _provenance(validation),
     ]
     head = f'<meta charset="utf-8"><title>vim-validate: {verdict}</title><style>{_STYLE}</style>'
@@ -46,15 +57,15 @@ def render(validation: Validation) -> str:
 def _headline(validation: Validation) -> str:
     good = sum(result.passed for result in validation.results)
     return (
-        f"{good} of {len(validation.results)} artifacts equal the eager model within their precision, on "
-        f"{len(validation.inputs)} inputs, {validation.created}"
+        f"{good} of {plural(len(validation.results), 'result')} within the tolerance of the precision, on "
+        f"{plural(len(validation.inputs), 'input')}, {validation.created}"
     )
 
 
 def _output_rows(validation: Validation) -> Iterable[Sequence[str]]:
     yield from _rows("eager float32", "float64", validation.eager)
     for result in validation.results:
-        label = f"{result.way.label}: {'equal' if result.passed else 'FAILED'}"
+        label = f"{result.target.label}: {'passed' if result.passed else 'FAILED'}"
         yield from _rows(label, "float32", result.float32)
         yield from _rows(label, "float64", result.float64)
 
@@ -71,53 +82,27 @@ def _layer_section(validation: Validation) -> Iterable[str]:
     yield "<h2>Layers</h2>"
     yield svg(error_against_depth(reports))
     for report in reports:
-        rows = [
-            (
-                str(number),
-                f"{last.propagated:.1e}",
-                nearest.name,
-                f"{nearest.own:.1e}",
-                f"{nearest.limit:.1e}",
-            )
-            for number, last, nearest in report.blocks()
-        ]
-        jump = report.first_jump
-        found = f"the error jumps at {jump.name}" if jump else "no part makes a jump"
-        yield f"<h3>{_escape(report.label)}: {_escape(found)}</h3>"
-        yield _table(("block", "error so far", "part nearest its limit", "own error", "limit"), rows)
+        yield f"<h3>{_escape(layers_title(report))}</h3>"
+        yield _table(BLOCKS, [block_row(*block) for block in report.blocks()])
 
 
-def _invariance_section(results: Iterable[ArtifactResult]) -> Iterable[str]:
+def _invariance_section(results: Iterable[TargetResult]) -> Iterable[str]:
     rows = [
-        (result.way.label, item.what, "equal bits" if item.identical else f"differs by {item.relative:.1e}")
+        (result.target.label, item.condition, change(item))
         for result in results
         if result.invariance
         for item in result.invariance.variations
     ]
     if rows:
-        yield "<h2>What the result depends on</h2>"
-        yield _table(("artifact", "circumstance", "result"), rows)
+        yield "<h2>Invariance</h2>"
+        yield _table(("artifact", "condition", "difference"), rows)
 
 
-def _accuracy_section(results: Iterable[ArtifactResult]) -> Iterable[str]:
-    rows = []
-    for result in results:
-        if (found := result.accuracy) is not None:
-            low, high = found.interval
-            rows.append(
-                (
-                    result.way.label,
-                    str(found.images),
-                    *(f"{share:.2%}" for share in found.shares),
-                    f"{low:+.2%} to {high:+.2%}",
-                    f"{found.p_value:.2g}",
-                )
-            )
+def _accuracy_section(results: Iterable[TargetResult]) -> Iterable[str]:
+    rows = [accuracy_row(result.target.label, result.accuracy) for result in results if result.accuracy]
     if rows:
         yield "<h2>Accuracy</h2>"
-        difference = "top-1 minus eager's, 95 % (Newcombe's method 10 for pairs)"
-        shares = ("eager top-1", "top-1", "eager top-5", "top-5")
-        yield _table(("artifact", "images", *shares, difference, "p (McNemar)"), rows)
+        yield _table(ACCURACY, rows)
 
 
 def _provenance(validation: Validation) -> str:
@@ -125,7 +110,7 @@ def _provenance(validation: Validation) -> str:
         "reference": json.dumps(validation.origin),
         "inputs (SHA-256)": validation.inputs_sha256,
         **{
-            result.way.label: f"{result.artifact_sha256} ({result.precision})"
+            result.target.label: f"{result.artifact_sha256} ({result.precision})"
             for result in validation.results
         },
         **validation.versions,

@@ -1,8 +1,8 @@
-"""A Vision Mamba as a chain of named parts, each a function of earlier parts' results.
+"""A Vision Mamba as a chain of named parts, each a function of the outputs of earlier parts.
 
-The chain computes exactly what the model does. Given another implementation's intermediate values, every part
-can be computed again from that implementation's *own* inputs, which tells the error a part makes from the
-error it was handed.
+The chain computes exactly what the model does. With the intermediate values of another implementation, every
+part can be recomputed from that implementation's own inputs to it, which separates the error of the part from
+the error of its inputs.
 """
 
 from __future__ import annotations
@@ -40,28 +40,28 @@ class Part:
 def model_parts(model: VisionMamba) -> list[Part]:
     """The chain from "pixels" to "final norm", in order of execution, computing in float64.
 
-    Block i has `layers.i.` residual (the stream that enters its norm), norm, in_proj, for each direction
-    convolution, x_proj, dt_proj and scan (gated), then sum (of the directions, halved) and out_proj.
-    Raises ConfigError for models whose directions are whole layers.
+    Block i has the parts `layers.i.` residual (the input of its norm), norm, in_proj, for each direction
+    convolution, x_proj, dt_proj and scan (with the gate), then sum (average of the directions) and out_proj.
+    Raises ConfigError for models with one direction per layer.
     """
     if model.config.paired:
         raise ConfigError(
-            "layers can be compared for models with both directions in each block, not in pairs."
+            "--layers does not support models with paired directions, one per layer; drop --layers."
         )
-    wide = copy.deepcopy(model).double().eval()
-    parts = [Part(TOKENS, TOKENS, None, (PIXELS,), wide.forward_tokens)]
+    double = copy.deepcopy(model).double().eval()
+    parts = [Part(TOKENS, TOKENS, None, (PIXELS,), double.forward_tokens)]
     stream, hidden = None, TOKENS
-    for index in range(wide.config.depth):
-        block = list(_block(wide, index, stream, hidden))
+    for index in range(double.config.depth):
+        block = list(_block(double, index, stream, hidden))
         parts += block
         stream, hidden = f"layers.{index}.residual", block[-1].name
     assert stream is not None
-    parts.append(Part(FINAL_NORM, "norm", None, (stream, hidden), lambda a, b: wide.norm_f(a + b)))
+    parts.append(Part(FINAL_NORM, "norm", None, (stream, hidden), lambda a, b: double.norm_f(a + b)))
     return parts
 
 
 def run_parts(parts: list[Part], pixels: Tensor) -> dict[str, Tensor]:
-    """Every part's result in float64, each from the results before it."""
+    """The outputs of all parts in float64, each computed from the outputs before it."""
     values = {PIXELS: pixels.double()}
     for part in parts:
         values[part.name] = run_part(part, values)
@@ -69,7 +69,7 @@ def run_parts(parts: list[Part], pixels: Tensor) -> dict[str, Tensor]:
 
 
 def run_part(part: Part, values: dict[str, Tensor]) -> Tensor:
-    """One part from the given values, in float64."""
+    """The output of one part for the given values, in float64."""
     with torch.inference_mode(), use_scan("reference"):
         return part.compute(*(values[name].double() for name in part.inputs))
 
@@ -79,8 +79,8 @@ def _block(model: VisionMamba, index: int, stream: str | None, hidden: str) -> I
     assert isinstance(block, Block)
     mixer = block.mixer
 
-    def part(kind: str, inputs: tuple[str, ...], compute: Callable[..., Tensor], way: str = "") -> Part:
-        name = f"layers.{index}.{kind}{way and ' ' + way}"
+    def part(kind: str, inputs: tuple[str, ...], compute: Callable[..., Tensor], direction: str = "") -> Part:
+        name = f"layers.{index}.{kind}{direction and ' ' + direction}"
         return Part(name, kind, index, inputs, compute)
 
     before = (hidden,) if stream is None else (hidden, stream)
@@ -88,15 +88,15 @@ def _block(model: VisionMamba, index: int, stream: str | None, hidden: str) -> I
     yield (norm := part("norm", (residual.name,), block.norm))
     yield (in_proj := part("in_proj", (norm.name,), mixer.in_proj))
     scans: list[str] = []
-    for way, suffix, reverse in _directions(mixer):
+    for direction, suffix, reverse in _directions(mixer):
         if suffix or not scans:
             conv = getattr(mixer, f"conv1d{suffix}")
-            yield (u := part("convolution", (in_proj.name,), partial(_convolve, conv, reverse), way))
-            yield (x_proj := part("x_proj", (u.name,), getattr(mixer, f"x_proj{suffix}"), way))
+            yield (u := part("convolution", (in_proj.name,), partial(_convolve, conv, reverse), direction))
+            yield (x_proj := part("x_proj", (u.name,), getattr(mixer, f"x_proj{suffix}"), direction))
             step = partial(_time_step, mixer, getattr(mixer, f"dt_proj{suffix}"))
-            yield (delta := part("dt_proj", (x_proj.name,), step, way))
+            yield (delta := part("dt_proj", (x_proj.name,), step, direction))
         names = (u.name, delta.name, x_proj.name, in_proj.name)
-        scan = part("scan", names, partial(_scan, mixer, suffix, way == "backward", reverse), way)
+        scan = part("scan", names, partial(_scan, mixer, suffix, direction == "backward", reverse), direction)
         scans.append(scan.name)
         yield scan
     yield (total := part("sum", tuple(scans), partial(_sum, mixer)))
@@ -104,7 +104,7 @@ def _block(model: VisionMamba, index: int, stream: str | None, hidden: str) -> I
 
 
 def _directions(mixer: Mixer) -> list[tuple[str, str, bool]]:
-    """Name, suffix of the weights before the scan, and whether time runs backwards."""
+    """Name, suffix of the weights before the scan, and whether the sequence is reversed."""
     directions = mixer.config.directions
     forward = ("forward", "", False)
     if directions is Directions.FORWARD:

@@ -1,4 +1,4 @@
-"""The picture of a layer comparison: error against depth, one line per artifact."""
+"""The plot of a layer comparison: error against depth, one line per artifact."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ STREAM = ("tokens", "residual")
 
 
 def error_against_depth(reports: Sequence[LayerReport]) -> Figure:
-    """Two panels: the stream's error at every block, and the error that each part makes itself.
+    """Two panels: the accumulated error of the residual stream per block, and the local error of each part.
 
-    A cross marks the first jump of an artifact. Raises MissingDependencyError without matplotlib.
+    A cross marks the first fault of an artifact. Raises MissingDependencyError without matplotlib.
     """
     figure, (above, below) = _figure()
     for report in reports:
@@ -30,44 +30,46 @@ def error_against_depth(reports: Sequence[LayerReport]) -> Figure:
         stream = [index for index, part in enumerate(report.parts) if part.kind in STREAM]
         (line,) = above.semilogy(
             [depth[index] for index in stream],
-            [report.parts[index].propagated or math.nan for index in stream],
+            [report.parts[index].accumulated_error or math.nan for index in stream],
             label=report.label,
         )
         colour = line.get_color()
-        below.semilogy(depth, [part.own / part.limit or math.nan for part in report.parts], ".", color=colour)
-        if (jump := report.first_jump) is not None:
-            at = depth[report.parts.index(jump)], jump.own / jump.limit
+        below.semilogy(
+            depth, [part.local_error / part.limit or math.nan for part in report.parts], ".", color=colour
+        )
+        if (fault := report.first_fault) is not None:
+            at = depth[report.parts.index(fault)], fault.local_error / fault.limit
             below.plot(*at, "x", color=colour, markersize=12)
-            below.annotate(jump.name, at)
+            below.annotate(fault.name, at)
     below.axhline(1.0, color="grey", linewidth=1)
-    above.set_ylabel("error of the residual stream")
-    below.set_ylabel("own error / limit")
+    above.set_ylabel("accumulated error of the residual stream")
+    below.set_ylabel("local error / limit")
     below.set_xlabel("block")
     above.legend()
     return figure
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure in the format of the path's ending. Raises OutputError."""
-    ending = path.suffix.lower().lstrip(".")
-    if ending not in FORMATS:
-        raise OutputError(f"{path} ends in {ending!r}; expected one of {', '.join(FORMATS)}.")
+    """Write a figure in the format of the path's suffix. Raises OutputError."""
+    suffix = path.suffix.lower().lstrip(".")
+    if suffix not in FORMATS:
+        raise OutputError(f"{path} has the suffix {suffix!r}; expected one of {', '.join(FORMATS)}.")
     try:
         with atomic_write(path) as file:
-            figure.savefig(file, format=ending, dpi=150)
+            figure.savefig(file, format=suffix, dpi=150)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from None
 
 
 def svg(figure: Figure) -> str:
-    """The figure as an <svg> element that can stand inside HTML."""
+    """The figure as an <svg> element for embedding in HTML."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()[text.getvalue().index("<svg") :]
 
 
 def check_installed() -> None:
-    """Raises MissingDependencyError without matplotlib: better before an hour's run than after."""
+    """Raises MissingDependencyError without matplotlib, so that a long run does not fail at its end."""
     _figure()
 
 
@@ -76,15 +78,15 @@ def _figure() -> tuple[Figure, Any]:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingDependencyError(
-            f'pictures need matplotlib ({error}); install it with `pip install "vim-deploy[plots]"`.'
+            f'plots need matplotlib ({error}); install it with `pip install "vim-deploy[plots]"`.'
         ) from None
-    # Not pyplot: it keeps global state and looks for a display.
+    # Not pyplot, which keeps global state and looks for a display.
     figure = Figure(figsize=(9, 7), layout="constrained")
     return figure, figure.subplots(2, 1, sharex=True)
 
 
 def _depth(report: LayerReport, index: int) -> float:
-    """A place on the axis of blocks: a block's parts lie between its number and the next."""
+    """The x coordinate: the parts of a block are between its number and the next."""
     part = report.parts[index]
     if part.block is None:
         return -0.5 if index == 0 else max(other.block or 0 for other in report.parts) + 1.0

@@ -1,4 +1,4 @@
-"""Looking inside an exported graph: which of its values is which part, and the graph that gives them out."""
+"""Intermediate outputs (probes) of exported graphs: the values that belong to the parts of a model."""
 
 from __future__ import annotations
 
@@ -19,50 +19,50 @@ from vim_deploy.engines.tensorrt.options import TensorrtOptions
 from vim_deploy.errors import EngineError
 from vim_deploy.onnx_graph.index import GraphIndex
 from vim_deploy.ops.signature import OP_DOMAIN, OP_NAME, by_name
-from vim_deploy.validation.artifacts import ENGINE, Artifact, Way, open_artifact, open_source_model
+from vim_deploy.validation.artifacts import Artifact, RunMode, Target, open_artifact, open_source_model
 from vim_deploy.validation.parts import FINAL_NORM, TOKENS
 
 
-def find_taps(model: onnx.ModelProto) -> dict[str, str]:
-    """Part names (see `parts.py`) to value names. Raises EngineError for a graph that is not as exported."""
+def find_probes(model: onnx.ModelProto) -> dict[str, str]:
+    """Part names (see `parts.py`) to value names. Raises EngineError for a graph without a scan."""
     graph = GraphIndex(model.graph)
     scans: dict[int, list[onnx.NodeProto]] = {}
     for node in graph.nodes:
         if node.domain == OP_DOMAIN and node.op_type == OP_NAME:
             scans.setdefault(int(node.name.split(".")[1]), []).append(node)
     if not scans:
-        raise EngineError("the graph has no selective scan; expected a file made by vim-export.")
-    taps = {}
+        raise EngineError("the graph has no selective scan; expected an ONNX file written by vim-export.")
+    probes = {}
     for index in sorted(scans):
-        taps.update(_block_taps(graph, index, scans[index]))
-    first = taps["layers.0.residual"]
-    # Rotary embedding, where there is one, lies between the tokens and the stream.
-    taps[TOKENS] = graph.upstream(first, lambda node: node.name.startswith("rope/"))
-    taps[FINAL_NORM] = next(
+        probes.update(_block_probes(graph, index, scans[index]))
+    first = probes["layers.0.residual"]
+    # A rotary embedding comes between the tokens and the residual stream.
+    probes[TOKENS] = graph.upstream(first, lambda node: node.name.startswith("rope/"))
+    probes[FINAL_NORM] = next(
         node.output[0] for node in reversed(graph.nodes) if node.name.startswith("norm_f/")
     )
-    return taps
+    return probes
 
 
-def _block_taps(graph: GraphIndex, index: int, scans: list[onnx.NodeProto]) -> dict[str, str]:
+def _block_probes(graph: GraphIndex, index: int, scans: list[onnx.NodeProto]) -> dict[str, str]:
     block = f"layers.{index}"
-    taps = {}
-    for way, node in zip(("forward", "backward"), scans, strict=False):
+    probes = {}
+    for direction, node in zip(("forward", "backward"), scans, strict=False):
         inputs = by_name(node.input)
-        taps[f"{block}.convolution {way}"] = inputs["u"]
-        taps[f"{block}.x_proj {way}"] = graph.upstream(inputs["B"], _is_slicing)
-        taps[f"{block}.dt_proj {way}"] = inputs["delta"]
-        taps[f"{block}.scan {way}"] = node.output[0]
+        probes[f"{block}.convolution {direction}"] = inputs["u"]
+        probes[f"{block}.x_proj {direction}"] = graph.upstream(inputs["B"], _is_slicing)
+        probes[f"{block}.dt_proj {direction}"] = inputs["delta"]
+        probes[f"{block}.scan {direction}"] = node.output[0]
     in_proj = graph.upstream(by_name(scans[0].input)["z"], _is_slicing)
     out_proj = next(node for node in graph.nodes if node.name == f"{block}.mixer.out_proj/MatMul")
-    taps[f"{block}.in_proj"] = in_proj
+    probes[f"{block}.in_proj"] = in_proj
     norm = graph.producers[in_proj].input[0]
-    taps[f"{block}.norm"] = norm
+    probes[f"{block}.norm"] = norm
     normed = graph.upstream(norm, lambda node: node.op_type == "Cast")
-    taps[f"{block}.residual"] = graph.upstream(normed, lambda node: node.name.startswith(f"{block}.norm/"))
-    taps[f"{block}.sum"] = out_proj.input[0]
-    taps[f"{block}.out_proj"] = _scaled(graph, out_proj.output[0], f"{block}.mixer")
-    return taps
+    probes[f"{block}.residual"] = graph.upstream(normed, lambda node: node.name.startswith(f"{block}.norm/"))
+    probes[f"{block}.sum"] = out_proj.input[0]
+    probes[f"{block}.out_proj"] = _scaled(graph, out_proj.output[0], f"{block}.mixer")
+    return probes
 
 
 def _is_slicing(node: onnx.NodeProto) -> bool:
@@ -70,16 +70,15 @@ def _is_slicing(node: onnx.NodeProto) -> bool:
 
 
 def _scaled(graph: GraphIndex, value: str, module: str) -> str:
-    """What the block hands on: the projection, or its product with the layer scale."""
+    """The block's output: the projection, or the projection times the layer scale."""
     for node in graph.nodes:
         if value in node.input and node.op_type == "Mul" and node.name.startswith(f"{module}/"):
             return node.output[0]
     return value
 
 
-def tapped(model: onnx.ModelProto, values: set[str]) -> onnx.ModelProto:
-    """A copy with the given values as further outputs. What computes them is unchanged; a runtime cannot
-    merge a value away that it has to give out."""
+def with_probes(model: onnx.ModelProto, values: set[str]) -> onnx.ModelProto:
+    """A copy with the given values as additional outputs, which a runtime cannot fuse away."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     there = {item.name for item in (*copy.graph.output, *copy.graph.input)}
@@ -104,27 +103,28 @@ def _options_of(manifest: Manifest) -> BuildOptions:
     )
 
 
-def open_tapped(way: Way, source: Path, threads: int | None = None) -> tuple[Artifact, dict[str, str]]:
-    """The artifact built once more from `source` with taps, in the way it was built, and its taps.
+def open_probed(target: Target, source: Path, threads: int | None = None) -> tuple[Artifact, dict[str, str]]:
+    """The artifact rebuilt from `source` with probes and the same options, and the value names by part.
 
-    Raises EngineError as building and opening do.
+    Raises the EngineErrors of building and opening.
     """
     model = onnx.load_model_from_string(read_source(source).data)
-    taps = find_taps(model)
+    probes = find_probes(model)
     with tempfile.TemporaryDirectory(prefix="vim-validate-") as folder:
         path = Path(folder) / source.name
-        onnx.save_model(tapped(model, set(taps.values())), str(path))
-        if way.how != ENGINE:
-            return open_source_model(way, read_source(path), threads), taps
-        manifest = read_manifest(way.path)
+        onnx.save_model(with_probes(model, set(probes.values())), str(path))
+        if target.mode != RunMode.ENGINE:
+            return open_source_model(target, read_source(path), threads), probes
+        manifest = read_manifest(target.path)
         if manifest.precision == BF16_PRODUCTS:
             raise EngineError(
-                f"{way.path} has products in bfloat16 inside fused operators, which a network that gives out "
-                "its parts does not have; leave out --layers, or give an engine made without --cpu-precision."
+                f"{target.path} computes matmuls in bfloat16 inside fused operators, which a graph with "
+                "intermediate outputs does not have; drop --layers, or give an engine built without "
+                "--cpu-precision."
             )
         options = _options_of(manifest)
         engine = path.with_suffix(".engine")
         build_engine(path, engine, backend=manifest.backend, options=options)
-        artifact = open_artifact(Way(engine, ENGINE), threads)
-        artifact.way = way
-        return artifact, taps
+        artifact = open_artifact(Target(engine, RunMode.ENGINE), threads)
+        artifact.target = target
+        return artifact, probes

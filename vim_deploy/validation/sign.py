@@ -1,4 +1,4 @@
-"""The result of a validation inside the engine that it is about, for `vim-infer` to show."""
+"""Records a passed validation in the engine's manifest, for `vim-infer` to show."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from typing import Any
 from vim_deploy.engines.container import read_engine, write_engine
 from vim_deploy.errors import EngineError
 from vim_deploy.files import sha256_of_file
-from vim_deploy.validation.artifacts import ENGINE, Way
-from vim_deploy.validation.validate import ArtifactResult, Validation
+from vim_deploy.validation.artifacts import RunMode, Target
+from vim_deploy.validation.results import TargetResult, Validation
 
 
-def check_signable(ways: list[Way]) -> None:
-    """Raises EngineError where no engine is among the artifacts: an ONNX file must keep its hash."""
-    if not any(way.how == ENGINE for way in ways):
-        raise EngineError("--sign writes into engines, and none is given; build one with vim-build.")
+def check_signable(targets: list[Target]) -> None:
+    """Raises EngineError without an engine. ONNX files are not signed: engines refer to their hash."""
+    if not any(target.mode == RunMode.ENGINE for target in targets):
+        raise EngineError("--sign needs at least one engine among the artifacts; build one with vim-build.")
 
 
-def sign(validation: Validation) -> list[ArtifactResult]:
-    """Write the verdict into every engine that passed; returns those. The payload stays as it is.
+def sign(validation: Validation) -> list[TargetResult]:
+    """Write the record into every engine that passed, and return their results. The payload does not change.
 
-    Raises EngineError for an engine that is another file now than the one that was validated.
+    Raises EngineError for an engine that changed since it was validated.
     """
     signed = []
     for result in validation.results:
-        if result.way.how == ENGINE and result.passed:
+        if result.target.mode == RunMode.ENGINE and result.passed:
             _sign(result, validation)
             signed.append(result)
     return signed
 
 
-def _sign(result: ArtifactResult, validation: Validation) -> None:
-    path = result.way.path
+def _sign(result: TargetResult, validation: Validation) -> None:
+    path = result.target.path
     if sha256_of_file(path) != result.artifact_sha256:
-        raise EngineError(f"{path} was replaced while it was validated; validate it again.")
+        raise EngineError(f"{path} changed during the validation; validate it again.")
     manifest, payload = read_engine(path)
     total = result.float64.group()
     record: dict[str, Any] = {
@@ -54,7 +54,7 @@ def _sign(result: ArtifactResult, validation: Validation) -> None:
 
 
 def _reference(origin: dict[str, Any]) -> str:
-    """The checkpoint in a few words: its name and the beginning of its hash, or its seed."""
+    """The checkpoint's name with the start of its hash, or with its seed."""
     if origin["sha256"]:
         return f"{origin['source']} ({origin['sha256'][:12]})"
     return f"{origin['source']} (seed {origin['seed']})"

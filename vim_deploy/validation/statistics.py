@@ -1,10 +1,10 @@
-"""The difference of two accuracies on the same images, with its uncertainty."""
+"""Confidence intervals and significance of the difference of two accuracies on the same images."""
 
 from __future__ import annotations
 
 import math
 
-Z_95 = 1.959963984540054  # of the normal distribution, two-sided 95 %
+Z_95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
 
 
 def wilson_interval(right: int, total: int) -> tuple[float, float]:
@@ -21,10 +21,10 @@ def wilson_interval(right: int, total: int) -> tuple[float, float]:
 def newcombe_paired_interval(
     both: int, first_only: int, second_only: int, neither: int
 ) -> tuple[float, float]:
-    """95 % confidence interval of (share right by the second) - (share right by the first), same images.
+    """95 % confidence interval of the second accuracy minus the first, on the same images.
 
-    The arguments count images by who was right. Source: R. G. Newcombe, Statistics in Medicine 17 (1998),
-    method 10: Wilson intervals of both shares, combined with their correlation.
+    The arguments count images by which model was correct. Source: R. G. Newcombe, Statistics in Medicine 17
+    (1998), method 10: Wilson intervals of both proportions, combined with their correlation.
     """
     total = both + first_only + second_only + neither
     first, second = (both + first_only) / total, (both + second_only) / total
@@ -39,7 +39,7 @@ def newcombe_paired_interval(
 
 
 def _correlation(both: int, first_only: int, second_only: int, neither: int) -> float:
-    """Newcombe's phi, with his correction for continuity."""
+    """Newcombe's phi, with continuity correction."""
     margins = (both + first_only) * (second_only + neither) * (both + second_only) * (first_only + neither)
     if margins == 0:
         return 0.0
@@ -51,7 +51,7 @@ def _correlation(both: int, first_only: int, second_only: int, neither: int) -> 
 
 
 def mcnemar(first_only: int, second_only: int) -> float:
-    """Exact two-sided probability of so uneven a split of the images that one alone got right."""
+    """Two-sided p-value of McNemar's exact test; the counts are images that only one model got right."""
     changed = first_only + second_only
     if changed == 0:
         return 1.0

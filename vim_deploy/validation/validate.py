@@ -1,14 +1,12 @@
-"""One run of vim-validate: the eager model against any number of artifacts, everything that was asked for."""
+"""One run of vim-validate: artifacts compared with the eager model."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,17 +17,20 @@ from vim_deploy.errors import EngineError
 from vim_deploy.export.model import ExportModel, open_export_model
 from vim_deploy.export.source import ModelSource
 from vim_deploy.files import sha256_of_file
-from vim_deploy.metadata import OUTPUTS, ModelMetadata
-from vim_deploy.validation.accuracy import Accuracy, labelled_set, measure
-from vim_deploy.validation.artifacts import Artifact, Way, open_artifact, source_of, ways
-from vim_deploy.validation.compare import Report, compare_outputs, plain_json
+from vim_deploy.metadata import ModelMetadata
+from vim_deploy.tasks.registry import TASKS
+from vim_deploy.text import plural
+from vim_deploy.validation.accuracy import labelled_set, measure
+from vim_deploy.validation.artifacts import Artifact, Target, open_artifact, source_of, targets_of
+from vim_deploy.validation.compare import compare_outputs
 from vim_deploy.validation.eager import EagerModel, features_kind
 from vim_deploy.validation.inputs import Input, digest, hard_inputs, random_inputs, real_inputs, stacked
-from vim_deploy.validation.invariance import Invariance, check_invariance
+from vim_deploy.validation.invariance import check_invariance
 from vim_deploy.validation.labels import LabelSource
-from vim_deploy.validation.layers import LayerReport, compare_layers
+from vim_deploy.validation.layers import compare_layers
 from vim_deploy.validation.parts import model_parts, run_parts
-from vim_deploy.validation.probes import open_tapped
+from vim_deploy.validation.probes import open_probed
+from vim_deploy.validation.results import TargetResult, Validation
 
 LAYER_IMAGES = 2
 INVARIANCE_IMAGES = 4
@@ -38,7 +39,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class ValidationRequest:
-    """What to compare, on what; `labels` asks for accuracy on all of `images`."""
+    """The model, artifacts, inputs and checks of a run. `labels` measures accuracy on all `images`."""
 
     source: ModelSource
     artifacts: tuple[Path, ...]
@@ -54,198 +55,162 @@ class ValidationRequest:
 
 
 @dataclass(frozen=True)
-class ArtifactResult:
-    """One way of running one artifact against both references."""
+class _Reference:
+    """The eager model, the inputs of the run, and its outputs for them in float32 and float64."""
 
-    way: Way
-    artifact_sha256: str
-    precision: str
-    variant: str
-    float32: Report
-    float64: Report
-    notes: tuple[str, ...] = ()
-    layers: LayerReport | None = None
-    invariance: Invariance | None = None
-    accuracy: Accuracy | None = None
+    model: ExportModel
+    metadata: ModelMetadata
+    inputs: list[Input]
+    pixels: np.ndarray
+    float32: np.ndarray
+    float64: np.ndarray
 
     @property
-    def reasons(self) -> tuple[str, ...]:
-        """Why the artifact fails; empty when it does not."""
-        reasons = [f"against eager float32: {reason}" for reason in self.float32.reasons]
-        reasons += [f"against eager float64: {reason}" for reason in self.float64.reasons]
-        if self.layers and (jump := self.layers.first_jump):
-            reasons.append(f"the error jumps at {jump.name}: own {jump.own:.1e}, limit {jump.limit:.1e}")
-        if self.invariance:
-            reasons += self.invariance.reasons
-        return tuple(reasons)
-
-    @property
-    def passed(self) -> bool:
-        return not self.reasons
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "label": self.way.label,
-            "path": str(self.way.path),
-            "how": self.way.how,
-            "sha256": self.artifact_sha256,
-            "precision": self.precision,
-            "variant": self.variant,
-            "passed": self.passed,
-            "reasons": list(self.reasons),
-            "notes": list(self.notes),
-            "against_float32": self.float32.to_dict(),
-            "against_float64": self.float64.to_dict(),
-            "layers": self.layers and plain_json(self.layers.to_dict()),
-            "invariance": self.invariance and self.invariance.to_dict(),
-            "accuracy": self.accuracy and self.accuracy.to_dict(),
-        }
-
-
-@dataclass(frozen=True)
-class Validation:
-    """Everything a run found. `eager` is float32 against float64: what float32 itself costs."""
-
-    origin: dict[str, Any]
-    inputs: tuple[Input, ...]
-    inputs_sha256: str
-    eager: Report
-    results: tuple[ArtifactResult, ...]
-    notes: tuple[str, ...]
-    versions: dict[str, str]
-    created: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
-
-    @property
-    def passed(self) -> bool:
-        return all(result.passed for result in self.results)
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "passed": self.passed,
-            "created": self.created,
-            "versions": self.versions,
-            "reference": {
-                "checkpoint": self.origin,
-                "operator": "reference",
-                "types": ["float32", "float64"],
-            },
-            "inputs": {"count": len(self.inputs), "sha256": self.inputs_sha256},
-            "eager_float32_against_float64": self.eager.to_dict(),
-            "artifacts": [result.to_dict() for result in self.results],
-            "notes": list(self.notes),
-        }
+    def decisions(self) -> bool:
+        """Whether the outputs are scores of classes, so that predicted classes are compared too."""
+        return TASKS.get(self.metadata.task).labelled
 
 
 def validate(request: ValidationRequest, progress: Progress = lambda stage: None) -> Validation:
-    """Run everything; `progress` is called with each stage as it begins.
+    """Compare all artifacts; `progress` is called with the name of each stage when it starts.
 
-    Raises the errors of opening a checkpoint, an artifact or an image; an artifact that is merely wrong is a
-    result that has not passed.
+    Raises the errors of opening a checkpoint, an artifact or an image. An artifact with wrong outputs is a
+    result that did not pass.
     """
-    chosen = [way for path in request.artifacts for way in ways(path, request.function_body)]
-    with open_artifact(chosen[0], request.threads) as first:
-        metadata = first.metadata
-        kind = features_kind(_one_run(first)) if metadata.task == "features" else "pooled"
-    _check_task(request, metadata)
-    progress("opening the eager model")
-    source = open_export_model(_at_size(request.source, metadata), metadata.task, kind)
-    inputs = _inputs(request, metadata)
-    pixels = stacked(inputs)
+    targets = [target for path in request.artifacts for target in targets_of(path, request.function_body)]
     if request.threads is not None:
         torch.set_num_threads(request.threads)
-    eager = {}
-    for wide in (False, True):
-        model = EagerModel(source.task, wide)
-        progress(f"{model.label} on {len(inputs)} inputs")
-        eager[wide] = model(pixels)
-    decisions = metadata.task == "classify"
-    yardstick = compare_outputs(eager[True], eager[False].astype(np.float64), inputs, decisions=decisions)
-    results = []
-    for way in chosen:
-        progress(f"{way.label} on {len(inputs)} inputs")
-        results.append(_one(way, request, source, metadata, inputs, eager[False], eager[True], progress))
+    reference = _reference(request, targets[0], progress)
+    eager = compare_outputs(
+        reference.float64,
+        reference.float32.astype(np.float64),
+        reference.inputs,
+        decisions=reference.decisions,
+    )
+    results = [_result(target, request, reference, progress) for target in targets]
     if request.labels is not None:
-        results = _with_accuracy(results, request, request.labels, source, metadata, progress)
+        results = _with_accuracy(results, request, request.labels, reference, progress)
     return Validation(
-        source.origin, tuple(inputs), digest(inputs), yardstick, tuple(results), source.notes, _versions()
+        reference.model.origin,
+        tuple(reference.inputs),
+        digest(reference.inputs),
+        eager,
+        tuple(results),
+        reference.model.notes,
+        _versions(),
     )
 
 
-def _one(
-    way: Way, request: ValidationRequest, source: ExportModel, metadata: ModelMetadata, inputs: list[Input],
-    expected32: np.ndarray, expected64: np.ndarray, progress: Progress,
-) -> ArtifactResult:  # fmt: skip
+def _reference(request: ValidationRequest, target: Target, progress: Progress) -> _Reference:
+    """The eager model for the task, features and image size of the first target."""
+    with open_artifact(target, request.threads) as first:
+        metadata = first.metadata
+        kind = features_kind(_one_run(first)) if metadata.task == "features" else "pooled"
+    check_task(request, metadata)
+    progress("opening the eager model")
+    source = request.source
+    if source.image_size is None:
+        source = replace(source, image_size=metadata.preprocessing.image_size)
+    model = open_export_model(source, metadata.task, kind)
+    inputs = _inputs(request, metadata)
     pixels = stacked(inputs)
-    with open_artifact(way, request.threads) as artifact:
-        if (artifact.metadata.task, artifact.metadata.preprocessing) != (
-            metadata.task,
-            metadata.preprocessing,
-        ):
+    outputs = []
+    for double in (False, True):
+        eager = EagerModel(model.task, double)
+        progress(f"{eager.label} on {plural(len(inputs), 'input')}")
+        outputs.append(eager(pixels))
+    return _Reference(model, metadata, inputs, pixels, *outputs)
+
+
+def _result(
+    target: Target, request: ValidationRequest, reference: _Reference, progress: Progress
+) -> TargetResult:
+    progress(f"{target.label} on {plural(len(reference.inputs), 'input')}")
+    with open_artifact(target, request.threads) as artifact:
+        _check_same_task(artifact, reference.metadata, request.artifacts[0])
+        outputs = artifact.run(reference.pixels)
+        if outputs.shape != reference.float32.shape:
             raise EngineError(
-                f"{way.path} is for another task or preprocessing than {request.artifacts[0]}; "
-                "validate it in a run of its own."
-            )
-        found = artifact.run(pixels)
-        if found.shape != expected32.shape:
-            raise EngineError(
-                f"{way.path} gives {found.shape}, the eager model {expected32.shape}; name the model that "
-                "the artifact was exported from."
+                f"{target.path} has outputs of shape {outputs.shape}, the eager model "
+                f"{reference.float32.shape}; give the model that the artifact was exported from."
             )
         invariance = None
         if request.invariance:
-            progress(f"{way.label}: batches, threads, repeats, instruction sets")
-            invariance = check_invariance(artifact, pixels[:INVARIANCE_IMAGES])
-        decisions, precision = metadata.task == "classify", artifact.precision
-        result = ArtifactResult(
-            way,
-            sha256_of_file(way.path),
-            precision,
+            progress(f"{target.label}: batch sizes, threads, repeats, instruction sets")
+            invariance = check_invariance(artifact, reference.pixels[:INVARIANCE_IMAGES])
+        float32, float64 = (
+            compare_outputs(
+                expected,
+                outputs,
+                reference.inputs,
+                precision=artifact.precision,
+                decisions=reference.decisions,
+            )
+            for expected in (reference.float32, reference.float64)
+        )
+        result = TargetResult(
+            target,
+            sha256_of_file(target.path),
+            artifact.precision,
             artifact.metadata.variant,
-            compare_outputs(expected32, found, inputs, precision=precision, decisions=decisions),
-            compare_outputs(expected64, found, inputs, precision=precision, decisions=decisions),
-            _notes(artifact, source),
+            float32,
+            float64,
+            _notes(artifact, reference.model),
             invariance=invariance,
         )
     if request.layers:
-        progress(f"{way.label}: layers")
-        result = _with_layers(result, request, source, pixels[:LAYER_IMAGES])
+        progress(f"{target.label}: layers")
+        result = _with_layers(result, request, reference.model, reference.pixels[:LAYER_IMAGES])
     return result
 
 
+def _check_same_task(artifact: Artifact, metadata: ModelMetadata, first: Path) -> None:
+    """Raises EngineError where the artifact cannot share the inputs of the first one."""
+    own = artifact.metadata
+    if (own.task, own.preprocessing) != (metadata.task, metadata.preprocessing):
+        raise EngineError(
+            f"{artifact.target.path} has another task or preprocessing than {first}; validate it in a "
+            "separate run."
+        )
+
+
 def _with_accuracy(
-    results: list[ArtifactResult], request: ValidationRequest, labels: LabelSource, source: ExportModel,
-    metadata: ModelMetadata, progress: Progress,
-) -> list[ArtifactResult]:  # fmt: skip
-    labelled = labelled_set(request.images, labels, metadata, source.num_classes)
-    progress(f"accuracy on {len(labelled)} images")
+    results: list[TargetResult],
+    request: ValidationRequest,
+    labels: LabelSource,
+    reference: _Reference,
+    progress: Progress,
+) -> list[TargetResult]:
+    labelled = labelled_set(request.images, labels, reference.metadata, reference.model.num_classes)
+    progress(f"accuracy on {plural(len(labelled), 'image')}")
     with ExitStack() as stack:
-        opened = [stack.enter_context(open_artifact(item.way, request.threads)) for item in results]
+        opened = [stack.enter_context(open_artifact(item.target, request.threads)) for item in results]
         found = measure(
-            EagerModel(source.task),
+            EagerModel(reference.model.task),
             [artifact.run for artifact in opened],
             labelled,
-            metadata.preprocessing,
+            reference.metadata.preprocessing,
         )
     return [replace(item, accuracy=accuracy) for item, accuracy in zip(results, found, strict=True)]
 
 
 def _with_layers(
-    result: ArtifactResult, request: ValidationRequest, source: ExportModel, pixels: np.ndarray
-) -> ArtifactResult:
+    result: TargetResult, request: ValidationRequest, source: ExportModel, pixels: np.ndarray
+) -> TargetResult:
     parts = model_parts(source.task.model)
     reference = run_parts(parts, torch.from_numpy(pixels))
-    path = source_of(result.way, list(request.artifacts))
-    artifact, taps = open_tapped(result.way, path, request.threads)
+    path = source_of(result.target, list(request.artifacts))
+    artifact, probes = open_probed(result.target, path, request.threads)
     with artifact:
-        return replace(result, layers=compare_layers(parts, reference, artifact, taps, pixels))
+        return replace(result, layers=compare_layers(parts, reference, artifact, probes, pixels))
 
 
 def _notes(artifact: Artifact, source: ExportModel) -> tuple[str, ...]:
-    made_from = artifact.metadata.checkpoint
+    exported = artifact.metadata.checkpoint
     keys = ("sha256", "entry", "seed")
-    if [made_from.get(key) for key in keys] != [source.origin.get(key) for key in keys]:
+    if [exported.get(key) for key in keys] != [source.origin.get(key) for key in keys]:
         return (
-            f"was exported from other weights ({made_from.get('source')}) than the model given "
+            f"was exported from other weights ({exported.get('source')}) than those of the given model "
             f"({source.origin.get('source')})",
         )
     return ()
@@ -256,28 +221,23 @@ def _one_run(artifact: Artifact) -> np.ndarray:
     return artifact.run(np.zeros((1, preprocessing.channels, *preprocessing.image_size), np.float32))
 
 
-def _at_size(source: ModelSource, metadata: ModelMetadata) -> ModelSource:
-    """The model at the artifacts' image size, unless one was named."""
-    if source.image_size is not None:
-        return source
-    return replace(source, image_size=metadata.preprocessing.image_size)
-
-
-def _check_task(request: ValidationRequest, metadata: ModelMetadata) -> None:
-    """Raises EngineError for what only some tasks have."""
-    if len(OUTPUTS[metadata.task]) > 1:
+def check_task(request: ValidationRequest, metadata: ModelMetadata) -> None:
+    """Raises EngineError for a task that cannot be validated, and for checks that it does not support."""
+    task = TASKS.get(metadata.task)
+    if len(task.outputs) > 1:
         raise EngineError(
-            f"{request.artifacts[0]} is for the task {metadata.task}, whose outputs are sets; vim-export and "
-            "vim-build compare them, vim-validate does not."
+            f"{request.artifacts[0]} is for the task {task.name}, which has {len(task.outputs)} outputs; "
+            "vim-validate supports tasks with one output. vim-export and vim-build compare all outputs."
         )
-    if metadata.task in ("classify", "features"):
-        return
-    for asked, option in ((request.layers, "--layers"), (request.labels, "--labels")):
-        if asked:
-            raise EngineError(
-                f"{option} is for classifiers; {request.artifacts[0]} is for the task {metadata.task}. Leave "
-                "it out."
-            )
+    unsupported = {
+        "--layers": request.layers and "classifier" not in task.model_kinds,
+        "--labels": request.labels is not None and not task.labelled,
+    }
+    for option in (name for name, refused in unsupported.items() if refused):
+        raise EngineError(
+            f"{option} is only supported for classifiers; {request.artifacts[0]} is for the task "
+            f"{task.name}. Leave the option out."
+        )
 
 
 def _inputs(request: ValidationRequest, metadata: ModelMetadata) -> list[Input]:
@@ -290,7 +250,7 @@ def _inputs(request: ValidationRequest, metadata: ModelMetadata) -> list[Input]:
     if request.hard:
         found += hard_inputs(preprocessing)
     if not found:
-        raise EngineError("nothing to compare on; give --images, --random or leave the hard inputs in.")
+        raise EngineError("there are no inputs to compare on; give --images or --random, or drop --no-hard.")
     return found
 
 

@@ -18,8 +18,8 @@ from vim_deploy.engines.onnxruntime import backend
 from vim_deploy.engines.onnxruntime.fusion.apply import BF16_PRODUCTS
 from vim_deploy.errors import EngineError
 from vim_deploy.parity.difference import RELATIVE_TOLERANCE
-from vim_deploy.validation.artifacts import ENGINE, Way
-from vim_deploy.validation.probes import open_tapped
+from vim_deploy.validation.artifacts import RunMode, Target
+from vim_deploy.validation.probes import open_probed
 
 pytest.importorskip("onnxruntime", reason="building engines needs onnxruntime")
 BF16 = BuildOptions(threads=1, cpu_precision="bf16")
@@ -96,7 +96,7 @@ def test_a_network_in_parts_is_not_this_one(file, tmp_path):
     engine = tmp_path / "bf16.engine"
     build_engine(file, engine, options=BF16)
     with pytest.raises(EngineError, match="leave out --layers"):
-        open_tapped(Way(engine, ENGINE), file)
+        open_probed(Target(engine, RunMode.ENGINE), file)
 
 
 def test_the_cache_keeps_precisions_apart():

@@ -104,18 +104,18 @@ def test_bfloat16(place):
 
 @pytest.mark.parametrize("major", [8, 10])
 def test_an_engine_is_looked_into_as_it_was_built(place, major):
-    """With taps, from the same file, by the same options; not stripped, since nobody hands it its weights."""
-    from vim_deploy.validation.artifacts import ENGINE, Way
-    from vim_deploy.validation.probes import open_tapped
+    """With probes, from the same file and by the same options; not stripped: it has no file to refit from."""
+    from vim_deploy.validation.artifacts import RunMode, Target
+    from vim_deploy.validation.probes import open_probed
 
     place.install(major)
     options = {"max_batch": 3, "level": 2, "workspace_mib": 64, "hardware": "ampere_plus"}
     engine = place.build("fp16", strip=major >= 10, **options)
-    tapped, taps = open_tapped(Way(engine, ENGINE), place.folder / "fp16.onnx")
-    with tapped:
-        found = tapped.run_all(pixels(5))
-        assert tapped.manifest.settings["batches"] == [1, 3, 3]
-    assert set(taps.values()) | {"logits"} == set(found)
+    probed, probes = open_probed(Target(engine, RunMode.ENGINE), place.folder / "fp16.onnx")
+    with probed:
+        found = probed.run_all(pixels(5))
+        assert probed.manifest.settings["batches"] == [1, 3, 3]
+    assert set(probes.values()) | {"logits"} == set(found)
     assert all(len(values) == 5 for values in found.values())
     calls = place.recorder.named("builder_optimization_level"), place.recorder.named("set_memory_pool_limit")
     assert calls[0] == [2, 2] and calls[1][0] == calls[1][1]

@@ -281,12 +281,12 @@ def test_a_batch_that_is_asked_for_and_cannot_be_run_is_refused(place):
 
 
 def test_validation_keeps_to_the_batches_of_an_engine(place):
-    from vim_deploy.validation.artifacts import ENGINE, Way, open_artifact
+    from vim_deploy.validation.artifacts import RunMode, Target, open_artifact
 
     x = pixels(7)
     expected = None
     for profile in ({}, {"max_batch": 2}, {"min_batch": 5, "opt_batch": 5, "max_batch": 5}):
-        with open_artifact(Way(place.build("fp32", **profile), ENGINE)) as artifact:
+        with open_artifact(Target(place.build("fp32", **profile), RunMode.ENGINE)) as artifact:
             found = artifact.run(x)
         assert found.shape == (7, 5)
         expected = found if expected is None else expected
