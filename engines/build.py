@@ -6,7 +6,6 @@ import os
 from datetime import datetime, timezone
 from pathlib import Path
 
-import vim_deploy
 from vim_deploy.engines.base import BuildOptions
 from vim_deploy.engines.container import write_engine
 from vim_deploy.engines.manifest import FileRecord, Manifest
@@ -14,6 +13,7 @@ from vim_deploy.engines.registry import DEFAULT_DEVICES, DEVICES, backend_module
 from vim_deploy.engines.source import SourceModel, read_source
 from vim_deploy.errors import EngineError
 from vim_deploy.files import sha256_of
+from vim_deploy.package import VERSION
 
 
 def build_engine(
@@ -60,7 +60,7 @@ def build_from_source(
         self_check=built.self_check,
         metadata=source.props,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        tool_version=vim_deploy.__version__,
+        tool_version=VERSION,
     )
     write_engine(output, manifest, built.payload)
     return manifest

@@ -7,7 +7,6 @@ import logging
 import os
 from pathlib import Path
 
-import vim_deploy
 from vim_deploy.engines import manifest as manifest_module
 from vim_deploy.engines.base import BuildOptions
 from vim_deploy.engines.build import build_engine
@@ -16,6 +15,7 @@ from vim_deploy.engines.manifest import Manifest
 from vim_deploy.engines.registry import backend_module
 from vim_deploy.errors import EngineError
 from vim_deploy.files import sha256_of, sha256_of_file
+from vim_deploy.package import VERSION
 
 _log = logging.getLogger("vim_deploy")
 
@@ -46,7 +46,7 @@ def cached_engine(
         "backend": backend,
         "device": options.device,
         "format": manifest_module.FORMAT,
-        "tool": vim_deploy.__version__,
+        "tool": VERSION,
         **module.fingerprint(options),
     }
     key = sha256_of(json.dumps(parts, sort_keys=True).encode())

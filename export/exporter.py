@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import onnx
 
-import vim_deploy
 from vim_deploy.data.decode import decode
 from vim_deploy.data.discover import Discovery
 from vim_deploy.data.preprocess import Preprocessing
@@ -27,6 +26,7 @@ from vim_deploy.export.task import TaskModule
 from vim_deploy.export.verify import compare_with_eager
 from vim_deploy.metadata import ModelMetadata
 from vim_deploy.ops.signature import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
+from vim_deploy.package import VERSION
 
 _CHECK_SEED = 0
 
@@ -155,7 +155,7 @@ def _metadata(request: ExportRequest, subject: ExportModel, preprocessing: Prepr
         checkpoint=subject.origin,
         operator={"domain": OP_DOMAIN, "name": OP_NAME, "version": CONTRACT_VERSION},
         versions={
-            "vim_deploy": vim_deploy.__version__,
+            "vim_deploy": VERSION,
             "python": platform.python_version(),
             **{package: version(package) for package in ("torch", "onnx", "onnxscript")},
         },
@@ -165,7 +165,7 @@ def _metadata(request: ExportRequest, subject: ExportModel, preprocessing: Prepr
 
 def _write(graph: onnx.ModelProto, metadata: ModelMetadata, path: Path) -> None:
     onnx.helper.set_model_props(graph, metadata.to_props())
-    graph.producer_name, graph.producer_version = "vim_deploy", vim_deploy.__version__
+    graph.producer_name, graph.producer_version = "vim_deploy", VERSION
     try:
         onnx.save_model(graph, str(path))
     except OSError as error:

@@ -1,18 +1,19 @@
-"""Takes a trained Vision Mamba to production; see README.md. Importing this package imports no framework."""
+"""Deploys trained Vision Mamba models; see README.md. Importing the package imports no framework."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vim_deploy import package
+
 if TYPE_CHECKING:
     from vim_deploy.engine import Engine, load_engine
 
-__version__ = "0.1.0"
+__version__ = package.VERSION
 __all__ = ["Engine", "__version__", "load_engine"]
 
-# In a checkout that is not installed, `export/` and `engines/` lie beside this folder;
-# the wheel maps them inside.
+# The wheel maps `export/` and `engines/` into the package; in a checkout they are beside it.
 if not (Path(__file__).parent / "engines").is_dir():
     __path__.append(str(Path(__file__).parent.parent))
 

@@ -9,10 +9,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import vim_deploy
 from vim_deploy import machine
 from vim_deploy.errors import OperatorLibraryError
 from vim_deploy.ops.library import instruction_set
+from vim_deploy.package import VERSION
 
 _PACKAGES = ("numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "torch")
 
@@ -33,7 +33,7 @@ def conditions() -> dict[str, Any]:
         "load_average": load_average(),
         "system": platform.system() + " " + platform.release(),
         "versions": {
-            "vim_deploy": vim_deploy.__version__,
+            "vim_deploy": VERSION,
             "python": platform.python_version(),
             **{name: found for name in _PACKAGES if (found := _version(name))},
         },

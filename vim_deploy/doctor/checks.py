@@ -35,11 +35,11 @@ class Check:
 
 
 def _machine() -> list[Finding]:
-    import vim_deploy
     from vim_deploy.machine import architecture, instruction_set, usable_cpus
+    from vim_deploy.package import VERSION, folders
 
     return [
-        Finding("vim-deploy", "ok", f"{vim_deploy.__version__} in {', '.join(vim_deploy.__path__)}"),
+        Finding("vim-deploy", "ok", f"{VERSION} in {', '.join(map(str, folders()))}"),
         Finding("python", "ok", f"{platform.python_version()} at {sys.executable}"),
         Finding("system", "ok", platform.platform()),
         Finding("CPU", "ok", f"{architecture()}, {instruction_set()}, {plural(usable_cpus(), 'usable CPU')}"),

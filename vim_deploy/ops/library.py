@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-import vim_deploy
 from vim_deploy.errors import OperatorLibraryError, OperatorLibraryMissingError
 from vim_deploy.ops.signature import CONTRACT_VERSION
+from vim_deploy.package import folders
 
 LIBRARY_VARIABLE = "VIM_DEPLOY_ORT_LIBRARY"
 LIBRARY_NAME = "libvim_deploy_ort.so"
@@ -78,7 +78,7 @@ def _find(variable: str, name: str, what: str, hint: str) -> Path:
 
 def _candidates(name: str) -> Iterator[Path]:
     # In an editable installation the Python files are in the checkout and the library is elsewhere.
-    yield from (Path(folder) / "lib" / name for folder in vim_deploy.__path__)
+    yield from (folder / "lib" / name for folder in folders())
     yield Path(__file__).resolve().parents[2] / "build" / "lib" / name
 
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import vim_deploy
 from vim_deploy.files import sha256_of
+from vim_deploy.package import VERSION
 from vim_deploy.results.escape import escape
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def identity_of(
 ) -> dict[str, Any]:
     """Plain JSON. Batch size, threads and workers are not part of it: they do not change a row's meaning."""
     return {
-        "version": vim_deploy.__version__,
+        "version": VERSION,
         "engine": manifest.payload.sha256,
         "metadata": _hash(manifest.metadata),
         "inputs": [escape(given) for given in options.inputs],

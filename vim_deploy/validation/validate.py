@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import vim_deploy
 from vim_deploy.engines.onnxruntime.backend import runtime
 from vim_deploy.errors import EngineError
 from vim_deploy.export.model import ExportModel, open_export_model
 from vim_deploy.export.source import ModelSource
 from vim_deploy.files import sha256_of_file
 from vim_deploy.metadata import ModelMetadata
+from vim_deploy.package import VERSION
 from vim_deploy.tasks.registry import TASKS
 from vim_deploy.text import plural
 from vim_deploy.validation.accuracy import labelled_set, measure
@@ -256,7 +256,7 @@ def _inputs(request: ValidationRequest, metadata: ModelMetadata) -> list[Input]:
 
 def _versions() -> dict[str, str]:
     return {
-        "vim_deploy": vim_deploy.__version__,
+        "vim_deploy": VERSION,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "onnxruntime": str(runtime().__version__),
