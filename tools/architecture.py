@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,32 +64,14 @@ def graph(known: dict[str, Path]) -> dict[str, set[str]]:
     return {name: set(imports(path, known)) - {name} for name, path in known.items()}
 
 
-def cycles(edges: dict[str, set[str]]) -> list[list[str]]:
-    """The groups of modules that import each other (strongly connected components)."""
-    index: dict[str, int] = {}
-    low: dict[str, int] = {}
-    stack: list[str] = []
-    found: list[list[str]] = []
-
-    def visit(name: str) -> None:
-        index[name] = low[name] = len(index)
-        stack.append(name)
-        for other in edges[name] & edges.keys():
-            if other not in index:
-                visit(other)
-                low[name] = min(low[name], low[other])
-            elif other in stack:
-                low[name] = min(low[name], index[other])
-        if low[name] == index[name]:
-            group = stack[stack.index(name) :]
-            del stack[stack.index(name) :]
-            if len(group) > 1:
-                found.append(sorted(group))
-
-    for name in edges:
-        if name not in index:
-            visit(name)
-    return sorted(found)
+def cycle(edges: dict[str, set[str]]) -> list[str]:
+    """One cycle, its first name also as the last; empty if there is none."""
+    try:
+        TopologicalSorter(edges).prepare()
+    except CycleError as error:
+        found: list[str] = error.args[1]
+        return found
+    return []
 
 
 def read_rules(page: Path = PAGE) -> dict[str, Rule]:
@@ -131,16 +114,16 @@ def violations(edges: dict[str, set[str]], rules: dict[str, Rule]) -> list[str]:
             if not allowed:
                 found.append(f"{module} imports {target}; {part} may not import {kind}")
     found += [f"the part {part} has no modules" for part in sorted(rules.keys() - used)]
-    by_part = {part: set(rule.internal) for part, rule in rules.items()}
-    found += [f"the parts {', '.join(group)} depend on each other" for group in cycles(by_part)]
+    if found_cycle := cycle({part: set(rule.internal) for part, rule in rules.items()}):
+        found.append(f"the table has a cycle: {' <- '.join(found_cycle)}")
     return found
 
 
 def check() -> list[str]:
     """Everything that is wrong, one line each."""
     edges = graph(modules())
-    found = [f"import cycle: {', '.join(group)}" for group in cycles(edges)]
-    return found + violations(edges, read_rules())
+    found = cycle(edges)
+    return [f"import cycle: {' <- '.join(found)}"] * bool(found) + violations(edges, read_rules())
 
 
 if __name__ == "__main__":
