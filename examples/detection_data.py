@@ -10,7 +10,7 @@ from digits_data import CLASS_NAMES, Digits, load_split
 from numpy.typing import NDArray
 from scenes_data import HELD_OUT_SEED, make_scene
 
-from vim_deploy.tasks.detect.average_precision import run_lengths
+from vim_deploy.tasks.detect.average_precision import encode_rle
 
 HELD_OUT_SCENES = 100
 _DIFFERENT = 250  # digits that a scene chooses from, so that each has a number of 8 bits
@@ -71,7 +71,7 @@ def annotations(scenes: Iterable[Scene]) -> dict[str, Any]:
                     "image_id": number,
                     "category_id": 1 + int(index),
                     "bbox": [left, top, right - left, bottom - top],
-                    "segmentation": {"size": [height, width], "counts": run_lengths(mask)},
+                    "segmentation": {"size": [height, width], "counts": encode_rle(mask)},
                     "area": int(mask.sum()),
                     "iscrowd": 0,
                 }

@@ -27,8 +27,8 @@ from vim_deploy.dense.detector_config import DetectorConfig
 from vim_deploy.model import VimConfig
 from vim_deploy.model.checkpoint import save_checkpoint
 from vim_deploy.tasks.detect.annotations import Annotations
-from vim_deploy.tasks.detect.average_precision import average_precision, run_lengths
-from vim_deploy.tasks.detect.paste import pasted
+from vim_deploy.tasks.detect.average_precision import average_precision, encode_rle
+from vim_deploy.tasks.detect.paste import paste_mask
 
 # The reference's tiny configuration, smaller in every number, with anchors for digits of 20 to 50 pixels.
 CONFIG = DetectorConfig(
@@ -95,14 +95,14 @@ def evaluate(model: Detector, count: int = HELD_OUT_SCENES) -> dict[str, dict[st
         found = model(torch.from_numpy(PREPROCESSING.normalise(scene.image))[None])
         for box, score, index, mask in zip(*(values.numpy() for values in found), strict=True):
             left, top, right, bottom = map(float, box)
-            whole = pasted(mask, box, height, width)
+            whole = paste_mask(mask, box, height, width)
             results.append(
                 {
                     "image_id": number,
                     "category_id": 1 + int(index),
                     "bbox": [left, top, right - left, bottom - top],
                     "score": float(score),
-                    "segmentation": {"size": [height, width], "counts": run_lengths(whole)},
+                    "segmentation": {"size": [height, width], "counts": encode_rle(whole)},
                 }
             )
     truth = Annotations(Path("held out"), annotations(scenes), {}, tuple(range(1, 1 + len(CLASS_NAMES))))

@@ -29,11 +29,13 @@ from vim_deploy import load_engine
 from vim_deploy.data.decode import Limits
 from vim_deploy.data.discover import Discovery
 from vim_deploy.data.isolation import ProcessLoader
+from vim_deploy.data.loading import default_workers
 from vim_deploy.machine import usable_cpus
-from vim_deploy.pipeline.inference import InferenceOptions, run_inference
-from vim_deploy.pipeline.stream import Window, default_workers
+from vim_deploy.pipeline.inference import run_inference
+from vim_deploy.pipeline.options import InferenceOptions
+from vim_deploy.pipeline.prefetch import PrefetchQueue
 from vim_deploy.results import Start
-from vim_deploy.tasks.base import DEFAULT_BATCH, MOST_CHUNK
+from vim_deploy.tasks.base import DEFAULT_BATCH, MAX_CHUNK
 
 
 def main() -> None:
@@ -60,8 +62,8 @@ def measure(engine: Path, inputs: list[str], count: int, repeats: int) -> dict[s
 
         def decode() -> None:
             loader = ProcessLoader(opened.metadata.preprocessing, Limits())
-            chunk = min(batch, MOST_CHUNK)
-            for _ in Window(loader, items, default_workers(), 2 * batch, lambda: False, chunk):
+            chunk = min(batch, MAX_CHUNK)
+            for _ in PrefetchQueue(loader, items, default_workers(), 2 * batch, lambda: False, chunk):
                 pass
 
         def infer() -> None:

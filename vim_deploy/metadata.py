@@ -1,4 +1,4 @@
-"""What an exported file says about itself: the metadata inside the ONNX file, without PyTorch or onnx."""
+"""The metadata of an exported ONNX file, read and written without PyTorch or onnx."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.errors import EngineError
+from vim_deploy.tasks.registry import TASKS
 
 PREFIX = "vim_deploy."
 FORMAT = 2
@@ -19,7 +20,6 @@ OUTPUTS = {
     "segment": ("logits",),
     "detect": ("boxes", "scores", "classes", "masks"),
 }
-TASKS = tuple(OUTPUTS)
 # Scalar inputs that have a value in the file, and what they get where a file is compared: with a threshold in
 # force there might be nothing to compare.
 COMPARED_AT = {"score_threshold": 0.0}
@@ -47,7 +47,7 @@ class ModelMetadata:
     format: int = field(default=FORMAT)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
+        """Plain JSON."""
         return {**dataclasses.asdict(self), "preprocessing": self.preprocessing.to_dict()}
 
     def to_props(self) -> dict[str, str]:
@@ -63,8 +63,7 @@ class ModelMetadata:
             if text is None:
                 raise EngineError(
                     f"{source} has no metadata field {PREFIX}{spec.name}; expected a file written by "
-                    "vim-export. "
-                    "Export the model again."
+                    "vim-export. Export the model again."
                 )
             try:
                 values[spec.name] = json.loads(text)
@@ -78,8 +77,11 @@ class ModelMetadata:
                 f"{source} has metadata format {values['format']}; this version reads {FORMAT}. "
                 "Export the model again, or install the version of vim-deploy that wrote it."
             )
-        if values["task"] not in TASKS:
-            raise EngineError(f"{source} is for task {values['task']!r}; expected one of {TASKS}.")
+        if values["task"] not in TASKS.names():
+            raise EngineError(
+                f"{source} is for the task {values['task']!r:.100}; expected one of "
+                f"{', '.join(TASKS.names())}."
+            )
         values["preprocessing"] = Preprocessing.from_dict(values["preprocessing"])
         names = values["class_names"]
         values["class_names"] = None if names is None else tuple(str(name) for name in names)

@@ -1,4 +1,4 @@
-"""vim-infer as a user meets it."""
+"""vim-infer from the command line."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_formats_agree():
             assert nested["top"][1]["probability"] == typed["top2_probability"]
 
 
-def test_format_option_beats_the_name():
+def test_format_option_overrides_the_suffix():
     assert run("colours.engine", "images", "-o", "out.csv", "--format", "jsonl").exit_code == 0
     assert json.loads(Path("out.csv").read_text().splitlines()[0])["status"] == "ok"
 
@@ -122,7 +122,7 @@ def test_features():
     assert typed[0]["shape"] == [3]
 
 
-def test_onnx_file_gives_the_same_rows():
+def test_onnx_file_and_engine_give_the_same_rows():
     direct = run("colours.engine", "images")
     cached = run("colours.onnx", "images")
     assert cached.exit_code == 0
@@ -148,7 +148,7 @@ def test_labels_none_and_top_k():
         (("missing.engine", "images"), "cannot be read"),
         (("colours.engine", "missing"), "does not exist"),
         (("colours.engine", "images", "missing"), "does not exist"),
-        (("colours.engine", "none"), "no image in none"),
+        (("colours.engine", "none"), "no images found in 'none' (0 other files)"),
         (("colours.engine",), "IMAGES"),
         (("colours.engine", "images", "-o", "out.xyz"), "does not end in one of"),
         (("colours.engine", "images", "-o", "no/out.csv"), "cannot be written"),
@@ -162,7 +162,7 @@ def test_labels_none_and_top_k():
         (("images/red/0.png", "images"), "no engine"),
     ],
 )
-def test_mistakes_exit_2_without_traceback(arguments, message):
+def test_user_errors_exit_2_without_traceback(arguments, message):
     Path("none").mkdir()
     Path("out.csv").write_text("earlier results")
     result = run(*arguments)
@@ -173,7 +173,7 @@ def test_mistakes_exit_2_without_traceback(arguments, message):
     assert not list(Path().glob("**/*.partial"))
 
 
-def test_broken_off_run_keeps_its_rows_and_the_old_results(monkeypatch):
+def test_interrupted_run_keeps_its_rows_and_the_old_results(monkeypatch):
     Path("out.csv").write_text("earlier results")
     calls = []
 
@@ -183,10 +183,10 @@ def test_broken_off_run_keeps_its_rows_and_the_old_results(monkeypatch):
             raise KeyboardInterrupt
         return original(*arguments)
 
-    from vim_deploy.tasks.classify.handler import Classify
+    from vim_deploy.tasks.classify.handler import ClassifyHandler
 
-    original = Classify.predict
-    monkeypatch.setattr(Classify, "predict", stop)
+    original = ClassifyHandler.predict
+    monkeypatch.setattr(ClassifyHandler, "predict", stop)
     result = run("colours.engine", "images", "-o", "out.csv", "--batch-size", 3)
     assert result.exit_code == 3
     assert Path("out.csv").read_text() == "earlier results"
@@ -194,7 +194,7 @@ def test_broken_off_run_keeps_its_rows_and_the_old_results(monkeypatch):
     assert "out.csv.partial" in result.stderr
 
 
-def test_names_that_are_hard_to_write():
+def test_unusual_file_names():
     odd = [
         "new\nline.png",
         'quote",comma.png',
@@ -213,13 +213,13 @@ def test_names_that_are_hard_to_write():
     assert sorted(json.loads(line)["path"][4:] for line in lines) == expected
 
 
-def test_device_files_are_written_not_replaced(place):
+def test_device_files_are_not_replaced(place):
     result = run("colours.engine", "images", "-o", "/dev/null", "--format", "csv")
     assert result.exit_code == 0, result.output
     assert Path("/dev/null").is_char_device()
 
 
-def test_whole_path_without_torch(place):
+def test_building_and_inference_without_torch(place):
     hook = """
 import sys
 class Refuse:
@@ -240,7 +240,7 @@ sys.meta_path.insert(0, Refuse())
     assert len(rows(result.stdout)) == 9
 
 
-def test_reader_that_goes_away_is_no_traceback(place):
+def test_closed_pipe_gives_no_traceback(place):
     code = "from vim_deploy.cli.infer import main; main()"
     command = [sys.executable, "-c", code, "colours.engine", *["images"] * 2000, "--quiet"]
     environment = {"PYTHONPATH": str(ROOT), "PATH": ""}

@@ -1,4 +1,4 @@
-"""Features in files of their own, and JPEG files at a reduced size."""
+"""Features in one file per image, and JPEG files decoded at a reduced size."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from infer_place import csv_rows, make_engine, run
+from infer_command import csv_rows, make_engine, run
 from PIL import Image
 from small_onnx import colour_model, save
 
@@ -37,9 +37,9 @@ def arrays(format: str) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("format", ["npy", "safetensors"])
 @pytest.mark.parametrize("output", ["rows.csv", "rows.jsonl", "rows.parquet"])
-def test_a_file_for_each_image_and_its_name_in_the_row(format, output):
+def test_one_file_per_image_with_its_name_in_the_row(format, output):
     result = run("f.engine", "images", "-o", output, "--arrays", "arrays", "--arrays-format", format)
-    assert result.exit_code == 1, result.stderr  # the damaged one
+    assert result.exit_code == 1, result.stderr  # one image is damaged
     found = arrays(format)
     assert list(found) == [f"a/one.{format}", f"b/one.{format}"]
     np.testing.assert_allclose(found[f"a/one.{format}"], [10, 0, 0], atol=1e-5)
@@ -49,7 +49,7 @@ def test_a_file_for_each_image_and_its_name_in_the_row(format, output):
         assert rows == [("ok", f"a/one.{format}", "3"), ("error", "", ""), ("ok", f"b/one.{format}", "3")]
 
 
-def test_a_stopped_run_goes_on_with_its_files():
+def test_a_stopped_run_is_resumed_with_its_files():
     given = ("f.engine", "images", "-o", "rows.jsonl", "--arrays", "arrays")
     assert run(*given, "--max-failures", 0).exit_code == 3
     assert run(*given, "--resume", "--arrays-format", "safetensors").exit_code == 2
@@ -62,7 +62,7 @@ def test_a_stopped_run_goes_on_with_its_files():
     ]
 
 
-def test_files_that_would_replace_each_other_are_rows_with_the_reason():
+def test_files_that_would_replace_each_other_are_error_rows():
     Image.new("RGB", (4, 4), "red").save("images/a/one.bmp")
     assert run("f.engine", "images/a", "-o", "rows.csv", "--arrays", "arrays").exit_code == 1
     assert [row["status"] for row in csv_rows("rows.csv")] == ["ok", "error"]
@@ -73,12 +73,12 @@ def test_files_that_would_replace_each_other_are_rows_with_the_reason():
     ("engine", "options", "message"),
     [
         ("f.engine", ("--arrays-format", "safetensors"), "--arrays"),
-        ("f.engine", ("--arrays", "images/a/arrays"), "lies in the input folder"),
+        ("f.engine", ("--arrays", "images/a/arrays"), "is inside the input folder"),
         ("f.engine", ("-o", "rows.csv"), "--arrays"),
         ("colours.engine", ("--arrays", "arrays"), "only for models of the task features"),
     ],
 )
-def test_options_that_do_not_fit_are_refused(engine, options, message):
+def test_invalid_options_are_refused(engine, options, message):
     make_engine()
     result = run(engine, "images", *options)
     assert result.exit_code == 2

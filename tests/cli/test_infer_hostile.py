@@ -1,4 +1,4 @@
-"""One row for every input, whatever it is; outputs that cannot be written are told."""
+"""One row for every input, however damaged; errors for outputs that cannot be written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from infer_place import csv_rows, json_rows, make_engine, make_images, run, start
+from infer_command import csv_rows, json_rows, make_engine, make_images, run, start
 from PIL import Image
 
 from vim_deploy.results.escape import unescaped_path
@@ -35,7 +35,7 @@ def flipped(data: bytes) -> bytes:
     return bytes(byte ^ (0x40 if index % 7 == 3 else 0) for index, byte in enumerate(data))
 
 
-def test_every_hostile_file_is_one_row_in_its_place():
+def test_every_hostile_file_is_one_row_in_order():
     folder = Path("hostile")
     folder.mkdir()
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 50, 3), np.uint8))
@@ -72,7 +72,7 @@ def test_every_hostile_file_is_one_row_in_its_place():
         assert (row["status"] == "ok") == (reason is None), row
         assert reason is None or reason in row["reason"], row
         assert row["top"][0]["class"] == "red" if reason is None else row["top"] == [], name
-    assert "leads back" in result.stderr
+    assert "leads to a folder above it" in result.stderr
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -127,7 +127,7 @@ def test_equal_base_names_and_repeated_inputs_stay_apart():
     assert [row["path"] for row in csv_rows("out.csv")] == ["a/00000.png", "b/00000.png", "a/00000.png"]
 
 
-def test_output_inside_the_input_folder_is_no_input():
+def test_output_inside_the_input_folder_is_not_an_input():
     make_images("images", 3)
     for _ in range(2):
         result = run("colours.engine", "images", "-o", "images/out.jpg", "--format", "csv")
@@ -145,14 +145,14 @@ def test_results_never_replace_an_image_or_the_engine():
         assert Path(output).read_bytes() == before
 
 
-def test_full_device_is_told():
+def test_full_device_is_an_error():
     make_images("images", 3)
     result = run("colours.engine", "images", "-o", "/dev/full", "--format", "csv")
     assert result.exit_code == 2
     assert "No space left" in result.stderr
 
 
-def test_full_disk_keeps_whole_rows_and_goes_on_later():
+def test_full_disk_keeps_complete_rows_and_can_be_resumed():
     make_images("images", 60)
 
     def limit() -> None:
@@ -169,7 +169,7 @@ def test_full_disk_keeps_whole_rows_and_goes_on_later():
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_read_only_folder_is_told_before_the_run():
+def test_read_only_folder_is_an_error_before_the_run():
     make_images("images", 1)
     Path("locked").mkdir(mode=0o555)
     result = run("colours.engine", "images", "-o", "locked/out.csv")
@@ -177,7 +177,7 @@ def test_read_only_folder_is_told_before_the_run():
     assert "cannot be written: Permission denied" in result.stderr
 
 
-def test_file_that_vanishes_is_a_row():
+def test_deleted_file_is_a_row():
     paths = make_images("images", 3)
     Path("list").write_text("\n".join([*paths, "images/gone.png", paths[0]]))
     with Path("list").open("rb") as listing:
@@ -199,7 +199,7 @@ def test_limits_are_options():
     assert "bytes of metadata are more than the limit of 2000" in reasons[2]
 
 
-def test_stdin_list_is_taken_as_it_comes():
+def test_stdin_list_is_read_as_it_arrives():
     paths = make_images("images", 20)
     process = start("colours.engine", "-", "-o", "out.csv", "--batch-size", 2, stdin=subprocess.PIPE)
     assert process.stdin is not None
@@ -235,7 +235,7 @@ def test_max_failures(limit, code, rows):
 
 
 @pytest.mark.parametrize("text", ["x", "-1", "101%", "5 %", "1/0", "0/3", "4/3", ""])
-def test_limits_and_shards_that_cannot_be(text):
+def test_invalid_limits_and_shards(text):
     make_images("images", 1)
     option = "--shard" if "/" in text else "--max-failures"
     if text:

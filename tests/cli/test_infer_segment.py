@@ -1,4 +1,4 @@
-"""vim-infer with a segmenter: label maps, overlays, areas, truth, and all that can be wrong with them."""
+"""vim-infer with a segmentation model: label maps, overlays, areas, memory limits and invalid options."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from infer_place import csv_rows, json_rows, run, start
+from infer_command import csv_rows, json_rows, run, start
 from onnx import helper, numpy_helper
 from PIL import Image
 from small_onnx import COLOURS, colour_model, save
@@ -36,21 +36,23 @@ def labels(path) -> np.ndarray:
         return np.asarray(image)
 
 
-def test_label_maps_have_the_images_own_size_and_classes():
+def test_label_maps_have_the_original_size_and_classes():
     true = {name: striped(Path("images", f"{name}.png"), *size) for name, size in
             {"wide": (70, 30), "small": (9, 7), "exact": (CROP, CROP)}.items()}  # fmt: skip
-    result = run("colours.engine", "images", "-o", "out.csv", "--maps", "maps", "--overlays", "seen", *OWN)
+    result = run(
+        "colours.engine", "images", "-o", "out.csv", "--maps", "maps", "--overlays", "overlays", *OWN
+    )
     assert result.exit_code == 0, result.output
     for name, expected in true.items():
         found = labels(f"maps/{name}.png")
         assert found.shape == expected.shape
-        # Cells of four pixels blur the borders; the rest must be right.
+        # Cells of four pixels blur the borders.
         inner = found == expected
         assert inner.mean() > 0.7
         with Image.open(f"maps/{name}.png") as image:
             assert image.mode == "P"
             assert image.getpalette()[:9] == palette(3).ravel().tolist()
-        with Image.open(f"seen/{name}.jpg") as image:
+        with Image.open(f"overlays/{name}.jpg") as image:
             assert image.size == expected.shape[::-1]
     rows = {Path(row["path"]).stem: row for row in csv_rows("out.csv")}
     assert list(rows["wide"])[:6] == ["path", "status", "reason", "width", "height", "flags"]
@@ -64,15 +66,15 @@ def test_label_maps_have_the_images_own_size_and_classes():
 def test_images_are_scaled_to_fit_and_maps_scaled_back():
     striped(Path("images/large.png"), 300, 100)
     assert (
-        run("colours.engine", "images", "-o", "out.csv", "--maps", "maps", "--overlays", "seen").exit_code
+        run("colours.engine", "images", "-o", "out.csv", "--maps", "maps", "--overlays", "overlays").exit_code
         == 0
     )
     assert labels("maps/large.png").shape == (100, 300)
-    with Image.open("seen/large.jpg") as image:
+    with Image.open("overlays/large.jpg") as image:
         assert image.size == (48, 16)  # within 64 x 16: four times the network's side, and that side
 
 
-def test_the_report_says_what_was_found():
+def test_the_report_has_the_summary_lines():
     striped(Path("images/small.png"), 40, 30)
     result = run("colours.engine", "images", "-o", "out.csv", "--report", "report.html")
     assert result.exit_code == 0, result.stderr
@@ -80,7 +82,7 @@ def test_the_report_says_what_was_found():
     assert '"lines": ["largest classes: ' in Path("report.html").read_text()
 
 
-def test_label_maps_are_those_of_the_engines_logits_resized():
+def test_label_maps_are_the_argmax_of_resized_logits():
     generator = np.random.default_rng(0)
     Path("images").mkdir()
     values = generator.integers(0, 256, (CROP, CROP, 3), dtype=np.uint8)
@@ -92,10 +94,10 @@ def test_label_maps_are_those_of_the_engines_logits_resized():
         (prediction,) = engine.predict("images/noise.png")
     expected = resize(logits, CROP, CROP).argmax(axis=-1)
     assert np.array_equal(labels("maps/noise.png"), expected)
-    assert np.array_equal(prediction.segments.labels, expected)
+    assert np.array_equal(prediction.result.labels, expected)
 
 
-def test_tiles_change_nothing_but_memory():
+def test_tiles_and_batches_do_not_change_label_maps():
     striped(Path("images/tall.png"), 33, 700)
     for name, options in (("whole", ()), ("tiled", ("--tile",)), ("single", ("--batch-size", 1))):
         assert (
@@ -106,7 +108,7 @@ def test_tiles_change_nothing_but_memory():
     assert Path("whole/tall.png").read_bytes() == Path("single/tall.png").read_bytes()
 
 
-def test_what_needs_too_much_memory_is_a_row_that_says_so():
+def test_images_that_need_too_much_memory_are_error_rows():
     striped(Path("images/large.png"), 600, 900)
     striped(Path("images/small.png"))
     result = run("colours.engine", "images", "-o", "out.csv", "--maps", "maps", *OWN, "--max-memory", "2M")
@@ -116,7 +118,7 @@ def test_what_needs_too_much_memory_is_a_row_that_says_so():
     assert "of memory, more than the limit of 2 MiB; --tile or a smaller" in large["reason"]
     assert small["status"] == "ok"
     assert not Path("maps/large.png").exists()
-    assert "memory: about" in run("colours.engine", "images", "-o", "o.csv").stderr
+    assert "estimated memory" in run("colours.engine", "images", "-o", "o.csv").stderr
 
 
 def test_two_images_of_one_name_do_not_replace_each_others_maps():
@@ -132,16 +134,19 @@ def test_two_images_of_one_name_do_not_replace_each_others_maps():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--maps", "images/maps"), "lies in the input folder images"),
-        (("--truth", "nowhere"), "--truth nowhere is no folder"),
-        (("--scale", "big"), "'big' is no scale"),
+        (("--maps", "images/maps"), "is inside the input folder images"),
+        (("--ground-truth", "nowhere"), "--ground-truth nowhere is not a folder"),
+        (("--scale", "big"), "'big' is not a scale"),
         (("--stride", 17), "--stride is 17; expected 1 to 16"),
-        (("--max-memory", "much"), "--max-memory is 'much'"),
-        (("--truth", "images", "--ignore", 1), "--ignore 1 is the true value of the class 'green'"),
-        (("--labels", "folder"), "--labels needs a model that classifies"),
+        (("--max-memory", "much"), "'much' is not a size in memory"),
+        (
+            ("--ground-truth", "images", "--ignore", 1),
+            "--ignore 1 is the ground-truth value of the class 'green'",
+        ),
+        (("--labels", "folder"), "--labels needs a model for classification"),
     ],
 )
-def test_options_that_cannot_be_are_refused_before_the_first_row(options, message):
+def test_invalid_options_are_refused_before_the_first_row(options, message):
     striped(Path("images/a.png"))
     result = run("colours.engine", "images", "-o", "o.csv", *options)
     assert result.exit_code == 2
@@ -150,7 +155,7 @@ def test_options_that_cannot_be_are_refused_before_the_first_row(options, messag
     assert not list(Path().glob("o.csv.*"))
 
 
-def test_a_classifier_has_no_label_maps():
+def test_options_of_segmentation_are_refused_for_a_classifier():
     striped(Path("images/a.png"))
     build_engine(save(colour_model(), Path("c.onnx")), "classes.engine")
     result = run("classes.engine", "images", "-o", "o.csv", "--maps", "maps", "--tile")
@@ -158,9 +163,9 @@ def test_a_classifier_has_no_label_maps():
     assert "--maps, --tile: only for models of the task segment" in result.stderr
 
 
-def test_a_network_that_gives_nan_is_a_row_for_each_image():
+def test_nan_outputs_are_error_rows():
     model = colour_segmenter()
-    # sqrt(0.98 - mean): full red is NaN, the noise that a build is checked with is not.
+    # sqrt(0.98 - mean): NaN for pure red, but not for the noise of the build's self-check.
     del model.graph.node[1:]
     model.graph.node.append(helper.make_node("Sub", ["limit", "mean"], ["rest"]))
     model.graph.node.append(helper.make_node("Sqrt", ["rest"], ["logits"]))
@@ -171,12 +176,12 @@ def test_a_network_that_gives_nan_is_a_row_for_each_image():
     result = run("nan.engine", "images", "-o", "o.csv", "--maps", "maps")
     assert result.exit_code == 1
     bad, good = csv_rows("o.csv")
-    assert bad["reason"] == "the model gave NaN or infinite logits"
+    assert bad["reason"] == "the model returned NaN or infinite logits"
     assert good["status"] == "ok"
     assert sorted(path.name for path in Path("maps").iterdir()) == ["dark.png"]
 
 
-def test_every_row_of_a_killed_run_has_its_whole_label_map_and_resuming_completes_it():
+def test_every_row_of_a_killed_run_has_its_complete_label_map():
     for index in range(60):
         striped(Path(f"images/{index:03d}.png"), 120, 90)
     command = ("colours.engine", "images", "-o", "o.jsonl", "--maps", "maps", "--workers", 1)
@@ -192,7 +197,7 @@ def test_every_row_of_a_killed_run_has_its_whole_label_map_and_resuming_complete
             name = Path(json.loads(line)["path"]).stem
             assert labels(f"maps/{name}.png").shape == (90, 120)
         result = run(*command, "--resume", "--json")
-    else:  # it was done before the kill
+    else:  # it finished before the kill
         result = run(*command, "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["images"] == 60
@@ -201,21 +206,21 @@ def test_every_row_of_a_killed_run_has_its_whole_label_map_and_resuming_complete
     assert sorted(path.stem for path in Path("maps").glob("*.png")) == [f"{index:03d}" for index in range(60)]
 
 
-def test_memory_is_told_before_the_first_image():
+def test_memory_is_estimated_before_the_first_image():
     striped(Path("images/a.png"))
     scaled = run("colours.engine", "images", "-o", "a.csv").stderr
-    assert "memory: about" in scaled
+    assert "estimated memory" in scaled
     assert "for images scaled to 64 x 16" in scaled
     own = run("colours.engine", "images", "-o", "b.csv", "--tile", "--max-memory", "2G", *OWN).stderr
     assert "for a square image of 10 megapixels" in own
     assert "images that need more than 2.0 GiB are refused" in own
 
 
-def test_segmenting_needs_no_pytorch():
+def test_segmentation_works_without_pytorch():
     striped(Path("images/a.png"))
     code = (
         "import sys; sys.modules['torch'] = None; from vim_deploy.cli.infer import main; "
-        "main(['colours.engine', 'images', '-o', 'o.csv', '--maps', 'maps', '--overlays', 'seen'])"
+        "main(['colours.engine', 'images', '-o', 'o.csv', '--maps', 'maps', '--overlays', 'overlays'])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -223,7 +228,7 @@ def test_segmenting_needs_no_pytorch():
 
 
 @pytest.mark.parametrize("options", [(), OWN, (*OWN, "--tile")])
-def test_extreme_proportions_are_images_like_others(options):
+def test_extreme_proportions(options):
     Path("images").mkdir()
     sizes = {"thin": (3000, 1), "one": (1, 1), "tall": (2, 2999)}
     for name, size in sizes.items():

@@ -1,4 +1,4 @@
-"""Which files a run takes, in which order, with which labels."""
+"""The files of a run, their order and their labels."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_folder_is_searched_in_sorted_order(tree):
     assert [item.path for item in discovery] == [item.path for item in Discovery([str(tree)])]
 
 
-def test_named_files_are_taken_whatever_they_are(tree):
+def test_files_are_used_whatever_their_names(tree):
     assert names(tree / "notes.txt", tree / ".d.jpg", tree / "notes.txt") == [
         "notes.txt",
         ".d.jpg",
@@ -58,7 +58,7 @@ def test_globs(tree):
     assert names(str(tree / "[cd]*")) == ["10.webp", "2.webp", "nameless", "x.gif"]
 
 
-def test_an_existing_name_is_no_glob(tmp_path):
+def test_an_existing_name_is_not_a_glob(tmp_path):
     for name in ("[1].jpg", "1.jpg"):
         (tmp_path / name).write_bytes(b"")
     assert names(tmp_path / "[1].jpg") == ["[1].jpg"]
@@ -67,12 +67,12 @@ def test_an_existing_name_is_no_glob(tmp_path):
 @pytest.mark.parametrize(
     ("given", "message"), [("missing.jpg", "does not exist"), ("*.xyz", "matches no file")]
 )
-def test_missing_inputs_are_told_before_anything_else(tree, given, message):
+def test_missing_inputs_are_reported_first(tree, given, message):
     with pytest.raises(ImageError, match=message):
         next(iter(Discovery([tree, str(tree / given)])))
 
 
-def test_link_cycle_is_left_out_and_told(tree):
+def test_link_cycles_are_skipped_and_reported(tree):
     (tree / "cat" / "up").symlink_to(tree)
     (tree / "more").symlink_to(tree / "dog")
     discovery = Discovery([tree])
@@ -81,7 +81,7 @@ def test_link_cycle_is_left_out_and_told(tree):
         "x.gif",
     ]  # through the link `more`
     assert len(discovery.notes) == 1
-    assert "leads back" in discovery.notes[0]
+    assert "leads to a folder above it" in discovery.notes[0]
 
 
 def test_broken_links_and_pipes_with_image_names_are_items(tmp_path):
@@ -110,12 +110,12 @@ def test_auto_labels_only_where_every_folder_fits(tree):
     assert folder_classes([tree], Labels.NONE, ("dog", "cat")) == {}
 
 
-def test_folder_labels_name_the_stranger(tree):
+def test_folder_labels_name_the_unknown_folder(tree):
     with pytest.raises(ImageError, match="first: 'cat'"):
         folder_classes([tree], Labels.FOLDER, ("dog", "mouse"))
 
 
-def test_a_name_of_two_classes_tells_neither(tree):
+def test_a_name_of_two_classes_is_ambiguous(tree):
     assert folder_classes([tree], Labels.AUTO, ("cat", "dog", "cat")) == {}
 
 

@@ -1,4 +1,4 @@
-"""Decoders that hang, die or take too much cost their own row and nothing else."""
+"""A decoder that hangs, crashes or uses too much memory costs one row only."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.errors import VimDeployError
 
 PREPROCESSING = Preprocessing((8, 6), 1.0)
-# Files with these names do to the decoder what hostile files do to decoders with mistakes.
+# Files with these names make the decoder fail like hostile files do.
 TRAPS = """
 import vim_deploy.data.decode as module
-honest = module.decode
-def decode(path, limits, needed):
+original = module.decode
+def decode(path, limits, minimum_size):
     import ctypes, os, signal, sys, time
     name = os.path.basename(path)
     if name == "hang.png":
@@ -40,7 +40,7 @@ def decode(path, limits, needed):
         bytearray(1 << 50)
     if name == "noise.png":
         os.write(0, b"\\xff" * 100)
-    return honest(path, limits, needed)
+    return original(path, limits, minimum_size)
 module.decode = decode
 """
 
@@ -76,10 +76,10 @@ def test_pixels_are_those_of_the_thread_loader(tmp_path):
         ("killed.png", "was killed by SIGKILL"),
         ("bug.png", "exited with code 1"),
         ("memory.png", "not enough memory"),
-        ("noise.png", "answered nonsense"),
+        ("noise.png", "sent an invalid reply"),
     ],
 )
-def test_lost_decoders_are_reported_and_replaced(tmp_path, trapped, name, reason):
+def test_failed_decoders_are_reported_and_replaced(tmp_path, trapped, name, reason):
     good, bad = picture(tmp_path, "good.png"), picture(tmp_path, name)
     with contextlib.closing(ProcessLoader(PREPROCESSING, Limits(seconds=10))) as loader:
         for item in (good, bad, good, bad, good) if name != "hang.png" else (good, bad, good):
@@ -92,7 +92,7 @@ def test_lost_decoders_are_reported_and_replaced(tmp_path, trapped, name, reason
         assert len(loader._processes) == 1
 
 
-def test_lost_decoders_take_no_neighbour_along(tmp_path, trapped):
+def test_failed_decoders_do_not_affect_other_files(tmp_path, trapped):
     names = ["a.png", "crash.png", "b.png", "c.png", "killed.png", "killed.png", "d.png", "bug.png"]
     items = [picture(tmp_path, name) for name in names]
     with contextlib.closing(ProcessLoader(PREPROCESSING, Limits(seconds=30))) as loader:
@@ -103,7 +103,7 @@ def test_lost_decoders_take_no_neighbour_along(tmp_path, trapped):
             assert good == [len(name) == 5 for name in names], [loaded.reason for loaded in found]
 
 
-def test_idle_decoder_that_is_gone_is_replaced_without_a_row_of_blame(tmp_path):
+def test_a_decoder_that_ended_while_idle_is_replaced_without_an_error(tmp_path):
     item = picture(tmp_path, "a.png")
     with contextlib.closing(ProcessLoader(PREPROCESSING, Limits())) as loader:
         assert loader.load(item).pixels is not None
@@ -114,7 +114,7 @@ def test_idle_decoder_that_is_gone_is_replaced_without_a_row_of_blame(tmp_path):
         assert [loaded.reason for loaded in loader.load_many([item] * 3)] == [""] * 3
 
 
-def test_closing_ends_what_hangs(tmp_path, trapped):
+def test_closing_ends_a_hanging_decoder(tmp_path, trapped):
     bad = picture(tmp_path, "hang.png")
     loader = ProcessLoader(PREPROCESSING, Limits(seconds=None))
     with ThreadPoolExecutor(1) as pool:
@@ -131,12 +131,12 @@ def test_decoder_processes_end_with_their_parent(tmp_path):
     loader.load(picture(tmp_path, "a.png"))
     process = loader._processes[0]._process
     assert process is not None and process.poll() is None
-    # What the end of the parent does, by kill -9 too: its end of the connection goes away.
+    # The same as when the parent ends, even by kill -9: its end of the connection is closed.
     loader._processes[0]._connection.close()
     assert process.wait(timeout=60) == 0
 
 
-def test_decoder_that_does_not_start_is_told(monkeypatch, tmp_path):
+def test_a_decoder_that_does_not_start_is_an_error(monkeypatch, tmp_path):
     monkeypatch.setattr(child, "_BOOTSTRAP", "raise SystemExit(3)")
     loader = ProcessLoader(PREPROCESSING, Limits())
     with contextlib.closing(loader), pytest.raises(VimDeployError, match="does not start"):

@@ -70,10 +70,10 @@ def test_predict_keeps_the_order_and_the_failures(tmp_path):
     with opened(tmp_path, colour_model()) as engine:
         predictions = engine.predict(given, top_k=2, batch_size=3)
     assert [row.status for row in predictions] == ["ok", "ok", "error", "error"] * 5
-    assert [row.top[0].name for row in predictions if row.top] == ["red", "blue"] * 5
+    assert [row.result.top[0].name for row in predictions if row.result] == ["red", "blue"] * 5
     assert predictions[0].path == str(tmp_path / "red.png")
     assert predictions[0].size == (12, 10)
-    assert len(predictions[0].top) == 2
+    assert len(predictions[0].result.top) == 2
     assert "not an image" in predictions[2].reason
     assert "No such file" in predictions[3].reason
 
@@ -82,15 +82,15 @@ def test_probabilities_are_the_softmax(tmp_path):
     with opened(tmp_path, colour_model()) as engine:
         (prediction,) = engine.predict(picture("red"))
     expected = np.exp([10, 0, 0]) / np.exp([10, 0, 0]).sum()
-    assert [score.index for score in prediction.top] == [0, 1, 2]
-    np.testing.assert_allclose([score.probability for score in prediction.top], expected, rtol=1e-5)
+    assert [score.index for score in prediction.result.top] == [0, 1, 2]
+    np.testing.assert_allclose([score.probability for score in prediction.result.top], expected, rtol=1e-5)
 
 
 def test_one_path_is_one_image(tmp_path):
     picture("green").save(tmp_path / "green.png")
     with opened(tmp_path, colour_model()) as engine:
-        assert [row.top[0].name for row in engine.predict(tmp_path / "green.png")] == ["green"]
-        assert [row.top[0].name for row in engine.predict(str(tmp_path / "green.png"))] == ["green"]
+        assert [row.result.top[0].name for row in engine.predict(tmp_path / "green.png")] == ["green"]
+        assert [row.result.top[0].name for row in engine.predict(str(tmp_path / "green.png"))] == ["green"]
         assert engine.predict([]) == []
 
 
@@ -98,7 +98,7 @@ def test_fixed_batch_is_filled_for_images_and_kept_for_arrays(tmp_path):
     with opened(tmp_path, colour_model(batch=4)) as engine:
         assert engine.batch == 4
         predictions = engine.predict([picture("red")] * 4 + [picture("blue")])
-        assert [row.top[0].name for row in predictions] == ["red"] * 4 + ["blue"]
+        assert [row.result.top[0].name for row in predictions] == ["red"] * 4 + ["blue"]
         with pytest.raises(EngineError, match="fixed to batches of 4"):
             engine.predict(picture("red"), batch_size=2)
         with pytest.raises(EngineError, match=r"expects \(4, 3, 8, 8\)"):
@@ -127,20 +127,20 @@ def test_nan_logits_are_a_failure_of_their_image_alone(tmp_path):
         rows = engine.predict([picture("red"), picture("black"), picture("blue")])
     assert [row.status for row in rows] == ["ok", "error", "ok"]
     assert "NaN or infinite logits" in rows[1].reason
-    assert rows[1].top == ()
+    assert rows[1].result is None
 
 
 def test_features(tmp_path):
     with opened(tmp_path, colour_model(task="features", class_names=None)) as engine:
         assert engine.class_names == ()
         (row,) = engine.predict(picture("red"))
-    np.testing.assert_allclose(row.features, [10, 0, 0], atol=1e-5)
-    assert row.top == ()
+    np.testing.assert_allclose(row.result.values, [10, 0, 0], atol=1e-5)
+    assert not hasattr(row.result, "top")
 
 
 def test_classes_without_names_are_numbers(tmp_path):
     with opened(tmp_path, colour_model(class_names=None)) as engine:
-        assert engine.predict(picture("blue"))[0].top[0].name == "2"
+        assert engine.predict(picture("blue"))[0].result.top[0].name == "2"
 
 
 def test_channels_that_images_do_not_have(tmp_path):
@@ -177,7 +177,7 @@ def test_onnx_file_is_built_once_into_the_cache(tmp_path, cache, caplog):
     (entry,) = (cache / "engines").iterdir()
     built = entry.stat().st_mtime_ns
     with load_engine(path, threads=1) as engine:
-        assert engine.predict(picture("red"))[0].top[0].name == "red"
+        assert engine.predict(picture("red"))[0].result.top[0].name == "red"
     assert entry.stat().st_mtime_ns == built
     assert [record.message.split()[0] for record in caplog.records] == ["building"]
 
@@ -197,7 +197,7 @@ def test_damaged_cache_entry_is_built_again_and_told(tmp_path, cache, caplog):
     (entry,) = (cache / "engines").iterdir()
     entry.write_bytes(entry.read_bytes()[:-100])
     with load_engine(path) as engine:
-        assert engine.predict(picture("red"))[0].top[0].name == "red"
+        assert engine.predict(picture("red"))[0].result.top[0].name == "red"
     assert "built again" in caplog.text
 
 

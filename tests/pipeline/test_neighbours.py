@@ -1,4 +1,4 @@
-"""An image's result does not depend on the batch it is in, on its place, or on its neighbours."""
+"""The result for an image does not depend on its batch, its position in it, or the other images."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "cli"))
 
-from infer_place import json_rows, run, start
+from infer_command import json_rows, run, start
 from PIL import Image
 from small_onnx import save, scan_model
 
 from vim_deploy.engines.build import build_engine
 
-# docs/inference.md: the sums of a matrix product may be taken in another order for another batch size.
+# docs/inference.md: a matmul may sum in another order for another batch size.
 TOLERANCE = 1e-5
 
 

@@ -1,4 +1,4 @@
-"""The command itself, stopped by every signal at random moments and continued; shards; watching."""
+"""vim-infer stopped by signals at random times and resumed; shards; watched folders."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "cli"))
 
-from infer_place import csv_rows, json_rows, make_engine, make_images, run, start
+from infer_command import csv_rows, json_rows, make_engine, make_images, run, start
 from PIL import Image
 
 COUNT = 900
@@ -50,17 +50,17 @@ def test_every_kind_of_stop_and_resume(output, seed):
         process = start("colours.engine", "images", "-o", output, "--batch-size", 1, "--resume")
         number = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)[attempt % 3]
         if attempt < 6:
-            # Until the run has begun, a signal does what it does to any program.
+            # Before the run has started, signals have their default action.
             while process.poll() is None and changed(record) == before:
                 time.sleep(0.01)
-            # Two stops or more before the end, however fast the machine is.
+            # At least two stops before the end, also on fast machines.
             time.sleep(generator.uniform(0, 0.4 * whole))
             process.send_signal(number)
         errors = process.communicate(timeout=120)[1].decode()
         codes.append(process.returncode)
         assert "Traceback" not in errors
         if Path(output).exists():
-            # The run was complete; a signal that comes later finds a program that is about to end.
+            # The run was complete; the signal arrived while the program was exiting.
             assert process.returncode in (0, -number, 128 + number), errors
             break
         assert process.returncode == (-9 if number == signal.SIGKILL else 3), errors
@@ -70,7 +70,7 @@ def test_every_kind_of_stop_and_resume(output, seed):
 
 
 def _seconds_of_a_run(output: str) -> float:
-    """From the first record of a run that nothing stops to its end; leaves no file."""
+    """Duration of an uninterrupted run from its first record to its end; removes its output."""
     record = Path(f"{output}.run.json")
     process = start("colours.engine", "images", "-o", output, "--batch-size", 1)
     while process.poll() is None and not record.exists():
@@ -82,7 +82,7 @@ def _seconds_of_a_run(output: str) -> float:
     return seconds
 
 
-def test_resume_after_the_folder_changed_does_the_rest():
+def test_resume_after_the_folder_changed():
     make_images("images", 40)
     Path("images/!bad.png").write_text("text")
     assert run("colours.engine", "images", "-o", "out.csv", "--max-failures", 0).exit_code == 3
@@ -104,14 +104,14 @@ def test_resume_needs_the_same_run():
     for change in (("--top-k", 2), ("--max-pixels", 99), ("--labels", "none"), ("--shard", "1/2")):
         result = run("colours.engine", "images", "-o", "out.csv", "--resume", *change)
         assert result.exit_code == 2
-        assert "is of another run" in result.stderr
+        assert "belongs to another run" in result.stderr
     assert run("colours.engine", "images", "-o", "out.csv").exit_code == 2
     assert len(csv_rows("out.csv.partial")) == 1
     assert run("colours.engine", "images", "-o", "out.csv", "--restart").exit_code == 1
     assert len(csv_rows("out.csv")) == 6
 
 
-def test_a_resumed_run_counts_the_rows_of_before():
+def test_a_resumed_run_counts_the_earlier_rows():
     import json
 
     for colour in ("red", "green", "blue"):

@@ -1,4 +1,4 @@
-"""The report: what is in it, that nothing in it is taken for code, and how it behaves in a real browser."""
+"""The report: its contents, untrusted text in it, and its behaviour in a browser."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "cli"))
 
-from infer_place import make_engine, run
+from infer_command import make_engine, run
 from PIL import Image
 
 HOSTILE = "</script><img src=x onerror=document.title='taken'>.png"
@@ -43,29 +43,29 @@ def data_in(page: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("output", ["out.csv", "out.jsonl", "out.parquet"])
-def test_report_holds_the_runs_figures(output):
+def test_the_report_has_the_statistics_of_the_run(output):
     if output.endswith("parquet"):
         pytest.importorskip("pyarrow")
     result = run("colours.engine", "images", "-o", output, "--report", "report.html")
     assert result.exit_code == 1, result.output
     data = data_in(Path("report.html").read_text())
     assert (data["summary"]["images"], data["summary"]["failed"]) == (12, 1)
-    figures = data["figures"]
-    assert figures["rows"] == 12
-    assert dict(figures["predicted"]) == {"red": 3, "green": 3, "blue": 5}
-    assert figures["per_class"] == [["blue", 4, 4, 4, 5], ["green", 3, 3, 3, 3], ["red", 4, 3, 4, 3]]
-    assert figures["confusion"] == {
+    statistics = data["statistics"]
+    assert statistics["rows"] == 12
+    assert dict(statistics["predicted"]) == {"red": 3, "green": 3, "blue": 5}
+    assert statistics["per_class"] == [["blue", 4, 4, 4, 5], ["green", 3, 3, 3, 3], ["red", 4, 3, 4, 3]]
+    assert statistics["confusion"] == {
         "names": ["blue", "green", "red"],
         "matrix": [[4, 0, 0], [0, 3, 0], [1, 0, 3]],
     }
-    assert figures["mistakes"] == [["red", "blue", 1]]
+    assert statistics["mistakes"] == [["red", "blue", 1]]
     assert [row["thumbnail"] is None for row in data["rows"]] == [
         row["status"] == "error" for row in data["rows"]
     ]
     assert data["rows"][0]["thumbnail"].startswith("data:image/jpeg;base64,")
 
 
-def test_page_is_self_contained_and_data_stays_data():
+def test_the_page_is_self_contained_and_escapes_data():
     run("colours.engine", "images", "-o", "out.csv", "--report", "report.html")
     page = Path("report.html").read_text()
     assert "http://" not in page and "https://" not in page
@@ -82,21 +82,22 @@ def test_page_is_self_contained_and_data_stays_data():
         (("--report", "none/r.html", "-o", "out.csv"), "does not exist"),
     ],
 )
-def test_places_that_cannot_be_are_told_before_the_run(arguments, message):
+def test_invalid_paths_are_errors_before_the_run(arguments, message):
     result = run("colours.engine", "images", *arguments)
     assert result.exit_code == 2
     assert message in result.stderr
     assert not Path("out.csv").exists()
 
 
-def test_large_runs_show_a_choice(monkeypatch):
-    from vim_deploy.report import figures
+def test_large_runs_show_a_sample(monkeypatch):
+    from vim_deploy.report import statistics
     from vim_deploy.results import Row
+    from vim_deploy.tasks.classify.columns import ScoreColumns
 
-    monkeypatch.setattr(figures, "MOST_OTHERS", 20)
-    monkeypatch.setattr(figures, "MOST_FAILURES", 5)
+    monkeypatch.setattr(statistics, "MAX_OTHERS", 20)
+    monkeypatch.setattr(statistics, "MAX_FAILURES", 5)
     rows = [Row(f"{index:04d}", "error" if index % 10 == 0 else "ok") for index in range(1000)]
-    found = figures.Figures.of(rows)
+    found = statistics.ReportStatistics.of(rows, ScoreColumns(1))
     assert found.rows == 1000
     assert [row.path for row in found.sample if row.status == "error"] == [
         "0000",
@@ -111,26 +112,27 @@ def test_large_runs_show_a_choice(monkeypatch):
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
-# Acts like a user and leaves what it sees in the page's title.
+# Uses the page like a user and writes the results to its title.
 CHECK = """
 <script>
-const seen = [];
+const results = [];
 const count = () => document.querySelectorAll("#rows .row").length;
 function choose(id, value) {
   const element = document.getElementById(id);
   element.value = value;
   element.dispatchEvent(new Event("input"));
 }
-seen.push(count());
-choose("filter", "error"); seen.push(count());
-choose("filter", "wrong"); seen.push(count(), document.querySelector("#rows .path").textContent);
-choose("filter", "all"); choose("search", "BLUE/0"); seen.push(count());
-choose("search", ""); choose("sort", "unsure"); seen.push(document.querySelector("#rows .row").className);
-choose("sort", "class"); seen.push(document.querySelector("#rows .score span").textContent);
+results.push(count());
+choose("filter", "error"); results.push(count());
+choose("filter", "incorrect"); results.push(count(), document.querySelector("#rows .path").textContent);
+choose("filter", "all"); choose("search", "BLUE/0"); results.push(count());
+choose("search", ""); choose("sort", "uncertain");
+results.push(document.querySelector("#rows .row").className);
+choose("sort", "class"); results.push(document.querySelector("#rows .score span").textContent);
 const number = selector => document.querySelectorAll(selector).length;
-seen.push(number("#confusion td"), number("#per-class tr"));
-seen.push([...document.images].every(image => image.src.startsWith("data:")));
-document.title = "seen " + JSON.stringify(seen);
+results.push(number("#confusion td"), number("#per-class tr"));
+results.push([...document.images].every(image => image.src.startsWith("data:")));
+document.title = "results " + JSON.stringify(results);
 </script>
 """
 
@@ -146,6 +148,6 @@ def test_page_in_a_real_browser(tmp_path):
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     title = re.search(r"<title>(.*?)</title>", result.stdout, re.DOTALL)
     assert title, result.stderr[-2000:]
-    assert title.group(1).startswith("seen "), title.group(1)
-    seen = json.loads(title.group(1)[5:].replace("&lt;", "<").replace("&gt;", ">"))
-    assert seen == [12, 1, 1, "images/red/wrong.png", 1, "row ok", "blue", 12, 4, True]
+    assert title.group(1).startswith("results "), title.group(1)
+    results = json.loads(title.group(1)[8:].replace("&lt;", "<").replace("&gt;", ">"))
+    assert results == [12, 1, 1, "images/red/wrong.png", 1, "row ok", "blue", 12, 4, True]

@@ -22,7 +22,7 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 Report = Callable[[str], None]
 
 
-class _Command(click.Command):
+class Command(click.Command):
     """Prints a VimDeployError on stderr and exits with 2; other exceptions are bugs, with a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -36,9 +36,9 @@ class _Command(click.Command):
             sys.exit(INTERRUPTED)
 
 
-def command() -> Callable[[Callable[..., Any]], click.Command]:
+def command(cls: type[Command] = Command) -> Callable[[Callable[..., Any]], click.Command]:
     """Decorator: a click command that prints user errors and exits with 2."""
-    return click.command(cls=_Command, context_settings={"help_option_names": ["-h", "--help"]})
+    return click.command(cls=cls, context_settings={"help_option_names": ["-h", "--help"]})
 
 
 def console() -> Console:

@@ -1,4 +1,4 @@
-"""vim-infer: images to predictions."""
+"""vim-infer: runs an engine on images."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ from vim_deploy.cli.common import (
     quiet_option,
     threads_option,
 )
-from vim_deploy.cli.task_options import take_task_options, task_options
+from vim_deploy.cli.task_options import TaskOptionsCommand, take_task_options
 
 if TYPE_CHECKING:
-    from vim_deploy.pipeline.inference import InferenceOptions, Summary
+    from vim_deploy.pipeline.options import InferenceOptions
+    from vim_deploy.pipeline.summary import Summary
 
 FAILURES = 1
 STOPPED = 3
-OWN_MISTAKE = 70  # as in sysexits.h; Python's own 1 stands for failures here
-READER_GONE = 141  # 128 + SIGPIPE
+INTERNAL_ERROR = 70  # as in sysexits.h, because 1 means failed images here
+BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 
-@command()
+@command(TaskOptionsCommand)
 @click.argument("engine", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True, metavar="IMAGES...")
 @click.option(
@@ -43,103 +44,103 @@ READER_GONE = 141  # 128 + SIGPIPE
     "--format",
     "format_name",
     type=click.Choice(("csv", "jsonl", "parquet")),
-    help="Format of the results.  [default: told by the name of the output]",
+    help="Format of the results.  [default: from the suffix of the output]",
 )
-@click.option("--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="Classes per image.")
 @device_option(None, "Device that the engine must be for; an ONNX file is built for it.")
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
-    help="Images per inference.  [default: 8, or the next that the engine runs]",
+    help="Images per inference.  [default: that of the task, or the nearest that the engine runs]",
 )
 @threads_option
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
-    help="Processes that decode images.  [default: one per processor, at most 8]",
+    help="Processes that decode images.  [default: one per CPU, at most 8]",
 )
 @click.option(
     "--labels",
     type=click.Choice(("auto", "none", "folder", "sorted")),
     default="auto",
     show_default=True,
-    help="True classes, for accuracy. folder: the folder of an image is named like its class. sorted: the "
-    "i-th subfolder in sorted order is class i. auto: folder, if all subfolders of the inputs are named like "
-    "classes.",
+    help="True classes, to compute the accuracy. folder: the name of an image's folder is its class. sorted: "
+    "the i-th subfolder in sorted order is class i. auto: folder, if all subfolders of the inputs have names "
+    "of classes, else none.",
 )
 @click.option(
     "--source",
     type=click.Path(path_type=Path),
     help="ONNX file that the engine must have been built from.",
 )
-@click.option("--resume", is_flag=True, help="Go on with the run that OUTPUT.partial is of.")
-@click.option("--restart", is_flag=True, help="Drop OUTPUT.partial and begin anew.")
+@click.option("--resume", is_flag=True, help="Resume the run recorded in OUTPUT.partial.")
+@click.option("--restart", is_flag=True, help="Discard OUTPUT.partial and start over.")
 @click.option(
     "--max-failures",
     metavar="N|P%",
     default=None,
-    help="Stop when more images than this have failed; a share counts from the 100th row on.",
+    help="Stop when more images than this have failed; a percentage is checked from the 100th row on.",
 )
-@click.option("--shard", metavar="I/N", default=None, help="Take the I-th of N parts of the inputs.")
+@click.option("--shard", metavar="I/N", default=None, help="Process the I-th of N parts of the inputs.")
 @click.option(
     "--max-pixels",
     type=click.IntRange(min=1),
     default=89_478_485,
     show_default=True,
-    help="Larger images are failures.",
+    help="Images with more pixels are failures.",
 )
 @click.option(
     "--max-metadata",
     type=click.IntRange(min=0),
     default=16 << 20,
     show_default=True,
-    help="Bytes of EXIF, ICC, texts ... beyond which an image is a failure.",
+    help="Images with more bytes of metadata (EXIF, ICC, texts ...) are failures.",
 )
 @click.option(
     "--decode-seconds",
     type=click.FloatRange(min=0, min_open=True),
     default=60.0,
     show_default=True,
-    help="Time after which the decoding of an image is ended, as a failure.",
+    help="Images that take longer to decode are failures.",
 )
 @click.option(
     "--reduced-jpeg",
     is_flag=True,
-    help="Decode large JPEG files at a fraction of their size: faster, and pixels differ a little.",
+    help="Decode large JPEG files at a fraction of their size: faster, but pixels differ slightly.",
 )
-@click.option("--null", "null_separated", is_flag=True, help="The list on stdin is separated by zero bytes.")
-@click.option("--watch", is_flag=True, help="Go on for files that appear, until stopped (or see --idle).")
+@click.option("--null", "null_separated", is_flag=True, help="Paths on stdin are separated by zero bytes.")
+@click.option(
+    "--watch", is_flag=True, help="Keep running and process new files, until stopped or until --idle."
+)
 @click.option(
     "--idle",
     type=click.FloatRange(min=0, min_open=True),
-    help="With --watch: finish when no file has come for so many seconds.",
+    help="With --watch: finish after this many seconds without a new file.",
 )
 @click.option(
     "--report",
     type=click.Path(path_type=Path),
-    help="Write a page of HTML about the run (needs -o): figures, thumbnails, confusion matrix.",
+    help="Write an HTML report of the run (needs -o): statistics, thumbnails, confusion matrix.",
 )
-@task_options
 @click.option("--json", "as_json", is_flag=True, help="Print a summary of the run on stdout (needs -o).")
 @quiet_option
 def main(engine: Path, images: tuple[str, ...], as_json: bool, quiet: bool, **given: Any) -> None:
-    """Run ENGINE on IMAGES: files, folders (searched to the bottom), globs; - is a list of paths on stdin.
+    """Run ENGINE on IMAGES: files, folders (searched recursively), globs; - reads paths from stdin.
 
-    ENGINE is a file made by vim-build, or an ONNX file made by vim-export, for which an engine is built and
-    kept in a cache. There is one row per image, in order; an image that cannot be read is a row with the
-    reason.
+    ENGINE is a file written by vim-build, or an ONNX file written by vim-export, for which an engine is built
+    and cached. The results have one row per image, in order; the row of an image that cannot be read has the
+    reason. Paths from stdin are processed once input pauses for 0.2 s.
 
-    Exit codes: 0 all images fine, 1 finished with failures, 2 something the message tells how to mend, 3
-    stopped early and --resume goes on.
+    Exit codes: 0 success, 1 finished with failed images, 2 user error (the message says how to fix it),
+    3 stopped early, continue with --resume.
     """
     from vim_deploy.errors import OutputError
     from vim_deploy.pipeline.stop import StoppedRunError
 
     if as_json and given["output"] is None:
-        raise OutputError("--json prints on stdout, where the results go without -o; give -o FILE.")
+        raise OutputError("--json prints to stdout, where the results go without -o; give -o FILE.")
     log_to_stderr(quiet)
     try:
-        options = _options(engine, images, **take_task_options(given), **given)
+        options = _options(engine, images, task_options=take_task_options(given), **given)
         summary = _run(options, quiet)
     except StoppedRunError as error:
         click.echo(f"error: {error}", err=True)
@@ -159,15 +160,15 @@ def _run(options: InferenceOptions, quiet: bool) -> Summary:
     try:
         return run_inference(options, console=None if quiet else console())
     except BrokenPipeError:
-        # Else Python would complain when it flushes what nobody reads.
+        # Prevents an error when Python flushes stdout at exit.
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(READER_GONE)
+        sys.exit(BROKEN_PIPE)
     except (VimDeployError, KeyboardInterrupt):
         raise
     except Exception:
         traceback.print_exc()
-        sys.exit(OWN_MISTAKE)
+        sys.exit(INTERNAL_ERROR)
 
 
 def _options(
@@ -191,17 +192,17 @@ def _options(
     from vim_deploy.data.decode import Limits
     from vim_deploy.data.discover import Labels
     from vim_deploy.errors import ConfigError
-    from vim_deploy.pipeline.inference import InferenceOptions
     from vim_deploy.pipeline.inputs import Shard
+    from vim_deploy.pipeline.options import InferenceOptions
     from vim_deploy.pipeline.stop import FailureLimit
     from vim_deploy.results import Format, Start
 
     if resume and restart:
         raise ConfigError(
-            "--resume keeps the rows that are there and --restart drops them; give one of the two."
+            "--resume keeps the rows of the interrupted run and --restart discards them; give only one."
         )
     if idle is not None and not watch:
-        raise ConfigError("--idle ends a run with --watch; give both or none.")
+        raise ConfigError("--idle is only valid with --watch; give both or neither.")
     return InferenceOptions(
         engine=engine,
         inputs=images,

@@ -1,6 +1,6 @@
-"""Bilinear resizing with half-pixel centres and without antialiasing, as PyTorch's `interpolate` does it.
+"""Bilinear resizing with half-pixel centres and without antialiasing, in numpy.
 
-In numpy alone. That is `align_corners=False`; upstream's test images are scaled the same way.
+The same as PyTorch's `interpolate` with `align_corners=False`, and as upstream's scaling of test images.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def neighbours(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
     """For the new pixels `first` to `end`: the old pixel before, the one after, and the weight of the latter.
 
-    One axis of `old` pixels becomes one of `new`; beyond the edges the last pixel goes on.
+    An axis of `old` pixels is resized to `new` pixels; the edge pixels are repeated beyond the edges.
     """
     places = np.arange(first, new if end is None else end, dtype=np.float64)
     centres = np.maximum((places + 0.5) * (old / new) - 0.5, 0.0)
@@ -25,7 +25,7 @@ def neighbours(
 
 
 def matrix(old: int, new: int, first: int, end: int) -> tuple[int, NDArray[np.float64]]:
-    """The same as weights (end - first, n) of n old pixels; with them the number of the first of these."""
+    """The same as a matrix: the first old pixel, and weights (end - first, n) of n old pixels from there."""
     before, after, weight = neighbours(old, new, first, end)
     start = int(before[0])
     weights = np.zeros((end - first, int(after[-1]) + 1 - start))

@@ -1,15 +1,15 @@
-"""From a file to an 8-bit grayscale or RGB image, by these rules and no others.
+"""Decodes a file to an 8-bit grayscale or RGB image, by these rules:
 
-- Formats: JPEG, PNG, WebP, BMP, TIFF and GIF, told by content. Everything else is refused.
-- The first frame or page counts (flag `first_frame` when there are more).
-- EXIF orientation is applied (flag `rotated`). ICC profiles are left alone: values are used as stored.
-- Transparency, in whatever form, is composited on white (flag `alpha`).
-- CMYK becomes RGB by Pillow's plain formula (flag `from_cmyk`).
-- 16-bit samples keep their high byte (flag `from_16bit`); Pillow does the same to 16-bit colour.
-- Floating-point samples must lie in 0..1, which becomes 0..255, rounded (flag `from_float`).
-- Images of more pixels or metadata than the limits are refused before they are decoded.
-- Where asked for, a JPEG file is decoded at a half, a quarter or an eighth of its size, never below what is
-  needed of it (flag `reduced`); pixels differ a little from those of the whole.
+- Formats: JPEG, PNG, WebP, BMP, TIFF and GIF, detected by content. Others are refused.
+- Only the first frame or page is read (flag `first_frame` if there are more).
+- EXIF orientation is applied (flag `rotated`). ICC profiles are ignored: values are used as stored.
+- Transparency of any kind is composited on white (flag `alpha`).
+- CMYK is converted to RGB by Pillow, without colour management (flag `from_cmyk`).
+- 16-bit samples are reduced to their high byte (flag `from_16bit`); Pillow does the same for 16-bit colour.
+- Floating-point samples must be in 0..1 and are scaled to 0..255 and rounded (flag `from_float`).
+- Images with more pixels or metadata than the limits are refused before they are decoded.
+- On request, a JPEG file is decoded at a half, a quarter or an eighth of its size, but not below the minimum
+  size (flag `reduced`); its pixels differ slightly from those of the full size.
 - A file that changes while it is read is refused.
 """
 
@@ -27,13 +27,13 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from vim_deploy.errors import ImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
-_TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
+_TRANSPOSED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 _ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
 
-# From (width, height) of the upright image to the size it must have at least.
-Needed: TypeAlias = Callable[[int, int], tuple[int, int]]
+# From (width, height) of the upright image to the minimum size that it must be decoded at.
+MinimumSize: TypeAlias = Callable[[int, int], tuple[int, int]]
 
-# First bytes of what people take for images: (offset, signature, name).
+# First bytes of image formats that are not supported: (offset, signature, name).
 _REFUSED_SIGNATURES = (
     (4, b"ftypheic", "HEIC"),
     (4, b"ftypheix", "HEIC"),
@@ -54,10 +54,9 @@ _REFUSED_SIGNATURES = (
 
 @dataclass(frozen=True)
 class Limits:
-    """What one file may cost. `seconds` is for whoever decodes in a process of its own; None: no limit.
+    """Limits for one file. `seconds` applies only to decoder processes; None: no limit.
 
-    `reduced_jpeg`: JPEG files may be decoded at a smaller size, where the caller of `decode` says what it
-    needs.
+    `reduced_jpeg`: decode JPEG files at a reduced size if the caller of `decode` gives a minimum size.
     """
 
     max_pixels: int = 89_478_485
@@ -68,30 +67,30 @@ class Limits:
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """An upright image of mode L or RGB, and what was done to make it so."""
+    """An upright image of mode L or RGB, with flags for the conversions."""
 
     image: Image.Image
-    size: tuple[int, int]  # width, height, upright; `image` is smaller where it was reduced
+    size: tuple[int, int]  # width, height, upright; `image` is smaller if it was reduced
     flags: tuple[str, ...]
 
 
 def decode(
-    path: str | os.PathLike[str], limits: Limits | None = None, needed: Needed | None = None
+    path: str | os.PathLike[str], limits: Limits | None = None, minimum_size: MinimumSize | None = None
 ) -> DecodedImage:
-    """Read an image file. `needed` tells the smallest size that serves, for `limits.reduced_jpeg`.
+    """Read an image file. `minimum_size` is used by `limits.reduced_jpeg`.
 
-    Raises ImageError for anything that is not a whole image of a known format; the message is the reason
-    alone, since the caller has the path.
+    Raises ImageError for anything but a complete image of a supported format; the message does not contain
+    the path.
     """
     if "\0" in os.fsdecode(path):
-        raise ImageError("cannot be read: the name holds a zero byte")
+        raise ImageError("cannot be read: the name contains a zero byte")
     try:
         with _open_regular_file(path) as file:
             before = _state(file)
             try:
-                decoded = _decode_file(file, limits or Limits(), needed)
+                decoded = _decode_file(file, limits or Limits(), minimum_size)
             except ImageError:
-                _refuse_changed(before, file)  # the better reason of the two
+                _refuse_changed(before, file)  # the more precise reason
                 raise
             _refuse_changed(before, file)
             return decoded
@@ -100,11 +99,13 @@ def decode(
 
 
 def load_image(
-    source: str | os.PathLike[str] | Image.Image, limits: Limits | None = None, needed: Needed | None = None
+    source: str | os.PathLike[str] | Image.Image,
+    limits: Limits | None = None,
+    minimum_size: MinimumSize | None = None,
 ) -> DecodedImage:
     """`decode` for a path, `convert` for an image already in memory. Raises ImageError."""
     if not isinstance(source, Image.Image):
-        return decode(source, limits, needed)
+        return decode(source, limits, minimum_size)
     try:
         return convert(source)
     except (ImageError, MemoryError):
@@ -124,7 +125,7 @@ def convert(image: Image.Image) -> DecodedImage:
     image.load()
     if 2 <= orientation <= 8:
         flags.append("rotated")
-        # TIFF images were turned by load() already, and then this finds nothing left to do.
+        # load() has already rotated TIFF images; this does nothing then.
         image = ImageOps.exif_transpose(image)
     image, flag = _to_8bit(image)
     if flag:
@@ -133,7 +134,7 @@ def convert(image: Image.Image) -> DecodedImage:
 
 
 def _open_regular_file(path: str | os.PathLike[str]) -> IO[bytes]:
-    # Opening a FIFO would wait for a writer, hence O_NONBLOCK and the look before anything is read.
+    # Opening a FIFO would wait for a writer, hence O_NONBLOCK and the check before reading.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
@@ -152,35 +153,35 @@ def _refuse_changed(before: tuple[int, int], file: IO[bytes]) -> None:
         raise ImageError("the file changed while it was read")
 
 
-def _decode_file(file: IO[bytes], limits: Limits, needed: Needed | None) -> DecodedImage:
+def _decode_file(file: IO[bytes], limits: Limits, minimum_size: MinimumSize | None) -> DecodedImage:
     try:
         with Image.open(file, formats=FORMATS) as image:
             _check_limits(image, limits)
-            if needed is not None and limits.reduced_jpeg and image.format == "JPEG":
-                return _reduced(image, needed)
+            if minimum_size is not None and limits.reduced_jpeg and image.format == "JPEG":
+                return _reduced(image, minimum_size)
             return convert(image)
     except UnidentifiedImageError:
         file.seek(0)
-        raise ImageError(_why_unknown(file.read(64))) from None
+        raise ImageError(_unknown_format(file.read(64))) from None
     except (ImageError, MemoryError):
         raise
     except Image.DecompressionBombError:
         raise ImageError(f"more pixels than the limit of {limits.max_pixels}") from None
-    # Pillow's readers answer damaged files with errors of many kinds (struct.error, SyntaxError, ...).
+    # Pillow raises many types of errors for damaged files (struct.error, SyntaxError, ...).
     except Exception as error:
         raise ImageError(f"damaged {_one_line(error)}") from error
 
 
-def _reduced(image: Image.Image, needed: Needed) -> DecodedImage:
-    """`convert`, with the decoder told to give a fraction of the pixels where that is enough."""
-    whole, turned = image.size, _orientation(image) in _TURNED
-    width, height = _swapped(needed(*_swapped(whole, turned)), turned)
+def _reduced(image: Image.Image, minimum_size: MinimumSize) -> DecodedImage:
+    """`convert` at the smallest size of the decoder that is not below the minimum."""
+    full_size, transposed = image.size, _orientation(image) in _TRANSPOSED
+    width, height = _swapped(minimum_size(*_swapped(full_size, transposed)), transposed)
     image.draft(image.mode, (max(1, width), max(1, height)))
-    reduced = image.size != whole
+    reduced = image.size != full_size
     decoded = convert(image)
     if not reduced:
         return decoded
-    return DecodedImage(decoded.image, _swapped(whole, turned), (*decoded.flags, "reduced"))
+    return DecodedImage(decoded.image, _swapped(full_size, transposed), (*decoded.flags, "reduced"))
 
 
 def _swapped(size: tuple[int, int], swap: bool) -> tuple[int, int]:
@@ -188,7 +189,7 @@ def _swapped(size: tuple[int, int], swap: bool) -> tuple[int, int]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's, 1 where there is none or nonsense."""
+    """The EXIF orientation, 1 if it is missing or invalid."""
     value = image.getexif().get(ExifTags.Base.Orientation, 1)
     return value if isinstance(value, int) else 1
 
@@ -211,14 +212,14 @@ def _bytes_in(value: Any) -> int:
     return len(value) if isinstance(value, (bytes, str)) else 0
 
 
-def _why_unknown(head: bytes) -> str:
+def _unknown_format(head: bytes) -> str:
     if not head:
         return "the file is empty"
     known = ", ".join(FORMATS)
     for offset, signature, name in _REFUSED_SIGNATURES:
         if head[offset : offset + len(signature)] == signature:
             return f"{name} is not supported; expected one of {known}"
-    return f"not an image, or a damaged one; expected one of {known}"
+    return f"not an image, or damaged; expected one of {known}"
 
 
 def _one_line(error: Exception) -> str:
@@ -242,11 +243,11 @@ def _to_8bit(image: Image.Image) -> tuple[Image.Image, str | None]:
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)), "from_16bit"
     if mode == "F":
         return _from_float(np.asarray(image)), "from_float"
-    raise ImageError(f"pixels of Pillow mode {mode!r} have no stated scaling; convert the image to 8 bits")
+    raise ImageError(f"pixels of Pillow mode {mode!r} are not supported; convert the image to 8 bits")
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    # Pillow composites premultiplied modes only through their plain forms.
+    # Pillow does not composite premultiplied modes; convert them to their plain forms first.
     plain = {"La": "LA", "RGBa": "RGBA"}.get(image.mode)
     rgba = (image.convert(plain) if plain else image).convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")

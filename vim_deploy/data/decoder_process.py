@@ -1,7 +1,7 @@
-"""The other end of isolation.py: a process that decodes what it is asked for until its input ends.
+"""The process started by isolation.py, which decodes the requested files until its input ends.
 
-Messages are a length (4 bytes, little-endian) and that many bytes. A request is a path; an answer is a JSON
-object, followed by height x width x channels bytes of cropped pixels where the object has `size`.
+Messages are a length (4 bytes, little-endian) and that many bytes. A request is a path; a reply is a JSON
+object, followed by height x width x channels bytes of cropped pixels if the object has `size`.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ def main(preparation: dict[str, Any], limits: dict[str, Any], memory: int) -> No
     _load_decoders()
     _limit_memory(memory)
     connection = socket.socket(fileno=os.dup(0))
-    # libtiff and others write their complaints there, past Python.
+    # libtiff and other libraries write warnings to stderr directly.
     with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
         os.dup2(nowhere.fileno(), 2)
     send(connection, READY)
     while (request := receive(connection)) is not None:
-        # The kernel ends this process should it hang when nobody is left to end it.
+        # Ends this process if it hangs after its parent has died.
         if limit.seconds is not None:
             signal.setitimer(signal.ITIMER_REAL, 2 * limit.seconds + 5)
-        answer, pixels = _decode(os.fsdecode(request), prepare, limit)
-        send(connection, json.dumps(answer).encode())
+        reply, pixels = _decode(os.fsdecode(request), prepare, limit)
+        send(connection, json.dumps(reply).encode())
         if pixels is not None:
             connection.sendall(pixels)
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -64,11 +64,11 @@ def main(preparation: dict[str, Any], limits: dict[str, Any], memory: int) -> No
 
 def _decode(path: str, preparation: Any, limits: Any) -> tuple[dict[str, Any], bytes | None]:
     from vim_deploy.data.decode import decode
-    from vim_deploy.data.preparation import needed_of
+    from vim_deploy.data.preparation import minimum_size_of
     from vim_deploy.errors import ImageError
 
     try:
-        decoded = decode(path, limits, needed_of(preparation))
+        decoded = decode(path, limits, minimum_size_of(preparation))
         pixels = preparation.crop(decoded.image).tobytes()
     except ImageError as error:
         return {"reason": str(error)}, None
@@ -80,7 +80,7 @@ def _decode(path: str, preparation: Any, limits: Any) -> tuple[dict[str, Any], b
 def _load_decoders() -> None:
     from PIL import Image
 
-    # Limits has its own, and Pillow's would stand in the way of a higher one.
+    # `Limits.max_pixels` replaces Pillow's limit, which may be lower.
     Image.MAX_IMAGE_PIXELS = None
     Image.preinit()
     Image.init()

@@ -1,18 +1,18 @@
-"""Which images a run is about: files, folders and globs, in a fixed order, with labels from folders.
+"""Finds the images of a run: files, folders and globs, in a fixed order, with labels from folders.
 
-- A file is taken as it is, whatever its name. A path that exists is never read as a glob.
-- A folder is searched to the bottom, names in sorted order, files of a folder before its subfolders. Hidden
-  entries (leading dot) are left out. A file belongs to the run when its name ends like an image's, or when
-  its first bytes are an image's; others are counted in `Discovery.other_files`.
-- A glob (`*`, `?`, `[...]`, `**`) is expanded in sorted order; folders among the matches are searched too.
-- `-` stands for a list of paths on standard input, one a line or, with `null_separated`, one between zero
-  bytes. They are taken as they come, and what has come is finished when no more does; one that does not
-  exist is an item like any other.
-- The same file given twice gives two items. A link to a folder is followed unless it leads back into its own
-  path. A folder that cannot be read is an item itself, so that it is not overlooked.
-- Files of the run itself (`excluded`) are never taken from a folder.
+- A file is used whatever its name. A path that exists is never read as a glob.
+- A folder is searched recursively, names in sorted order, files of a folder before its subfolders. Hidden
+  entries (leading dot) are skipped. Files with the suffix or the first bytes of an image are used; others are
+  counted in `Discovery.other_files`.
+- A glob (`*`, `?`, `[...]`, `**`) is expanded in sorted order; matching folders are searched too.
+- `-` stands for a list of paths on standard input, separated by newlines or, with `null_separated`, by zero
+  bytes. Paths are processed as they arrive, and once input pauses, all that have arrived are completed. A
+  path that does not exist is an item like any other.
+- The same file given twice gives two items. A link to a folder is followed unless it leads to a folder above
+  it. A folder that cannot be read is an item itself, so that it is reported.
+- Files of the run itself (`excluded`) are skipped in folders.
 
-Items come as they are found: a folder of a million images is never listed whole.
+Items are yielded as they are found; large folders are not listed completely first.
 """
 
 from __future__ import annotations
@@ -30,23 +30,24 @@ from pathlib import Path
 from typing import IO
 
 from vim_deploy.errors import ImageError
+from vim_deploy.text import plural
 
-# Names of formats that are not read are here too: such files are refused with a reason, not overlooked.
+# Includes formats that cannot be decoded, so that such files are reported and not skipped.
 _IMAGE_SUFFIXES = frozenset(
     """jpg jpeg jpe jfif png webp bmp dib tif tiff gif
     heic heif avif jxl jp2 svg eps psd""".split()  # noqa: SIM905
 )
 STANDARD_INPUT = "-"
-SILENCE_SECONDS = 0.2  # without a new line on standard input: what has come is finished
+FLUSH_SECONDS = 0.2  # pause of standard input after which the paths so far are completed
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*", b"GIF8")
 
 
 class Labels(str, Enum):
-    """Where an image's true class comes from."""
+    """The source of an image's true class."""
 
-    AUTO = "auto"  # as FOLDER when every subfolder of every input folder is named like a class, else as NONE
+    AUTO = "auto"  # FOLDER if all subfolders of all input folders have names of classes, else NONE
     NONE = "none"
-    FOLDER = "folder"  # the name of the folder the image lies in is the name of its class
+    FOLDER = "folder"  # the name of the image's folder is the name of its class
     SORTED = "sorted"  # the i-th subfolder of the input folder, sorted by name, is class i
 
 
@@ -58,8 +59,8 @@ class Item:
     label: int | None = None
 
 
-class Pause:
-    """Among the inputs: no more for now, so everything before is to be finished."""
+class FlushMarker:
+    """Marks a pause among the inputs: all inputs before it are to be completed now."""
 
 
 @dataclass
@@ -70,7 +71,7 @@ class Discovery:
     classes: Mapping[str, int] = field(default_factory=dict)  # folder name to class index
     excluded: Sequence[Path] = ()
     null_separated: bool = False
-    stopped: Callable[[], bool] = lambda: False  # ends the waiting for standard input
+    stopped: Callable[[], bool] = lambda: False  # ends the wait for standard input
     other_files: int = 0
     notes: list[str] = field(default_factory=list)
 
@@ -78,17 +79,14 @@ class Discovery:
         """Raises ImageError, before the first item, for an input that does not exist or matches nothing."""
         return (given for given in self.stream() if isinstance(given, Item))
 
-    def stream(self) -> Iterator[Item | Pause]:
-        """The items, and a pause wherever standard input has nothing more for a moment.
-
-        Raises as iterating does.
-        """
+    def stream(self) -> Iterator[Item | FlushMarker]:
+        """The items, with a flush marker wherever standard input pauses. Raises as iterating does."""
         self.other_files, self.notes = 0, []
         for path in [path for given in self.inputs for path in _matches(os.fspath(given))]:
             if path == STANDARD_INPUT:
                 end = b"\0" if self.null_separated else b"\n"
                 for line in _listed(sys.stdin.buffer, end, self.stopped):
-                    yield from [line] if isinstance(line, Pause) else self._expand(line)
+                    yield from [line] if isinstance(line, FlushMarker) else self._expand(line)
             else:
                 yield from self._expand(path)
 
@@ -104,17 +102,17 @@ class Discovery:
             with os.scandir(folder) as entries:
                 names = sorted((entry.name, _is_dir(entry)) for entry in entries if entry.name[0] != ".")
         except OSError:
-            yield self._item(folder)  # decoding it tells why
+            yield self._item(folder)  # decoding it gives the reason
             return
         identity = (status.st_dev, status.st_ino)
         if identity in ancestors:
-            self.notes.append(f"folder {folder} was left out: the link leads back to a folder above it")
+            self.notes.append(f"folder {folder} was skipped: the link leads to a folder above it")
             return
         own = {path.name for path in self.excluded}
         for name, is_dir in names:
             if is_dir:
                 continue
-            path = os.path.join(folder, name)  # noqa: PTH118 - a Path for each of a million names costs time
+            path = os.path.join(folder, name)  # noqa: PTH118 - Path objects are slow for a million names
             if name in own and _is_one_of(path, self.excluded):
                 continue
             if _is_image(path, name):
@@ -129,16 +127,16 @@ class Discovery:
         return Item(path, self.classes.get(Path(path).parent.name) if self.classes else None)
 
 
-def _listed(file: IO[bytes], end: bytes, stopped: Callable[[], bool]) -> Iterator[str | Pause]:
-    """Entries as they come, a pause at the start of every silence; ends early once `stopped()`."""
-    rest, silent = b"", False
+def _listed(file: IO[bytes], end: bytes, stopped: Callable[[], bool]) -> Iterator[str | FlushMarker]:
+    """Entries as they arrive, with a flush marker at each pause; ends early once `stopped()`."""
+    rest, paused = b"", False
     while not stopped():
-        if not select.select([file], [], [], SILENCE_SECONDS)[0]:
-            if not silent:
-                yield Pause()
-            silent = True
+        if not select.select([file], [], [], FLUSH_SECONDS)[0]:
+            if not paused:
+                yield FlushMarker()
+            paused = True
             continue
-        silent = False
+        paused = False
         block = os.read(file.fileno(), 1 << 16)
         if not block:
             break
@@ -171,31 +169,31 @@ def _matches(given: str) -> list[str]:
 def folder_classes(
     inputs: Sequence[str | os.PathLike[str]], labels: Labels, class_names: Sequence[str]
 ) -> dict[str, int]:
-    """The table from folder name to class index that `labels` asks for; empty when there are no labels.
+    """Class indices by folder name; empty if there are no labels.
 
-    Raises ImageError where FOLDER or SORTED was asked for and the folders do not fit the classes.
+    Raises ImageError if the folders do not match the classes with FOLDER or SORTED.
     """
     if labels is Labels.NONE:
         return {}
-    # A name that two classes share (ImageNet has such) tells neither.
+    # A name of two classes (ImageNet has some) is ambiguous.
     counts = Counter(class_names)
     by_name = {name: index for index, name in enumerate(class_names) if counts[name] == 1}
     found = {name for folder in inputs if Path(folder).is_dir() for name in _subfolders(folder)}
     if labels is Labels.SORTED:
         if len(found) != len(class_names):
             raise ImageError(
-                f"--labels sorted needs one subfolder for each of the {len(class_names)} classes; "
-                f"the inputs have {len(found)}."
+                "--labels sorted needs one subfolder for each of the "
+                f"{plural(len(class_names), 'class', 'classes')}; the inputs have {len(found)}."
             )
         return {name: index for index, name in enumerate(sorted(found))}
-    strangers = sorted(found - by_name.keys())
+    unknown = sorted(found - by_name.keys())
     if labels is Labels.AUTO:
-        return by_name if found and not strangers else {}
-    if strangers:
+        return by_name if found and not unknown else {}
+    if unknown:
         raise ImageError(
-            f"--labels folder: {len(strangers)} folders are not named like one class of the model "
-            f"(first: {strangers[0]!r}; the classes begin {list(class_names[:3])}). "
-            "Rename them, or use --labels sorted or none."
+            f"--labels folder: {plural(len(unknown), 'folder')} without the name of exactly one class of the "
+            f"model (first: {unknown[0]!r}; the first classes are {list(class_names[:3])}). Rename them, or "
+            "use --labels sorted or none."
         )
     return by_name
 
@@ -205,22 +203,22 @@ def _subfolders(folder: str | os.PathLike[str]) -> list[str]:
         with os.scandir(folder) as entries:
             return [entry.name for entry in entries if entry.name[0] != "." and _is_dir(entry)]
     except OSError:
-        return []  # the search reports it
+        return []  # reported by the search
 
 
 def _is_dir(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads to itself
+    except OSError:  # a link to itself
         return False
 
 
 def _is_image(path: str, name: str) -> bool:
-    return name.rpartition(".")[2].lower() in _IMAGE_SUFFIXES or begins_like_an_image(path)
+    return name.rpartition(".")[2].lower() in _IMAGE_SUFFIXES or starts_like_an_image(path)
 
 
-def begins_like_an_image(path: str | os.PathLike[str]) -> bool:
-    """Whether the first bytes of a regular file are those of a known format."""
+def starts_like_an_image(path: str | os.PathLike[str]) -> bool:
+    """Whether a regular file has the first bytes of a known image format."""
     try:
         if not stat.S_ISREG(Path(path).stat().st_mode):
             return False

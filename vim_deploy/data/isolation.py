@@ -1,7 +1,7 @@
-"""Decoding in processes of their own, so that a decoder which hangs or dies costs one row and nothing else.
+"""Decodes files in separate processes, so that a decoder that hangs or crashes costs one row only.
 
-Each thread that calls `load` has one process. Paths go there, cropped 8-bit pixels come back; see
-decoder_process.py for the messages. Nothing that comes back is executed or unpickled.
+Each thread that calls `load` has one process, which receives paths and returns cropped 8-bit pixels; see
+decoder_process.py for the messages. The replies are not executed or unpickled.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from vim_deploy.data.preparation import Preparation
 from vim_deploy.errors import VimDeployError
 
 _START_SECONDS = 60.0
-# Beside the pixels: the interpreter and its libraries, and buffers of the decoders.
+# In addition to the pixels: the interpreter, its libraries, and the decoders' buffers.
 _BASE_MEMORY = 1 << 30
 _BYTES_PER_PIXEL = 32
-_LARGEST_ANSWER = 1 << 20
-_Answer: TypeAlias = tuple[dict[str, Any], np.ndarray | None]
+_MAX_REPLY = 1 << 20
+_Reply: TypeAlias = tuple[dict[str, Any], np.ndarray | None]
 
 
 class ProcessLoader:
-    """Files are decoded in processes; images in memory in the calling thread, as there is no way back."""
+    """Decodes files in processes, and images in memory in the calling thread."""
 
     def __init__(self, preparation: Preparation, limits: Limits) -> None:
         self._preparation, self._limits = preparation, limits
@@ -53,20 +53,20 @@ class ProcessLoader:
         return next(self.load_many([given]))
 
     def load_many(self, inputs: Sequence[Input]) -> Iterator[Loaded]:
-        """Several at once, so that the process goes on while this side works and waits."""
+        """Several at once, so that the process decodes while this thread works."""
         paths = [given.path for given in inputs if isinstance(given, Item)]
-        answers = self._decoder().ask(paths) if paths else iter(())
+        replies = self._decoder().request(paths) if paths else iter(())
         for given in inputs:
             if isinstance(given, Item):
-                yield self._loaded(given, *next(answers))
+                yield self._loaded(given, *next(replies))
             else:
                 yield self._in_memory.load(given)
 
-    def _loaded(self, item: Item, answer: dict[str, Any], values: np.ndarray | None) -> Loaded:
+    def _loaded(self, item: Item, reply: dict[str, Any], values: np.ndarray | None) -> Loaded:
         if values is None:
-            return Loaded(item, reason=str(answer["reason"]))
-        width, height = answer["size"]
-        flags = tuple(str(flag) for flag in answer["flags"])
+            return Loaded(item, reason=str(reply["reason"]))
+        width, height = reply["size"]
+        flags = tuple(str(flag) for flag in reply["flags"])
         pixels = self._preparation.normalise(values)
         return Loaded(item, size=(int(width), int(height)), flags=flags, pixels=pixels)
 
@@ -89,11 +89,11 @@ class ProcessLoader:
 
 
 class _StoppedError(Exception):
-    """The loader was closed meanwhile."""
+    """The loader was closed."""
 
 
 class _Decoder:
-    """One process, started when it is first needed and again after each that was lost."""
+    """A decoder process, started on first use and restarted after a crash."""
 
     def __init__(self, preparation: Preparation, limits: Limits) -> None:
         self._limits = limits
@@ -107,16 +107,16 @@ class _Decoder:
         self._connection: socket.socket | None = None
         self._closed = False
 
-    def ask(self, paths: Sequence[str]) -> Iterator[_Answer]:
-        """An answer for each path, in order; where the process is lost over one, the reason of that."""
+    def request(self, paths: Sequence[str]) -> Iterator[_Reply]:
+        """A reply for each path, in order; if the process hangs or crashes, the reply has the reason."""
         waiting = deque(paths)
         while waiting:
             try:
                 connection = self._send_all(waiting)
                 while waiting:
-                    answer = self._answer(connection, time.monotonic())
+                    reply = self._reply(connection, time.monotonic())
                     waiting.popleft()
-                    yield answer
+                    yield reply
             except TimeoutError:
                 self._end()
                 waiting.popleft()
@@ -125,12 +125,12 @@ class _Decoder:
                 waiting.popleft()
                 yield {"reason": "the run was stopped"}, None
             except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-                # Answers come in order, so the first path without one is the one it was lost over.
+                # Replies are in order, so the process failed on the first path without one.
                 waiting.popleft()
                 yield {"reason": self._cause(error)}, None
 
     def _send_all(self, paths: Iterable[str]) -> socket.socket:
-        """Requests are small and few: the connection's buffer holds them all."""
+        """Requests are few and small enough for the connection's buffer."""
         requests = [os.fsencode(path) for path in paths]
         for _ in range(2):
             connection = self._connection or self._start()
@@ -139,28 +139,28 @@ class _Decoder:
                     send(connection, request)
                 except (BrokenPipeError, ConnectionResetError):
                     if number:
-                        return connection  # what it has answered before its end can still be read
-                    # It died while it was idle, so none of these has a part in it.
+                        return connection  # replies sent before it ended can still be read
+                    # It ended while idle, so none of these paths is the cause.
                     self._end()
                     break
             else:
                 return connection
         raise EOFError
 
-    def _answer(self, connection: socket.socket, started: float) -> _Answer:
+    def _reply(self, connection: socket.socket, started: float) -> _Reply:
         deadline = None if self._limits.seconds is None else started + self._limits.seconds
         (length,) = struct.unpack("<I", _receive(connection, 4, deadline))
-        if length > _LARGEST_ANSWER:
-            raise ValueError(f"an answer of {length} bytes")
-        answer = json.loads(bytes(_receive(connection, length, deadline)))
-        if "size" not in answer:
-            return {"reason": str(answer["reason"])}, None
-        shape = self._shape_of(self._checked_size(answer["size"]))
+        if length > _MAX_REPLY:
+            raise ValueError(f"a reply of {length} bytes")
+        reply = json.loads(bytes(_receive(connection, length, deadline)))
+        if "size" not in reply:
+            return {"reason": str(reply["reason"])}, None
+        shape = self._shape_of(self._checked_size(reply["size"]))
         values = np.frombuffer(_receive(connection, math.prod(shape), deadline), np.uint8).reshape(shape)
-        return answer, values
+        return reply, values
 
     def _checked_size(self, size: Any) -> tuple[int, int]:
-        """What is received depends on it, so a decoder that has gone wrong must not choose it freely."""
+        """Checked because it determines how many bytes are read from a process that may be compromised."""
         width, height = (int(side) for side in size)
         if not (min(width, height) > 0 and width * height <= self._limits.max_pixels):
             raise ValueError(f"an image of {width} x {height} pixels")
@@ -171,7 +171,7 @@ class _Decoder:
             raise _StoppedError
         ours, theirs = socket.socketpair()
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        # A session of its own: Ctrl-C in the terminal is for the parent, which then decides.
+        # In its own session, so that Ctrl-C in the terminal reaches only the parent.
         with theirs:
             self._process = subprocess.Popen(
                 child.command("vim_deploy.data.decoder_process:main", **self._settings),
@@ -190,13 +190,13 @@ class _Decoder:
             if closed:
                 raise _StoppedError
             raise VimDeployError(
-                f"the process that decodes images does not start ({cause}); what it said is above. "
-                "Check the installation of Pillow and NumPy."
+                f"the decoder process does not start ({cause}); its output is above. Check the installation "
+                "of Pillow and NumPy."
             )
         return ours
 
     def _cause(self, error: Exception) -> str:
-        """End the process; why it is lost, in words."""
+        """End the process and return the reason of its failure."""
         process = self._process
         if process is None or self._closed:
             return "the run was stopped"
@@ -206,7 +206,7 @@ class _Decoder:
         code = process.poll()
         self._end()
         if code is None:
-            return f"the decoder answered nonsense ({error})"
+            return f"the decoder sent an invalid reply ({error})"
         return f"the decoder {child.describe_exit(code)}"
 
     def _end(self) -> None:
@@ -219,7 +219,7 @@ class _Decoder:
             connection.close()
 
     def close(self) -> None:
-        """End the process; may be called from another thread than `ask`."""
+        """End the process; may be called from another thread than `request`."""
         self._closed = True
         process, connection = self._process, self._connection
         if process is not None:

@@ -1,4 +1,4 @@
-"""Inputs to pixels, in threads: the way for images in memory and for callers who trust their files."""
+"""Loads inputs in the calling thread, for images in memory and for trusted files."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from PIL import Image
 
 from vim_deploy.data.decode import Limits, load_image
 from vim_deploy.data.discover import Item
-from vim_deploy.data.preparation import Preparation, needed_of
+from vim_deploy.data.preparation import Preparation, minimum_size_of
 from vim_deploy.errors import ImageError
+from vim_deploy.machine import usable_cpus
 
 Input: TypeAlias = Item | Image.Image
+MAX_DEFAULT_WORKERS = 8
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """An input after decoding. `pixels`: what the task's preparation gives, None when there is a reason."""
+    """A decoded input. `pixels`: the output of the task's preparation; None if it failed for `reason`."""
 
     item: Item | None
     reason: str = ""
@@ -29,21 +31,21 @@ class Loaded:
 
 
 class Loader(Protocol):
-    """`load_many` is called from several threads and raises nothing for what is wrong with an input."""
+    """`load_many` is called from several threads. An invalid input gives a `reason`, not an exception."""
 
     def load_many(self, inputs: Sequence[Input]) -> Iterator[Loaded]: ...
 
     def close(self) -> None:
-        """End what is under way; calls of `load_many` that still wait return."""
+        """Cancel decoding; waiting calls of `load_many` return."""
         ...
 
 
 class ThreadLoader:
-    """Decodes in the calling thread. A decoder that crashes takes the process with it."""
+    """Decodes in the calling thread. A crash of a decoder ends the process."""
 
     def __init__(self, preparation: Preparation, limits: Limits) -> None:
         self._preparation, self._limits = preparation, limits
-        self._needed = needed_of(preparation)
+        self._minimum_size = minimum_size_of(preparation)
 
     def load_many(self, inputs: Sequence[Input]) -> Iterator[Loaded]:
         return map(self.load, inputs)
@@ -52,7 +54,7 @@ class ThreadLoader:
         item = given if isinstance(given, Item) else None
         try:
             source = given.path if isinstance(given, Item) else given
-            decoded = load_image(source, self._limits, self._needed)
+            decoded = load_image(source, self._limits, self._minimum_size)
             pixels = self._preparation.normalise(self._preparation.crop(decoded.image))
         except ImageError as error:
             return Loaded(item, reason=str(error))
@@ -62,3 +64,8 @@ class ThreadLoader:
 
     def close(self) -> None:
         pass
+
+
+def default_workers() -> int:
+    """Decoding workers: one per CPU, up to MAX_DEFAULT_WORKERS."""
+    return min(usable_cpus(), MAX_DEFAULT_WORKERS)

@@ -1,4 +1,4 @@
-"""How an image becomes what a detector takes: scaled to fit, and padded to the network's size."""
+"""Preprocessing of detectors: images are scaled to fit the model's input and padded."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from vim_deploy.data.preprocess import MODES, Preprocessing
 
 @dataclass(frozen=True)
 class Padded:
-    """A whole image, scaled with its proportions to fit `within` (height, width), enlarging too.
+    """Scales an image, keeping its proportions, to fit `within` (height, width); small images are enlarged.
 
-    Bilinear with antialiasing on 8-bit pixels, as the reference has it (detectron2's ResizeShortestEdge with
-    both sides at 1024). It is padded where it is used, see `padded_pixels`.
+    Bilinear with antialiasing on 8-bit pixels, as in the reference (detectron2's ResizeShortestEdge with both
+    sides at 1024). Padding follows in `padded_pixels`.
     """
 
     within: tuple[int, int]
@@ -38,7 +38,7 @@ class Padded:
         return np.asarray(scaled).reshape(height, width, self.channels)
 
     def normalise(self, values: np.ndarray) -> np.ndarray:
-        """As they are: pictures are drawn on them, and they are padded last."""
+        """Unchanged: overlays are drawn on 8-bit pixels; `padded_pixels` normalises."""
         return values
 
     def to_dict(self) -> dict[str, Any]:
@@ -46,8 +46,10 @@ class Padded:
 
 
 def padded_pixels(values: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
-    """What `Padded.crop` gives, normalised, with zeros at the bottom and right: float32 (channels, height,
-    width)."""
+    """Normalises the output of `Padded.crop` and pads it with zeros at the bottom and right.
+
+    Returns float32 (channels, height, width).
+    """
     height, width = preprocessing.image_size
-    beyond = ((0, 0), (0, height - values.shape[0]), (0, width - values.shape[1]))
-    return np.pad(preprocessing.normalise(values), beyond)
+    padding = ((0, 0), (0, height - values.shape[0]), (0, width - values.shape[1]))
+    return np.pad(preprocessing.normalise(values), padding)

@@ -1,4 +1,4 @@
-"""How a decoded image becomes what a task starts from: the part that loaders and their processes share."""
+"""The preparations: how decoded images become the input of a task, in this or in a decoder process."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from vim_deploy.errors import ConfigError
 
 
 class Preparation(Protocol):
-    """`crop` runs where images are decoded, which may be another process; `normalise` where they are used."""
+    """`crop` runs where images are decoded, perhaps in another process; `normalise` where they are used."""
 
     def shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
-        """Of what `crop` gives (height, width, channels) for an upright image of that (width, height)."""
+        """(height, width, channels) of `crop`'s output for an upright image of `size` (width, height)."""
         ...
 
     def crop(self, image: Image.Image) -> np.ndarray:
@@ -27,20 +27,20 @@ class Preparation(Protocol):
         ...
 
     def normalise(self, values: np.ndarray) -> np.ndarray:
-        """What the task takes, from what `crop` gives."""
+        """The task's input, from the output of `crop`."""
         ...
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON, which `preparation_from` reads back."""
+        """Plain JSON, for `preparation_from`."""
         ...
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """A whole image, scaled with its proportions to fit `within` (long side, short side), or as it is.
+    """Scales an image, keeping its proportions, to fit `within` (long side, short side); None: no scaling.
 
-    Bilinear without antialiasing, enlarging too; pixels stay 8-bit. Source: mmcv's `imrescale`, which the
-    reference's test images pass through with (2048, 512).
+    Bilinear without antialiasing on 8-bit pixels; small images are enlarged. Source: mmcv's `imrescale`,
+    which the reference uses with (2048, 512).
     """
 
     within: tuple[int, int] | None
@@ -65,23 +65,24 @@ class Scaling:
         return np.rint(resize(values, height, width)).astype(np.uint8)
 
     def normalise(self, values: np.ndarray) -> np.ndarray:
-        """As they are: windows are normalised when they are cut."""
+        """Unchanged: each window is normalised when it is cut."""
         return values
 
     def to_dict(self) -> dict[str, Any]:
         return {"within": None if self.within is None else list(self.within), "channels": self.channels}
 
 
-def needed_of(preparation: Preparation) -> Callable[[int, int], tuple[int, int]] | None:
-    """The least size of an image that a preparation makes its pixels from, where it leaves their shape alone.
+def minimum_size_of(preparation: Preparation) -> Callable[[int, int], tuple[int, int]] | None:
+    """The smallest decoded size that a preparation needs, for reduced JPEG decoding; None if unsupported.
 
-    The others give as many pixels as the image's own proportions say, which a reduced image has not exactly.
+    Supported only where the output shape does not depend on the image's proportions, because a reduced image
+    does not keep them exactly.
     """
     return preparation.resized_size if isinstance(preparation, Preprocessing) else None
 
 
 def preparation_from(values: dict[str, Any]) -> Preparation:
-    """Reads `to_dict` of any preparation. Raises ConfigError."""
+    """The preparation that `to_dict` describes. Raises ConfigError."""
     if "padded" in values:
         height, width = values["padded"]
         return Padded((height, width), values["channels"])

@@ -1,4 +1,4 @@
-"""From a decoded image to the pixels the network was trained on, without PyTorch.
+"""Preprocessing of classifiers: from a decoded image to normalised pixels, without PyTorch.
 
 The rule is the reference's evaluation transform: the shorter side is resized with Pillow's antialiased
 bicubic filter to `int(size / crop_ratio)`, the centre is cropped, values are divided by 255 and normalised.
@@ -24,15 +24,15 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 MODES = {1: "L", 3: "RGB"}
 _LARGEST_SIDE = 16384
-# Beyond this many pixels a resized image is not built whole: a 1 x 60000 picture would become gigabytes.
+# Larger resized images are not computed completely: a 1 x 60000 image would need gigabytes.
 _LARGEST_RESIZED = 1 << 26
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How an image becomes an input; see the module's rule.
+    """The parameters of the module's rule.
 
-    Raises ConfigError for values that describe no preprocessing (they may come from an untrusted file).
+    Raises ConfigError for invalid values (they may come from an untrusted file).
     """
 
     image_size: tuple[int, int] = (224, 224)  # height, width of the network's input
@@ -61,28 +61,28 @@ class Preprocessing:
             raise ConfigError(f"std is {self.std!r}; expected numbers above 0.")
 
     def __call__(self, image: Image.Image) -> np.ndarray:
-        """Float32 (channels, height, width) from an 8-bit Pillow image, made grayscale for one channel.
+        """Float32 (channels, height, width) from an 8-bit image, converted to grayscale for one channel.
 
         Raises ConfigError for channel counts that images do not have.
         """
         if self.channels not in MODES:
             raise ConfigError(
-                f"the model takes {self.channels} channels, images have 1 or 3; "
+                f"the model takes {self.channels} channels, but images have 1 or 3; "
                 "prepare the pixels yourself and call Engine.run(pixels)."
             )
         return self.normalise(self.crop(image))
 
     def shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
-        """Of what `crop` gives, the same for an image of any `size`."""
+        """Shape of `crop`'s output, the same for images of any `size`."""
         return (*self.image_size, self.channels)
 
     def crop(self, image: Image.Image) -> np.ndarray:
-        """The part of the resized image that the network sees: uint8 (height, width, channels)."""
+        """The centre crop of the resized image: uint8 (height, width, channels)."""
         values = np.asarray(self._resize_and_crop(image.convert(MODES[self.channels])))
         return values.reshape(*self.image_size, self.channels)
 
     def normalise(self, values: np.ndarray) -> np.ndarray:
-        """Float32 (channels, height, width) from what `crop` gives, or from pixels of another size."""
+        """Float32 (channels, height, width) from uint8 (height, width, channels) of any size."""
         out = np.empty((self.channels, *values.shape[:2]), np.float32)
         for channel, table in enumerate(self._tables):
             np.take(table, values[:, :, channel], out=out[channel])
@@ -90,7 +90,7 @@ class Preprocessing:
 
     @cached_property
     def _tables(self) -> np.ndarray:
-        """Normalised value of each 8-bit value, (channels, 256), rounded in the reference's order."""
+        """Normalised value of each 8-bit value, (channels, 256), in the reference's order of operations."""
         scaled = np.arange(256, dtype=np.float32) / np.float32(255)
         mean = np.asarray(self.mean, np.float32)[:, None]
         std = np.asarray(self.std, np.float32)[:, None]
@@ -110,7 +110,7 @@ class Preprocessing:
         box = (left, top, left + crop_width, top + crop_height)
         if width * height <= _LARGEST_RESIZED:
             return image.resize((width, height), Image.Resampling.BICUBIC).crop(box)
-        # Extreme proportions: compute the cropped part alone; equal to within one 8-bit step.
+        # Extreme proportions: compute only the crop; the result differs by one 8-bit step at most.
         scale_x, scale_y = image.width / width, image.height / height
         source = (box[0] * scale_x, box[1] * scale_y, box[2] * scale_x, box[3] * scale_y)
         return image.resize((crop_width, crop_height), Image.Resampling.BICUBIC, box=source)

@@ -1,1 +1,1 @@
-"""A run of vim-infer: find images, decode, batch, run the engine, write rows."""
+"""A run of vim-infer: finds and decodes images, runs the engine in batches, and writes rows."""

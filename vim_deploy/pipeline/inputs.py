@@ -1,4 +1,4 @@
-"""What a run works on: its shard of the inputs, without what an earlier run has done, watched if asked."""
+"""Selects the inputs of a run: its shard, without those that have a row, or new files in watched folders."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from vim_deploy.data.discover import Item, Pause
+from vim_deploy.data.discover import FlushMarker, Item
 from vim_deploy.errors import ConfigError
 from vim_deploy.results import Row
 from vim_deploy.results.escape import escape
@@ -22,10 +22,10 @@ WATCH_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Shard:
-    """Shard `index` (from 1) of `count`. A path belongs to exactly one, told by its hash alone.
+    """Shard `index` (from 1) of `count`. The hash of a path decides which one it belongs to.
 
-    So shards do not depend on each other, on the order of the files or on files that come and go; they are
-    complete when all are given the same inputs in the same words.
+    Shards are therefore independent of each other, of the order of files and of files that are added or
+    removed. All shards must be given the same inputs, spelled the same.
     """
 
     index: int = 1
@@ -37,7 +37,7 @@ class Shard:
         match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
         if match and 1 <= int(match.group(1)) <= int(match.group(2)):
             return cls(int(match.group(1)), int(match.group(2)))
-        raise ConfigError(f"{text!r} is no shard; expected I/N with I from 1 to N, like 2/8.")
+        raise ConfigError(f"{text!r} is not a valid shard; expected I/N with I from 1 to N, like 2/8.")
 
     def has(self, path: str) -> bool:
         if self.count == 1:
@@ -50,33 +50,35 @@ class Shard:
 
 
 def remaining(
-    items: Iterable[Item | Pause], previous: Iterable[Row], count: Callable[[Row], None]
-) -> Iterator[Item | Pause]:
-    """The items that have no row yet. `previous` is read to its end, into `count`, before this returns.
+    items: Iterable[Item | FlushMarker], previous: Iterable[Row], count: Callable[[Row], None]
+) -> Iterator[Item | FlushMarker]:
+    """The items without a row. All `previous` rows are passed to `count` before this returns.
 
-    While the files are those of the earlier run, its rows are the first items and nothing is remembered; from
-    the first difference on, rows are matched by their paths, each row with one item.
+    As long as the items are in the order of the rows, nothing is stored. From the first difference on, rows
+    are matched by path, each row with one item.
     """
     source = iter(items)
-    seen: Counter[str] = Counter()
-    ahead: list[Item] = []
+    done: Counter[str] = Counter()
+    unmatched: list[Item] = []
     for row in previous:
         count(row)
-        if not ahead and not seen:
+        if not unmatched and not done:
             item = next((given for given in source if isinstance(given, Item)), None)
             if item is not None and escape(item.path) == row.path:
                 continue
             if item is not None:
-                ahead.append(item)
-        seen[row.path] += 1
-    return _without(seen, ahead, source)
+                unmatched.append(item)
+        done[row.path] += 1
+    return _without(done, unmatched, source)
 
 
-def _without(seen: Counter[str], ahead: list[Item], source: Iterator[Item | Pause]) -> Iterator[Item | Pause]:
-    for given in chain(ahead, source):
+def _without(
+    done: Counter[str], items: list[Item], source: Iterator[Item | FlushMarker]
+) -> Iterator[Item | FlushMarker]:
+    for given in chain(items, source):
         path = escape(given.path) if isinstance(given, Item) else None
-        if path is not None and seen[path] > 0:
-            seen[path] -= 1
+        if path is not None and done[path] > 0:
+            done[path] -= 1
         else:
             yield given
 
@@ -87,11 +89,11 @@ def watched(
     stopped: Callable[[], bool],
     idle: float | None,
     interval: float = WATCH_SECONDS,
-) -> Iterator[Item | Pause]:
-    """Items as their files appear, until `stopped()` or until nothing has come for `idle` seconds.
+) -> Iterator[Item | FlushMarker]:
+    """Items as their files appear, until `stopped()` or until there was no new file for `idle` seconds.
 
-    A file counts once its size and time have been the same for two searches. `done` holds the paths that are
-    not to come again and grows.
+    A file is complete when its size and time are the same in two searches. `done`: the paths that already
+    have a row; the paths of all items are added to it.
     """
     states: dict[str, tuple[int, int]] = {}
     last = time.monotonic()
@@ -108,7 +110,7 @@ def watched(
             last = time.monotonic()
             if stopped():
                 return
-        yield Pause()
+        yield FlushMarker()
         if idle is not None and time.monotonic() - last >= idle and not states:
             return
         until = time.monotonic() + interval

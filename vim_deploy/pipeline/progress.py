@@ -1,4 +1,4 @@
-"""The bar on a terminal."""
+"""The progress bar."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def with_progress(
     stream: Iterator[Prediction], count_inputs: Callable[[], int | None], console: Console | None
 ) -> Iterator[Prediction]:
-    """The stream itself; `count_inputs` tells the bar its end, None where that cannot be known."""
+    """The stream, with a progress bar on a terminal. `count_inputs` gives the total, None if unknown."""
     if console is None or not console.is_terminal:
         yield from stream
         return

@@ -1,4 +1,4 @@
-"""How a run ends before its inputs do."""
+"""Ends a run early: signals and the limit of failures."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 
 from vim_deploy.errors import ConfigError, VimDeployError
 
-# A share means nothing over a handful of images.
-PERCENT_AFTER = 100
+# Percentages are too noisy for fewer rows.
+MIN_ROWS_FOR_PERCENT = 100
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class StoppedRunError(VimDeployError):
-    """A run that ended early. `resumable`: its rows are kept and it can go on from there.
+    """A run that ended early. `resumable`: its rows are saved and --resume continues it.
 
-    `signal` is the number of the signal that stopped it, None for other causes.
+    `signal`: the number of the signal that stopped it, None for other causes.
     """
 
     def __init__(self, message: str, resumable: bool, signal: int | None = None) -> None:
@@ -28,9 +28,9 @@ class StoppedRunError(VimDeployError):
 
 
 class StopSignals:
-    """While entered, the first SIGINT, SIGTERM or SIGHUP is noted; a second one raises KeyboardInterrupt.
+    """While entered, the first SIGINT, SIGTERM or SIGHUP is recorded; the second raises KeyboardInterrupt.
 
-    Outside the main thread nothing is changed.
+    It does nothing outside the main thread.
     """
 
     def __init__(self) -> None:
@@ -47,10 +47,10 @@ class StopSignals:
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
                 if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets SIGHUP
-                    self._before[number] = signal.signal(number, self._note)
+                    self._before[number] = signal.signal(number, self._record)
         return self
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _record(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
             raise KeyboardInterrupt
         self.received = number
@@ -62,7 +62,7 @@ class StopSignals:
 
 @dataclass(frozen=True)
 class FailureLimit:
-    """The failures a run may have: a number, or a percentage of its rows (asked from the 100th row on)."""
+    """The allowed failures: a number, or a percentage of the rows, checked from the 100th row on."""
 
     count: int | None = None
     percent: float | None = None
@@ -74,12 +74,14 @@ class FailureLimit:
             return cls(count=int(text))
         if (match := re.fullmatch(r"(\d{1,3}(?:\.\d+)?)%", text)) and float(match.group(1)) <= 100:
             return cls(percent=float(match.group(1)))
-        raise ConfigError(f"{text!r} is no limit of failures; expected a number like 20 or a share like 5%.")
+        raise ConfigError(
+            f"{text!r} is not a failure limit; expected a number like 20 or a percentage like 5%."
+        )
 
     def exceeded(self, failed: int, rows: int) -> bool:
         if self.count is not None:
             return failed > self.count
-        if self.percent is not None and rows >= PERCENT_AFTER:
+        if self.percent is not None and rows >= MIN_ROWS_FOR_PERCENT:
             return 100 * failed > self.percent * rows
         return False
 

@@ -1,4 +1,4 @@
-"""The figures of a run, counted row by row."""
+"""Statistics of a run, updated with every row."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from vim_deploy.results import Row
+from vim_deploy.text import plural
 
-# Reasons hold numbers and quoted names; a million different reasons would be a list of all images.
+# Reasons contain numbers and names. They are replaced, so that equal failures are counted together.
 _VARYING = re.compile(r"'[^']*'|0x[0-9a-f]+|-?(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?|\b(?:nan|inf)\b)")
-_MOST_REASONS = 1000
+_MAX_REASONS = 1000
 
 
 class Counts(Protocol):
-    """A task's own figures, see tasks/base.py."""
+    """The statistics of a task, see tasks/base.py."""
 
     def count(self, row: Row) -> None: ...
 
@@ -27,10 +28,10 @@ class Counts(Protocol):
 
 @dataclass
 class Summary:
-    """Accuracy is over the labelled images that have a prediction; None without any.
+    """Accuracy is over the labelled images that have a prediction; None if there are none.
 
-    `images` and all counts include the `resumed` rows of the run that this one continued; `seconds` and the
-    images per second do not.
+    `images` and all counts include the `resumed` rows of an interrupted run; `seconds` and the images per
+    second do not.
     """
 
     engine: str
@@ -42,34 +43,34 @@ class Summary:
     resumed: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     labelled: int = 0
-    top1_right: int = 0
-    top5_right: int = 0
+    top1_correct: int = 0
+    top5_correct: int = 0
     other_files: int = 0
     seconds: float = 0.0
-    task: Counts | None = None  # what the task counts by itself
+    task: Counts | None = None
 
     def count(self, row: Row) -> None:
         self.images += 1
         if row.status != "ok":
             self.failed += 1
             reason = _VARYING.sub("…", row.reason or "")
-            full = len(self.reasons) >= _MOST_REASONS and reason not in self.reasons
+            full = len(self.reasons) >= _MAX_REASONS and reason not in self.reasons
             self.reasons["other reasons" if full else reason] += 1
         if row.rank is not None:
             self.labelled += 1
-            self.top1_right += row.rank <= 1
-            self.top5_right += row.rank <= 5
+            self.top1_correct += row.rank <= 1
+            self.top5_correct += row.rank <= 5
         if self.task is not None:
             self.task.count(row)
 
     def to_dict(self) -> dict[str, Any]:
         values = dataclasses.asdict(dataclasses.replace(self, task=None))
-        del values["top1_right"], values["top5_right"], values["task"]
+        del values["top1_correct"], values["top5_correct"], values["task"]
         values["reasons"] = dict(self.reasons.most_common())
         values["ok"] = self.images - self.failed
         values["images_per_second"] = self.rate
-        values["top1_accuracy"] = self.top1_right / self.labelled if self.labelled else None
-        values["top5_accuracy"] = self.top5_right / self.labelled if self.labelled else None
+        values["top1_accuracy"] = self.top1_correct / self.labelled if self.labelled else None
+        values["top5_accuracy"] = self.top5_correct / self.labelled if self.labelled else None
         return values | (self.task.summary() if self.task is not None else {})
 
     @property
@@ -79,19 +80,19 @@ class Summary:
     def text(self) -> str:
         values = self.to_dict()
         lines = [
-            f"{self.images - self.resumed} images in {self.seconds:.2f} s ({self.rate or 0:.1f} images/s, "
-            f"decoding and writing included), {self.failed} failed"
+            f"{plural(self.images - self.resumed, 'image')} in {self.seconds:.2f} s ({self.rate or 0:.1f} "
+            f"images/s, including decoding and writing), {self.failed} failed"
         ]
         if self.resumed:
-            lines.append(f"{self.resumed} rows were there already, {self.images} are there now")
+            lines.append(f"{plural(self.resumed, 'row')} resumed, {self.images} in total")
         if self.labelled:
             lines.append(
-                f"accuracy over {self.labelled} labelled images: top-1 {values['top1_accuracy']:.2%}, "
-                f"top-5 {values['top5_accuracy']:.2%}"
+                f"accuracy over {plural(self.labelled, 'labelled image')}: top-1 "
+                f"{values['top1_accuracy']:.2%}, top-5 {values['top5_accuracy']:.2%}"
             )
         if self.task is not None:
             lines += self.task.summary_lines()
         lines += [f"{count} x {reason}" for reason, count in self.reasons.most_common(5)]
         if self.other_files:
-            lines.append(f"{self.other_files} files that are no images by name or content were left out")
+            lines.append(f"{plural(self.other_files, 'file')} skipped: not images by name or content")
         return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""A run as one page of HTML that needs nothing else."""
+"""A self-contained HTML report of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small pictures of inputs, decoded with the same care as for the run."""
+"""Thumbnails of inputs, decoded with the limits of the run."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from PIL import Image
 from vim_deploy.data.decode import Limits
 from vim_deploy.data.discover import Item
 from vim_deploy.data.isolation import ProcessLoader
+from vim_deploy.data.loading import default_workers
 from vim_deploy.data.preprocess import Preprocessing
-from vim_deploy.pipeline.stream import default_workers
 
 SIDE = 72
 _PREPROCESSING = Preprocessing((SIDE, SIDE), 1.0, (0.0,) * 3, (1.0,) * 3)
 
 
 def thumbnails(paths: Iterable[str | None], limits: Limits, workers: int | None) -> Iterator[str | None]:
-    """A data URL for each path; None for None and for what cannot be read any more."""
+    """A data URL for each path; None for None and for files that cannot be decoded."""
     loader = ProcessLoader(_PREPROCESSING, limits)
 
     def thumbnail(path: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""Rows of a run and the files that hold them; docs/inference.md states the formats."""
+"""Rows of a run and the files they are written to; docs/inference.md describes the formats."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Text that every format can hold and every reader takes, and the way back.
+"""Escapes text so that every format can store it and every reader can parse it.
 
 `escape`: a backslash becomes `\\\\`; control characters, line and paragraph separators, marks that change the
-direction of text, and bytes that are not UTF-8 become `\\xNN`, byte by byte. Everything else stays. What
-comes out is one line, and `unescape` gives the bytes back.
+direction of text, and bytes that are not UTF-8 become `\\xNN`, byte by byte. Everything else is unchanged.
+The result is one line; `unescape` returns the original bytes.
 
-`guard`: a spreadsheet takes a cell that begins with `=`, `+`, `-` or `@` for a formula, so such a cell gets
-an apostrophe in front; cells that begin with an apostrophe get one too, which makes `unguard` exact.
+`guard`: spreadsheets evaluate a cell that starts with `=`, `+`, `-` or `@` as a formula, so such cells are
+prefixed with an apostrophe. Cells that start with an apostrophe get one too, which makes `unguard` exact.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _GUARDED = ("=", "+", "-", "@", "'")
 
 
 def escape(text: str) -> str:
-    """`text` may hold bytes that are no UTF-8 as os.fsdecode represents them."""
+    """`text` may contain bytes that are not UTF-8, in the form of os.fsdecode."""
     return _UNSAFE.sub(_escaped, text)
 
 
@@ -30,20 +30,20 @@ def _escaped(match: re.Match[str]) -> str:
         return "\\\\"
     try:
         data = character.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # half a surrogate pair; in no path, but perhaps in a class name
+    except UnicodeEncodeError:  # a lone surrogate; not in paths, but possible in class names
         data = character.encode("utf-8", "surrogatepass")
     return "".join(f"\\x{byte:02x}" for byte in data)
 
 
 def unescape(text: str) -> bytes:
-    """The bytes that `escape` was given; for a path they are what the system's calls take."""
+    """The bytes of the original text; for a path, as the operating system takes them."""
     return _ESCAPED.sub(
         lambda match: bytes.fromhex(match.group(1).decode()) if match.group(1) else b"\\", text.encode()
     )
 
 
 def unescaped_path(text: str) -> str:
-    """The path that a row names."""
+    """The path of a row's image."""
     return os.fsdecode(unescape(text))
 
 

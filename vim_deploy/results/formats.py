@@ -1,4 +1,4 @@
-"""The formats of results."""
+"""The file formats of results."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from enum import Enum
 from pathlib import Path
 
 from vim_deploy.errors import OutputError
-from vim_deploy.results.columns import REALS, columns_of
+from vim_deploy.results.columns import Columns
 
 
 class Format(str, Enum):
-    """Formats of the results."""
-
     CSV = "csv"
     JSONL = "jsonl"
     PARQUET = "parquet"
@@ -25,28 +23,25 @@ _SUFFIXES = {
 }
 
 
-def format_of(path: Path | None, asked: Format | None) -> Format:
-    """The format asked for, else the one of the file's name, else CSV for standard output.
+def format_of(path: Path | None, requested: Format | None) -> Format:
+    """The requested format, else that of the file's suffix, else CSV for standard output.
 
-    Raises OutputError for a name that tells no format.
+    Raises OutputError for an unknown suffix.
     """
-    if asked is not None:
-        return asked
+    if requested is not None:
+        return requested
     if path is None:
         return Format.CSV
     if path.suffix.lower() not in _SUFFIXES:
         raise OutputError(
-            f"{path} does not end in one of {', '.join(_SUFFIXES)}; give such a name or --format."
+            f"{path} does not end in one of {', '.join(_SUFFIXES)}; use one of these suffixes or --format."
         )
     return _SUFFIXES[path.suffix.lower()]
 
 
-def check_format(path: Path | None, format: Format, task: str) -> None:
-    """Raises OutputError for results that the format, or standard output, cannot hold."""
-    if format is Format.CSV and REALS in columns_of(task, 1).types.values():
-        raise OutputError(
-            f"{task} do not fit into CSV; use -o with a name ending in .jsonl or .parquet, or write them to "
-            "files with --arrays."
-        )
+def check_format(path: Path | None, format: Format, columns: Columns) -> None:
+    """Raises OutputError for columns that cannot be written in this format or to standard output."""
+    if format is Format.CSV and columns.csv_error is not None:
+        raise OutputError(columns.csv_error)
     if path is None and format is Format.PARQUET:
-        raise OutputError("Parquet cannot go to standard output; give a file with -o.")
+        raise OutputError("Parquet cannot be written to standard output; give a file with -o.")

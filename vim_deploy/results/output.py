@@ -1,4 +1,4 @@
-"""The results of a run: to a file that can be continued after any kind of stop, or straight into a stream."""
+"""Writes the results of a run to a file that an interrupted run can resume, or to a stream."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from vim_deploy.errors import OutputError
+from vim_deploy.results.columns import Columns
 from vim_deploy.results.formats import Format, check_format
 from vim_deploy.results.parquet import PartsStore, adopt_part
 from vim_deploy.results.row import Row
@@ -19,11 +20,11 @@ from vim_deploy.results.text import Codec, codec
 
 
 class Start(Enum):
-    """What to do with the rows of an earlier run that was broken off."""
+    """What to do with the rows of an interrupted run."""
 
-    NEW = "new"  # refuse to begin while there are any
-    RESUME = "resume"  # keep them and go on
-    RESTART = "restart"  # drop them
+    NEW = "new"  # refuse to start
+    RESUME = "resume"  # keep them and continue
+    RESTART = "restart"  # discard them
 
 
 class Output(Protocol):
@@ -42,27 +43,29 @@ class Output(Protocol):
     def close(self) -> None: ...
 
     def discard(self) -> None:
-        """Leave nothing behind; for runs that end before their first row."""
+        """Remove all files of the run, if it ends before its first row."""
         ...
 
 
 def open_output(
-    path: Path | None, format: Format, task: str, top_k: int, identity: dict[str, Any], start: Start
+    path: Path | None, format: Format, columns: Columns, identity: dict[str, Any], start: Start
 ) -> Output:
-    """Raises OutputError for a place that cannot be written and for an earlier run that does not fit.
+    """`path` None: standard output. `identity`: everything that the rows depend on, as plain JSON.
 
-    `identity` is plain JSON: everything that the rows depend on; a run is continued only where it is equal.
+    Raises OutputError for a path that cannot be written, and for an interrupted run with another identity.
     """
-    check_format(path, format, task)
+    check_format(path, format, columns)
     if path is None or (path.exists() and not path.is_file() and not path.is_dir()):
         if start is not Start.NEW:
-            raise OutputError("only results in a file can be continued; give a file with -o.")
+            raise OutputError("only runs that write to a file can be resumed; give a file with -o.")
         if format is Format.PARQUET:
-            raise OutputError(f"Parquet cannot go to {path}, which is no regular file; give another with -o.")
-        return StreamOutput(path, codec(format, task, top_k))
+            raise OutputError(
+                f"Parquet cannot be written to {path}, which is not a regular file; choose another with -o."
+            )
+        return StreamOutput(path, codec(format, columns))
     if path.is_dir():
-        raise OutputError(f"{path} is a folder; give a file name with -o.")
-    return FileOutput(path, format, task, top_k, identity, start)
+        raise OutputError(f"{path} is a folder; give the name of a file with -o.")
+    return FileOutput(path, format, columns, identity, start)
 
 
 class StreamOutput:
@@ -74,16 +77,16 @@ class StreamOutput:
         self._path, self._codec = path, codec
         with output_errors(path):
             self._file: IO[bytes] = sys.stdout.buffer if path is None else path.open("wb")
-        self._begun = False
+        self._started = False
 
     def previous(self) -> Iterator[Row]:
         return iter(())
 
     def write(self, row: Row) -> None:
         with output_errors(self._path):
-            if not self._begun:
+            if not self._started:
                 self._file.write(self._codec.header)
-                self._begun = True
+                self._started = True
             self._file.write(self._codec.line(row))
 
     def flush(self) -> None:
@@ -99,13 +102,13 @@ class StreamOutput:
                 self._file.close()
 
     def discard(self) -> None:
-        pass  # nothing is kept
+        pass  # no files
 
 
 class FileOutput:
-    """Rows gather in `<path>.partial`, which takes the place of `path` when the run is complete.
+    """Rows are written to `<path>.partial`, which replaces `path` when the run is complete.
 
-    `<path>.run.json` holds the identity of the run until then.
+    Until then `<path>.run.json` has the identity of the run.
     """
 
     resumable = True
@@ -114,8 +117,7 @@ class FileOutput:
         self,
         path: Path,
         format: Format,
-        task: str,
-        top_k: int,
+        columns: Columns,
         identity: dict[str, Any],
         start: Start,
     ) -> None:
@@ -125,64 +127,67 @@ class FileOutput:
         self.partial, self.record = companions(target)
         self._identity, self._start, self._format = identity, start, format
         with output_errors(path):
-            self._look_around()
+            self._restore_finished()
             existed = self.partial.exists()
             self._store: Store = (
-                PartsStore(self.partial, task, top_k)
+                PartsStore(self.partial, columns)
                 if format is Format.PARQUET
-                else TextStore(self.partial, codec(format, task, top_k))
+                else TextStore(self.partial, codec(format, columns))
             )
-        self.kept = 0  # rows of the earlier run
+        self.resumed = 0  # rows of the interrupted run
         try:
-            self._refuse_unfitting(existed)
+            self._check_earlier_run(existed)
         except BaseException:
             self._store.close()
             if not existed:
                 self._store.discard()
             raise
 
-    def _look_around(self) -> None:
+    def _restore_finished(self) -> None:
+        """For --resume without partial rows: reopen results whose run was killed at its very end."""
         if self._start is not Start.RESUME or self.partial.exists():
             return
         record = _read_record(self.record)
         if record is not None and record.get("finished") and self._target.exists():
-            # Killed between the renaming and the removal of the record: complete, and about to be found so.
+            # Killed after the results were renamed, before the record was removed.
             if self._format is Format.PARQUET:
                 adopt_part(self.partial, self._target)
             else:
                 self._target.replace(self.partial)
         elif self._target.exists():
             raise OutputError(
-                f"{self.path} exists and no broken-off run is beside it, so there is nothing to resume; "
-                "leave --resume out to make it anew."
+                f"{self.path} is complete and there is no interrupted run to resume; leave out --resume to "
+                "write it again."
             )
 
-    def _refuse_unfitting(self, existed: bool) -> None:
+    def _check_earlier_run(self, existed: bool) -> None:
+        """Raises OutputError if rows of an interrupted run must not be overwritten or cannot be resumed."""
         if not existed or self._start is Start.RESTART:
             return
         record = _read_record(self.record)
         if self._start is Start.NEW:
             if next(self._store.rows(), None) is not None:
                 raise OutputError(
-                    f"{self.partial} holds the rows of a run that was broken off; go on with --resume, or "
-                    "drop them with --restart."
+                    f"{self.partial} has the rows of an interrupted run; resume it with --resume, or discard "
+                    "them with --restart."
                 )
         elif record is not None:
             _compare(self.partial, record.get("identity"), self._identity)
         elif next(self._store.rows(), None) is not None:
             raise OutputError(
-                f"{self.record}, which says what run {self.partial} is of, is gone; begin with --restart."
+                f"{self.record}, the record of the run that wrote {self.partial}, is missing; start over "
+                "with --restart."
             )
 
     def previous(self) -> Iterator[Row]:
-        """The rows kept from the earlier run; afterwards the output is ready for more."""
+        """The rows of the interrupted run; afterwards the output is ready for more."""
         with output_errors(self.path):
             if self._start is Start.RESUME:
                 for row in self._store.rows():
-                    self.kept += 1
+                    self.resumed += 1
                     yield row
             self._write_record(finished=False)
-            self._store.begin(keep=self._start is Start.RESUME)
+            self._store.start(keep=self._start is Start.RESUME)
 
     def write(self, row: Row) -> None:
         with output_errors(self.path):
@@ -212,14 +217,14 @@ class FileOutput:
 
     def _write_record(self, finished: bool) -> None:
         values = {"identity": self._identity, "finished": finished}
-        # The lock is ours, so the name needs not be a new one each time, and a kill leaves one at most.
+        # This run has the lock, so a fixed name is safe, and killed runs leave at most one such file.
         temporary = self.record.with_name(self.record.name + ".tmp")
         temporary.write_text(json.dumps(values, indent=1) + "\n")
         temporary.replace(self.record)
 
 
 def companions(target: Path) -> tuple[Path, Path]:
-    """The rows so far and the record of the run that makes `target`."""
+    """Paths of the partial rows and of the record of the run that writes `target`."""
     return target.with_name(target.name + ".partial"), target.with_name(target.name + ".run.json")
 
 
@@ -229,7 +234,7 @@ def _read_record(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except ValueError:
-        raise OutputError(f"{path} is damaged; remove it and begin with --restart.") from None
+        raise OutputError(f"{path} is damaged; remove it and start over with --restart.") from None
     return values if isinstance(values, dict) else {}
 
 
@@ -238,14 +243,14 @@ def _compare(partial: Path, recorded: Any, current: dict[str, Any]) -> None:
     for name in {**recorded, **current}:
         if recorded.get(name) != current.get(name):
             raise OutputError(
-                f"{partial} is of another run: {name} was {recorded.get(name)!r} and is "
-                f"{current.get(name)!r} now. Give the same options, or begin anew with --restart."
+                f"{partial} belongs to another run: {name} was {recorded.get(name)!r} and is now "
+                f"{current.get(name)!r}. Use the same options, or start over with --restart."
             )
 
 
 @contextlib.contextmanager
 def output_errors(path: Path | None) -> Iterator[None]:
-    """OSError becomes OutputError, but for a reader that went away."""
+    """Turns OSError into OutputError, except for a closed pipe."""
     try:
         yield
     except BrokenPipeError:

@@ -1,4 +1,4 @@
-"""Parquet: a folder of parts while a run goes on, each valid on its own; one file when it is complete."""
+"""Parquet: a folder of valid files (parts) during a run, merged into one file at the end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from vim_deploy.errors import MissingDependencyError
 from vim_deploy.files import atomic_write
-from vim_deploy.results.columns import INTEGER, INTEGERS, REAL, REALS, TEXT, Columns, columns_of
+from vim_deploy.results.columns import INTEGER, INTEGERS, REAL, REALS, TEXT, Columns
 from vim_deploy.results.row import NUMBER_FIELDS, Row
 from vim_deploy.results.store import lock
 
@@ -20,13 +20,13 @@ PART_SECONDS = 30.0
 
 
 class PartsStore:
-    """A part is written when PART_ROWS rows have come or PART_SECONDS have gone by, whole or not at all."""
+    """A part is written, atomically, every PART_ROWS rows or PART_SECONDS seconds."""
 
-    def __init__(self, path: Path, task: str, top_k: int) -> None:
+    def __init__(self, path: Path, columns: Columns) -> None:
         self._pyarrow = _pyarrow()
         self.path = path
-        self._columns = columns_of(task, top_k)
-        self._schema = _schema(self._pyarrow, self._columns)
+        self._columns = columns
+        self._schema = _schema(self._pyarrow, columns)
         self._rows: list[dict[str, Any]] = []
         self._parts = 0
         self._last = time.monotonic()
@@ -42,16 +42,16 @@ class PartsStore:
         return self.path / f"part-{number:06d}.parquet"
 
     def rows(self) -> Iterator[Row]:
-        """Rows of the parts from the first on, to the first that is missing or unreadable."""
+        """The rows of all parts before the first one that is missing or unreadable."""
         while self._part(self._parts).exists():
             try:
-                rows = list(_read_part(self._part(self._parts), self._columns))
-            except (OSError, ValueError, KeyError, TypeError):  # pyarrow's errors are among these
+                rows = list(read_part(self._part(self._parts), self._columns))
+            except (OSError, ValueError, KeyError, TypeError):  # pyarrow raises these
                 return
             self._parts += 1
             yield from rows
 
-    def begin(self, keep: bool) -> None:
+    def start(self, keep: bool) -> None:
         if not keep:
             self._parts = 0
         kept = {self._part(number) for number in range(self._parts)}
@@ -61,7 +61,7 @@ class PartsStore:
 
     def write(self, row: Row) -> None:
         columns = self._columns
-        self._rows.append({**row.fields(columns.fields), "flags": list(row.flags), **columns.flat(row)})
+        self._rows.append({**row.fields(columns.fields), "flags": list(row.flags), **columns.to_cells(row)})
         if len(self._rows) >= PART_ROWS or time.monotonic() - self._last >= PART_SECONDS:
             self.flush()
 
@@ -85,7 +85,7 @@ class PartsStore:
             file.flush()
             os.fsync(file.fileno())
         merged.replace(target)
-        # From the last on, so that what a kill leaves is a beginning.
+        # Last part first, so that a killed run leaves the first parts.
         for number in reversed(range(self._parts)):
             self._part(number).unlink()
         self.discard()
@@ -97,26 +97,23 @@ class PartsStore:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-def read_part(part: Path, task: str, top_k: int) -> Iterator[Row]:
-    """Rows without features. Raises OSError or ValueError for a file that is not as this module writes it."""
-    return _read_part(part, columns_of(task, top_k))
-
-
-def _read_part(part: Path, of_task: Columns) -> Iterator[Row]:
+def read_part(part: Path, columns: Columns) -> Iterator[Row]:
+    """The rows of a part, without its arrays. Raises OSError or ValueError for a file with another schema."""
     pyarrow = _pyarrow()
-    schema = _schema(pyarrow, of_task)
+    schema = _schema(pyarrow, columns)
     file = pyarrow.parquet.ParquetFile(part)
     if file.schema_arrow != schema:
-        raise ValueError("other columns")
-    columns = [name for name in schema.names if of_task.types.get(name) not in (REALS, INTEGERS)]
-    for batch in file.iter_batches(columns=columns):
+        raise ValueError("it has other columns")
+    names = [name for name in schema.names if columns.types.get(name) not in (REALS, INTEGERS)]
+    for batch in file.iter_batches(columns=names):
         for values in batch.to_pylist():
-            fields = {name: values[name] for name in of_task.fields}
-            yield Row(**fields, flags=tuple(values["flags"]), **of_task.from_flat(values))
+            fields = {name: values[name] for name in columns.fields}
+            result = columns.from_cells(values) if values["status"] == "ok" else None
+            yield Row(**fields, flags=tuple(values["flags"]), result=result)
 
 
 def adopt_part(folder: Path, file: Path) -> None:
-    """Make a complete file the only part of a folder that is gone."""
+    """Move a complete file into a new folder, as its only part."""
     folder.mkdir()
     file.replace(folder / "part-000000.parquet")
 
@@ -127,14 +124,14 @@ def _pyarrow() -> Any:
         import pyarrow.parquet
     except ImportError:
         raise MissingDependencyError(
-            'Parquet needs pyarrow: `pip install "vim-deploy[parquet]"`, or write .csv or .jsonl instead.'
+            'Parquet needs pyarrow: `pip install "vim-deploy[parquet]"`, or use .csv or .jsonl instead.'
         ) from None
     return pyarrow
 
 
 def _schema(pyarrow: Any, columns: Columns) -> Any:
     text, number = pyarrow.string(), pyarrow.int32()
-    of_fields = [(name, number if name in NUMBER_FIELDS else text) for name in columns.fields]
+    fields = [(name, number if name in NUMBER_FIELDS else text) for name in columns.fields]
     kinds = {
         TEXT: text,
         INTEGER: number,
@@ -142,5 +139,5 @@ def _schema(pyarrow: Any, columns: Columns) -> Any:
         INTEGERS: pyarrow.list_(number),
         REALS: pyarrow.list_(pyarrow.float32()),
     }
-    of_task = [(name, kinds[kind]) for name, kind in columns.types.items()]
-    return pyarrow.schema([*of_fields, ("flags", pyarrow.list_(text)), *of_task])
+    task_columns = [(name, kinds[kind]) for name, kind in columns.types.items()]
+    return pyarrow.schema([*fields, ("flags", pyarrow.list_(text)), *task_columns])

@@ -1,4 +1,4 @@
-"""Complete results, read back."""
+"""Reads complete results files."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vim_deploy.errors import OutputError
+from vim_deploy.results.columns import Columns
 from vim_deploy.results.formats import Format
 from vim_deploy.results.parquet import read_part
 from vim_deploy.results.row import Row
 from vim_deploy.results.text import codec
 
 
-def read_rows(path: Path, format: Format, task: str, top_k: int) -> Iterator[Row]:
-    """The rows of a results file, without features. Raises OutputError for another file."""
+def read_rows(path: Path, format: Format, columns: Columns) -> Iterator[Row]:
+    """The rows of a results file. Raises OutputError for a file that is not one or has other columns."""
     try:
         if format is Format.PARQUET:
-            yield from read_part(path, task, top_k)
+            yield from read_part(path, columns)
             return
-        text = codec(format, task, top_k)
+        text = codec(format, columns)
         with path.open("rb") as file:
             if file.read(len(text.header)) != text.header:
-                raise ValueError("other columns")
+                raise ValueError("it has other columns")
             yield from map(text.row, file)
     except (OSError, ValueError) as error:
         raise OutputError(f"{path} cannot be read as results ({error}).") from None

@@ -1,25 +1,23 @@
-"""One row: what is written about one input, and what can be read back."""
+"""One row of the results file."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from vim_deploy.prediction import ClassArea, FoundObject, Prediction, Score
+from vim_deploy.prediction import Prediction
 from vim_deploy.results.escape import escape
-from vim_deploy.tasks.segment.ground_truth import Agreement
 
 NUMBER_FIELDS = ("rank", "width", "height")
 
 
 @dataclass(frozen=True)
 class Row:
-    """`path` is escaped (see escape.py). `rank` is the true class's place, 1 for the best.
+    """`path` is escaped (see escape.py). `rank` is the place of the true class, 1 for the best.
 
-    Which fields a row has depends on the task, see columns.py.
+    `result` is the task's part, which its columns write and read (see columns.py); None for an error.
     """
 
     path: str
@@ -30,13 +28,7 @@ class Row:
     width: int | None = None
     height: int | None = None
     flags: tuple[str, ...] = ()
-    top: tuple[Score, ...] = ()
-    features: np.ndarray | None = None
-    file: str | None = None  # escaped
-    shape: tuple[int, ...] = ()  # of the array in it
-    areas: tuple[ClassArea, ...] = ()
-    agreement: tuple[Agreement, ...] | None = None
-    objects: tuple[FoundObject, ...] = ()
+    result: Any = None
 
     @classmethod
     def of(cls, prediction: Prediction, class_names: tuple[str, ...]) -> Row:
@@ -50,11 +42,12 @@ class Row:
             width=width,
             height=height,
             flags=prediction.flags,
-            top=prediction.top,
-            features=prediction.features,
-            areas=() if prediction.segments is None else prediction.segments.areas,
-            objects=() if prediction.objects is None else prediction.objects.found,
+            result=prediction.result,
         )
+
+    def failed(self, reason: object) -> Row:
+        """The row as an error."""
+        return dataclasses.replace(self, status="error", reason=str(reason), result=None)
 
     def fields(self, names: Iterable[str]) -> dict[str, Any]:
         return {name: getattr(self, name) for name in names}

@@ -1,4 +1,4 @@
-"""Rows of a run that is not complete, in one growing text file; kill -9 leaves at most half a last line."""
+"""Stores the rows of an unfinished run in a text file; a killed run leaves at most one incomplete line."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ except ImportError:  # no file locks on this system
 
 
 class Store(Protocol):
-    """Where the rows of an unfinished run lie. Made, it is locked against other runs."""
+    """The rows of an unfinished run, locked against other runs when it is created."""
 
     def rows(self) -> Iterator[Row]:
-        """The rows that are whole; iterate to the end before `begin`."""
+        """The complete rows; iterate to the end before `start`."""
         ...
 
-    def begin(self, keep: bool) -> None:
-        """Make ready to write after the rows that were read, or from the start."""
+    def start(self, keep: bool) -> None:
+        """Prepare for writing, after the rows that were read (`keep`) or without them."""
         ...
 
     def write(self, row: Row) -> None: ...
@@ -33,24 +33,24 @@ class Store(Protocol):
     def flush(self) -> None: ...
 
     def finish(self, target: Path) -> None:
-        """Put the complete results in the place of `target`."""
+        """Replace `target` with the complete results."""
         ...
 
     def close(self) -> None: ...
 
     def discard(self) -> None:
-        """Remove it."""
+        """Delete the rows."""
         ...
 
 
 class TextStore:
-    """Each record goes to the file with one call of the system; one that fails is cut off again."""
+    """Appends one record at a time, unbuffered, and truncates a record that could not be written."""
 
     def __init__(self, path: Path, codec: Codec) -> None:
         self.path = path
         self._codec = codec
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
-        self._end = 0  # behind the last whole record
+        self._end = 0  # offset after the last complete record
         try:
             lock(self._descriptor, path)
         except BaseException:
@@ -74,7 +74,7 @@ class TextStore:
                 self._end += len(line)
                 yield row
 
-    def begin(self, keep: bool) -> None:
+    def start(self, keep: bool) -> None:
         if not keep:
             self._end = 0
         os.ftruncate(self._descriptor, self._end)
@@ -97,7 +97,7 @@ class TextStore:
         self._end += len(record)
 
     def flush(self) -> None:
-        pass  # nothing is held back
+        pass  # not buffered
 
     def finish(self, target: Path) -> None:
         os.fsync(self._descriptor)
@@ -111,13 +111,13 @@ class TextStore:
 
 
 def lock(descriptor: int, path: Path) -> None:
-    """Raises OutputError when another run holds the lock, or took the file away just now."""
+    """Raises OutputError if another run has the lock, or has just moved or deleted the file."""
     if fcntl is not None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise OutputError(
-                f"another run is writing to {path}; wait for it, or give another name with -o."
+                f"another run is writing to {path}; wait for it, or choose another file with -o."
             ) from None
         except OSError:  # file systems without locks
             return
@@ -126,4 +126,4 @@ def lock(descriptor: int, path: Path) -> None:
     except FileNotFoundError:
         same = False
     if not same:
-        raise OutputError(f"another run has just finished with {path}; start again.")
+        raise OutputError(f"another run has just finished writing {path}; run the command again.")

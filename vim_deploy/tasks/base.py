@@ -1,112 +1,165 @@
-"""What the pipeline needs of a task, and what a run adds to it."""
+"""The interface between a task and the inference pipeline."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from vim_deploy.data.loading import Loaded
 from vim_deploy.data.preparation import Preparation
 from vim_deploy.errors import EngineError
+from vim_deploy.metadata import ModelMetadata
 from vim_deploy.prediction import Prediction
-from vim_deploy.results import Row
-
-if TYPE_CHECKING:
-    from vim_deploy.engines.open import OpenEngine
+from vim_deploy.results.columns import Columns
+from vim_deploy.results.row import Row
+from vim_deploy.text import plural
 
 DEFAULT_BATCH = 8
-MOST_CHUNK = 8
+MAX_CHUNK = 8
 
 
-class Task(ABC):
-    """One kind of engine at work. Raises EngineError where an engine's outputs are not what it says."""
+class Tensor(Protocol):
+    """An input or output: its name, and its shape with None for sizes chosen at run time."""
 
-    default_batch = DEFAULT_BATCH  # of one inference
+    @property
+    def name(self) -> str: ...
 
-    def __init__(self, engine: OpenEngine) -> None:
-        self.engine = engine
-        self.preparation: Preparation = engine.metadata.preprocessing
+    @property
+    def shape(self) -> tuple[int | None, ...]: ...
+
+
+class Batches(Protocol):
+    """The batch sizes that a network runs; its string is that range in words."""
+
+    @property
+    def smallest(self) -> int: ...
+
+    @property
+    def fixed(self) -> bool: ...
+
+    def holds(self, size: int) -> bool: ...
+
+    def nearest(self, size: int) -> int: ...
+
+
+class Network(Protocol):
+    """An opened engine, as far as tasks and the pipeline use it."""
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def metadata(self) -> ModelMetadata: ...
+
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def output(self) -> Tensor:
+        """The primary output."""
+        ...
+
+    @property
+    def batches(self) -> Batches: ...
+
+    def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        """Outputs by name for float32 pixels (batch, channels, height, width)."""
+        ...
+
+
+class TaskHandler(ABC):
+    """Turns decoded images into predictions, and predictions into rows and files.
+
+    Methods raise EngineError if the network's outputs do not match its metadata.
+    """
+
+    default_batch = DEFAULT_BATCH  # images per inference
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.preparation: Preparation = network.metadata.preprocessing
 
     def chunk(self, batch: int) -> int:
-        """Inputs that a worker takes at a time."""
-        return min(batch, MOST_CHUNK)
+        """How many inputs a decoding worker takes at a time."""
+        return min(batch, MAX_CHUNK)
 
-    def ahead(self, batch: int) -> int:
-        """Inputs that may wait, decoded, beside those that workers have."""
+    def prefetch(self, batch: int) -> int:
+        """How many decoded inputs may wait, in addition to those that workers are decoding."""
         return 2 * batch
 
     @property
-    def columns(self) -> str:
-        """Which columns the rows have, see results/columns.py."""
-        return self.engine.metadata.task
+    @abstractmethod
+    def columns(self) -> Columns:
+        """The columns that the task adds to rows."""
 
     @abstractmethod
     def predict(self, loaded: Sequence[Loaded], batch: int) -> Iterator[Prediction]:
-        """One prediction for each input, in order; `batch` is the largest that the engine is to be given."""
+        """One prediction per input, in order; `batch` is the largest batch that the network is given."""
 
-    # What a run of vim-infer adds.
+    # Used by vim-infer, not by Engine.predict.
 
     def identity(self) -> dict[str, Any]:
-        """Plain JSON: options that the rows depend on."""
+        """The options that rows depend on, as plain JSON. A run is resumed only with equal ones."""
         return {}
 
-    def begin(self, batch: int, workers: int, report: Callable[[str], None]) -> None:  # noqa: B027
-        """Called before the first input, to say what is to be said and to refuse what cannot be done."""
+    def start(self, batch: int, workers: int, report: Callable[[str], None]) -> None:  # noqa: B027
+        """Called before the first input, to check output paths and to `report` what the user should know."""
 
     def row(self, prediction: Prediction) -> Row:
-        """The prediction's row; whatever else belongs to it has been written when this returns."""
-        return Row.of(prediction, self.engine.class_names)
+        """The prediction's row. Files that belong to it are complete when this returns."""
+        return Row.of(prediction, self.network.class_names)
 
     def count(self, row: Row) -> None:  # noqa: B027
-        """Called for every row, those of an earlier run first."""
+        """Called for every row, first for the rows of a resumed run."""
 
     def summary(self) -> dict[str, Any]:
-        """Plain JSON: the task's own figures over all rows."""
+        """The task's statistics over all rows, as plain JSON."""
         return {}
 
     def summary_lines(self) -> list[str]:
+        """The same for people."""
         return []
 
     def finish(self) -> None:  # noqa: B027
-        """Called when the last row is written, before the results are put in place."""
+        """Called after the last row, before the results file is put in place."""
 
     # Shared by the tasks.
 
-    def refused(self, entry: Loaded, reason: str = "") -> Prediction:
-        """What becomes of an input that could not be read, or that `reason` speaks against."""
-        item = entry.item
+    def failed(self, loaded: Loaded, reason: str = "") -> Prediction:
+        """The prediction for an input that could not be decoded, or that failed for `reason`."""
+        item = loaded.item
         return Prediction(
             item.path if item else None,
             "error",
-            reason or entry.reason,
-            size=entry.size,
-            flags=entry.flags,
+            reason or loaded.reason,
+            size=loaded.size,
+            flags=loaded.flags,
             label=item.label if item else None,
         )
 
     def run(self, pixels: list[np.ndarray], shape: tuple[int | None, ...]) -> np.ndarray:
-        """The engine's output for these, checked against `shape` (without the batch; None: any size).
+        """The primary output for a batch, checked against `shape` (without the batch axis; None: any size).
 
-        A batch that is smaller than the engine's smallest is filled with zeros, whose results are dropped.
+        A batch below the network's smallest batch size is padded with zeros; their results are dropped.
         """
-        engine = self.engine
-        filling = [np.zeros_like(pixels[0])] * (engine.batches.smallest - len(pixels))
+        network = self.network
+        padding = [np.zeros_like(pixels[0])] * (network.batches.smallest - len(pixels))
         try:
-            output = engine.run(np.stack(pixels + filling))[engine.output.name]
+            output = network.run(np.stack(pixels + padding))[network.output.name]
         except MemoryError:
             raise EngineError(
-                f"not enough memory for a batch of {len(pixels)} images; use a smaller batch size."
+                f"not enough memory for a batch of {plural(len(pixels), 'image')}; use a smaller batch size."
             ) from None
-        expected = (len(pixels) + len(filling), *shape)
+        expected = (len(pixels) + len(padding), *shape)
         fits = len(output.shape) == len(expected) and all(
             size is None or size == found for size, found in zip(expected, output.shape, strict=True)
         )
         if output.dtype.kind != "f" or not fits:
             raise EngineError(
-                f"{engine.path} gives {engine.output.name} of type {output.dtype} and shape {output.shape}; "
-                f"expected floating-point numbers of shape {expected}."
+                f"the output {network.output.name} of {network.path} has type {output.dtype} and shape "
+                f"{output.shape}; expected floating-point numbers of shape {expected}."
             )
         return output[: len(pixels)]

@@ -1,69 +1,62 @@
-"""What can be asked of the tasks, and how a task is opened."""
+"""Options of a task: dataclass fields that vim-infer offers on its command line. No runtime, no numpy."""
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 from vim_deploy.errors import EngineError
-from vim_deploy.tasks.detect.options import DetectOptions
-from vim_deploy.tasks.features.files import FeatureOptions
-from vim_deploy.tasks.segment.options import SegmentOptions
-
-if TYPE_CHECKING:
-    from vim_deploy.engines.open import OpenEngine
-    from vim_deploy.tasks.base import Task
-
-# Loaded when a task is opened: each brings what it alone needs.
-_HOMES = {
-    "classify": ("classify.handler", "Classify"),
-    "features": ("features.handler", "Features"),
-    "segment": ("segment.handler", "Segment"),
-    "detect": ("detect.handler", "Detect"),
-}
+from vim_deploy.registry import load_object
+from vim_deploy.tasks.registry import TASKS
+from vim_deploy.tasks.spec import TaskSpec
 
 
 @dataclass(frozen=True)
-class TaskOptions:
-    """`inputs` are the files and folders of a run, by which a task's own files are named."""
-
-    top_k: int = 5
-    features: FeatureOptions = field(default_factory=FeatureOptions)
-    segment: SegmentOptions = field(default_factory=SegmentOptions)
-    detect: DetectOptions = field(default_factory=DetectOptions)
-    inputs: Sequence[str] = ()
+class NoOptions:
+    """The options of a task that has none."""
 
 
-def _refuse_others(engine: OpenEngine, options: TaskOptions) -> None:
-    """Raises EngineError for options of another task than the engine's; tasks may share some."""
-    name = engine.metadata.task
-    given = {
-        "features": options.features.given(),
-        "segment": options.segment.given(),
-        "detect": options.detect.given(),
-    }
-    own = given.get(name, [])
-    for other, asked in given.items():
-        if foreign := [option for option in asked if option not in own]:
-            raise EngineError(
-                f"{', '.join(foreign)}: only for models of the task {other}, and {engine.path} is for the "
-                f"task {name}. Leave it out, or export a model with --task {other}."
-            )
+def option(default: Any = None, *, writes_file: bool = False, **settings: Any) -> Any:
+    """A dataclass field that is also the option `--NAME`; `settings` are those of click.Option.
+
+    `writes_file`: the value is the path of a file that the run creates or replaces.
+    """
+    return field(default=default, metadata={"settings": settings, "writes_file": writes_file})
 
 
-def open_task(engine: OpenEngine, options: TaskOptions) -> Task:
-    """The task that the engine is for. Raises EngineError or OutputError for options that do not fit it."""
-    name = engine.metadata.task
-    if name not in _HOMES:
-        raise EngineError(f"{engine.path} is for the task {name}, which vim-infer does not do.")
-    _refuse_others(engine, options)
-    if engine.metadata.preprocessing.channels not in (1, 3):
-        raise EngineError(
-            f"the model takes {engine.metadata.preprocessing.channels} channels and images have 1 or 3; "
-            "prepare the pixels yourself and call OpenEngine.run(pixels)."
-        )
-    module, cls = _HOMES[name]
-    task: Task = getattr(importlib.import_module(f"vim_deploy.tasks.{module}"), cls)(engine, options)
-    return task
+def flag(name: str) -> str:
+    """The command line's spelling of a field's name."""
+    return f"--{name.replace('_', '-')}"
+
+
+def option_fields(spec: TaskSpec) -> tuple[dataclasses.Field[Any], ...]:
+    """The fields of the task's options."""
+    return dataclasses.fields(load_object(spec.options))
+
+
+def task_options(spec: TaskSpec, given: Mapping[str, Any], source: str) -> Any:
+    """The task's options dataclass with the `given` values; `source` names the engine in errors.
+
+    Raises EngineError for options that the task does not have.
+    """
+    own = {item.name for item in option_fields(spec)}
+    if foreign := [name for name in given if name not in own]:
+        for other in map(TASKS.get, TASKS.names()):
+            names = {item.name for item in option_fields(other)}
+            if shown := [flag(name) for name in foreign if name in names]:
+                raise EngineError(
+                    f"{', '.join(shown)}: only for models of the task {other.name}, and {source} is for the "
+                    f"task {spec.name}. Leave it out, or export a model with --task {other.name}."
+                )
+        raise EngineError(f"unknown option {foreign[0]!r}; the task {spec.name} has {sorted(own)}.")
+    return load_object(spec.options)(**given)
+
+
+def written_files(given: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
+    """The files that a run with the `given` options writes, each with the flag that names it."""
+    fields = [item for name in TASKS.names() for item in option_fields(TASKS.get(name))]
+    writing = {item.name for item in fields if item.metadata["writes_file"]}
+    return ((flag(name), value) for name, value in given.items() if name in writing and value is not None)

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
+from vim_deploy.registry import load_object
 
-from vim_deploy.parity.difference import Difference, difference
+if TYPE_CHECKING:
+    import numpy as np
 
-Shape: TypeAlias = tuple[int | None, ...]  # None: a size chosen at run time
-Outputs: TypeAlias = Mapping[str, np.ndarray]
+    from vim_deploy.parity.difference import Difference
+
+Outputs: TypeAlias = "Mapping[str, np.ndarray]"
 
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """One task: what a network of it takes and gives, and where its code is.
+    """One task: the inputs and outputs of its networks, and where its code is.
 
-    Importing a spec imports neither PyTorch nor a runtime; the fields that hold "module:name" are imported
-    on first use (`vim_deploy.registry.load_object`).
+    Importing a spec imports neither PyTorch, numpy nor a runtime; the fields that hold "module:name" are
+    imported on first use (`vim_deploy.registry.load_object`).
 
     `outputs`: names of the network's outputs, the primary one first. `model_kinds`: the kinds of model family
     that the task works with. `class_axis`: axis of the primary output that has one value per class, None
-    where there is none. `batchable`: whether every output has one row per image, so that batches can be split
+    if there is none. `batchable`: whether every output has one row per image, so that batches can be split
     and joined. `fixed_size`: whether every output has a size known before a run. `labelled`: whether an image
     has one true class, which accuracy is measured with. `settings`: scalar inputs of the network besides the
-    pixels, with the value that they are given where two networks are compared.
+    pixels, with the values used when two networks are compared.
     `difference` compares the outputs of two networks, the reference first. `class_count` gives the number of
     classes from the model's configuration, and `check` raises EngineError for a configuration that the task
     cannot be run with; its arguments are the file's name, the configuration and the class names.
@@ -37,12 +39,15 @@ class TaskSpec:
     model_kinds: tuple[str, ...]
     handler: str  # a TaskHandler, see tasks/base.py
     module: str  # a TaskModule, see export/task.py
+    options: str = (
+        "vim_deploy.tasks.options:NoOptions"  # a dataclass of `option` fields, see tasks/options.py
+    )
     class_axis: int | None = None
     batchable: bool = True
     fixed_size: bool = True
     labelled: bool = False
     settings: Mapping[str, float] = field(default_factory=dict)
-    difference: Callable[[Outputs, Outputs], Difference] | None = None
+    difference: str | None = None  # a function (Outputs, Outputs) -> Difference
     class_count: Callable[[Mapping[str, Any]], int] | None = None
     check: Callable[[str, Mapping[str, Any], Sequence[str] | None], None] | None = None
 
@@ -51,8 +56,11 @@ class TaskSpec:
         return self.outputs[0]
 
     def compare(self, reference: Outputs, candidate: Outputs) -> Difference:
-        """The difference of all outputs; without `difference`, that of the output where it is largest."""
+        """The difference over all outputs; without `difference`, that of the output where it is largest."""
         if self.difference is not None:
-            return self.difference(reference, candidate)
+            result: Difference = load_object(self.difference)(reference, candidate)
+            return result
+        from vim_deploy.parity.difference import difference
+
         found = [difference(reference[name], candidate[name]) for name in self.outputs]
         return max(found, key=lambda item: item.relative)

@@ -266,8 +266,8 @@ def test_images_come_in_batches_that_the_engine_runs(place, caplog, profile, siz
         alone = [engine.predict(picture)[0] for picture in pictures[-1:]]
     assert [row.status for row in rows] == ["ok"] * 10
     # The last images in a batch filled with nothing give what they give otherwise.
-    assert rows[-1].top[0].index == alone[0].top[0].index
-    assert rows[-1].top[0].probability == pytest.approx(alone[0].top[0].probability, rel=1e-6)
+    assert rows[-1].result.top[0].index == alone[0].result.top[0].index
+    assert rows[-1].result.top[0].probability == pytest.approx(alone[0].result.top[0].probability, rel=1e-6)
     assert max(sizes) == size and min(sizes) >= profile.get("min_batch", 1)
     assert said in caplog.text and bool(said) == ("the engine runs" in caplog.text)
 

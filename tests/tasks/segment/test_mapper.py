@@ -12,7 +12,7 @@ from golden_segmenter import golden_segmenter
 from vim_deploy.data.bilinear import resize
 from vim_deploy.tasks.segment import mapper
 from vim_deploy.tasks.segment.axis import Axis
-from vim_deploy.tasks.segment.memory import most_bands
+from vim_deploy.tasks.segment.memory import max_bands
 
 CROP, STRIDE, CELLS, CLASSES = 64, 43, 16, 7
 
@@ -36,7 +36,9 @@ def by_torch(rows: Axis, columns: Axis, windows: list[list[np.ndarray]]) -> np.n
             )
             count[place] += 1
     whole = (total / count)[..., : rows.scaled, : columns.scaled]
-    return F.interpolate(whole, size=(rows.own, columns.own), mode="bilinear", align_corners=False)[0].numpy()
+    return F.interpolate(whole, size=(rows.original, columns.original), mode="bilinear", align_corners=False)[
+        0
+    ].numpy()
 
 
 @pytest.mark.parametrize(
@@ -79,7 +81,7 @@ def test_rows_of_windows_are_asked_for_from_top_to_bottom_and_let_go():
     assert {number for numbers in asked for number in numbers} == set(range(len(windows)))
     assert all(numbers == list(range(numbers[0], numbers[-1] + 1)) for numbers in asked)
     assert [numbers[0] for numbers in asked] == sorted(numbers[0] for numbers in asked)
-    assert max(map(len, asked)) == most_bands(rows) < len(windows)
+    assert max(map(len, asked)) == max_bands(rows) < len(windows)
 
 
 @torch.no_grad()

@@ -94,7 +94,7 @@ def test_sliding_windows_through_the_file_are_the_references(exported):
         .transpose(0, 2, 3, 1)
         .reshape(len(rows.starts), len(columns.starts), rows.cells, columns.cells, -1)
     )
-    down, across = list(rows.shares(0, rows.own)), list(columns.shares(0, columns.own))
+    down, across = list(rows.shares(0, rows.original)), list(columns.shares(0, columns.original))
     found = _scores(down, across, {row: list(band) for row, band in enumerate(logits)})
     assert_close(found.transpose(2, 1, 0), expected, TOLERANCE)
 

@@ -8,8 +8,9 @@ SPEC = TaskSpec(
     name="classify",
     outputs=("logits",),
     model_kinds=("classifier",),
-    handler="vim_deploy.tasks.classify.handler:Classify",
+    handler="vim_deploy.tasks.classify.handler:ClassifyHandler",
     module="vim_deploy.export.task:VimTaskModule",
+    options="vim_deploy.tasks.classify.options:ClassifyOptions",
     class_axis=-1,
     labelled=True,
 )

@@ -10,46 +10,46 @@ from typing import Any
 from vim_deploy.errors import MissingDependencyError
 from vim_deploy.tasks.detect.annotations import Annotations
 
-# In the order of COCOeval's figures: over overlaps 0.5 to 0.95, at 0.5, at 0.75, small, medium, large.
-FIGURES = ("AP", "AP50", "AP75", "APsmall", "APmedium", "APlarge")
+# In the order of COCOeval's stats: at IoU 0.5 to 0.95, at 0.5, at 0.75, for small, medium and large objects.
+METRICS = ("AP", "AP50", "AP75", "APsmall", "APmedium", "APlarge")
 
 
 def average_precision(
     annotations: Annotations, results: list[dict[str, Any]], image_ids: Sequence[int]
 ) -> dict[str, dict[str, float | None]]:
-    """`bbox`, and `segm` where the annotations have outlines; figures from 0 to 1, None for no such object.
+    """METRICS of `bbox`, and of `segm` if the annotations have masks; 0 to 1, None without such objects.
 
-    Judged over `image_ids` alone.
+    Only the images `image_ids` are evaluated.
     """
     coco_class, evaluation_class = _pycocotools()
     kinds = ["bbox"]
     if any(entry.get("segmentation") for entry in annotations.content["annotations"]):
         kinds.append("segm")
-    figures: dict[str, dict[str, float | None]] = {}
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress there
-        truth = coco_class()
-        truth.dataset = annotations.content
-        truth.createIndex()
+    metrics: dict[str, dict[str, float | None]] = {}
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress there
+        ground_truth = coco_class()
+        ground_truth.dataset = annotations.content
+        ground_truth.createIndex()
         for kind in kinds:
             if not results:
-                figures[kind] = dict.fromkeys(FIGURES, 0.0)
+                metrics[kind] = dict.fromkeys(METRICS, 0.0)
                 continue
-            # It adds fields of its own to what it is given.
-            found = truth.loadRes([dict(entry) for entry in results])
-            evaluation = evaluation_class(truth, found, kind)
+            # It adds fields to its argument.
+            found = ground_truth.loadRes([dict(entry) for entry in results])
+            evaluation = evaluation_class(ground_truth, found, kind)
             evaluation.params.imgIds = sorted(image_ids)
             evaluation.evaluate()
             evaluation.accumulate()
             evaluation.summarize()
-            values = [float(value) for value in evaluation.stats[: len(FIGURES)]]
-            figures[kind] = {
-                name: value if value >= 0 else None for name, value in zip(FIGURES, values, strict=True)
+            values = [float(value) for value in evaluation.stats[: len(METRICS)]]
+            metrics[kind] = {
+                name: value if value >= 0 else None for name, value in zip(METRICS, values, strict=True)
             }
-    return figures
+    return metrics
 
 
-def run_lengths(mask: Any) -> str:
-    """COCO's compressed run lengths of a boolean mask (height, width)."""
+def encode_rle(mask: Any) -> str:
+    """COCO's compressed run-length encoding of a boolean mask (height, width)."""
     import numpy as np
 
     encode = _mask_module().encode
@@ -70,7 +70,7 @@ def _mask_module() -> Any:
         import pycocotools.mask
     except ImportError as error:
         raise MissingDependencyError(
-            f"COCO's run lengths and average precision need pycocotools ({error}); install it with "
+            f"COCO's mask encoding and average precision need pycocotools ({error}); install it with "
             '`pip install "vim-deploy[detect]"`.'
         ) from None
     return pycocotools.mask

@@ -1,4 +1,4 @@
-"""The files of a run that detects: COCO results, overlays; the comparison with annotations."""
+"""The files of a detection run: COCO results and overlays; the evaluation against annotations."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ from typing import Any
 import numpy as np
 
 from vim_deploy.errors import ConfigError, ImageError, OutputError
-from vim_deploy.prediction import FoundObject, Objects, Prediction
-from vim_deploy.results import Row
+from vim_deploy.prediction import Prediction
 from vim_deploy.results.escape import escape
+from vim_deploy.results.row import Row
 from vim_deploy.tasks.detect.annotations import Annotations, read_annotations
-from vim_deploy.tasks.detect.average_precision import FIGURES, average_precision, run_lengths
-from vim_deploy.tasks.detect.coco_results import CocoResults
+from vim_deploy.tasks.detect.average_precision import METRICS, average_precision, encode_rle
+from vim_deploy.tasks.detect.coco_file import CocoFile
 from vim_deploy.tasks.detect.options import DetectOptions
-from vim_deploy.tasks.detect.paste import pasted
+from vim_deploy.tasks.detect.paste import paste_mask
+from vim_deploy.tasks.detect.result import Detection, Detections
 from vim_deploy.tasks.detect.visualization import objects_jpeg
-from vim_deploy.tasks.image_files import ImageFiles, write_whole
+from vim_deploy.tasks.image_files import ImageFiles, write_file
+from vim_deploy.text import plural
 
-_OVERLAY = ".jpg"
+_OVERLAY_SUFFIX = ".jpg"
 
 
 class DetectFiles:
-    """An image's overlay is written, whole, before its row is; COCO's results at the end, from all rows.
+    """An image's overlay is complete before its row is written; COCO results are written at the end.
 
-    `figures`: average precision, once the run is through.
+    `metrics`: the average precision, after `finish`.
     """
 
     def __init__(self, options: DetectOptions, class_names: Sequence[str], inputs: Sequence[str]) -> None:
@@ -36,127 +38,125 @@ class DetectFiles:
         self._annotations: Annotations | None = None
         if options.annotations is not None:
             self._annotations = read_annotations(options.annotations, self._names)
-        self._results = CocoResults(self._names, self._annotations) if options.outlines else None
-        self.figures: dict[str, Any] = {}
+        self._coco = CocoFile(self._names, self._annotations) if options.needs_masks else None
+        self.metrics: dict[str, Any] = {}
 
     def identity(self) -> dict[str, Any]:
         overlays = self._options.overlays
         return {
-            "outlines": self._options.outlines,
+            "masks": self._options.needs_masks,
             "overlays": None if overlays is None else escape(os.fspath(overlays)),
         }
 
-    def begin(self) -> None:
-        """Raises OutputError for places that cannot be written, and MissingDependencyError."""
+    def start(self) -> None:
+        """Raises OutputError for paths that cannot be written, and MissingDependencyError."""
         if self._options.overlays is not None:
             self._files.make_folder("--overlays", self._options.overlays)
-        if self._options.outlines:
-            run_lengths(np.zeros((1, 1), bool))
-        coco = self._options.coco
-        if coco is None:
+        if self._options.needs_masks:
+            encode_rle(np.zeros((1, 1), bool))
+        path = self._options.coco
+        if path is None:
             return
-        if not coco.resolve().parent.is_dir() or (coco.exists() and not coco.is_file()):
-            raise OutputError(f"--coco {coco} cannot be written: its folder is missing, or it is no file.")
-        if self._annotations is not None and coco.resolve() == self._annotations.path.resolve():
-            raise OutputError(f"--coco {coco} would replace the annotations; give another name.")
+        if not path.resolve().parent.is_dir() or (path.exists() and not path.is_file()):
+            raise OutputError(
+                f"--coco {path} cannot be written: its folder does not exist, or it is not a regular file."
+            )
+        if self._annotations is not None and path.resolve() == self._annotations.path.resolve():
+            raise OutputError(f"--coco {path} would replace the annotations; give another name.")
 
     def row(self, prediction: Prediction) -> Row:
-        """Write what belongs to the prediction."""
+        """Writes the overlay; an error row if another image has an overlay of that name."""
         row = Row.of(prediction, self._names)
-        objects = prediction.objects
-        if objects is None:
+        if prediction.result is None:
             return row
+        result: Detections = prediction.result
         if self._options.overlays is not None:
             name = self._files.name(prediction.path or "")
             try:
                 self._files.claim(name, row.path)
             except ImageError as error:
-                return dataclasses.replace(row, status="error", reason=str(error), objects=())
-            write_whole(self._options.overlays / f"{name}{_OVERLAY}", self._overlay(objects, row))
-        if self._options.outlines:
+                return row.failed(error)
+            write_file(self._options.overlays / f"{name}{_OVERLAY_SUFFIX}", self._overlay(result, row))
+        objects = result.objects
+        if self._options.needs_masks:
             assert prediction.size is not None
             width, height = prediction.size
-            outlines = [
-                run_lengths(pasted(mask, np.array(found.box), height, width))
-                for found, mask in zip(objects.found, objects.masks, strict=True)
-            ]
-            row = dataclasses.replace(
-                row,
-                objects=tuple(
-                    dataclasses.replace(found, outline=outline)
-                    for found, outline in zip(objects.found, outlines, strict=True)
-                ),
+            objects = tuple(
+                dataclasses.replace(
+                    found, rle=encode_rle(paste_mask(mask, np.array(found.box), height, width))
+                )
+                for found, mask in zip(objects, result.masks, strict=True)
             )
-        return row
+        return dataclasses.replace(row, result=objects)
 
-    def _overlay(self, objects: Objects, row: Row) -> bytes:
-        """At the size that the network saw."""
-        height, width = objects.seen.shape[:2]
+    def _overlay(self, result: Detections, row: Row) -> bytes:
+        """The detections on the model's input, without its padding."""
+        height, width = result.model_input.shape[:2]
         assert row.width and row.height
         scale = np.array([width / row.width, height / row.height] * 2)
-        scaled = [_with_box(found, np.array(found.box) * scale) for found in objects.found]
+        scaled = [_with_box(found, np.array(found.box) * scale) for found in result.objects]
         masks = [
-            pasted(mask, np.array(found.box), height, width)
-            for found, mask in zip(scaled, objects.masks, strict=True)
+            paste_mask(mask, np.array(found.box), height, width)
+            for found, mask in zip(scaled, result.masks, strict=True)
         ]
-        return objects_jpeg(objects.seen, scaled, masks, len(self._names))
+        return objects_jpeg(result.model_input, scaled, masks, len(self._names))
 
     def count(self, row: Row) -> None:
         self._check(row)
         if row.status == "ok" and self._options.overlays is not None:
             self._files.remember(row.path)
-        if self._results is not None:
-            self._results.add(row)
+        if self._coco is not None:
+            self._coco.add(row)
 
     def _check(self, row: Row) -> None:
-        """Raises OutputError for a kept row that no run has written."""
-        for found in row.objects:
-            lacking = self._options.outlines and found.outline is None
-            if lacking or not 0 <= found.index < len(self._names):
-                what = "an object without outline" if lacking else f"the class number {found.index}"
+        """Raises OutputError for a row of an earlier run that was edited."""
+        for found in row.result or ():
+            no_mask = self._options.needs_masks and found.rle is None
+            if no_mask or not 0 <= found.index < len(self._names):
+                what = "an object without a mask" if no_mask else f"the class index {found.index}"
                 raise OutputError(
-                    f"the row of {row.path} has {what}, and the model has {len(self._names)} classes: the "
-                    "rows were edited. Begin with --restart."
+                    f"the row of {row.path} has {what}, but the model has "
+                    f"{plural(len(self._names), 'class', 'classes')}: the rows were edited. Start over with "
+                    "--restart."
                 )
 
     def finish(self) -> None:
-        """Write the results and judge them. Raises OutputError, ConfigError where nothing can be judged."""
-        if self._results is None:
+        """Writes and evaluates the results. Raises OutputError, and ConfigError if no image is annotated."""
+        if self._coco is None:
             return
         if self._options.coco is not None:
             try:
-                self._results.write(self._options.coco)
+                self._coco.write(self._options.coco)
             except OSError as error:
                 reason = error.strerror or error
                 raise OutputError(f"--coco {self._options.coco} cannot be written: {reason}.") from None
         if self._annotations is None:
             return
-        judged = self._results.judged
-        if not judged:
-            some = ", ".join(list(self._annotations.image_ids)[:3])
+        evaluated, images = self._coco.evaluated, self._annotations.image_ids
+        if not evaluated:
             raise ConfigError(
-                f"--annotations {self._annotations.path}: none of its {len(self._annotations.image_ids)} "
-                f"images ({some}, ...) is among those of this run; images are found by their file names."
+                f"--annotations {self._annotations.path}: this run has none of its "
+                f"{plural(len(images), 'image')} ({', '.join(list(images)[:3])}, ...); images are matched by "
+                "file name."
             )
-        precision = average_precision(self._annotations, list(self._results), judged)
-        self.figures = {
-            "annotated_images": len(self._annotations.image_ids),
-            "judged_images": len(judged),
-            "average_precision": precision,
+        self.metrics = {
+            "annotated_images": len(images),
+            "evaluated_images": len(evaluated),
+            "average_precision": average_precision(self._annotations, list(self._coco), evaluated),
         }
 
     def summary_lines(self) -> list[str]:
-        if not self.figures:
+        if not self.metrics:
             return []
-        judged, annotated = self.figures["judged_images"], self.figures["annotated_images"]
-        lines = [f"average precision over {judged} of {annotated} annotated images:"]
-        for kind, values in self.figures["average_precision"].items():
-            named = {"bbox": "boxes", "segm": "masks"}[kind]
-            texts = (f"{name} {values[name]:.3f}" for name in FIGURES if values[name] is not None)
-            lines.append(f"  {named}: {', '.join(texts)}")
+        evaluated, annotated = self.metrics["evaluated_images"], self.metrics["annotated_images"]
+        lines = [f"average precision over {evaluated} of {plural(annotated, 'annotated image')}:"]
+        for kind, values in self.metrics["average_precision"].items():
+            name = {"bbox": "boxes", "segm": "masks"}[kind]
+            texts = (f"{metric} {values[metric]:.3f}" for metric in METRICS if values[metric] is not None)
+            lines.append(f"  {name}: {', '.join(texts)}")
         return lines
 
 
-def _with_box(found: FoundObject, box: np.ndarray) -> FoundObject:
+def _with_box(found: Detection, box: np.ndarray) -> Detection:
     left, top, right, bottom = (float(value) for value in box)
     return dataclasses.replace(found, box=(left, top, right, bottom))

@@ -1,87 +1,91 @@
-"""Detection: each image padded to the network's size, its objects in the image's own pixels."""
+"""Detection: images are scaled and padded to the model's size, boxes mapped back to the original image."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from vim_deploy.data.loading import Loaded
 from vim_deploy.data.padded import Padded, padded_pixels
 from vim_deploy.errors import EngineError
-from vim_deploy.metadata import OUTPUTS
-from vim_deploy.prediction import FoundObject, Objects, Prediction
-from vim_deploy.results import Row
-from vim_deploy.tasks.base import Task
+from vim_deploy.prediction import Prediction
+from vim_deploy.results.row import Row
+from vim_deploy.tasks.base import Network, TaskHandler
+from vim_deploy.tasks.detect.columns import ObjectColumns
 from vim_deploy.tasks.detect.files import DetectFiles
-from vim_deploy.tasks.options import TaskOptions
+from vim_deploy.tasks.detect.options import DetectOptions
+from vim_deploy.tasks.detect.result import Detection, Detections
+from vim_deploy.tasks.detect.spec import OUTPUTS
+from vim_deploy.text import plural
 
-if TYPE_CHECKING:
-    from vim_deploy.engines.open import OpenEngine
-
-_WAITING = 2  # decoded images beside those that workers have
-_MOST_NAMED = 5  # classes that the summary counts by name
+_PREFETCHED = 2  # decoded images in addition to those that workers are decoding
+_MAX_NAMED = 5  # classes that the summary counts by name
 
 
-class Detect(Task):
+class DetectHandler(TaskHandler):
     """Boxes, classes, scores and masks of the objects in each image, see docs/dense.md for the rules."""
 
     default_batch = 1
 
-    def __init__(self, engine: OpenEngine, options: TaskOptions) -> None:
-        super().__init__(engine)
-        preprocessing = engine.metadata.preprocessing
+    def __init__(self, network: Network, options: DetectOptions, inputs: Sequence[str]) -> None:
+        super().__init__(network)
+        preprocessing = network.metadata.preprocessing
         self.preparation: Padded = Padded(preprocessing.image_size, preprocessing.channels)
-        own: float = engine.metadata.config["head"]["score_threshold"]
-        asked = options.detect.score_threshold
-        if asked is not None and not own <= asked < 1:
+        minimum: float = network.metadata.config["head"]["score_threshold"]
+        self.threshold = minimum if options.score_threshold is None else options.score_threshold
+        if not minimum <= self.threshold < 1:
             raise EngineError(
-                f"--score-threshold is {asked:g}; expected {own:g} or more and less than 1: {engine.path} "
-                f"gives nothing at {own:g} and below."
+                f"--score-threshold is {self.threshold:g}; expected {minimum:g} or more and less than 1: "
+                f"{network.path} was exported with the threshold {minimum:g}."
             )
-        self.threshold = own if asked is None else asked
-        self._files = DetectFiles(options.detect, engine.class_names, options.inputs)
+        self._files = DetectFiles(options, network.class_names, inputs)
         self._counts: Counter[str] = Counter()
+
+    @property
+    def columns(self) -> ObjectColumns:
+        return ObjectColumns()
 
     def chunk(self, batch: int) -> int:
         return 1
 
-    def ahead(self, batch: int) -> int:
-        return _WAITING
+    def prefetch(self, batch: int) -> int:
+        return _PREFETCHED
 
     def predict(self, loaded: Sequence[Loaded], batch: int) -> Iterator[Prediction]:
         for entry in loaded:
             if entry.pixels is None or entry.size is None:
-                yield self.refused(entry)
+                yield self.failed(entry)
             else:
                 yield self._prediction(entry, entry.pixels, entry.size)
 
-    def _prediction(self, entry: Loaded, seen: np.ndarray, size: tuple[int, int]) -> Prediction:
-        boxes, scores, classes, masks = self._outputs(padded_pixels(seen, self.engine.metadata.preprocessing))
+    def _prediction(self, loaded: Loaded, model_input: np.ndarray, size: tuple[int, int]) -> Prediction:
+        pixels = padded_pixels(model_input, self.network.metadata.preprocessing)
+        boxes, scores, classes, masks = self._outputs(pixels)
         if not all(np.isfinite(values).all() for values in (boxes, scores, masks)):
-            return self.refused(entry, "the model gave NaN or infinite boxes, scores or masks")
+            return self.failed(loaded, "the model returned NaN or infinite boxes, scores or masks")
         width, height = size
-        scale = np.array([width / seen.shape[1], height / seen.shape[0]] * 2)
-        own = np.clip(boxes.astype(np.float64) * scale, 0, [width, height, width, height])
-        real = (scores > self.threshold) & (own[:, 2:] > own[:, :2]).all(axis=1)
-        found = [
-            FoundObject(int(index), self.engine.class_names[index], round(float(score), 6), _rounded(box))
-            for index, score, box in zip(classes[real], scores[real], own[real], strict=True)
+        scale = np.array([width / model_input.shape[1], height / model_input.shape[0]] * 2)
+        boxes = np.clip(boxes.astype(np.float64) * scale, 0, [width, height, width, height])
+        valid = (scores > self.threshold) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        objects = [
+            Detection(int(index), self.network.class_names[index], round(float(score), 6), _rounded(box))
+            for index, score, box in zip(classes[valid], scores[valid], boxes[valid], strict=True)
         ]
-        path = entry.item.path if entry.item else None
-        objects = Objects(tuple(found), masks[real], seen)
-        return Prediction(path, "ok", size=size, flags=entry.flags, objects=objects)
+        path = loaded.item.path if loaded.item else None
+        result = Detections(tuple(objects), masks[valid], model_input)
+        return Prediction(path, "ok", size=size, flags=loaded.flags, result=result)
 
     def _outputs(self, pixels: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Raises EngineError for what no detector gives."""
+        """The outputs for one padded image. Raises EngineError for outputs of the wrong shape or type."""
         try:
-            outputs = self.engine.run(pixels[None])
+            outputs = self.network.run(pixels[None])
         except MemoryError:
             raise EngineError("not enough memory for one image.") from None
-        boxes, scores, classes, masks = (outputs[name] for name in OUTPUTS["detect"])
-        count = len(self.engine.class_names)
+        boxes, scores, classes, masks = (outputs[name] for name in OUTPUTS)
+        count = len(self.network.class_names)
         fits = (
             boxes.shape == (len(scores), 4)
             and masks.ndim == 3
@@ -91,22 +95,22 @@ class Detect(Task):
         )
         if not fits:
             raise EngineError(
-                f"{self.engine.path} gives boxes {boxes.shape}, scores {scores.shape}, classes "
+                f"{self.network.path} returned boxes {boxes.shape}, scores {scores.shape}, classes "
                 f"{classes.shape} and masks {masks.shape}; expected n of each, and classes from 0 to "
                 f"{count - 1}."
             )
         return boxes, scores, classes, masks
 
-    # What a run adds.
+    # Used by vim-infer.
 
     def identity(self) -> dict[str, Any]:
         return {"score_threshold": self.threshold, **self._files.identity()}
 
-    def begin(self, batch: int, workers: int, report: Callable[[str], None]) -> None:
-        self._files.begin()
+    def start(self, batch: int, workers: int, report: Callable[[str], None]) -> None:
+        self._files.start()
         height, width = self.preparation.within
         report(
-            f"images are scaled to fit {height}x{width} and padded; objects with a score above "
+            f"images are scaled to fit {height}x{width} and padded; objects have a score above "
             f"{self.threshold:g}"
         )
 
@@ -114,7 +118,7 @@ class Detect(Task):
         return self._files.row(prediction)
 
     def count(self, row: Row) -> None:
-        self._counts.update(found.name for found in row.objects)
+        self._counts.update(found.name for found in row.result or ())
         self._files.count(row)
 
     def finish(self) -> None:
@@ -125,14 +129,15 @@ class Detect(Task):
             "objects": self._counts.total(),
             "objects_by_class": dict(self._counts.most_common()),
             "score_threshold": self.threshold,
-            **self._files.figures,
+            **self._files.metrics,
         }
 
     def summary_lines(self) -> list[str]:
-        named = [f"{count} {name}" for name, count in self._counts.most_common(_MOST_NAMED)]
-        rest = self._counts.total() - sum(count for _, count in self._counts.most_common(_MOST_NAMED))
-        text = ", ".join([*named, f"{rest} others"] if rest else named)
-        lines = [f"{self._counts.total()} objects{f': {text}' if text else ''}"]
+        named = [f"{count} {name}" for name, count in self._counts.most_common(_MAX_NAMED)]
+        rest = self._counts.total() - sum(count for _, count in self._counts.most_common(_MAX_NAMED))
+        text = ", ".join([*named, plural(rest, "other")] if rest else named)
+        total = plural(self._counts.total(), "object")
+        lines = [f"{total}: {text}" if text else total]
         return lines + self._files.summary_lines()
 
 

@@ -1,30 +1,38 @@
-"""What can be asked of detection."""
+"""The options of detection."""
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+
+import click
+
+from vim_deploy.tasks.options import option
 
 
 @dataclass(frozen=True)
 class DetectOptions:
-    """See the help of vim-infer. `score_threshold` None stands for the file's own."""
+    """See `vim-infer --help`. `score_threshold` None: the file's."""
 
-    coco: Path | None = None
-    overlays: Path | None = None
-    annotations: Path | None = None
-    score_threshold: float | None = None
+    overlays: Path | None = option(
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Folder for images with the predictions drawn on them (JPEG).",
+    )
+    coco: Path | None = option(
+        writes_file=True,
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="File for the results in COCO's format, with masks.",
+    )
+    annotations: Path | None = option(
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="COCO annotations of the images, to compute the average precision of boxes and masks.",
+    )
+    score_threshold: float | None = option(
+        type=click.FloatRange(min=0, max=1),
+        help="Minimum score of objects (exclusive).  [default: the model's]",
+    )
 
     @property
-    def outlines(self) -> bool:
+    def needs_masks(self) -> bool:
         """Whether rows need the objects' masks."""
         return self.coco is not None or self.annotations is not None
-
-    def given(self) -> list[str]:
-        """The command line's names of the options that differ from their defaults."""
-        return [
-            f"--{field.name.replace('_', '-')}"
-            for field in dataclasses.fields(self)
-            if getattr(self, field.name) != field.default
-        ]

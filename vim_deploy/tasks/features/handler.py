@@ -1,45 +1,43 @@
-"""Feature extraction: the output as it is, in the rows or in one file per image."""
+"""Feature extraction: the network's output, in the rows or in one file per image."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from vim_deploy.errors import EngineError
 from vim_deploy.prediction import Prediction
-from vim_deploy.results import Row
+from vim_deploy.results.columns import Columns
+from vim_deploy.results.row import Row
+from vim_deploy.tasks.array_output import ArrayOutputHandler
+from vim_deploy.tasks.base import Network
+from vim_deploy.tasks.features.columns import FeatureColumns, FeatureFileColumns
 from vim_deploy.tasks.features.files import FeatureFiles
-from vim_deploy.tasks.options import TaskOptions
-from vim_deploy.tasks.vectors import VectorTask
-
-if TYPE_CHECKING:
-    from vim_deploy.engines.open import OpenEngine
+from vim_deploy.tasks.features.options import FeatureOptions
+from vim_deploy.tasks.features.result import Features
 
 
-class Features(VectorTask):
-    """What the network gives, as it is: in the rows, or in a file for each image."""
-
-    def __init__(self, engine: OpenEngine, options: TaskOptions) -> None:
-        super().__init__(engine, options)
-        given = options.features
+class FeatureHandler(ArrayOutputHandler):
+    def __init__(self, network: Network, options: FeatureOptions, inputs: Sequence[str]) -> None:
+        super().__init__(network)
         self._files = None
-        if given.folder is not None:
-            self._files = FeatureFiles(given.folder, given.format, options.inputs)
-        elif names := given.given():
-            raise EngineError(f"{names[0]} is the format of files; give their folder with --arrays.")
+        if options.arrays is not None:
+            self._files = FeatureFiles(options.arrays, options.arrays_format, inputs)
+        elif options != FeatureOptions():
+            raise EngineError("--arrays-format is only valid with --arrays; give the folder for the files.")
 
     @property
-    def columns(self) -> str:
-        return "features" if self._files is None else "feature_files"
+    def columns(self) -> Columns:
+        return FeatureColumns() if self._files is None else FeatureFileColumns()
 
     def identity(self) -> dict[str, Any]:
         return {} if self._files is None else self._files.identity()
 
-    def begin(self, batch: int, workers: int, report: Callable[[str], None]) -> None:
+    def start(self, batch: int, workers: int, report: Callable[[str], None]) -> None:
         if self._files is not None:
-            self._files.begin()
+            self._files.start()
 
     def row(self, prediction: Prediction) -> Row:
         row = super().row(prediction)
@@ -49,5 +47,5 @@ class Features(VectorTask):
         if self._files is not None:
             self._files.count(row)
 
-    def _parts(self, output: np.ndarray, label: int | None) -> dict[str, Any]:
-        return {"features": output.copy()}
+    def _fields(self, output: np.ndarray, label: int | None) -> dict[str, Any]:
+        return {"result": Features(output.copy())}

@@ -8,6 +8,7 @@ SPEC = TaskSpec(
     name="features",
     outputs=("features",),
     model_kinds=("classifier",),
-    handler="vim_deploy.tasks.features.handler:Features",
+    handler="vim_deploy.tasks.features.handler:FeatureHandler",
     module="vim_deploy.export.task:VimTaskModule",
+    options="vim_deploy.tasks.features.options:FeatureOptions",
 )

@@ -1,4 +1,4 @@
-"""One side of an image on its way from windows' logits to the image's own pixels."""
+"""One axis of the mapping from windows' logits to the pixels of the original image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vim_deploy.dense.windows import placements
 
 @dataclass(frozen=True)
 class Share:
-    """What a window gives to a stretch of the image: `weights` (pixels, n) of its cells from `first` on."""
+    """The contribution of a window to a range of pixels: `weights` (pixels, n) of its cells from `first`."""
 
     window: int
     first: int
@@ -27,15 +27,15 @@ class Share:
 
     @cached_property
     def _spans(self) -> list[tuple[int, int]]:
-        """For each cell the pixels that it reaches: first and end."""
-        reached = self.weights != 0
-        first, end = reached.argmax(axis=0), len(reached) - reached[::-1].argmax(axis=0)
+        """For each cell the range of pixels that it contributes to: first and end."""
+        nonzero = self.weights != 0
+        first, end = nonzero.argmax(axis=0), len(nonzero) - nonzero[::-1].argmax(axis=0)
         return list(zip(first.tolist(), end.tolist(), strict=True))
 
     def spread(self, cells: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Values of cells (n, numbers) to those of pixels (pixels, numbers): the weights' matrix product.
+        """`weights @ cells`: values of cells (n, m) to values of pixels (pixels, m).
 
-        Most weights are zero, and a matrix product of the runtime's would use threads of its own.
+        Most weights are zero, and numpy's matmul would start threads of its own.
         """
         pixels = np.zeros((len(self.weights), cells.shape[1]), np.float32)
         for cell, (first, end) in enumerate(self._spans):
@@ -45,13 +45,13 @@ class Share:
 
 @dataclass(frozen=True)
 class Axis:
-    """`own` pixels of the image, `scaled` to so many, in windows of `crop`, whose logits have `cells`.
+    """`original` pixels of the image, resized to `scaled`, in windows of `crop` with `cells` logits each.
 
-    Three linear steps lie between: a window's logits are brought to its size, averaged over the windows that
-    cover a pixel, and brought to the image's own size. `shares` has them in one.
+    The mapping has three linear steps: a window's logits are resized to the window, averaged over the windows
+    that cover a pixel, and resized to the original image. `shares` combines them into one.
     """
 
-    own: int
+    original: int
     scaled: int
     crop: int
     stride: int
@@ -59,14 +59,14 @@ class Axis:
 
     @cached_property
     def starts(self) -> list[int]:
-        """First scaled pixels of the windows; a window may reach beyond the end of a small image."""
+        """First scaled pixel of each window; a window may extend beyond the end of a small image."""
         return placements(self.scaled, self.crop, self.stride)
 
     def shares(self, first: int, end: int) -> Iterator[Share]:
-        """Of the windows that the image's own pixels `first` to `end` depend on."""
-        start, to_own = matrix(self.scaled, self.own, first, end)
-        stop = start + to_own.shape[1]
-        coverage = np.zeros(to_own.shape[1])
+        """The shares of all windows that contribute to the original pixels `first` to `end`."""
+        start, to_original = matrix(self.scaled, self.original, first, end)
+        stop = start + to_original.shape[1]
+        coverage = np.zeros(to_original.shape[1])
         for begin in self.starts:
             coverage[max(0, begin - start) : max(0, begin + self.crop - start)] += 1
         for window, begin in enumerate(self.starts):
@@ -74,5 +74,5 @@ class Axis:
             if low < high:
                 cell, to_crop = matrix(self.cells, self.crop, low - begin, high - begin)
                 inside = slice(low - start, high - start)
-                weights = (to_own[:, inside] / coverage[inside]) @ to_crop
+                weights = (to_original[:, inside] / coverage[inside]) @ to_crop
                 yield Share(window, cell, weights.astype(np.float32))

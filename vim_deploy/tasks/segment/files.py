@@ -1,4 +1,4 @@
-"""The files of a run that segments: label maps, overlays, a table of areas; the comparison with truth."""
+"""The files of a segmentation run: label maps, overlays, the table of areas; the ground truth."""
 
 from __future__ import annotations
 
@@ -14,104 +14,112 @@ from typing import Any
 from vim_deploy.dense.ade20k import ADE20K_CLASSES
 from vim_deploy.errors import ConfigError, ImageError, OutputError
 from vim_deploy.prediction import Prediction
-from vim_deploy.results import Row
 from vim_deploy.results.escape import escape
-from vim_deploy.tasks.image_files import ImageFiles, write_whole
-from vim_deploy.tasks.segment.figures import SegmentFigures
-from vim_deploy.tasks.segment.ground_truth import Truth, Values, agreement
-from vim_deploy.tasks.segment.options import SegmentOptions
+from vim_deploy.results.row import Row
+from vim_deploy.tasks.image_files import ImageFiles, write_file
+from vim_deploy.tasks.segment.ground_truth import GroundTruth, class_overlaps
+from vim_deploy.tasks.segment.options import GroundTruthValues, SegmentOptions
+from vim_deploy.tasks.segment.result import Segmentation, SegmentationRow
+from vim_deploy.tasks.segment.statistics import SegmentStatistics
 from vim_deploy.tasks.segment.visualization import label_map_png, overlay_jpeg
 
 _log = logging.getLogger("vim_deploy")
-_MAP, _OVERLAY = ".png", ".jpg"
+_MAP_SUFFIX, _OVERLAY_SUFFIX = ".png", ".jpg"
+_MEANINGS = {
+    GroundTruthValues.ONE_BASED: "0 is unlabelled, 1 is the first class (as in ADE20K)",
+    GroundTruthValues.ZERO_BASED: "0 is the first class",
+}
 
 
 class SegmentFiles:
-    """Each image's files are written, whole, before its row is.
+    """Each image's files are complete before its row is written.
 
-    Raises OutputError for places that cannot be written.
+    Raises OutputError for paths that cannot be written and ConfigError for contradictory options.
     """
 
     def __init__(self, options: SegmentOptions, class_names: Sequence[str], inputs: Sequence[str]) -> None:
         self._options, self._names = options, tuple(class_names)
         self._files = ImageFiles(inputs)
-        self.figures = SegmentFigures(self._names)
-        self._truth: Truth | None = None
-        if options.truth is not None:
-            self._truth = Truth(options.truth, self._values(), options.ignored)
-            classes = range(self._truth.values.offset, self._truth.values.offset + len(self._names))
-            if options.ignored in classes:
+        self.statistics = SegmentStatistics(self._names)
+        self._ground_truth: GroundTruth | None = None
+        if options.ground_truth is not None:
+            values = options.ground_truth_values or self._default_values()
+            self._ground_truth = GroundTruth(options.ground_truth, values, options.ignore)
+            if 0 <= (index := options.ignore - values.offset) < len(self._names):
                 raise ConfigError(
-                    f"--ignore {options.ignored} is the true value of the class "
-                    f"{self._names[options.ignored - classes[0]]!r}; give a value that no class has."
+                    f"--ignore {options.ignore} is the ground-truth value of the class "
+                    f"{self._names[index]!r}; give a value that no class has."
                 )
 
-    def _values(self) -> Values:
-        if self._options.truth_values is not None:
-            return self._options.truth_values
-        return Values.FROM_ONE if self._names == ADE20K_CLASSES else Values.PLAIN
+    def _default_values(self) -> GroundTruthValues:
+        is_ade20k = self._names == ADE20K_CLASSES
+        return GroundTruthValues.ONE_BASED if is_ade20k else GroundTruthValues.ZERO_BASED
 
     def identity(self) -> dict[str, Any]:
-        options = self._options
-        folders = {"maps": options.maps, "overlays": options.overlays, "truth": options.truth}
-        values: dict[str, Any] = {
-            name: None if path is None else escape(os.fspath(path)) for name, path in folders.items()
-        }
-        if self._truth is not None:
-            values |= {"truth_values": self._truth.values.value, "ignore": self._truth.ignored}
+        values: dict[str, Any] = {}
+        for name in ("maps", "overlays", "ground_truth"):
+            path: Path | None = getattr(self._options, name)
+            values[name] = None if path is None else escape(os.fspath(path))
+        if self._ground_truth is not None:
+            values["ground_truth_values"] = self._ground_truth.values.value
+            values["ignore"] = self._ground_truth.ignore
         return values
 
-    def begin(self) -> None:
-        """Raises OutputError for folders that cannot be what they are asked to be."""
+    def start(self) -> None:
+        """Creates the output folders. Raises OutputError for unusable paths."""
         for option in ("maps", "overlays"):
             folder: Path | None = getattr(self._options, option)
             if folder is not None:
                 self._files.make_folder(f"--{option}", folder)
-        if self._truth is not None:
-            if not self._truth.folder.is_dir():
+        if self._ground_truth is not None:
+            if not self._ground_truth.folder.is_dir():
                 raise OutputError(
-                    f"--truth {self._truth.folder} is no folder; give the folder that has the label maps."
+                    f"--ground-truth {self._ground_truth.folder} is not a folder; give the folder of the "
+                    "label maps."
                 )
-            meaning = {
-                Values.FROM_ONE: "0 is not labelled, 1 is the first class (as in ADE20K)",
-                Values.PLAIN: "0 is the first class",
-            }[self._truth.values]
-            _log.info("true label maps: %s, %d is not labelled", meaning, self._truth.ignored)
+            _log.info(
+                "ground-truth label maps: %s, %d is unlabelled",
+                _MEANINGS[self._ground_truth.values],
+                self._ground_truth.ignore,
+            )
 
     def row(self, prediction: Prediction) -> Row:
-        """Write what belongs to the prediction; an error row where something of it cannot be right."""
+        """Writes the image's files; an error row if its ground truth cannot be used or a name is taken."""
         row = Row.of(prediction, self._names)
-        if prediction.segments is None:
+        if prediction.result is None:
             return row
-        name = self._files.name(prediction.path or "")
+        result: Segmentation = prediction.result
+        name, overlap = self._files.name(prediction.path or ""), None
         try:
             if self._options.maps is not None or self._options.overlays is not None:
                 self._files.claim(name, row.path)
-            if self._truth is not None and prediction.size is not None:
-                true = self._truth.of(name, prediction.size, len(self._names))
-                found = prediction.segments.labels
-                row = dataclasses.replace(row, agreement=agreement(found, true, len(self._names)))
+            if self._ground_truth is not None and prediction.size is not None:
+                labels = self._ground_truth.labels(name, prediction.size, len(self._names))
+                overlap = class_overlaps(result.labels, labels, len(self._names))
         except ImageError as error:
-            return dataclasses.replace(row, status="error", reason=str(error), areas=())
-        segments, classes = prediction.segments, len(self._names)
-        if self._options.maps is not None:
-            write_whole(self._options.maps / f"{name}{_MAP}", label_map_png(segments.labels, classes))
-        if self._options.overlays is not None:
-            picture = overlay_jpeg(segments.seen, segments.labels, classes)
-            write_whole(self._options.overlays / f"{name}{_OVERLAY}", picture)
-        return row
+            return row.failed(error)
+        self._write(name, result)
+        return dataclasses.replace(row, result=SegmentationRow(result.areas, overlap))
+
+    def _write(self, name: Path, result: Segmentation) -> None:
+        options, classes = self._options, len(self._names)
+        if options.maps is not None:
+            write_file(options.maps / f"{name}{_MAP_SUFFIX}", label_map_png(result.labels, classes))
+        if options.overlays is not None:
+            overlay = overlay_jpeg(result.model_input, result.labels, classes)
+            write_file(options.overlays / f"{name}{_OVERLAY_SUFFIX}", overlay)
 
     def count(self, row: Row) -> None:
         if row.status == "ok":
             self._files.remember(row.path)
-        self.figures.count(row)
+        self.statistics.count(row)
 
     def finish(self) -> None:
-        """Write the table of areas."""
+        """Writes the table of areas."""
         if self._options.areas is None:
             return
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.figures.COLUMNS)
-        writer.writerows(self.figures.table())
-        write_whole(self._options.areas, text.getvalue().encode())
+        writer.writerow(self.statistics.COLUMNS)
+        writer.writerows(self.statistics.table())
+        write_file(self._options.areas, text.getvalue().encode())

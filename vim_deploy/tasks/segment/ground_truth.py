@@ -1,10 +1,9 @@
-"""True label maps: where they lie, what their values mean, and how far found ones agree with them."""
+"""Ground-truth label maps: their files, the meaning of their values, and the comparison with predictions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 
 import numpy as np
@@ -12,81 +11,47 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vim_deploy.errors import ImageError
+from vim_deploy.tasks.segment.options import DEFAULT_IGNORE, GroundTruthValues
+from vim_deploy.tasks.segment.result import ClassOverlap
 
-SUFFIXES = (".png", ".tif", ".tiff", ".bmp")  # formats that keep values as they are
+SUFFIXES = (".png", ".tif", ".tiff", ".bmp")  # lossless formats
 _MODES = ("L", "P", "I;16", "I;16B", "I;16L", "I", "1")
-_SHOWN = 5
-_STRIP = 1 << 20
-
-
-class Values(str, Enum):
-    """What the values of true label maps mean."""
-
-    PLAIN = "plain"  # class numbers from 0
-    FROM_ONE = "from-one"  # class numbers from 1; 0 is not labelled. ADE20K has it so
-
-    @property
-    def offset(self) -> int:
-        return 1 if self is Values.FROM_ONE else 0
+_MAX_SHOWN = 5
+_STRIP_PIXELS = 1 << 20
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """Of one class, in labelled pixels: those that both maps have, the found one has, the true one has."""
-
-    index: int
-    both: int
-    predicted: int
-    true: int
-
-
-@dataclass(frozen=True)
-class Truth:
-    """A folder of true label maps, named like the images (whatever the ending), in the same subfolders."""
+class GroundTruth:
+    """A folder of label maps that have the images' names (with any suffix), in the same subfolders."""
 
     folder: Path
-    values: Values
-    ignored: int = 255  # not labelled either
+    values: GroundTruthValues
+    ignore: int = DEFAULT_IGNORE  # value of unlabelled pixels
 
-    def of(self, name: Path, size: tuple[int, int], classes: int) -> NDArray[np.int16]:
-        """Class numbers, -1 where nothing is labelled, for the image `name` of `size` (width, height).
+    def labels(self, name: Path, size: tuple[int, int], classes: int) -> NDArray[np.int16]:
+        """Class indices, -1 for unlabelled pixels, of the image `name` of `size` (width, height).
 
-        `name` is relative, below the folder. Raises ImageError for a map that is missing, of another size or
-        kind, or has unknown values.
+        `name` is relative to the folder. Raises ImageError for a map that is missing, has another size or
+        mode, or has unknown values.
         """
         path = self._find(name)
-        try:
-            with Image.open(path, formats=("PNG", "TIFF", "BMP")) as image:
-                if image.size != size:
-                    raise ImageError(
-                        f"the label map {path} has {image.width} x {image.height} pixels, the image "
-                        f"{size[0]} x {size[1]}"
-                    )
-                if image.mode not in _MODES:
-                    raise ImageError(
-                        f"the label map {path} is of Pillow mode {image.mode!r}; expected one number per "
-                        "pixel"
-                    )
-                given = np.asarray(image)
-        except ImageError:
-            raise
-        except Exception as error:  # Pillow's readers answer damaged files with errors of many kinds
-            raise ImageError(f"the label map {path} cannot be read ({error})") from None
-        labels = np.empty(given.shape, np.int16)
+        pixels = _read(path, size)
+        labels = np.empty(pixels.shape, np.int16)
         unknown: set[int] = set()
-        for rows in strips(given):
-            part = given[rows].astype(np.int32)
-            found = part - self.values.offset
-            found[part == self.ignored] = -1
-            odd = (found >= classes) | ((found < 0) & ~self._unlabelled(part))
-            unknown.update(np.unique(part[odd]).tolist())
-            labels[rows] = found
+        for rows in strips(pixels):
+            values = pixels[rows].astype(np.int32)
+            indices = values - self.values.offset
+            indices[values == self.ignore] = -1
+            invalid = (indices >= classes) | ((indices < 0) & ~self._unlabelled(values))
+            unknown.update(np.unique(values[invalid]).tolist())
+            labels[rows] = indices
         if unknown:
-            shown = ", ".join(map(str, sorted(unknown)[:_SHOWN])) + (" ..." if len(unknown) > _SHOWN else "")
+            shown = ", ".join(map(str, sorted(unknown)[:_MAX_SHOWN]))
             least = self.values.offset
             raise ImageError(
-                f"the label map {path} has the values {shown}; expected {least} to {least + classes - 1}, "
-                f"{self._unlabelled_values()} for what is not labelled"
+                f"the label map {path} has the values {shown}{' ...' if len(unknown) > _MAX_SHOWN else ''}; "
+                f"expected {least} to {least + classes - 1}, and {self._unlabelled_values()} for unlabelled "
+                "pixels"
             )
         return labels
 
@@ -98,77 +63,99 @@ class Truth:
                 return path
         raise ImageError(f"there is no label map {stem}{SUFFIXES[0]}")
 
-    def _unlabelled(self, given: np.ndarray) -> NDArray[np.bool_]:
-        unlabelled: NDArray[np.bool_] = given == self.ignored
-        return unlabelled | (given == 0) if self.values is Values.FROM_ONE else unlabelled
+    def _unlabelled(self, values: np.ndarray) -> NDArray[np.bool_]:
+        unlabelled: NDArray[np.bool_] = values == self.ignore
+        return unlabelled | (values == 0) if self.values.offset else unlabelled
 
     def _unlabelled_values(self) -> str:
-        return f"0 or {self.ignored}" if self.values is Values.FROM_ONE else str(self.ignored)
+        return f"0 or {self.ignore}" if self.values.offset else str(self.ignore)
+
+
+def _read(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """The values of a label map of `size` (width, height). Raises ImageError."""
+    try:
+        with Image.open(path, formats=("PNG", "TIFF", "BMP")) as image:
+            if image.size != size:
+                raise ImageError(
+                    f"the label map {path} has {image.width} x {image.height} pixels, the image "
+                    f"{size[0]} x {size[1]}"
+                )
+            if image.mode not in _MODES:
+                raise ImageError(
+                    f"the label map {path} has the Pillow mode {image.mode!r}; expected one number per pixel"
+                )
+            return np.asarray(image)
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow raises many types of errors for damaged files
+        raise ImageError(f"the label map {path} cannot be read ({error})") from None
 
 
 def strips(pixels: np.ndarray) -> Iterator[slice]:
-    """Rows of about a million pixels: what is counted in them is small beside a label map."""
-    step = max(1, _STRIP // max(1, pixels.shape[1]))
+    """Rows of about a million pixels each, so that temporary arrays are small compared to a label map."""
+    step = max(1, _STRIP_PIXELS // max(1, pixels.shape[1]))
     return (slice(first, first + step) for first in range(0, len(pixels), step))
 
 
-def counted(labels: np.ndarray, classes: int) -> NDArray[np.int64]:
-    """Pixels of each class."""
+def class_pixels(labels: np.ndarray, classes: int) -> NDArray[np.int64]:
+    """The number of pixels of each class."""
     total = np.zeros(classes, np.int64)
     for rows in strips(labels):
         total += np.bincount(labels[rows].ravel(), minlength=classes)
     return total
 
 
-def agreement(found: np.ndarray, true: NDArray[np.int16], classes: int) -> tuple[Agreement, ...]:
-    """For every class that one of the maps has; pixels without a true label do not count."""
-    both, predicted, actual = (np.zeros(classes, np.int64) for _ in range(3))
-    for rows in strips(true):
-        labelled = true[rows] >= 0
-        ours, theirs = found[rows][labelled], true[rows][labelled]
-        predicted += np.bincount(ours, minlength=classes)
-        actual += np.bincount(theirs, minlength=classes)
-        both += np.bincount(theirs[ours == theirs], minlength=classes)
+def class_overlaps(
+    predicted: np.ndarray, ground_truth: NDArray[np.int16], classes: int
+) -> tuple[ClassOverlap, ...]:
+    """The overlap of every class that occurs in one of the maps; unlabelled pixels do not count."""
+    both, in_prediction, in_ground_truth = (np.zeros(classes, np.int64) for _ in range(3))
+    for rows in strips(ground_truth):
+        labelled = ground_truth[rows] >= 0
+        found, true = predicted[rows][labelled], ground_truth[rows][labelled]
+        in_prediction += np.bincount(found, minlength=classes)
+        in_ground_truth += np.bincount(true, minlength=classes)
+        both += np.bincount(true[found == true], minlength=classes)
     return tuple(
-        Agreement(int(index), int(both[index]), int(predicted[index]), int(actual[index]))
-        for index in np.flatnonzero(predicted + actual)
+        ClassOverlap(int(index), int(both[index]), int(in_prediction[index]), int(in_ground_truth[index]))
+        for index in np.flatnonzero(in_prediction + in_ground_truth)
     )
 
 
 @dataclass
-class Scores:
-    """Sums over images, (classes) each, and what follows. Source: mmsegmentation's `mIoU` metric."""
+class OverlapTotals:
+    """Sums of overlaps over images, shape (classes,) each. Source: mmsegmentation's `mIoU` metric."""
 
-    both: NDArray[np.int64]
+    intersection: NDArray[np.int64]
     predicted: NDArray[np.int64]
-    true: NDArray[np.int64]
+    ground_truth: NDArray[np.int64]
 
     @classmethod
-    def empty(cls, classes: int) -> Scores:
+    def empty(cls, classes: int) -> OverlapTotals:
         return cls(*(np.zeros(classes, np.int64) for _ in range(3)))
 
-    def add(self, agreements: Iterable[Agreement]) -> None:
-        for entry in agreements:
-            self.both[entry.index] += entry.both
-            self.predicted[entry.index] += entry.predicted
-            self.true[entry.index] += entry.true
+    def add(self, overlaps: Iterable[ClassOverlap]) -> None:
+        for overlap in overlaps:
+            self.intersection[overlap.index] += overlap.intersection
+            self.predicted[overlap.index] += overlap.predicted
+            self.ground_truth[overlap.index] += overlap.ground_truth
 
     @property
     def pixels(self) -> int:
-        """Labelled ones."""
-        return int(self.true.sum())
+        """The number of labelled pixels."""
+        return int(self.ground_truth.sum())
 
     @property
     def pixel_accuracy(self) -> float | None:
-        return float(self.both.sum() / self.pixels) if self.pixels else None
+        return float(self.intersection.sum() / self.pixels) if self.pixels else None
 
     def iou(self) -> list[float | None]:
-        """Of each class; None for a class that no map has."""
-        return _ratios(self.both, self.predicted + self.true - self.both)
+        """Of each class; None for a class that occurs in no map."""
+        return _ratios(self.intersection, self.predicted + self.ground_truth - self.intersection)
 
     def accuracy(self) -> list[float | None]:
-        """Share of each class's true pixels that were found; None for a class without any."""
-        return _ratios(self.both, self.true)
+        """The recall of each class; None for a class without labelled pixels."""
+        return _ratios(self.intersection, self.ground_truth)
 
     @property
     def miou(self) -> float | None:

@@ -1,43 +1,42 @@
-"""Segmentation: whole images by windows of the network's size, label maps of the images' own size."""
+"""Segmentation: sliding-window inference, and label maps of the original image size."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from vim_deploy.data.loading import Loaded
 from vim_deploy.data.preparation import Scaling
 from vim_deploy.errors import EngineError
-from vim_deploy.prediction import ClassArea, Prediction, Segments
-from vim_deploy.results import Row
-from vim_deploy.tasks.base import Task
-from vim_deploy.tasks.options import TaskOptions
+from vim_deploy.prediction import Prediction
+from vim_deploy.results.row import Row
+from vim_deploy.tasks.base import Network, TaskHandler
 from vim_deploy.tasks.segment.axis import Axis
+from vim_deploy.tasks.segment.columns import SegmentColumns
 from vim_deploy.tasks.segment.files import SegmentFiles
-from vim_deploy.tasks.segment.ground_truth import counted
+from vim_deploy.tasks.segment.ground_truth import class_pixels
 from vim_deploy.tasks.segment.mapper import Logits, label_map
-from vim_deploy.tasks.segment.memory import Needs, needs, readable
-from vim_deploy.tasks.segment.options import OWN_SIZE
+from vim_deploy.tasks.segment.memory import MemoryEstimate, estimate_memory, format_bytes
+from vim_deploy.tasks.segment.options import ORIGINAL_SIZE, SegmentOptions
+from vim_deploy.tasks.segment.result import ClassArea, Segmentation
+from vim_deploy.text import plural
 
-if TYPE_CHECKING:
-    from vim_deploy.engines.open import OpenEngine
-
-_LONG_TO_SHORT = 4  # of the size that images are scaled to fit: upstream's 2048 by 512
+_LONG_TO_SHORT = 4  # default scale: upstream's 2048 by 512
 _STRIDE = 2 / 3  # of the window: upstream's 341 of 512
-_MEGAPIXELS = (1, 10)  # for which memory is told where images keep their size
-_WAITING = 2  # decoded images beside those that workers have
-_DEFAULT_WIDTH = 192  # of a decode head that the file does not describe
+_MEGAPIXELS = (1, 10)  # sizes that the memory is estimated for where images are not scaled
+_PREFETCHED = 2  # decoded images in addition to those that workers are decoding
+_DEFAULT_WIDTH = 192  # channels of a decode head that the file does not describe
 
 
 @dataclass
 class _Job:
-    """One image under way: its sides, and the logits of its windows by row."""
+    """An image that is being segmented: its axes, and the logits of its windows by row."""
 
-    entry: Loaded
+    loaded: Loaded
     rows: Axis
     columns: Axis
     bands: dict[int, list[Logits]] = field(default_factory=dict)
@@ -58,47 +57,49 @@ class _Job:
         ]
 
 
-class Segment(Task):
+class SegmentHandler(TaskHandler):
     """A label map for each image, see docs/dense.md for the rules."""
 
     default_batch = 4
 
-    def __init__(self, engine: OpenEngine, options: TaskOptions) -> None:
-        super().__init__(engine)
-        given = options.segment
-        preprocessing = engine.metadata.preprocessing
-        self._options, self._crop = given, preprocessing.image_size
+    def __init__(self, network: Network, options: SegmentOptions, inputs: Sequence[str]) -> None:
+        super().__init__(network)
+        preprocessing = network.metadata.preprocessing
+        self._options, self._crop = options, preprocessing.image_size
         short = min(self._crop)
-        scale = (_LONG_TO_SHORT * short, short) if given.scale is None else given.scale
+        scale = (_LONG_TO_SHORT * short, short) if options.scale is None else options.scale
         self.scale: tuple[int, int] | None = None if isinstance(scale, str) else scale
         self.preparation = Scaling(self.scale, preprocessing.channels)
         self.stride = tuple(
-            round(side * _STRIDE) if given.stride is None else given.stride for side in self._crop
+            round(side * _STRIDE) if options.stride is None else options.stride for side in self._crop
         )
         if not all(step <= side for step, side in zip(self.stride, self._crop, strict=True)):
             raise EngineError(
-                f"--stride is {given.stride}; expected 1 to {short}, the side of the network's windows."
+                f"--stride is {options.stride}; expected 1 to {short}, the side of the sliding window."
             )
-        shape = [size or 0 for size in engine.output.shape[1:]]
+        output = network.output
+        shape = [size or 0 for size in output.shape[1:]]
         if len(shape) != 3 or 0 in shape:
             raise EngineError(
-                f"{engine.path} gives {engine.output.name} of shape {engine.output.shape}; expected (batch, "
-                "classes, height, width) with fixed sizes for a model that segments."
+                f"the output {output.name} of {network.path} has shape {output.shape}; expected (batch, "
+                "classes, height, width) with fixed sizes for a segmentation model."
             )
         self._classes, *self._cells = shape
-        self._width = _head_width(engine.metadata.config)
-        self._files = SegmentFiles(given, engine.class_names, options.inputs)
+        self._width = _head_width(network.metadata.config)
+        self._files = SegmentFiles(options, network.class_names, inputs)
+
+    @property
+    def columns(self) -> SegmentColumns:
+        return SegmentColumns()
 
     def chunk(self, batch: int) -> int:
         return 1
 
-    def ahead(self, batch: int) -> int:
-        return _WAITING
-
-    # Images to label maps.
+    def prefetch(self, batch: int) -> int:
+        return _PREFETCHED
 
     def predict(self, loaded: Sequence[Loaded], batch: int) -> Iterator[Prediction]:
-        """Windows of several images share batches, unless images are tiled."""
+        """Batches may have windows of several images, unless images are tiled."""
         jobs: list[_Job] = []
         waiting: list[Prediction | _Job] = []
         for entry in loaded:
@@ -113,28 +114,27 @@ class Segment(Task):
 
     def _job(self, entry: Loaded, batch: int) -> Prediction | _Job:
         if entry.pixels is None or entry.size is None:
-            return self.refused(entry)
+            return self.failed(entry)
         width, height = entry.size
         job = _Job(entry, *self._axes((height, width), entry.pixels.shape[:2]))
-        needed = self._needs(job.rows, job.columns, batch).total
-        if needed > self._options.memory:
-            limit = readable(self._options.memory)
-            other = "; --tile or a smaller --scale needs less, --max-memory allows more"
-            if self._options.tile:
-                other = "; a smaller --scale or --batch-size needs less, --max-memory allows more"
-            return self.refused(
-                entry, f"needs about {readable(needed)} of memory, more than the limit of {limit}{other}"
-            )
-        return job
+        needed, limit = self._estimate(job.rows, job.columns, batch).total, self._options.max_memory
+        if needed <= limit:
+            return job
+        smaller = "a smaller --scale or --batch-size" if self._options.tile else "--tile or a smaller --scale"
+        return self.failed(
+            entry,
+            f"needs about {format_bytes(needed)} of memory, more than the limit of {format_bytes(limit)}; "
+            f"{smaller} needs less, --max-memory allows more",
+        )
 
-    def _axes(self, own: tuple[int, int], scaled: tuple[int, ...]) -> tuple[Axis, Axis]:
-        sides = zip(own, scaled, self._crop, self.stride, self._cells, strict=True)
+    def _axes(self, original: tuple[int, int], scaled: tuple[int, ...]) -> tuple[Axis, Axis]:
+        sides = zip(original, scaled, self._crop, self.stride, self._cells, strict=True)
         down, across = (Axis(*side) for side in sides)
         return down, across
 
-    def _needs(self, rows: Axis, columns: Axis, batch: int) -> Needs:
-        channels = self.engine.metadata.preprocessing.channels
-        return needs(
+    def _estimate(self, rows: Axis, columns: Axis, batch: int) -> MemoryEstimate:
+        channels = self.network.metadata.preprocessing.channels
+        return estimate_memory(
             rows,
             columns,
             classes=self._classes,
@@ -149,19 +149,19 @@ class Segment(Task):
     ) -> Iterator[Prediction]:
         if not self._options.tile:
             self._run_windows([(job, *window) for job in jobs for window in job.windows], batch)
-        for entry in waiting:
-            if isinstance(entry, Prediction):
-                yield entry
+        for job in waiting:
+            if isinstance(job, Prediction):
+                yield job
                 continue
-            prediction = self._prediction(entry, batch)
-            entry.bands.clear()
-            if not entry.finite:
-                name = self.engine.output.name
-                prediction = self.refused(entry.entry, f"the model gave NaN or infinite {name}")
+            prediction = self._prediction(job, batch)
+            job.bands.clear()
+            if not job.finite:
+                name = self.network.output.name
+                prediction = self.failed(job.loaded, f"the model returned NaN or infinite {name}")
             yield prediction
 
     def _prediction(self, job: _Job, batch: int) -> Prediction:
-        entry = job.entry
+        loaded = job.loaded
 
         def bands(numbers: list[int]) -> dict[int, list[Logits]]:
             for passed in [number for number in job.bands if number < numbers[0]]:
@@ -174,20 +174,20 @@ class Segment(Task):
             return job.bands
 
         labels = label_map(job.rows, job.columns, self._classes, bands)
-        assert entry.pixels is not None
-        segments = Segments(labels, self._areas(labels), entry.pixels)
-        path = entry.item.path if entry.item else None
-        return Prediction(path, "ok", size=entry.size, flags=(*entry.flags, *job.flags), segments=segments)
+        assert loaded.pixels is not None
+        result = Segmentation(labels, self._areas(labels), loaded.pixels)
+        path = loaded.item.path if loaded.item else None
+        return Prediction(path, "ok", size=loaded.size, flags=(*loaded.flags, *job.flags), result=result)
 
     def _areas(self, labels: np.ndarray) -> tuple[ClassArea, ...]:
         """Largest first, ties in class order."""
-        counts = counted(labels, self._classes)
+        counts = class_pixels(labels, self._classes)
         order = sorted(np.flatnonzero(counts), key=lambda index: -counts[index])
-        names = self.engine.class_names
+        names = self.network.class_names
         return tuple(ClassArea(int(index), names[index], int(counts[index])) for index in order)
 
     def _run_windows(self, windows: list[tuple[_Job, int, int]], batch: int) -> None:
-        """Put these windows' logits into their jobs, in rows from left to right."""
+        """Add these windows' logits to their jobs, in rows from left to right."""
         for first in range(0, len(windows), batch):
             chosen = windows[first : first + batch]
             pixels = [self._pixels(job, down, across) for job, down, across in chosen]
@@ -199,47 +199,54 @@ class Segment(Task):
                 job.bands.setdefault(down, []).append(last)
 
     def _pixels(self, job: _Job, down: int, across: int) -> np.ndarray:
-        """A window, normalised; zeros beyond the image, which is the mean colour."""
+        """A normalised window, padded with zeros (the mean colour) beyond the image."""
         height, width = self._crop
         top, left = job.rows.starts[down], job.columns.starts[across]
-        assert job.entry.pixels is not None
-        values = job.entry.pixels[top : top + height, left : left + width]
-        normalised = self.engine.metadata.preprocessing.normalise(values)
-        beyond = [(0, 0), (0, height - values.shape[0]), (0, width - values.shape[1])]
-        return np.pad(normalised, beyond) if any(after for _, after in beyond) else normalised
+        assert job.loaded.pixels is not None
+        values = job.loaded.pixels[top : top + height, left : left + width]
+        normalised = self.network.metadata.preprocessing.normalise(values)
+        padding = [(0, 0), (0, height - values.shape[0]), (0, width - values.shape[1])]
+        return np.pad(normalised, padding) if any(after for _, after in padding) else normalised
 
-    # What a run adds.
+    # Used by vim-infer.
 
     def identity(self) -> dict[str, Any]:
         return {
-            "scale": OWN_SIZE if self.scale is None else list(self.scale),
+            "scale": ORIGINAL_SIZE if self.scale is None else list(self.scale),
             "stride": list(self.stride),
-            "max_memory": self._options.memory,
+            "max_memory": self._options.max_memory,
             "tile": self._options.tile,
             **self._files.identity(),
         }
 
-    def begin(self, batch: int, workers: int, report: Callable[[str], None]) -> None:
-        self._files.begin()
-        limit = f"images that need more than {readable(self._options.memory)} are refused"
-        if self.scale is None:
-            sides = [math.isqrt(megapixels * 10**6) for megapixels in _MEGAPIXELS]
-            needed = [self._needs(*self._axes((side, side), (side, side)), batch).total for side in sides]
-            told = ", ".join(
-                f"{readable(count)} for a square image of {megapixels} megapixels"
-                for megapixels, count in zip(_MEGAPIXELS, needed, strict=True)
-            )
-            report(f"memory: about {told}, beside the network itself; {limit}")
-            return
-        # The largest that --scale allows; its own size adds two bytes a pixel.
-        long, short = max(self.scale), min(self.scale)
-        rows, columns = self._axes((short, long), (short, long))
-        most = self._needs(rows, columns, batch)
-        waiting = (workers + _WAITING) * long * short * self.engine.metadata.preprocessing.channels
+    def start(self, batch: int, workers: int, report: Callable[[str], None]) -> None:
+        self._files.start()
+        memory = self._scaled_memory(self.scale, batch, workers) if self.scale else self._memory(batch)
         report(
-            f"memory: about {readable(most.total + waiting)} for images scaled to {long} x {short} "
-            f"({readable(most.run)} for {batch} windows at once, {readable(most.windows)} for "
-            f"{len(rows.starts) * len(columns.starts)} windows' logits), beside the network itself; {limit}"
+            f"estimated memory without the model: {memory}; images that need more than "
+            f"{format_bytes(self._options.max_memory)} are refused"
+        )
+
+    def _memory(self, batch: int) -> str:
+        """The estimates for images that are not scaled."""
+        sides = [math.isqrt(megapixels * 10**6) for megapixels in _MEGAPIXELS]
+        needed = [self._estimate(*self._axes((side, side), (side, side)), batch).total for side in sides]
+        return ", ".join(
+            f"{format_bytes(count)} for a square image of {plural(megapixels, 'megapixel')}"
+            for megapixels, count in zip(_MEGAPIXELS, needed, strict=True)
+        )
+
+    def _scaled_memory(self, scale: tuple[int, int], batch: int, workers: int) -> str:
+        """The estimate for the largest scaled image; the original size adds a few bytes per pixel."""
+        long, short = max(scale), min(scale)
+        rows, columns = self._axes((short, long), (short, long))
+        estimate = self._estimate(rows, columns, batch)
+        prefetched = (workers + _PREFETCHED) * long * short * self.network.metadata.preprocessing.channels
+        windows = len(rows.starts) * len(columns.starts)
+        return (
+            f"{format_bytes(estimate.total + prefetched)} for images scaled to {long} x {short} "
+            f"({format_bytes(estimate.run)} for a batch of {plural(batch, 'window')}, "
+            f"{format_bytes(estimate.windows)} for the logits of {plural(windows, 'window')})"
         )
 
     def row(self, prediction: Prediction) -> Row:
@@ -249,17 +256,17 @@ class Segment(Task):
         self._files.count(row)
 
     def summary(self) -> dict[str, Any]:
-        return self._files.figures.to_dict()
+        return self._files.statistics.to_dict()
 
     def summary_lines(self) -> list[str]:
-        return self._files.figures.lines()
+        return self._files.statistics.lines()
 
     def finish(self) -> None:
         self._files.finish()
 
 
 def _head_width(config: dict[str, Any]) -> int:
-    """Only the estimate of memory depends on it, so a file that says nothing, or nonsense, is no mistake."""
+    """Used for the memory estimate only, so a missing or invalid value is not an error."""
     head = config.get("head")
     width = head.get("channels") if isinstance(head, dict) else None
     return width if isinstance(width, int) and 0 < width < 1 << 16 else _DEFAULT_WIDTH

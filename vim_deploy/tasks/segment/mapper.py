@@ -1,4 +1,4 @@
-"""Windows' logits to a label map of the image's own size, tile by tile, never all logits at once."""
+"""Computes a label map of the original size from windows' logits, one tile at a time to save memory."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 
 from vim_deploy.tasks.segment.axis import Axis, Share
 
-TILE = 64  # pixels of a label map's side that are worked out at once
+TILE = 64  # side of the part of a label map that is computed at once, in pixels
 Logits = NDArray[np.float32]  # of one window: (cells down, cells across, classes)
 
 
 def label_map(
     rows: Axis, columns: Axis, classes: int, bands: Callable[[list[int]], dict[int, list[Logits]]]
 ) -> np.ndarray:
-    """The class of every pixel, 8-bit (16-bit for more than 256 classes), shape (rows.own, columns.own).
+    """Class indices, 8-bit (16-bit for more than 256 classes), shape (rows.original, columns.original).
 
-    `bands` is asked for rows of windows by their numbers and gives each one's logits from left to right. A
-    number below all of those asked for is never asked for again.
+    `bands` returns the logits of rows of windows by their indices, each from left to right. A row below all
+    requested indices is never requested again.
     """
-    labels = np.empty((rows.own, columns.own), np.uint8 if classes <= 256 else np.uint16)
-    across = [(first, list(columns.shares(first, end))) for first, end in _tiles(columns.own)]
-    for top, bottom in _tiles(rows.own):
+    labels = np.empty((rows.original, columns.original), np.uint8 if classes <= 256 else np.uint16)
+    across = [(first, list(columns.shares(first, end))) for first, end in _tiles(columns.original)]
+    for top, bottom in _tiles(rows.original):
         down = list(rows.shares(top, bottom))
         found = bands([share.window for share in down])
         for left, shares in across:

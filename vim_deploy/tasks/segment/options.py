@@ -1,57 +1,121 @@
-"""What can be asked of segmentation."""
+"""The options of segmentation."""
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
+from typing import Any
 
-from vim_deploy.errors import ConfigError
-from vim_deploy.tasks.segment.ground_truth import Values
+import click
 
-OWN_SIZE = "none"  # --scale: images are not scaled
+from vim_deploy.tasks.options import option
+
+ORIGINAL_SIZE = "none"  # --scale: images are not scaled
 DEFAULT_MEMORY = 4 << 30
-DEFAULT_IGNORED = 255
+DEFAULT_IGNORE = 255
+_MAX_SIDE = 1 << 20
+_MAX_MEMORY = 1 << 60
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+class GroundTruthValues(str, Enum):
+    """The values of ground-truth label maps."""
+
+    ZERO_BASED = "zero-based"  # class indices
+    ONE_BASED = "one-based"  # class indices plus 1, and 0 for unlabelled pixels, as in ADE20K
+
+    @property
+    def offset(self) -> int:
+        return 1 if self is GroundTruthValues.ONE_BASED else 0
+
+
+class _ScaleType(click.ParamType):
+    name = "scale"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """`none`, or two sides in pixels as (long, short)."""
+        if not isinstance(value, str) or value == ORIGINAL_SIZE:
+            return value
+        sides = value.lower().split("x")
+        if len(sides) != 2 or not all(side.isdecimal() and 0 < int(side) <= _MAX_SIDE for side in sides):
+            self.fail(
+                f"{value!r} is not a scale; expected LONGxSHORT in pixels, like 2048x512, or {ORIGINAL_SIZE}."
+            )
+        return int(sides[0]), int(sides[1])
+
+
+class _MemoryType(click.ParamType):
+    name = "memory"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """`4G`, `512M` or `300000` as a number of bytes."""
+        if not isinstance(value, str):
+            return value
+        unit = value[-1:].upper() if value[-1:].upper() in _UNITS else ""
+        try:
+            count = float(value[: len(value) - len(unit)]) * _UNITS[unit]
+        except ValueError:
+            count = 0
+        if not 0 < count < _MAX_MEMORY:
+            self.fail(f"{value!r} is not a size in memory; expected a number of bytes, like 4G or 512M.")
+        return int(count)
+
+
+class _ValuesType(click.Choice[str]):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return GroundTruthValues(super().convert(value, param, ctx))
 
 
 @dataclass(frozen=True)
 class SegmentOptions:
-    """See the help of vim-infer. None stands for what follows from the model.
+    """See `vim-infer --help`. None: chosen from the model.
 
-    `scale`: (long side, short side) that images are scaled to fit, or OWN_SIZE. `stride` in pixels of the
-    scaled image. `memory`: bytes beyond which an image is refused.
+    `scale`: (long side, short side) that images are scaled to fit, or ORIGINAL_SIZE. `stride` in pixels of
+    the scaled image. `max_memory` in bytes.
     """
 
-    maps: Path | None = None
-    overlays: Path | None = None
-    areas: Path | None = None
-    truth: Path | None = None
-    truth_values: Values | None = None
-    ignored: int = DEFAULT_IGNORED
-    scale: tuple[int, int] | str | None = None
-    stride: int | None = None
-    tile: bool = False
-    memory: int = DEFAULT_MEMORY
-
-    def given(self) -> list[str]:
-        """The command line's names of the options that differ from their defaults."""
-        return [
-            f"--{_OPTIONS.get(field.name, field.name).replace('_', '-')}"
-            for field in dataclasses.fields(self)
-            if getattr(self, field.name) != field.default
-        ]
-
-
-_OPTIONS = {"memory": "max-memory", "ignored": "ignore"}
-
-
-def scale_of(text: str) -> tuple[int, int] | str:
-    """`none`, or `LONGxSHORT` in pixels. Raises ConfigError."""
-    if text == OWN_SIZE:
-        return OWN_SIZE
-    sides = text.lower().split("x")
-    if len(sides) != 2 or not all(side.isdecimal() and 0 < int(side) <= 1 << 20 for side in sides):
-        raise ConfigError(
-            f"{text!r} is no scale; expected LONGxSHORT in pixels, like 2048x512, or {OWN_SIZE}."
-        )
-    return int(sides[0]), int(sides[1])
+    maps: Path | None = option(
+        type=click.Path(path_type=Path, file_okay=False), help="Folder for label maps (PNG)."
+    )
+    overlays: Path | None = option(
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Folder for images with the predictions drawn on them (JPEG).",
+    )
+    areas: Path | None = option(
+        writes_file=True,
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="CSV file for the total area of each class; with --ground-truth also its IoU.",
+    )
+    ground_truth: Path | None = option(
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Folder of ground-truth label maps, named like the images, to compute mIoU and pixel accuracy.",
+    )
+    ground_truth_values: GroundTruthValues | None = option(
+        type=_ValuesType([values.value for values in GroundTruthValues]),
+        help="Values of ground-truth label maps. zero-based: class indices. one-based: class indices plus 1, "
+        "and 0 is unlabelled.  [default: one-based for the classes of ADE20K, else zero-based]",
+    )
+    ignore: int = option(DEFAULT_IGNORE, type=int, help="Ground-truth value of unlabelled pixels.")
+    scale: tuple[int, int] | str | None = option(
+        type=_ScaleType(),
+        metavar="LONGxSHORT|none",
+        help="Size that images are scaled to fit, or none to keep their size.  [default: the network's input "
+        "size as the short side, four times that as the long side]",
+    )
+    stride: int | None = option(
+        type=click.IntRange(min=1),
+        help="Distance between sliding windows in pixels.  [default: 2/3 of the window]",
+    )
+    tile: bool = option(
+        False,
+        is_flag=True,
+        help="Compute label maps strip by strip, which limits the memory for tall images.",
+    )
+    max_memory: int = option(
+        DEFAULT_MEMORY,
+        type=_MemoryType(),
+        metavar="BYTES[K|M|G|T]",
+        show_default=False,
+        help="Images with a larger estimated memory use become error rows.  [default: 4G]",
+    )

@@ -8,7 +8,8 @@ SPEC = TaskSpec(
     name="segment",
     outputs=("logits",),
     model_kinds=("segmenter",),
-    handler="vim_deploy.tasks.segment.handler:Segment",
+    handler="vim_deploy.tasks.segment.handler:SegmentHandler",
     module="vim_deploy.tasks.segment.export:SegmentTaskModule",
+    options="vim_deploy.tasks.segment.options:SegmentOptions",
     class_axis=1,
 )

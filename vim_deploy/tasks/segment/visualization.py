@@ -13,20 +13,20 @@ _JPEG_QUALITY = 90
 
 
 def palette(classes: int) -> NDArray[np.uint8]:
-    """A colour for each class, (classes, 3): the bits of the class number plus one, spread over the channels.
+    """A colour for each class, (classes, 3): the bits of the class index plus one, spread over the channels.
 
-    Neighbouring numbers have clearly different colours, and none is black. Source: Pascal VOC's colour map.
+    Neighbouring indices have clearly different colours, and none is black. Source: Pascal VOC's colour map.
     """
-    numbers = np.arange(1, classes + 1)
+    indices = np.arange(1, classes + 1)
     colours = np.zeros((classes, 3), np.uint8)
     for bit in range(8):
         for channel in range(3):
-            colours[:, channel] |= (((numbers >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
+            colours[:, channel] |= (((indices >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
     return colours
 
 
 def label_map_png(labels: np.ndarray, classes: int) -> bytes:
-    """Values are class numbers from 0. 8-bit with a palette, or plain 16-bit for more than 256 classes."""
+    """Values are class indices: 8-bit with a palette, or 16-bit grayscale for more than 256 classes."""
     if labels.dtype != np.uint8:
         return _encoded(Image.fromarray(labels), "PNG")
     height, width = labels.shape
@@ -35,14 +35,17 @@ def label_map_png(labels: np.ndarray, classes: int) -> bytes:
     return _encoded(image, "PNG")
 
 
-def overlay_jpeg(seen: np.ndarray, labels: np.ndarray, classes: int) -> bytes:
-    """Colours of the classes over what the network saw, 8-bit (height, width, channels), at that size."""
-    height, width = seen.shape[:2]
+def overlay_jpeg(image: np.ndarray, labels: np.ndarray, classes: int) -> bytes:
+    """The classes' colours blended over `image`, uint8 (height, width, channels), at its size.
+
+    `labels` may have another size.
+    """
+    height, width = image.shape[:2]
     rows = np.arange(height) * labels.shape[0] // height
     columns = np.arange(width) * labels.shape[1] // width
     colours = Image.fromarray(palette(classes)[labels[np.ix_(rows, columns)]])
-    under = Image.fromarray(seen.squeeze(-1) if seen.shape[2] == 1 else seen).convert("RGB")
-    return _encoded(Image.blend(under, colours, OPACITY), "JPEG", quality=_JPEG_QUALITY)
+    background = Image.fromarray(image.squeeze(-1) if image.shape[2] == 1 else image).convert("RGB")
+    return _encoded(Image.blend(background, colours, OPACITY), "JPEG", quality=_JPEG_QUALITY)
 
 
 def _encoded(image: Image.Image, format: str, **options: object) -> bytes:

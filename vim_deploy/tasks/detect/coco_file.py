@@ -1,4 +1,4 @@
-"""Result files of COCO's format, made from rows as they come, whatever their number."""
+"""Writes result files in COCO's format. Rows are spooled to disk, so that any number fits."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 from vim_deploy.dense.coco import COCO_IDS, COCO_NAMES
 from vim_deploy.files import atomic_write
-from vim_deploy.results import Row
 from vim_deploy.results.escape import unescaped_path
+from vim_deploy.results.row import Row
 from vim_deploy.tasks.detect.annotations import Annotations
 
 
-class CocoResults:
-    """Objects wait in a file without a name, which goes with the process; memory does not grow."""
+class CocoFile:
+    """The results of a run, in an unnamed temporary file until they are written or evaluated."""
 
     def __init__(self, class_names: Sequence[str], annotations: Annotations | None) -> None:
         self._annotations = annotations
@@ -26,17 +26,17 @@ class CocoResults:
             self._category_ids = COCO_IDS
         else:
             self._category_ids = range(1, len(class_names) + 1)
-        self._file = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 (open as long as the run)
-        self.judged: list[int] = []  # ids of annotated images that had a row
+        self._file = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 (open during the run)
+        self.evaluated: list[int] = []  # ids of the annotated images that have a row
 
     def add(self, row: Row) -> None:
-        """The row's objects; those of categories or images that the annotations lack are left out."""
+        """Add the row's objects, except those whose category or image is not in the annotations."""
         image_id = self._image_id(unescaped_path(row.path))
         if image_id is None or row.status != "ok":
             return
         if self._annotations is not None:
-            self.judged.append(int(image_id))
-        for found in row.objects:
+            self.evaluated.append(int(image_id))
+        for found in row.result:
             category = self._category_ids[found.index]
             if category is None:
                 continue
@@ -46,7 +46,7 @@ class CocoResults:
                 "category_id": category,
                 "bbox": [left, top, round(right - left, 3), round(bottom - top, 3)],
                 "score": found.score,
-                "segmentation": {"size": [row.height, row.width], "counts": found.outline},
+                "segmentation": {"size": [row.height, row.width], "counts": found.rle},
             }
             self._file.write(json.dumps(result) + "\n")
 
@@ -64,7 +64,7 @@ class CocoResults:
         self._file.seek(0, 2)
 
     def write(self, path: Path) -> None:
-        """All of them as one JSON list, whole or not at all. Raises OSError."""
+        """Write all results as one JSON list, atomically. Raises OSError."""
         with atomic_write(path) as file:
             separator = b"[\n"
             for result in self:

@@ -1,4 +1,4 @@
-"""Outputs killed at random points: what is kept is a beginning of whole rows, and nothing else appears."""
+"""Outputs killed at random points: the first rows are kept complete, and no other files are left."""
 
 from __future__ import annotations
 
@@ -10,35 +10,36 @@ from pathlib import Path
 import pytest
 
 from vim_deploy.errors import OutputError
-from vim_deploy.prediction import Score
 from vim_deploy.results import Format, Row, Start, open_output
 from vim_deploy.results.output import FileOutput
+from vim_deploy.tasks.classify.columns import ScoreColumns
+from vim_deploy.tasks.classify.result import Classification, Score
 
 FORMATS = [Format.CSV, Format.JSONL, Format.PARQUET]
 ROWS = [
     Row(
         path=f"folder/{index:04d}.png",
         status="ok" if index % 7 else "error",
-        reason=None if index % 7 else '=damaged, "badly" \\ and\ttold',
+        reason=None if index % 7 else '=damaged, "badly" \\ and\tsplit',
         label="b\u00e9" if index % 3 else None,
         rank=1 if index % 3 else None,
         width=3 if index % 7 else None,
         height=index if index % 7 else None,
         flags=("rotated", "alpha") if index % 5 == 0 else (),
-        top=(Score(-1, "@name,", 0.75), Score(-1, "'b", 0.25)) if index % 7 else (),
+        result=Classification((Score(-1, "@name,", 0.75), Score(-1, "'b", 0.25))) if index % 7 else None,
     )
     for index in range(400)
 ]
 
 
 def opened(path: Path, format: Format, start: Start = Start.RESUME, **identity) -> FileOutput:
-    output = open_output(path, format, "classify", 2, {"engine": "abc", **identity}, start)
+    output = open_output(path, format, ScoreColumns(2), {"engine": "abc", **identity}, start)
     assert isinstance(output, FileOutput)
     return output
 
 
 def work(path: Path, format: Format) -> list[Row]:
-    """What a run does: the rows that were there, and all others written."""
+    """Write all rows, after those of an interrupted run, which are returned."""
     output = opened(path, format)
     kept = list(output.previous())
     for number, row in enumerate(ROWS[len(kept) :]):
@@ -51,7 +52,7 @@ def work(path: Path, format: Format) -> list[Row]:
 
 
 def killed(path: Path, format: Format, seconds: float) -> bool:
-    """`work` in a process that is killed after so much time; False when it was done before."""
+    """Run `work` in a process that is killed after `seconds`; False if it finished before."""
     child = os.fork()
     if not child:
         try:
@@ -66,10 +67,10 @@ def killed(path: Path, format: Format, seconds: float) -> bool:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_killed_at_random_points_nothing_is_lost_or_doubled(tmp_path, format):
+def test_no_row_is_lost_or_repeated_after_kills_at_random_points(tmp_path, format):
     generator = random.Random(format.value)
     path = tmp_path / "out"
-    # How long the work takes is not the same from one moment to the next, so that this follows it.
+    # The duration of the work varies, so the time limit is adapted.
     within = 0.1
     kills = finished = 0
     for _ in range(25 if format is Format.PARQUET else 50):
@@ -78,7 +79,7 @@ def test_killed_at_random_points_nothing_is_lost_or_doubled(tmp_path, format):
             within *= 1.3
         else:
             within *= 0.75
-        # A kill behind the last step finds a complete run.
+        # A kill after the last step leaves a complete run.
         if path.exists() and not (tmp_path / "out.run.json").exists():
             finished += 1
             assert [file.name for file in tmp_path.iterdir()] == ["out"]
@@ -90,7 +91,7 @@ def test_killed_at_random_points_nothing_is_lost_or_doubled(tmp_path, format):
 
 
 def read_back(path: Path, format: Format) -> list[Row]:
-    """The rows of a complete file, read as those of a broken-off run are."""
+    """The rows of a complete file, read like those of an interrupted run."""
     from vim_deploy.results.parquet import PartsStore, adopt_part
     from vim_deploy.results.store import TextStore
     from vim_deploy.results.text import codec
@@ -100,10 +101,10 @@ def read_back(path: Path, format: Format) -> list[Row]:
         copy = path.with_name("copied")
         copy.write_bytes(path.read_bytes())
         adopt_part(folder, copy)
-        store = PartsStore(folder, "classify", 2)
+        store = PartsStore(folder, ScoreColumns(2))
     else:
         folder.write_bytes(path.read_bytes())
-        store = TextStore(folder, codec(format, "classify", 2))
+        store = TextStore(folder, codec(format, ScoreColumns(2)))
     rows = list(store.rows())
     store.close()
     store.discard()
@@ -111,7 +112,7 @@ def read_back(path: Path, format: Format) -> list[Row]:
 
 
 @pytest.mark.parametrize("format", [Format.CSV, Format.JSONL])
-def test_any_cut_keeps_the_whole_rows(tmp_path, format):
+def test_a_truncated_file_keeps_the_complete_rows(tmp_path, format):
     path = tmp_path / "out"
     output = opened(path, format)
     list(output.previous())
@@ -129,7 +130,7 @@ def test_any_cut_keeps_the_whole_rows(tmp_path, format):
         again.close()
 
 
-def test_parts_are_valid_on_their_own(tmp_path, monkeypatch):
+def test_parts_are_valid_files(tmp_path, monkeypatch):
     parquet = pytest.importorskip("pyarrow.parquet")
     monkeypatch.setattr("vim_deploy.results.parquet.PART_ROWS", 40)
     output = opened(tmp_path / "out.parquet", Format.PARQUET)
@@ -145,32 +146,32 @@ def test_parts_are_valid_on_their_own(tmp_path, monkeypatch):
     ]
 
 
-def begun(path: Path) -> FileOutput:
+def started(path: Path) -> FileOutput:
     output = opened(path, Format.CSV)
     list(output.previous())
     output.write(ROWS[0])
     return output
 
 
-def test_another_run_is_refused_with_the_field(tmp_path):
-    begun(tmp_path / "out.csv").close()
-    with pytest.raises(OutputError, match="engine was 'abc' and is 'other' now"):
+def test_another_run_is_refused_with_the_option(tmp_path):
+    started(tmp_path / "out.csv").close()
+    with pytest.raises(OutputError, match="engine was 'abc' and is now 'other'"):
         opened(tmp_path / "out.csv", Format.CSV, engine="other")
-    with pytest.raises(OutputError, match="--resume, or drop them with --restart"):
+    with pytest.raises(OutputError, match="--resume, or discard them with --restart"):
         opened(tmp_path / "out.csv", Format.CSV, Start.NEW)
     (tmp_path / "out.csv.run.json").write_text("{")
     with pytest.raises(OutputError, match="is damaged"):
         opened(tmp_path / "out.csv", Format.CSV)
     (tmp_path / "out.csv.run.json").unlink()
-    with pytest.raises(OutputError, match="is gone"):
+    with pytest.raises(OutputError, match="is missing"):
         opened(tmp_path / "out.csv", Format.CSV)
     output = opened(tmp_path / "out.csv", Format.CSV, Start.RESTART)
     assert list(output.previous()) == []
     output.close()
 
 
-def test_two_runs_never_write_to_one_file(tmp_path):
-    first = begun(tmp_path / "out.csv")
+def test_two_runs_cannot_write_to_one_file(tmp_path):
+    first = started(tmp_path / "out.csv")
     for start in (Start.NEW, Start.RESUME, Start.RESTART):
         with pytest.raises(OutputError, match="another run is writing"):
             opened(tmp_path / "out.csv", Format.CSV, start)
@@ -179,8 +180,8 @@ def test_two_runs_never_write_to_one_file(tmp_path):
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 2
 
 
-def test_nothing_to_resume_is_told(tmp_path):
+def test_nothing_to_resume_is_an_error(tmp_path):
     (tmp_path / "out.csv").write_text("complete")
-    with pytest.raises(OutputError, match="nothing to resume"):
+    with pytest.raises(OutputError, match="no interrupted run to resume"):
         opened(tmp_path / "out.csv", Format.CSV)
     assert (tmp_path / "out.csv").read_text() == "complete"

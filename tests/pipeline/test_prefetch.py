@@ -1,4 +1,4 @@
-"""Bounded: how far decoding runs ahead, what is held, and how soon a stop is a stop."""
+"""Limits of a run: how far decoding runs ahead, how soon it stops, how many failures it allows."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import pytest
 
 from vim_deploy.cli.infer import main
 from vim_deploy.data.decode import Limits
-from vim_deploy.data.discover import Item
+from vim_deploy.data.discover import FlushMarker, Item
 from vim_deploy.data.loading import Input, Loaded
 from vim_deploy.errors import ConfigError
+from vim_deploy.pipeline.prefetch import PrefetchQueue
 from vim_deploy.pipeline.stop import FailureLimit
-from vim_deploy.pipeline.stream import Pause, Window
 from vim_deploy.pipeline.summary import Summary
 from vim_deploy.results import Row
 
 
 class Instant:
-    """A loader whose `gate` can be shut."""
+    """A loader that waits for `gate`."""
 
     def __init__(self) -> None:
         self.gate = threading.Event()
@@ -40,7 +40,7 @@ class Instant:
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 8])
-def test_decoding_never_runs_ahead_more_than_the_window(chunk):
+def test_decoding_does_not_run_ahead_beyond_the_capacity(chunk):
     taken = itertools.count()
     pulled = 0
 
@@ -50,16 +50,16 @@ def test_decoding_never_runs_ahead_more_than_the_window(chunk):
             pulled = next(taken) + 1
             yield Item(str(number))
 
-    for done, loaded in enumerate(Window(Instant(), source(), 3, 10, lambda: False, chunk), 1):
+    for done, loaded in enumerate(PrefetchQueue(Instant(), source(), 3, 10, lambda: False, chunk), 1):
         assert loaded is not None and loaded.item is not None and loaded.item.path == str(done - 1)
         assert pulled - done <= 3 * chunk + 10
     assert done == 500
 
 
-def test_pause_comes_after_everything_before_it():
-    given = [Item("a"), Item("b"), Pause(), Pause(), Item("c")]
-    window = Window(Instant(), given, 2, 4, lambda: False, chunk=2)
-    assert [loaded.item.path if loaded and loaded.item else None for loaded in window] == [
+def test_flush_markers_follow_all_earlier_inputs():
+    given = [Item("a"), Item("b"), FlushMarker(), FlushMarker(), Item("c")]
+    queue = PrefetchQueue(Instant(), given, 2, 4, lambda: False, chunk=2)
+    assert [loaded.item.path if loaded and loaded.item else None for loaded in queue] == [
         "a",
         "b",
         None,
@@ -68,16 +68,16 @@ def test_pause_comes_after_everything_before_it():
     ]
 
 
-def test_stop_does_not_wait_for_what_hangs():
+def test_stop_does_not_wait_for_a_hanging_decoder():
     loader, stop = Instant(), threading.Event()
     loader.gate.clear()
     threading.Timer(0.3, stop.set).start()
     started = time.monotonic()
-    assert list(Window(loader, [Item("a")] * 5, 2, 4, stop.is_set)) == []
+    assert list(PrefetchQueue(loader, [Item("a")] * 5, 2, 4, stop.is_set)) == []
     assert time.monotonic() - started < 30
 
 
-def test_reasons_are_summed_up_and_bounded():
+def test_reasons_are_grouped_and_bounded():
     summary = Summary("engine", "backend", "cpu", "fp32")
     for number in range(5000):
         summary.count(Row("x", "error", f"{number} x 7 pixels are more than the limit of 5 pixels"))
@@ -96,12 +96,12 @@ def test_failure_limits(text, failed, rows, exceeded):
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "1.5", "101%", "%", "5 %", "9" * 50])
-def test_limits_that_are_none(text):
+def test_invalid_failure_limits(text):
     with pytest.raises(ConfigError):
         FailureLimit.parse(text)
 
 
-def test_the_commands_limits_are_those_of_the_library():
+def test_the_command_and_the_library_have_the_same_default_limits():
     defaults = {parameter.name: parameter.default for parameter in main.params}
     limits = inspect.signature(Limits).parameters
     assert defaults["max_pixels"] == limits["max_pixels"].default

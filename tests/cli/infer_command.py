@@ -1,4 +1,4 @@
-"""A working folder for tests of vim-infer, and the command in a process of its own."""
+"""Inputs for tests of vim-infer, and the command in this process or in a child process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def make_engine(name: str = "colours.engine") -> None:
 
 
 def make_images(folder: str, count: int) -> list[str]:
-    """Small images of three colours in turn; their paths."""
+    """Create small images of three alternating colours and return their paths."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     paths = [Path(folder, f"{index:05d}.png") for index in range(count)]
     for index, path in enumerate(paths):

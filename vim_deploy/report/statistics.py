@@ -1,4 +1,4 @@
-"""What the page shows, folded from the rows; memory does not grow with their number."""
+"""Statistics over rows for the report, in bounded memory."""
 
 from __future__ import annotations
 
@@ -9,72 +9,73 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vim_deploy.results import Row
+from vim_deploy.results.columns import Columns
 
-MOST_FAILURES = 500
-MOST_OTHERS = 1000
-MOST_CLASSES = 60  # of a confusion matrix that is still to be looked at
-MOST_PAIRS = 200
+MAX_FAILURES = 500
+MAX_OTHERS = 1000
+MAX_CLASSES = 60  # of a readable confusion matrix
+MAX_PAIRS = 200
 
 
 @dataclass
-class Figures:
-    """`sample` has the failures (the first MOST_FAILURES) and a random choice of the others, in order."""
+class ReportStatistics:
+    """`sample`: the first MAX_FAILURES failures and a random sample of the other rows, in order."""
 
     rows: int = 0
     predicted: Counter[str] = field(default_factory=Counter)
     flags: Counter[str] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
-    right: Counter[str] = field(default_factory=Counter)
-    right5: Counter[str] = field(default_factory=Counter)
+    correct: Counter[str] = field(default_factory=Counter)
+    correct5: Counter[str] = field(default_factory=Counter)
     pairs: Counter[tuple[str, str]] = field(default_factory=Counter)
     sample: list[Row] = field(default_factory=list)
 
     @classmethod
-    def of(cls, rows: Iterable[Row]) -> Figures:
-        figures = cls()
+    def of(cls, rows: Iterable[Row], columns: Columns) -> ReportStatistics:
+        statistics = cls()
         failures: list[tuple[int, Row]] = []
         others: list[tuple[int, Row]] = []
         generator = random.Random(0)
         for number, row in enumerate(rows):
-            figures._count(row)
+            statistics._count(row, columns)
             if row.status != "ok":
-                if len(failures) < MOST_FAILURES:
+                if len(failures) < MAX_FAILURES:
                     failures.append((number, row))
-            elif len(others) < MOST_OTHERS:
+            elif len(others) < MAX_OTHERS:
                 others.append((number, row))
-            elif (place := generator.randrange(number + 1)) < MOST_OTHERS:
+            elif (place := generator.randrange(number + 1)) < MAX_OTHERS:
                 others[place] = (number, row)
-        figures.sample = [row for _, row in sorted(failures + others, key=lambda entry: entry[0])]
-        return figures
+        statistics.sample = [row for _, row in sorted(failures + others, key=lambda entry: entry[0])]
+        return statistics
 
-    def _count(self, row: Row) -> None:
+    def _count(self, row: Row, columns: Columns) -> None:
         self.rows += 1
         self.flags.update(row.flags)
-        if not row.top:
+        predicted = columns.predicted(row)
+        if predicted is None:
             return
-        best = row.top[0].name
-        self.predicted[best] += 1
+        self.predicted[predicted] += 1
         if row.label is not None and row.rank is not None:
             self.labels[row.label] += 1
-            self.right[row.label] += row.rank == 1
-            self.right5[row.label] += row.rank <= 5
-            self.pairs[row.label, best] += 1
+            self.correct[row.label] += row.rank == 1
+            self.correct5[row.label] += row.rank <= 5
+            self.pairs[row.label, predicted] += 1
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types, without the sample."""
+        """Plain JSON, without the sample."""
         names = sorted({name for pair in self.pairs for name in pair})
         matrix = None
-        if 0 < len(names) <= MOST_CLASSES:
-            matrix = [[self.pairs[label, found] for found in names] for label in names]
+        if 0 < len(names) <= MAX_CLASSES:
+            matrix = [[self.pairs[label, name] for name in names] for label in names]
         wrong = Counter({pair: count for pair, count in self.pairs.items() if pair[0] != pair[1]})
         return {
             "rows": self.rows,
             "predicted": self.predicted.most_common(),
             "flags": self.flags.most_common(),
             "per_class": [
-                [label, count, self.right[label], self.right5[label], self.predicted[label]]
+                [label, count, self.correct[label], self.correct5[label], self.predicted[label]]
                 for label, count in sorted(self.labels.items())
             ],
             "confusion": {"names": names, "matrix": matrix} if matrix else None,
-            "mistakes": [[*pair, count] for pair, count in wrong.most_common(MOST_PAIRS)],
+            "mistakes": [[*pair, count] for pair, count in wrong.most_common(MAX_PAIRS)],
         }

@@ -1,4 +1,4 @@
-"""A list of paths on standard input that comes slowly: what has come is finished, however little it is."""
+"""A slow list of paths on standard input: paths are processed once input pauses."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "cli"))
 
-from infer_place import json_rows, start
+from infer_command import json_rows, start
 from small_onnx import save, scan_model
 
-from vim_deploy.data.discover import Discovery, Item, Pause
+from vim_deploy.data.discover import Discovery, FlushMarker, Item
 from vim_deploy.engines.build import build_engine
 
-PATIENCE = 120  # seconds; only a run that waits for more paths reaches it
+TIMEOUT = 120  # seconds; only a run that waits for more paths reaches it
 
 
-def test_a_row_comes_before_the_next_path(tmp_path, monkeypatch):
+def test_a_row_is_written_before_the_next_path_arrives(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     build_engine(save(scan_model(length=16, channels=16), Path("scan.onnx")), "scan.engine")
     for name in ("a.png", "b.png"):
@@ -32,17 +32,17 @@ def test_a_row_comes_before_the_next_path(tmp_path, monkeypatch):
     assert process.stdin is not None
     process.stdin.write(b"a.png\n")
     process.stdin.flush()
-    partial, deadline = Path("rows.jsonl.partial"), time.monotonic() + PATIENCE
+    partial, deadline = Path("rows.jsonl.partial"), time.monotonic() + TIMEOUT
     while not (partial.is_file() and b"a.png" in partial.read_bytes()):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.05)
     process.stdin.write(b"b.png\n")
     process.stdin.close()
-    assert process.wait(PATIENCE) == 0
+    assert process.wait(TIMEOUT) == 0
     assert [row["path"] for row in json_rows("rows.jsonl")] == ["a.png", "b.png"]
 
 
-def test_a_silence_is_one_pause(tmp_path, monkeypatch):
+def test_a_pause_is_one_flush_marker(tmp_path, monkeypatch):
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
 
@@ -58,5 +58,5 @@ def test_a_silence_is_one_pause(tmp_path, monkeypatch):
         monkeypatch.setattr(sys, "stdin", file)
         found = list(Discovery(["-"]).stream())
     producer.join()
-    assert [type(given) for given in found] == [Item, Pause, Item]
+    assert [type(given) for given in found] == [Item, FlushMarker, Item]
     assert [given.path for given in found if isinstance(given, Item)] == ["a.png", "b.png"]

@@ -1,0 +1,42 @@
+"""The options of a run of vim-infer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vim_deploy.data.decode import Limits
+from vim_deploy.data.discover import Labels
+from vim_deploy.pipeline.inputs import Shard
+from vim_deploy.pipeline.stop import FailureLimit
+from vim_deploy.results import Format, Start
+
+
+@dataclass(frozen=True)
+class InferenceOptions:
+    """See `vim-infer --help`. `task_options`: the given options of tasks by field name, see tasks/options.py.
+
+    `idle`: seconds without a new file after which `watch` ends.
+    """
+
+    engine: Path
+    inputs: tuple[str, ...]
+    output: Path | None = None
+    format: Format | None = None
+    device: str | None = None
+    batch_size: int | None = None
+    threads: int | None = None
+    workers: int | None = None
+    labels: Labels = Labels.AUTO
+    source: Path | None = None
+    start: Start = Start.NEW
+    limits: Limits = field(default_factory=Limits)
+    max_failures: FailureLimit = field(default_factory=FailureLimit)
+    shard: Shard = field(default_factory=Shard)
+    null_separated: bool = False
+    watch: bool = False
+    report: Path | None = None
+    idle: float | None = None
+    task_options: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,70 @@
+"""The columns of detection."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from vim_deploy.results.columns import COMMON_FIELDS, INTEGER, SIZE_FIELDS, TEXT, Columns
+from vim_deploy.results.row import Row
+from vim_deploy.tasks.detect.result import Detection
+
+
+class ObjectColumns(Columns):
+    """`objects`: class, score, box (left, top, right, bottom) and mask (RLE) of each, best first.
+
+    A list of objects; in CSV and Parquet as JSON text. These have two more columns that are easier to read:
+    `count`, and `best`, the best score of each class.
+    """
+
+    def __init__(self) -> None:
+        super().__init__((*COMMON_FIELDS, *SIZE_FIELDS), {"count": INTEGER, "best": TEXT, "objects": TEXT})
+
+    def to_json(self, row: Row) -> dict[str, Any]:
+        objects = [
+            {
+                "class": found.name,
+                "index": found.index,
+                "score": found.score,
+                "box": list(found.box),
+                "rle": found.rle,
+            }
+            for found in row.result or ()
+        ]
+        return {"objects": objects}
+
+    def from_json(self, values: dict[str, Any]) -> tuple[Detection, ...]:
+        objects = []
+        for found in values["objects"]:
+            left, top, right, bottom = found["box"]
+            rle = found["rle"]
+            objects.append(
+                Detection(
+                    int(found["index"]),
+                    str(found["class"]),
+                    float(found["score"]),
+                    (float(left), float(top), float(right), float(bottom)),
+                    None if rle is None else str(rle),
+                )
+            )
+        return tuple(objects)
+
+    def to_cells(self, row: Row) -> dict[str, Any]:
+        if row.result is None:
+            return dict.fromkeys(self.types)
+        return {
+            "count": len(row.result),
+            "best": "; ".join(f"{name} {score:.3f}" for name, score in self.scores(row)),
+            "objects": json.dumps(self.to_json(row)["objects"], ensure_ascii=False),
+        }
+
+    def from_cells(self, values: dict[str, Any]) -> tuple[Detection, ...]:
+        return self.from_json({"objects": json.loads(values["objects"] or "[]")})
+
+    def scores(self, row: Row) -> Sequence[tuple[str, float]]:
+        """The best score of each class."""
+        best: dict[str, float] = {}
+        for found in row.result or ():
+            best.setdefault(found.name, found.score)
+        return list(best.items())

@@ -1,0 +1,47 @@
+"""The results of segmentation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ClassArea:
+    """A class of a label map, and its number of pixels."""
+
+    index: int
+    name: str
+    pixels: int
+
+
+@dataclass(frozen=True)
+class ClassOverlap:
+    """Labelled pixels of one class: in both maps, in the predicted map, in the ground truth."""
+
+    index: int
+    intersection: int
+    predicted: int
+    ground_truth: int
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """A prediction.
+
+    `labels`: class indices, 8- or 16-bit (height, width), of the image's size. `areas`: the classes in it,
+    largest first. `model_input`: the scaled image given to the model, uint8 (height, width, channels).
+    """
+
+    labels: np.ndarray
+    areas: tuple[ClassArea, ...]
+    model_input: np.ndarray
+
+
+@dataclass(frozen=True)
+class SegmentationRow:
+    """The part of a prediction that rows have. `overlap` is None without ground truth."""
+
+    areas: tuple[ClassArea, ...]
+    overlap: tuple[ClassOverlap, ...] | None = None
