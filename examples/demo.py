@@ -48,7 +48,7 @@ def main() -> int:
     _run("vim-build", onnx_file, "-o", engine)
     _run("vim-infer", engine, scenes / "images", "-o", OUTPUT / "scenes.csv", "--scale", "none",
          "--maps", scenes / "maps", "--overlays", scenes / "overlays",
-         "--truth", scenes / "labels")  # fmt: skip
+         "--ground-truth", scenes / "labels")  # fmt: skip
     _compare_segments_with_eager(scenes)
 
     print("\n== A trained detector on scenes of digits it has not seen ==")

@@ -19,6 +19,8 @@ from vim_deploy.cli.common import (
     size,
     stages,
 )
+from vim_deploy.cli.registry_type import RegistryType
+from vim_deploy.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     from vim_deploy.export.exporter import ExportRequest, ExportResult
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
 @halve_option
 @click.option(
     "--task",
-    type=click.Choice(("classify", "features", "segment", "detect")),
+    type=RegistryType(TASKS),
     default="classify",
     show_default=True,
 )

@@ -1,0 +1,135 @@
+"""Tasks are found through the registry: their options, their handlers, and those of other packages."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+from small_onnx import metadata
+
+from vim_deploy.cli import export, infer
+from vim_deploy.data.loading import Loaded
+from vim_deploy.errors import EngineError
+from vim_deploy.prediction import Prediction
+from vim_deploy.results.columns import COMMON_FIELDS, INTEGER, Columns
+from vim_deploy.results.row import Row
+from vim_deploy.tasks.base import Network, TaskHandler
+from vim_deploy.tasks.open import open_task
+from vim_deploy.tasks.options import option, task_options, written_files
+from vim_deploy.tasks.registry import TASKS
+from vim_deploy.tasks.spec import TaskSpec
+
+
+@dataclass(frozen=True)
+class CountOptions:
+    minimum: int = option(3, type=click.IntRange(min=0), help="Smallest count.")
+    table: Path | None = option(writes_file=True, type=click.Path(path_type=Path), help="A table.")
+
+
+class CountColumns(Columns):
+    def __init__(self) -> None:
+        super().__init__(COMMON_FIELDS, {"count": INTEGER})
+
+    def to_cells(self, row: Row) -> dict[str, Any]:
+        return {"count": row.result}
+
+    def from_cells(self, values: dict[str, Any]) -> int:
+        return int(values["count"])
+
+    to_json, from_json = to_cells, from_cells
+
+
+class CountHandler(TaskHandler):
+    def __init__(self, network: Network, options: CountOptions, inputs: Sequence[str]) -> None:
+        super().__init__(network)
+        self.options, self.inputs = options, inputs
+
+    @property
+    def columns(self) -> CountColumns:
+        return CountColumns()
+
+    def predict(self, loaded: Sequence[Loaded], batch: int) -> Iterator[Prediction]:
+        return (Prediction(None, "ok", result=self.options.minimum) for _ in loaded)
+
+
+SPEC = TaskSpec(
+    name="count",
+    outputs=("counts",),
+    model_kinds=("classifier",),
+    handler=f"{__name__}:CountHandler",
+    module="unused:unused",
+    options=f"{__name__}:CountOptions",
+)
+
+
+@pytest.fixture
+def counting() -> Iterator[None]:
+    TASKS.register("count", SPEC)
+    yield
+    TASKS.unregister("count")
+
+
+def network(task: str) -> Any:
+    return SimpleNamespace(metadata=metadata(task=task), path="model.engine", class_names=("a", "b"))
+
+
+def test_registered_tasks_have_their_options_on_the_command_line(counting):
+    shown = CliRunner().invoke(infer.main, ["--help"]).output
+    section = shown[shown.index("Options of the task count:") :]
+    assert "--minimum INTEGER RANGE" in section
+    assert "[default: 3; x>=0]" in section
+    assert "--table PATH" in section
+    assert "|count]" in CliRunner().invoke(export.main, ["--help"]).output.replace("\n", "").replace(" ", "")
+
+
+def test_registered_tasks_are_opened_with_their_options(counting):
+    handler = open_task(network("count"), {"minimum": 5}, ("images",))
+    assert isinstance(handler, CountHandler)
+    assert handler.options == CountOptions(5)
+    assert handler.inputs == ("images",)
+    assert list(written_files({"minimum": 5, "table": Path("t.csv")})) == [("--table", Path("t.csv"))]
+
+
+@pytest.mark.parametrize(
+    ("task", "given", "message"),
+    [
+        ("classify", {"maps": 1, "tile": True}, "--maps, --tile: only for models of the task segment, and m"),
+        ("classify", {"overlays": 1, "coco": 1}, "--overlays: only for models of the task segment"),
+        ("segment", {"coco": 1}, "--coco: only for models of the task detect, and model.engine is for the"),
+        ("features", {"top_k": 3}, "--top-k: only for models of the task classify"),
+        ("features", {"size": 3}, r"unknown option 'size'; the task features has \['arrays', 'arrays_format"),
+    ],
+)
+def test_options_of_other_tasks_are_refused(task, given, message):
+    with pytest.raises(EngineError, match=message):
+        task_options(TASKS.get(task), given, "model.engine")
+
+
+def test_options_of_several_tasks_are_accepted_by_each():
+    for task in ("segment", "detect"):
+        assert task_options(TASKS.get(task), {"overlays": Path("x")}, "model.engine").overlays == Path("x")
+
+
+def test_names_that_are_taken_or_unknown():
+    with pytest.raises(ValueError, match="already registered"):
+        TASKS.register("classify", SPEC)
+    with pytest.raises(EngineError, match="unknown task 'count'; expected one of classify, features"):
+        TASKS.get("count")
+
+
+def test_specs_and_options_need_neither_numpy_nor_a_runtime():
+    code = (
+        "import sys; from vim_deploy.cli.infer import main\n"
+        "main(['--help'], standalone_mode=False)\n"
+        "print([name for name in ('numpy', 'PIL', 'onnx', 'onnxruntime', 'torch') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
