@@ -142,10 +142,10 @@ def export_deit(deit: dict[str, int], head: str, output: str) -> None:
 
 
 def build_vim_engine(source: str, output: str, threads: int, precision: str) -> None:
-    from vim_deploy.engines.base import BuildOptions
     from vim_deploy.engines.build import build_engine
+    from vim_deploy.engines.onnxruntime.options import OnnxruntimeOptions
 
-    build_engine(source, output, options=BuildOptions(threads=threads, cpu_precision=precision))
+    build_engine(source, output, OnnxruntimeOptions(threads=threads, cpu_precision=precision))
 
 
 def deit_config(values: dict[str, int]) -> DeitConfig:

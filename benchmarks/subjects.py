@@ -10,8 +10,8 @@ from typing import Any
 from benchmarks import networks
 from benchmarks.networks import Pair
 from vim_deploy.bench.process import call_isolated
-from vim_deploy.engines.onnxruntime.fusion.apply import BF16_PRODUCTS
 from vim_deploy.ops.library import instruction_set
+from vim_deploy.precision import Precision
 
 ENGINE, ENGINE_BF16 = "our engine", "our engine, bf16 products"
 LIBRARY, FUNCTION = "onnxruntime, library", "onnxruntime, no library"
@@ -87,7 +87,7 @@ def _engine_bf16(pair: Pair, choice: Choice) -> Subject:
         return Subject(network, ENGINE_BF16, refusal=refusal)
     path = networks.vim_engine(pair, choice.folder, choice.threads, "bf16")
     arguments = {"path": str(path), "threads": choice.threads}
-    return Subject(network, ENGINE_BF16, "vim_deploy.bench.openers:engine", arguments, BF16_PRODUCTS)
+    return Subject(network, ENGINE_BF16, "vim_deploy.bench.openers:engine", arguments, Precision.BF16_MATMUL)
 
 
 @cache

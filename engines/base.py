@@ -1,24 +1,23 @@
-"""What a backend is: the little that everything else needs to know of a runtime."""
+"""What a backend provides: building an engine, and opening and running it."""
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
-from vim_deploy.engines.tensorrt.options import TensorrtOptions
+from vim_deploy.engines.manifest import Manifest
+from vim_deploy.engines.registry import BACKENDS
+from vim_deploy.engines.source import SourceModel
 from vim_deploy.engines.tensors import BatchRange, TensorSpec
-
-if TYPE_CHECKING:
-    from vim_deploy.engines.manifest import Manifest
-    from vim_deploy.engines.source import SourceModel
+from vim_deploy.precision import Precision
 
 
-class Backend(Protocol):
-    """A loaded network. It sees arrays only, never files or images."""
+class Runner(Protocol):
+    """A loaded network. It takes and returns arrays; files and images are handled elsewhere."""
 
     @property
     def input(self) -> TensorSpec: ...
@@ -30,30 +29,15 @@ class Backend(Protocol):
     def batches(self) -> BatchRange: ...
 
     def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
-        """One batch that fits `input`. Raises EngineError when the runtime fails."""
+        """Run one batch that fits `input`. Raises EngineError when the runtime fails."""
         ...
 
     def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
-class BuildOptions:
-    """What a user may choose when an engine is built."""
-
-    device: str = "cpu"
-    threads: int | None = None  # None: all processors this process may use
-    optimization: str = "all"
-    use_library: bool = True  # False: the operator's function body instead of the operator library
-    tensorrt: TensorrtOptions = field(default_factory=TensorrtOptions)
-    fuse: bool = True  # processor only: groups of nodes become operators of plugins/fused
-    cpu_precision: str = (
-        "fp32"  # "bf16": matrix products of bfloat16 factors, where fused operators hold them
-    )
-
-
-@dataclass(frozen=True)
 class RunOptions:
-    """What a user may choose when an engine is opened."""
+    """Options for opening an engine."""
 
     threads: int | None = None  # None: as recorded in the engine
     source: Path | None = None  # the ONNX file, for engines without weights
@@ -61,45 +45,38 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Built:
-    """What a backend hands back from a build; it becomes part of the manifest."""
+    """The result of a build; it becomes part of the manifest."""
 
     payload: bytes
     payload_name: str
     environment: dict[str, str]  # what must be the same where the engine is opened
     operator: dict[str, Any]
-    settings: dict[str, Any]
+    build_info: dict[str, Any]
     input: TensorSpec
     outputs: tuple[TensorSpec, ...]
     self_check: dict[str, Any] = field(default_factory=dict)
-    precision: str | None = None  # None: that of the file
+    precision: Precision | None = None  # None: that of the file
 
 
 class BackendModule(Protocol):
-    """The functions that a module named in the registry has."""
+    """The functions of the module that a `BackendSpec` names.
 
-    def build(self, source: SourceModel, options: BuildOptions) -> Built: ...
+    `options` is an object of the spec's options class.
+    """
 
-    def fingerprint(self, options: BuildOptions) -> dict[str, str]:
-        """Everything beside the ONNX file that a build with these options depends on; the cache's key."""
+    def build(self, source: SourceModel, options: Any) -> Built: ...
+
+    def fingerprint(self, options: Any) -> dict[str, str]:
+        """Everything a build with these options depends on besides the ONNX file; part of the cache key."""
         ...
 
     def environment(self, manifest: Manifest) -> dict[str, str]:
-        """The values here and now of the fields that `manifest.environment` records."""
+        """The current values of the fields that `manifest.environment` records."""
         ...
 
-    def open_payload(self, payload: bytes, manifest: Manifest, options: RunOptions) -> Backend: ...
+    def open_payload(self, payload: bytes, manifest: Manifest, options: RunOptions) -> Runner: ...
 
 
-class Closing:
-    """`with` for anything that has close()."""
-
-    def close(self) -> None:
-        raise NotImplementedError
-
-    def __enter__(self):  # type: ignore[no-untyped-def]  # Self needs Python 3.11
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+def backend_module(name: str) -> BackendModule:
+    """The module of a backend, imported on first use. Raises EngineError for an unknown backend."""
+    return cast("BackendModule", importlib.import_module(BACKENDS.get(name).module))

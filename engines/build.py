@@ -1,4 +1,4 @@
-"""From an ONNX file to an engine file."""
+"""Building an engine file from an ONNX file."""
 
 from __future__ import annotations
 
@@ -6,55 +6,47 @@ import os
 from datetime import datetime, timezone
 from pathlib import Path
 
-from vim_deploy.engines.base import BuildOptions
+from vim_deploy.engines.base import backend_module
 from vim_deploy.engines.container import write_engine
 from vim_deploy.engines.manifest import FileRecord, Manifest
-from vim_deploy.engines.registry import DEFAULT_DEVICES, DEVICES, backend_module
+from vim_deploy.engines.registry import BACKENDS, DEFAULT_BACKEND
 from vim_deploy.engines.source import SourceModel, read_source
+from vim_deploy.engines.spec import BuildOptions
 from vim_deploy.errors import EngineError
 from vim_deploy.files import sha256_of
 from vim_deploy.package import VERSION
+from vim_deploy.tasks.registry import TASKS
 
 
 def build_engine(
     onnx_path: str | os.PathLike[str],
     output: str | os.PathLike[str],
-    *,
-    backend: str = "onnxruntime",
     options: BuildOptions | None = None,
 ) -> Manifest:
-    """Build an engine and write it to `output`, whole or not at all.
+    """Build an engine and write it to `output` atomically.
 
-    Raises EngineError for a file, an option or an output that does not do, OperatorLibraryError and
-    MissingDependencyError for what is missing.
+    The class of `options` selects the backend; without options it is ONNX Runtime on CPU. Raises EngineError
+    for an invalid file or output, and OperatorLibraryError or MissingDependencyError for missing parts.
     """
     _check_output(onnx_path, output)
-    return build_from_source(read_source(onnx_path), output, backend=backend, options=options)
+    return build_from_source(read_source(onnx_path), output, options)
 
 
 def build_from_source(
-    source: SourceModel,
-    output: str | os.PathLike[str],
-    *,
-    backend: str = "onnxruntime",
-    options: BuildOptions | None = None,
+    source: SourceModel, output: str | os.PathLike[str], options: BuildOptions | None = None
 ) -> Manifest:
     """`build_engine` for a file that was already read and checked."""
-    options = options or BuildOptions(DEFAULT_DEVICES.get(backend, "cpu"))
-    if options.device not in DEVICES:
-        raise EngineError(f"device is {options.device!r}; expected one of {', '.join(DEVICES)}.")
-    if options.threads is not None and options.threads < 1:
-        raise EngineError(f"threads is {options.threads}; expected 1 or more.")
-    built = backend_module(backend).build(source, options)
+    options = options or BACKENDS.get(DEFAULT_BACKEND).default_options()
+    _check_task(source, options.backend)
+    built = backend_module(options.backend).build(source, options)
     manifest = Manifest(
-        backend=backend,
-        device=options.device,
+        options=options,
         precision=built.precision or source.metadata.precision,
         payload=FileRecord(built.payload_name, sha256_of(built.payload), len(built.payload)),
         source=source.record,
         environment=built.environment,
         operator=built.operator,
-        settings=built.settings,
+        build_info=built.build_info,
         input=built.input,
         outputs=built.outputs,
         self_check=built.self_check,
@@ -64,6 +56,17 @@ def build_from_source(
     )
     write_engine(output, manifest, built.payload)
     return manifest
+
+
+def _check_task(source: SourceModel, backend: str) -> None:
+    if TASKS.get(source.metadata.task).fixed_size or not BACKENDS.get(backend).fixed_size_only:
+        return
+    others = [f"--backend {name}" for name in BACKENDS.names() if not BACKENDS.get(name).fixed_size_only]
+    raise EngineError(
+        f"{source.record.name}: the outputs of the task {source.metadata.task!r} have as many rows as there "
+        f"are objects, but the {backend} backend runs only outputs of fixed size. Build it with "
+        f"{' or '.join(others)}."
+    )
 
 
 def _check_output(onnx_path: str | os.PathLike[str], output: str | os.PathLike[str]) -> None:

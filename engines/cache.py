@@ -1,4 +1,4 @@
-"""Engines built on the fly from ONNX files, kept for the next time."""
+"""The cache of engines that are built when an ONNX file is opened."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import os
 from pathlib import Path
 
 from vim_deploy.engines import manifest as manifest_module
-from vim_deploy.engines.base import BuildOptions
+from vim_deploy.engines.base import backend_module
 from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.container import read_engine
 from vim_deploy.engines.manifest import Manifest
-from vim_deploy.engines.registry import backend_module
+from vim_deploy.engines.spec import BuildOptions
 from vim_deploy.errors import EngineError
 from vim_deploy.files import sha256_of, sha256_of_file
 from vim_deploy.package import VERSION
@@ -27,23 +27,20 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vim_deploy"
 
 
-def cached_engine(
-    onnx_path: str | os.PathLike[str], backend: str, options: BuildOptions
-) -> tuple[Path, Manifest, bytes]:
-    """The engine of an ONNX file: from the cache where one fits, else built and put there.
+def cached_engine(onnx_path: str | os.PathLike[str], options: BuildOptions) -> tuple[Path, Manifest, bytes]:
+    """The engine of an ONNX file: from the cache if there is a valid one, otherwise built into it.
 
-    The name of a cache entry is a hash over the file and everything else the build depends on, and an entry
-    is checked like any engine. The number of threads is not part of it: it is chosen when one is opened.
-    Raises EngineError.
+    The name of a cache entry is a hash of the file and of everything else the build depends on. Entries are
+    checked like any engine. Raises EngineError.
     """
-    module = backend_module(backend)
+    module = backend_module(options.backend)
     try:
         source_hash = sha256_of_file(onnx_path)
     except OSError as error:
         raise EngineError(f"{os.fspath(onnx_path)} cannot be read: {error.strerror or error}.") from None
     parts = {
         "source": source_hash,
-        "backend": backend,
+        "backend": options.backend,
         "device": options.device,
         "format": manifest_module.FORMAT,
         "tool": VERSION,
@@ -59,10 +56,10 @@ def cached_engine(
                 raise manifest.refuse(str(entry), "source.sha256", manifest.source.sha256, source_hash)
             return entry, manifest, payload
         except EngineError as error:
-            _log.warning("the cached engine is built again: %s", error)
+            _log.warning("building the cached engine again: %s", error)
     else:
         _log.info("building an engine for %s into %s", os.fspath(onnx_path), entry.parent)
-    build_engine(onnx_path, entry, backend=backend, options=options)
+    build_engine(onnx_path, entry, options)
     return (entry, *read_engine(entry))
 
 
@@ -72,7 +69,7 @@ def _folder() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EngineError(
-            f"the cache folder {folder} cannot be made: {error.strerror or error}. "
-            "Set VIM_DEPLOY_CACHE to a folder that can be written, or build the engine with vim-build."
+            f"the cache folder {folder} cannot be created: {error.strerror or error}. "
+            "Set VIM_DEPLOY_CACHE to a writable folder, or build the engine with vim-build."
         ) from None
     return folder

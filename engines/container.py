@@ -1,4 +1,4 @@
-"""The engine file: an uncompressed zip of `manifest.json` and one payload, and nothing else."""
+"""The engine file: an uncompressed zip file with `manifest.json` and one payload."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ import zipfile
 from pathlib import Path
 
 from vim_deploy.engines.manifest import Manifest
-from vim_deploy.engines.registry import DEVICES
 from vim_deploy.engines.source import check_interface, check_payload
 from vim_deploy.errors import EngineError
 from vim_deploy.files import atomic_write, sha256_of
 
 MANIFEST_NAME = "manifest.json"
-_LARGEST_MANIFEST = 16 << 20
-MOST_THREADS = 4096
+_MAX_MANIFEST_BYTES = 16 << 20
 
 
 def write_engine(path: str | os.PathLike[str], manifest: Manifest, payload: bytes) -> None:
-    """Write an engine; on failure nothing new is left. Raises EngineError."""
+    """Write an engine atomically: on failure no new file is left. Raises EngineError."""
     try:
         with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             archive.writestr(MANIFEST_NAME, manifest.to_json())
@@ -31,13 +29,13 @@ def write_engine(path: str | os.PathLike[str], manifest: Manifest, payload: byte
 
 
 def read_manifest(path: str | os.PathLike[str]) -> Manifest:
-    """The manifest of an engine file, its own hash checked. Raises EngineError."""
+    """Read the manifest of an engine file and check its hash. Raises EngineError."""
     with _EngineFile(path) as engine:
         return engine.manifest
 
 
 def read_engine(path: str | os.PathLike[str]) -> tuple[Manifest, bytes]:
-    """Manifest and payload, both hashes checked. Raises EngineError."""
+    """Read manifest and payload and check both hashes. Raises EngineError."""
     with _EngineFile(path) as engine:
         return engine.manifest, engine.payload()
 
@@ -53,7 +51,7 @@ class _EngineFile:
             raise EngineError(f"{self.path} cannot be read: {error.strerror or error}.") from None
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
             raise EngineError(
-                f"{self.path} is no engine, or is cut short ({error}); give a file made by vim-build."
+                f"{self.path} is not an engine made by vim-build, or is truncated ({error})."
             ) from None
 
     def __enter__(self) -> _EngineFile:
@@ -71,11 +69,11 @@ class _EngineFile:
         names = self.archive.namelist()
         if MANIFEST_NAME not in names:
             raise EngineError(f"{self.path} has no {MANIFEST_NAME}; give a file made by vim-build.")
-        manifest = Manifest.from_json(self._read(MANIFEST_NAME, _LARGEST_MANIFEST), self.path)
+        manifest = Manifest.from_json(self._read(MANIFEST_NAME, _MAX_MANIFEST_BYTES), self.path)
         if sorted(names) != sorted([MANIFEST_NAME, manifest.payload.name]):
             raise EngineError(
-                f"{self.path} holds {names[:5]}; expected {MANIFEST_NAME} and {manifest.payload.name} alone. "
-                "Build the engine again."
+                f"{self.path} contains {names[:5]}; expected only {MANIFEST_NAME} and "
+                f"{manifest.payload.name}. Build the engine again."
             )
         _check_manifest(self.path, manifest)
         return manifest
@@ -98,7 +96,7 @@ class _EngineFile:
 
     def _read(self, name: str, limit: int) -> bytes:
         info = self.archive.getinfo(name)
-        # Sizes are checked before anything is read: a zip directory may promise any amount.
+        # Sizes are checked before reading: a zip directory can state any size.
         if info.compress_type != zipfile.ZIP_STORED or info.file_size > limit:
             raise EngineError(
                 f"{self.path}: {name} is compressed or has {info.file_size} bytes, more than {limit}; "
@@ -113,15 +111,8 @@ class _EngineFile:
 
 
 def _check_manifest(path: str, manifest: Manifest) -> None:
-    """What a manifest with a right hash may still claim. Raises EngineError."""
+    """Raises EngineError for values that no build writes: a valid hash does not prove the origin."""
     for record in (manifest.payload, manifest.source):
         if not record.name.isprintable() or set(record.name) & {"/", "\\"} or record.name in ("", ".", ".."):
-            raise EngineError(f"{path}: {record.name!r:.200} is no file name; the engine was edited.")
-    if manifest.device not in DEVICES:
-        raise EngineError(
-            f"{path}: device is {manifest.device!r:.100}; expected one of {', '.join(DEVICES)}."
-        )
-    threads = manifest.settings.get("threads")
-    if threads is not None and not (type(threads) is int and 1 <= threads <= MOST_THREADS):
-        raise EngineError(f"{path}: threads is {threads!r:.100}; expected a number up to {MOST_THREADS}.")
+            raise EngineError(f"{path}: {record.name!r:.200} is not a file name; the engine was edited.")
     check_interface(path, manifest.model_metadata(path), (manifest.input,), manifest.outputs)

@@ -1,4 +1,4 @@
-"""What an engine says about itself, and the refusal of engines that say something else than expected."""
+"""The manifest of an engine: what it was built from, how, and where it can run."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 from unicodedata import category
 
-from vim_deploy.engines.onnxruntime.fusion.apply import BF16_PRODUCTS
+from vim_deploy.engines.registry import BACKENDS, DEFAULT_BACKEND
+from vim_deploy.engines.spec import BuildOptions
 from vim_deploy.engines.tensors import TensorSpec
 from vim_deploy.errors import ConfigError, EngineError
 from vim_deploy.files import sha256_of
 from vim_deploy.metadata import ModelMetadata
+from vim_deploy.options import from_record, to_record, to_words
+from vim_deploy.precision import Precision
 
-FORMAT = 1
-LONGEST_CLASS_NAME = 1000
-_UNUSABLE = ("Cc", "Cs", "Zl", "Zp")  # controls, half surrogate pairs, line and paragraph separators
+FORMAT = 2
+MAX_CLASS_NAME_LENGTH = 1000
+_UNUSABLE = ("Cc", "Cs", "Zl", "Zp")  # controls, single surrogates, line and paragraph separators
 
 
 @dataclass(frozen=True)
@@ -33,20 +36,19 @@ class FileRecord:
 class Manifest:
     """Everything there is to know about an engine without opening its payload.
 
-    `environment` holds what must be the same where the engine runs (runtime version, processor architecture,
-    instruction set, the operator's contract version ...); `operator` how the custom operator is served;
-    `metadata` the properties of the ONNX file, unchanged. The hash over the manifest finds damage and
-    careless edits; it is no signature.
+    `environment`: what must be the same where the engine runs (runtime version, CPU architecture, instruction
+    set, the operator's contract version ...). `operator`: the implementation of the custom operator.
+    `build_info`: what the build found and chose. `metadata`: the properties of the ONNX file, unchanged. The
+    hash over the manifest detects damage and accidental edits; it is not a signature.
     """
 
-    backend: str
-    device: str
-    precision: str
+    options: BuildOptions  # as given for the build
+    precision: Precision
     payload: FileRecord
     source: FileRecord
     environment: dict[str, str]
     operator: dict[str, Any]
-    settings: dict[str, Any]
+    build_info: dict[str, Any]
     input: TensorSpec
     outputs: tuple[TensorSpec, ...]
     self_check: dict[str, Any]
@@ -57,10 +59,14 @@ class Manifest:
     format: int = FORMAT
 
     def to_dict(self) -> dict[str, Any]:
-        values = dataclasses.asdict(self)
-        values["input"] = self.input.to_dict()
-        values["outputs"] = [spec.to_dict() for spec in self.outputs]
-        return values
+        """Plain JSON types."""
+        return {
+            **dataclasses.asdict(self),
+            "backend": self.backend,
+            "options": to_record(self.options),
+            "input": self.input.to_dict(),
+            "outputs": [spec.to_dict() for spec in self.outputs],
+        }
 
     def to_json(self) -> bytes:
         values = self.to_dict()
@@ -79,24 +85,32 @@ class Manifest:
             ) from None
         if recorded != found:
             raise EngineError(
-                f"{path}: manifest edited or damaged: self_hash is {recorded}, its content has {found}. "
+                f"{path}: the manifest was edited or damaged: self_hash is {recorded}, expected {found}. "
                 "Build the engine again."
             )
         if values.get("format") != FORMAT:
             raise EngineError(
-                f"{path}: format is {values.get('format')!r}, this version of vim-deploy reads {FORMAT}. "
-                "Build the engine again."
+                f"{path}: the engine's format is {values.get('format')!r}; this version of vim-deploy reads "
+                f"{FORMAT}. Build the engine again."
             )
         try:
             return cls(**_typed(values))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, EngineError) as error:
             raise EngineError(
                 f"{path}: the manifest is malformed ({error}); build the engine again."
             ) from None
 
     @property
+    def backend(self) -> str:
+        return self.options.backend
+
+    @property
+    def device(self) -> str:
+        return self.options.device
+
+    @property
     def validated(self) -> str:
-        """Whether vim-validate found this very payload equal to its eager model, as a line for users."""
+        """Whether vim-validate compared this payload with its eager model, as a line for users."""
         record = self.validation or {}
         if record.get("payload_sha256") != self.payload.sha256:
             return "not validated (vim-validate --sign does it)"
@@ -107,24 +121,22 @@ class Manifest:
         return read_metadata(self.metadata, path)
 
     def rebuild_command(self, path: str) -> str:
-        """The command that builds this engine again from its source."""
+        """The command that builds this engine again from its source, with the same options."""
         words = ["vim-build", self.source.name, "-o", path]
-        for name, default in (("backend", "onnxruntime"), ("device", "cpu")):
-            if (value := getattr(self, name)) != default:
-                words += [f"--{name}", value]
-        if self.precision == BF16_PRODUCTS:
-            words += ["--cpu-precision", "bf16"]
+        if self.backend != DEFAULT_BACKEND:
+            words += ["--backend", self.backend]
+        words += to_words(self.options)
         return " ".join(shlex.quote(_printable(word)) for word in words)
 
     def refuse(self, path: str, field: str, recorded: object, found: object) -> EngineError:
-        """The error for an engine that does not fit: the field, both values, and the way out."""
+        """The error for an engine that does not fit: the field, both values, and what to do."""
         return EngineError(
             f"{path} cannot be used here: {field} is {_printable(str(recorded))} in the engine and "
             f"{_printable(str(found))} here. Build it again: {self.rebuild_command(path)}"
         )
 
     def check_environment(self, path: str, current: dict[str, str]) -> None:
-        """Raises EngineError at the first recorded field whose value here is another."""
+        """Raises EngineError for the first recorded field that has another value here."""
         for name, recorded in self.environment.items():
             if current.get(name) != recorded:
                 raise self.refuse(path, name, recorded, current.get(name, "unknown"))
@@ -137,11 +149,11 @@ def read_metadata(props: dict[str, str], source: str) -> ModelMetadata:
     except (ConfigError, TypeError, KeyError, ValueError, RecursionError) as error:
         raise EngineError(f"{source}: unusable metadata ({error}); export the model again.") from None
     for name in metadata.class_names or ():
-        # They go into every row: text of a sane length that can be encoded and printed on one line.
-        if len(name) > LONGEST_CLASS_NAME or any(category(letter) in _UNUSABLE for letter in name):
+        # They are written into every row: limited length, encodable, printable on one line.
+        if len(name) > MAX_CLASS_NAME_LENGTH or any(category(letter) in _UNUSABLE for letter in name):
             raise EngineError(
-                f"{source}: class name {name[:60]!r} is longer than {LONGEST_CLASS_NAME} characters or holds "
-                "characters that cannot be printed; export the model with other names."
+                f"{source}: class name {name[:60]!r} is longer than {MAX_CLASS_NAME_LENGTH} characters or "
+                "has characters that cannot be printed; export the model with other names."
             )
     return metadata
 
@@ -155,16 +167,19 @@ def _printable(text: str) -> str:
 
 
 def _typed(values: dict[str, Any]) -> dict[str, Any]:
-    for name in ("backend", "device", "precision", "created", "tool_version"):
+    for name in ("backend", "precision", "created", "tool_version"):
         _expect(values, name, str)
     if values.get("validation") is not None:
         _expect(values, "validation", dict)
-    for name in ("environment", "operator", "settings", "self_check", "metadata"):
+    for name in ("options", "environment", "operator", "build_info", "self_check", "metadata"):
         _expect(values, name, dict)
     for name in ("environment", "metadata"):
         for key in values[name]:
             _expect(values[name], key, str)
     typed = dict(values)
+    backend = BACKENDS.get(typed.pop("backend"))
+    typed["options"] = from_record(backend.options, values["options"])
+    typed["precision"] = Precision(values["precision"])
     for name in ("payload", "source"):
         record = FileRecord(**values[name])
         for key, kind in (("name", str), ("sha256", str), ("bytes", int)):

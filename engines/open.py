@@ -1,65 +1,74 @@
-"""Opening an engine file, or an ONNX file whose engine is cached: arrays in, arrays out."""
+"""Opening an engine file, or an ONNX file through the engine cache."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from vim_deploy.engines.base import Backend, BuildOptions, Closing, RunOptions
+from vim_deploy.engines.base import Runner, RunOptions, backend_module
 from vim_deploy.engines.cache import cached_engine
 from vim_deploy.engines.container import read_engine
 from vim_deploy.engines.manifest import Manifest
-from vim_deploy.engines.registry import backend_module
+from vim_deploy.engines.registry import BACKENDS, DEFAULT_BACKEND
 from vim_deploy.engines.tensors import BatchRange, TensorSpec
 from vim_deploy.errors import EngineError
 from vim_deploy.files import sha256_of_file
-from vim_deploy.metadata import OUTPUTS, ModelMetadata
+from vim_deploy.metadata import ModelMetadata
+from vim_deploy.tasks.registry import TASKS
 
-_CLASS_AXES = {"classify": -1, "segment": 1}  # of the outputs that have a value for each class
+Opened = TypeVar("Opened", bound="OpenEngine")
 _ZIP_SIGNATURE = b"PK\x03\x04"
 
 
-class OpenEngine(Closing):
+class OpenEngine:
     """A network ready to run, with its manifest and the model's metadata; a context manager."""
 
-    def __init__(self, backend: Backend, manifest: Manifest, path: str) -> None:
-        self.backend = backend
+    def __init__(self, runner: Runner, manifest: Manifest, path: str) -> None:
+        self.runner = runner
         self.manifest: Manifest = manifest
         self.metadata: ModelMetadata = manifest.model_metadata(path)
         self.path = path
+        self._task = TASKS.get(self.metadata.task)
+
+    def __enter__(self: Opened) -> Opened:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     @property
     def input(self) -> TensorSpec:
-        return self.backend.input
+        return self.runner.input
 
     @property
     def batch(self) -> int | None:
-        """The batch size the engine is fixed to, or None when every size is fine."""
+        """The fixed batch size, or None for a dynamic one."""
         return self.input.shape[0]
 
     @property
     def batches(self) -> BatchRange:
-        """The batch sizes that `run` takes."""
-        return self.backend.batches
+        """The batch sizes that `run` accepts."""
+        return self.runner.batches
 
     @property
     def output(self) -> TensorSpec:
-        """The task's first output: `logits`, `features` or `boxes`."""
-        name = OUTPUTS[self.metadata.task][0]
-        return next(spec for spec in self.backend.outputs if spec.name == name)
+        """The task's primary output."""
+        return next(spec for spec in self.runner.outputs if spec.name == self._task.primary_output)
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the classes; their numbers where the model brings no names."""
+        """Names of the classes; their indices if the model has no names."""
         if self.metadata.class_names is not None:
             return self.metadata.class_names
-        if self.metadata.task == "detect":
-            return tuple(map(str, range(self.metadata.config["head"]["num_classes"])))
-        if self.metadata.task not in _CLASS_AXES:
-            return ()
-        return tuple(str(index) for index in range(self.output.shape[_CLASS_AXES[self.metadata.task]] or 0))
+        count = 0
+        if self._task.class_count is not None:
+            count = self._task.class_count(self.metadata.config)
+        elif self._task.class_axis is not None:
+            count = self.output.shape[self._task.class_axis] or 0
+        return tuple(map(str, range(count)))
 
     def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         """Outputs by name for preprocessed pixels: float32 (batch, channels, height, width).
@@ -68,10 +77,10 @@ class OpenEngine(Closing):
         fails.
         """
         self.input.check(pixels)
-        return self.backend.run(pixels)
+        return self.runner.run(pixels)
 
     def close(self) -> None:
-        self.backend.close()
+        self.runner.close()
 
 
 def open_engine(
@@ -83,11 +92,12 @@ def open_engine(
 ) -> OpenEngine:
     """Open an engine made by vim-build, or an ONNX file made by vim-export.
 
-    For an ONNX file an engine is built into a cache and used from there (see `engines/cache.py`). `threads`
-    defaults to what the engine was built with; `device` must be the engine's own and defaults to it ("cpu"
-    for an ONNX file). With `source`, an engine built from another ONNX file than this one is refused.
+    For an ONNX file an engine of the default backend is built into a cache (see `engines/cache.py`).
+    `threads` defaults to what the engine was built with. `device` must be the device that the engine was
+    built for; for an ONNX file it defaults to "cpu". With `source`, an engine that was built from another
+    ONNX file is refused.
 
-    Raises EngineError naming the field in which an engine does not fit, MissingDependencyError and
+    Raises EngineError that names the field in which an engine does not fit, MissingDependencyError or
     OperatorLibraryError.
     """
     name = os.fspath(path)
@@ -98,12 +108,12 @@ def open_engine(
         module = backend_module(manifest.backend)
         manifest.check_environment(name, module.environment(manifest))
     else:
-        entry, manifest, payload = cached_engine(name, "onnxruntime", BuildOptions(device=device or "cpu"))
+        entry, manifest, payload = cached_engine(name, BACKENDS.get(DEFAULT_BACKEND).default_options(device))
         module, name = backend_module(manifest.backend), os.fspath(entry)
     if device is not None and device != manifest.device:
         raise EngineError(
-            f"{name} was built for device {manifest.device}, not {device}; leave the device out, or build an "
-            f"engine for it with vim-build --device {device}."
+            f"{name} was built for device {manifest.device}, not {device}; leave out the device, or build an "
+            f"engine with vim-build --device {device}."
         )
     if source is not None:
         _check_source(name, manifest, source)
@@ -119,7 +129,8 @@ def _is_engine(name: str) -> bool:
         raise EngineError(f"{name} cannot be read: {error.strerror or error}.") from None
     if head != _ZIP_SIGNATURE and Path(name).suffix.lower() != ".onnx":
         raise EngineError(
-            f"{name} is no engine made by vim-build (or it is damaged), and no .onnx file made by vim-export."
+            f"{name} is neither an engine made by vim-build nor an .onnx file made by vim-export; it may be "
+            "damaged."
         )
     return head == _ZIP_SIGNATURE
 

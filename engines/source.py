@@ -1,4 +1,4 @@
-"""Reading an ONNX file with suspicion: what can be checked is checked before a runtime sees the file."""
+"""Reading an untrusted ONNX file: everything that can be checked is checked before a runtime loads it."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from vim_deploy.engines.onnxruntime.fusion.domain import FUSED_DOMAIN
 from vim_deploy.engines.tensors import TensorSpec
 from vim_deploy.errors import EngineError
 from vim_deploy.files import sha256_of
-from vim_deploy.metadata import OUTPUTS, ModelMetadata
+from vim_deploy.metadata import ModelMetadata
 from vim_deploy.ops.signature import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
+from vim_deploy.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     import onnx
 
-MAX_BYTES = (1 << 31) - 1  # what one ONNX file can hold
+MAX_BYTES = (1 << 31) - 1  # the largest size of an ONNX file
 INPUT = "pixels"
 _STANDARD_DOMAINS = ("", "ai.onnx")
-# What ONNX Runtime's optimiser puts into a payload, beside our own.
+# Of our operators, and of those that ONNX Runtime's optimizer adds to a payload.
 _PAYLOAD_DOMAINS = (*_STANDARD_DOMAINS, OP_DOMAIN, FUSED_DOMAIN, "com.microsoft", "com.microsoft.nchwc")
-# Its node names a file of compiled code to be loaded.
+# Operators whose nodes name a file of compiled code to load.
 _LOADING_OPERATORS = ("EPContext",)
-LARGEST_ARRAY = 1 << 29  # elements of a batch of inputs or outputs whose size a file states
-LARGEST_CLASSES = 1_000_000
+MAX_ELEMENTS = 1 << 29  # of an input or output with fixed sizes
+MAX_CLASSES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class SourceModel:
 
 
 def read_source(path: str | os.PathLike[str]) -> SourceModel:
-    """Read and check a file written by vim-export. Raises EngineError naming what is wrong."""
+    """Read and check a file written by vim-export. Raises EngineError that says what is wrong."""
     import onnx
 
     name = os.fspath(path)
@@ -75,7 +76,7 @@ def read_source(path: str | os.PathLike[str]) -> SourceModel:
 
 
 def check_payload(name: str, data: bytes) -> None:
-    """Refuse an engine's ONNX payload that would make the runtime read other files. Raises EngineError."""
+    """Raises EngineError for an ONNX payload that would make the runtime load other files or operators."""
     model = _parsed(name, data)
     nodes = list(_nodes(model))
     _check_tensors(name, model, nodes, len(data))
@@ -94,7 +95,7 @@ def _parsed(name: str, data: bytes) -> onnx.ModelProto:
         return onnx.load_model_from_string(data)
     except Exception as error:  # protobuf's DecodeError has moved between versions
         raise EngineError(
-            f"{name} is no ONNX file, or is cut short ({error}); export the model again."
+            f"{name} is not an ONNX file, or is truncated ({error}); export the model again."
         ) from None
 
 
@@ -111,7 +112,7 @@ def _read_bytes(name: str) -> bytes:
 
 
 def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    """All nodes, those of functions and subgraphs included."""
+    """All nodes, including those of functions and subgraphs."""
     pending = [*model.graph.node, *(node for function in model.functions for node in function.node)]
     while pending:
         node = pending.pop()
@@ -138,24 +139,27 @@ def _check_tensors(name: str, model: onnx.ModelProto, nodes: list[onnx.NodeProto
 
     known = onnx.helper.get_all_tensor_dtypes()
     if model.graph.sparse_initializer:
-        raise EngineError(f"{name} has sparse tensors; vim-export writes none. Export the model again.")
+        raise EngineError(
+            f"{name} has sparse tensors, which vim-export does not write. Export the model again."
+        )
     for tensor in _tensors(model, nodes):
         if tensor.external_data or tensor.data_location:
             places = [entry.value for entry in tensor.external_data if entry.key == "location"]
             raise EngineError(
-                f"{name}: tensor {tensor.name!r} lies in another file ({', '.join(places) or 'unnamed'}); "
-                "expected one self-contained file, as vim-export writes it."
+                f""
+                f"{name}: tensor {tensor.name!r} is stored in another file "
+                f"({', '.join(places) or 'unnamed'}); expected one self-contained file, as vim-export writes."
             )
         if tensor.data_type not in known:
             raise EngineError(
-                f"{name}: tensor {tensor.name!r} has the element type {tensor.data_type}, which ONNX does "
-                "not know; the file was edited or damaged."
+                f"{name}: tensor {tensor.name!r} has the element type {tensor.data_type}, which is not "
+                "an ONNX type; the file was edited or damaged."
             )
-        # The smallest element takes 4 bits.
+        # The smallest element has 4 bits.
         if any(side < 0 for side in tensor.dims) or math.prod(tensor.dims) > 2 * size:
             raise EngineError(
-                f"{name}: tensor {tensor.name!r} claims shape {list(tensor.dims)}, more than the file can "
-                "hold; the file was edited or damaged."
+                f"{name}: tensor {tensor.name!r} has shape {list(tensor.dims)}, larger than the "
+                "file; the file was edited or damaged."
             )
 
 
@@ -164,7 +168,7 @@ def _check_operators(name: str, model: onnx.ModelProto, nodes: list[onnx.NodePro
         if node.domain in _STANDARD_DOMAINS or (node.domain, node.op_type) == (OP_DOMAIN, OP_NAME):
             continue
         raise EngineError(
-            f"{name} uses the unknown operator {node.domain}::{node.op_type}; known are ONNX's own and "
+            f"{name} uses the unknown operator {node.domain}::{node.op_type}; expected operators of ONNX and "
             f"{OP_DOMAIN}::{OP_NAME}."
         )
     versions = {entry.version for entry in model.opset_import if entry.domain == OP_DOMAIN}
@@ -183,7 +187,9 @@ def _specs(name: str, graph: onnx.GraphProto) -> tuple[tuple[TensorSpec, ...], t
     def spec(value: onnx.ValueInfoProto) -> TensorSpec:
         tensor = value.type.tensor_type
         if tensor.elem_type not in onnx.helper.get_all_tensor_dtypes():
-            raise EngineError(f"{name}: {value.name!r} is no tensor; expected a file written by vim-export.")
+            raise EngineError(
+                f"{name}: {value.name!r} is not a tensor; expected a file written by vim-export."
+            )
         shape = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim)
         return TensorSpec(value.name, onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name, shape)
 
@@ -194,60 +200,50 @@ def _specs(name: str, graph: onnx.GraphProto) -> tuple[tuple[TensorSpec, ...], t
 def check_interface(
     name: str, metadata: ModelMetadata, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]
 ) -> None:
-    """Inputs and outputs that fit the metadata and that memory can hold. Raises EngineError."""
+    """Raises EngineError for inputs and outputs that do not fit the metadata or are too large."""
     for spec in (*inputs, *outputs):
         sides = [1 if side is None else side for side in spec.shape]
-        if min(sides, default=1) < 1 or math.prod(sides) > LARGEST_ARRAY:
+        if min(sides, default=1) < 1 or math.prod(sides) > MAX_ELEMENTS:
             raise EngineError(
-                f"{name}: {spec.name!r} has shape {spec.shape}; expected 1 to {LARGEST_ARRAY} elements."
+                f"{name}: {spec.name!r} has shape {spec.shape}; expected 1 to {MAX_ELEMENTS} elements."
             )
     if [(spec.name, spec.dtype, len(spec.shape)) for spec in inputs] != [(INPUT, "float32", 4)]:
         raise EngineError(
             f"{name} has inputs {[spec.name for spec in inputs]}; expected one, {INPUT!r}, float32 "
             "(batch, channels, height, width)."
         )
-    names, expected = [spec.name for spec in outputs], OUTPUTS[metadata.task]
+    task = TASKS.get(metadata.task)
+    names, expected = [spec.name for spec in outputs], task.outputs
     if not set(expected) <= set(names):
         raise EngineError(f"{name} has outputs {names}; expected {list(expected)} for {metadata.task}.")
     preprocessing = metadata.preprocessing
-    if preprocessing.channels * math.prod(preprocessing.image_size) > LARGEST_ARRAY:
+    if preprocessing.channels * math.prod(preprocessing.image_size) > MAX_ELEMENTS:
         raise EngineError(
             f"{name}: an input of {preprocessing.channels} x {preprocessing.image_size} is more than "
-            f"{LARGEST_ARRAY} elements."
+            f"{MAX_ELEMENTS} elements."
         )
-    promised = (preprocessing.channels, *preprocessing.image_size)
-    for given, side in zip(inputs[0].shape[1:], promised, strict=True):
+    expected_sides = (preprocessing.channels, *preprocessing.image_size)
+    for given, side in zip(inputs[0].shape[1:], expected_sides, strict=True):
         if given not in (None, side):
             raise EngineError(
-                f"{name}: the input is {inputs[0].shape[1:]}, the metadata's preprocessing makes {promised}; "
-                "export the model again."
+                f"{name}: the input has shape {inputs[0].shape[1:]}, but the metadata's preprocessing gives "
+                f"{expected_sides}; export the model again."
             )
-    axis = 1 if metadata.task == "segment" else -1
-    classes = next((spec.shape[axis] for spec in outputs if spec.name == "logits" and spec.shape[1:]), None)
-    if classes is not None and classes > LARGEST_CLASSES:
-        raise EngineError(f"{name} has {classes} logits; at most {LARGEST_CLASSES} are expected.")
-    if metadata.class_names is not None and classes is not None and len(metadata.class_names) != classes:
-        raise EngineError(
-            f"{name} has {classes} logits and {len(metadata.class_names)} class names; export it again."
-        )
-    if metadata.task == "detect":
-        _check_detector(name, metadata)
+    if task.class_axis is not None:
+        (primary,) = (spec for spec in outputs if spec.name == task.primary_output)
+        _check_classes(name, primary.shape[task.class_axis] if primary.shape[1:] else None, metadata)
+    if task.check is not None:
+        task.check(name, metadata.config, metadata.class_names)
 
 
-def _check_detector(name: str, metadata: ModelMetadata) -> None:
-    """What running a detector takes from its configuration, since no output has its classes."""
-    head = metadata.config.get("head") if isinstance(metadata.config, dict) else None
-    head = head if isinstance(head, dict) else {}
-    classes, threshold = head.get("num_classes"), head.get("score_threshold")
-    if type(classes) is not int or not 1 <= classes <= LARGEST_CLASSES:
-        raise EngineError(
-            f"{name} is for {classes!r} classes; expected 1 to {LARGEST_CLASSES}. Export it again."
-        )
-    if not isinstance(threshold, float) or not 0 <= threshold < 1:
-        raise EngineError(f"{name} has the score threshold {threshold!r}; expected 0 to 1. Export it again.")
+def _check_classes(name: str, classes: int | None, metadata: ModelMetadata) -> None:
+    if classes is None:
+        return
+    if classes > MAX_CLASSES:
+        raise EngineError(f"{name} has {classes} logits; expected at most {MAX_CLASSES}.")
     if metadata.class_names is not None and len(metadata.class_names) != classes:
         raise EngineError(
-            f"{name} has {classes} classes and {len(metadata.class_names)} class names; export it again."
+            f"{name} has {classes} logits and {len(metadata.class_names)} class names; export it again."
         )
 
 

@@ -12,7 +12,7 @@ from vim_deploy.errors import EngineError
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """Name, numpy type name and shape of an input or output; None stands for a size chosen at run time."""
+    """Name, numpy type name and shape of an input or output; None is a dynamic size."""
 
     name: str
     dtype: str
@@ -46,14 +46,14 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class BatchRange:
-    """The batch sizes that an engine runs, both ends included; `largest` None: no end."""
+    """The batch sizes that an engine runs, both ends included; `largest` None: no limit."""
 
     smallest: int = 1
     largest: int | None = None
 
     @classmethod
     def of(cls, input: TensorSpec) -> BatchRange:
-        """That of an input whose batch size is fixed, or open without limits."""
+        """The range of an input with a fixed batch size, or with a dynamic one without limits."""
         fixed = input.shape[0]
         return cls() if fixed is None else cls(fixed, fixed)
 
@@ -61,11 +61,11 @@ class BatchRange:
     def fixed(self) -> bool:
         return self.smallest == self.largest
 
-    def holds(self, size: int) -> bool:
+    def contains(self, size: int) -> bool:
         return self.smallest <= size and (self.largest is None or size <= self.largest)
 
     def nearest(self, size: int) -> int:
-        """`size`, or the end that it lies beyond."""
+        """`size`, limited to the range."""
         return max(self.smallest, size if self.largest is None else min(size, self.largest))
 
     def __str__(self) -> str:

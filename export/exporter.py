@@ -27,6 +27,7 @@ from vim_deploy.export.verify import compare_with_eager
 from vim_deploy.metadata import ModelMetadata
 from vim_deploy.ops.signature import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
 from vim_deploy.package import VERSION
+from vim_deploy.precision import Precision
 
 _CHECK_SEED = 0
 
@@ -149,7 +150,7 @@ def _metadata(request: ExportRequest, subject: ExportModel, preprocessing: Prepr
         task=request.task,
         variant=subject.variant,
         config=subject.config,
-        precision=request.precision,
+        precision=Precision(request.precision),
         preprocessing=preprocessing,
         class_names=(request.class_names or subject.class_names) if subject.num_classes else None,
         checkpoint=subject.origin,

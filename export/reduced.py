@@ -19,9 +19,9 @@ import torch
 from vim_deploy.errors import ExportError
 from vim_deploy.export.task import TaskModule
 from vim_deploy.export.verify import refuse_if_apart, run_eager, run_file
-from vim_deploy.onnx_graph.upcast import widened
+from vim_deploy.onnx_graph.upcast import upcast_to_fp32
 from vim_deploy.ops import ort_library
-from vim_deploy.parity.difference import RELATIVE_TOLERANCE
+from vim_deploy.precision import Precision
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -63,18 +63,18 @@ def compare_reduced(
 ) -> dict[str, dict[str, Any]]:
     """The figures of a file in reduced precision; `wide` is in float32, `task` is what was exported.
 
-    `widened`: the file with its types made float32, against eager float32 with the same rounded weights. They
+    `upcast`: the file with its types made float32, against eager float32 with the same rounded weights. They
     must agree as float32 files do, which proves graph and weights. Then the rounding, against `wide` and to
     the precision's tolerance: `function_body` runs the float16 file itself; ONNX Runtime's processor kernels
     know no bfloat16, so that `eager` runs the exported PyTorch model there.
     Raises ExportError when one of them is too far off.
     """
     same_weights = task.of(copy.deepcopy(task.model).float())
-    graph = widened(onnx.load(str(path))).SerializeToString()
+    graph = upcast_to_fp32(onnx.load(str(path))).SerializeToString()
     expected = run_eager(same_weights, pixels)
     found = task.difference(expected, run_file(task, graph, pixels, ort_library()))
-    refuse_if_apart(path, "widened", found, "fp32")
-    figures = {"widened": found.to_dict()}
+    refuse_if_apart(path, "upcast", found, "fp32")
+    figures = {"upcast": found.to_dict()}
 
     expected = run_eager(wide, pixels)
     how = "function_body" if precision == "fp16" else "eager"
@@ -85,7 +85,7 @@ def compare_reduced(
         raise ExportError(
             f"{precision} is too coarse for this model: the largest difference from float32 is "
             f"{found.max_abs:.3g} on values up to {found.max_reference:.3g} (relative {found.relative:.3g}; "
-            f"expected at most {RELATIVE_TOLERANCE[precision]:g}). Export with --precision {finer}, or with "
+            f"expected at most {Precision(precision).tolerance:g}). Export with --precision {finer}, or with "
             "--no-check and judge for yourself."
         )
     figures[how] = found.to_dict()

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 
+from vim_deploy.engines.onnxruntime.session import make_session
 from vim_deploy.errors import ExportError
 from vim_deploy.export.onnx import INPUT_NAME
 from vim_deploy.export.task import TaskModule
 from vim_deploy.metadata import COMPARED_AT
 from vim_deploy.ops import ort_library, use_scan
-from vim_deploy.parity.difference import RELATIVE_TOLERANCE, Difference
+from vim_deploy.parity.difference import Difference
+from vim_deploy.precision import Precision
 
 
 def compare_with_eager(
@@ -56,12 +57,7 @@ def run_file(
     task: TaskModule, model: Path | bytes, pixels: np.ndarray, library: Path | None
 ) -> list[np.ndarray]:
     """The outputs of a file, or of its bytes, on the processor; without `library` by the function body."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors: it warns of every setting with a value that runs can change
-    if library is not None:
-        options.register_custom_ops_library(str(library))
-    data = model if isinstance(model, bytes) else str(model)
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    session = make_session(model, library=library)
     size = session.get_inputs()[0].shape[0]
     step = size if isinstance(size, int) else 1
     # A fixed batch gets its last rows twice rather than a changed shape; the surplus is cut off again.
@@ -82,6 +78,6 @@ def refuse_if_apart(path: Path, how: str, found: Difference, precision: str) -> 
         raise ExportError(
             f"{path} disagrees with the eager model ({how.replace('_', ' ')}): largest "
             f"difference {found.max_abs:.3g} on values up to {found.max_reference:.3g} (relative "
-            f"{found.relative:.3g}; expected at most {RELATIVE_TOLERANCE[precision]:g} for {precision}). "
+            f"{found.relative:.3g}; expected at most {Precision(precision).tolerance:g} for {precision}). "
             "The file was not kept. Check the versions of torch and onnxscript against constraints.txt."
         )

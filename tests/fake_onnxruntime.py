@@ -1,7 +1,7 @@
 """A fake for onnxruntime-gpu on a machine with a GPU. Not CUDA.
 
-It shows which providers, options and libraries our code asks for. Its sessions run on the processor, in
-float32, and their profiles say that the GPU did it.
+It records the providers, options and libraries that our code uses. Its sessions run on the CPU in float32,
+and their profiles name the GPU.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ import numpy as np
 import onnx
 import onnxruntime as real
 
-from vim_deploy.onnx_graph.upcast import widened
+from vim_deploy.onnx_graph.upcast import upcast_to_fp32
 from vim_deploy.ops.library import ort_library
 
-CUDA, PROCESSOR = "CUDAExecutionProvider", "CPUExecutionProvider"
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
 
 @dataclass
 class Behaviour:
-    """How the fake is to behave, and what was asked of it."""
+    """How the fake behaves, and how it was used."""
 
-    starts: bool = True  # whether the CUDA provider does
-    fails_with: str = ""  # what it raises instead of going on without the provider
-    on_processor: tuple[str, ...] = ()  # operators that it has no CUDA kernel for
-    profile: str | None = None  # in place of what the runtime writes
+    starts: bool = True  # whether the CUDA provider starts
+    fails_with: str = ""  # raised instead of falling back to other providers
+    on_cpu: tuple[str, ...] = ()  # operators without a CUDA kernel
+    profile: str | None = None  # replaces the profile that the runtime writes
     libraries: list[str] = field(default_factory=list)
     sessions: list[dict[str, Any]] = field(default_factory=list)
 
@@ -40,7 +40,7 @@ def fake(behaviour: Behaviour) -> ModuleType:
     module.__version__ = real.__version__
     module.__spec__ = ModuleSpec("onnxruntime", None)
     module.GraphOptimizationLevel = real.GraphOptimizationLevel
-    module.get_available_providers = lambda: [CUDA, PROCESSOR]
+    module.get_available_providers = lambda: [CUDA, CPU]
 
     class SessionOptions(real.SessionOptions):  # type: ignore[misc]
         def register_custom_ops_library(self, path: str) -> None:
@@ -60,11 +60,11 @@ def fake(behaviour: Behaviour) -> ModuleType:
             self._saved, options.optimized_model_filepath = options.optimized_model_filepath, ""
             if self._saved:
                 Path(self._saved).write_bytes(model)
-            data = widened(onnx.load_model_from_string(model)).SerializeToString()
-            self._real = real.InferenceSession(data, options, providers=[PROCESSOR])
+            data = upcast_to_fp32(onnx.load_model_from_string(model)).SerializeToString()
+            self._real = real.InferenceSession(data, options, providers=[CPU])
 
         def get_providers(self) -> list[str]:
-            return [CUDA, PROCESSOR] if self._on_cuda else [PROCESSOR]
+            return [CUDA, CPU] if self._on_cuda else [CPU]
 
         def get_inputs(self) -> Any:
             return self._real.get_inputs()
@@ -77,17 +77,17 @@ def fake(behaviour: Behaviour) -> ModuleType:
 
         def end_profiling(self) -> str:
             path = Path(self._real.end_profiling())
-            path.write_text(behaviour.profile or self._told(json.loads(path.read_text())))
+            path.write_text(behaviour.profile or self._rewritten(json.loads(path.read_text())))
             return str(path)
 
-        def _told(self, events: list[dict[str, Any]]) -> str:
+        def _rewritten(self, events: list[dict[str, Any]]) -> str:
             for event in events:
                 arguments = event["args"]
                 shapes = arguments.get("output_type_shape", [{}])
                 of_shapes = all(kind.startswith("int") for shape in shapes for kind in shape)
                 if "provider" in arguments and not of_shapes:
-                    stays = arguments["op_name"] in behaviour.on_processor
-                    arguments["provider"] = PROCESSOR if stays else CUDA
+                    stays = arguments["op_name"] in behaviour.on_cpu
+                    arguments["provider"] = CPU if stays else CUDA
             return json.dumps(events)
 
     module.SessionOptions, module.InferenceSession = SessionOptions, InferenceSession

@@ -19,7 +19,7 @@ import onnx
 from fake_gpu import FakeGpu
 
 from vim_deploy.export.function_body import function_body
-from vim_deploy.onnx_graph.upcast import widened
+from vim_deploy.onnx_graph.upcast import upcast_to_fp32
 
 _FLAGS = {
     8: "FP16 INT8 DEBUG GPU_FALLBACK STRICT_TYPES REFIT DISABLE_TIMING_CACHE TF32 SPARSE_WEIGHTS "
@@ -277,7 +277,7 @@ class _Engine:
 def _runner(model: onnx.ModelProto) -> Any:
     import onnxruntime
 
-    wide = widened(model)
+    wide = upcast_to_fp32(model)
     for node in wide.graph.node:
         kept = [attribute for attribute in node.attribute if not attribute.name.startswith("plugin_")]
         del node.attribute[:]

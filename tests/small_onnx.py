@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.metadata import ModelMetadata
+from vim_deploy.precision import Precision
 
 COLOURS = ("red", "green", "blue")
 
@@ -20,7 +21,7 @@ def metadata(**changes: Any) -> ModelMetadata:
         "task": "classify",
         "variant": "custom",
         "config": {},
-        "precision": "fp32",
+        "precision": Precision.FP32,
         "preprocessing": Preprocessing((8, 8), 1.0, (0.0,) * 3, (1.0,) * 3),
         "class_names": COLOURS,
         "checkpoint": {"source": "generated", "sha256": None, "entry": None, "seed": 0},

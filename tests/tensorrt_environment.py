@@ -13,10 +13,10 @@ from fake_gpu import FakeGpu
 from fake_tensorrt import Recorder, fake
 from small_exports import IMAGE_SIZE, small_export
 
-from vim_deploy.engines.base import BuildOptions
 from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.tensorrt import api as tensorrt_api
-from vim_deploy.engines.tensorrt import device as tensorrt_device
+from vim_deploy.engines.tensorrt import driver as tensorrt_driver
+from vim_deploy.engines.tensorrt import runner as tensorrt_runner
 from vim_deploy.engines.tensorrt.options import TensorrtOptions
 
 
@@ -31,8 +31,8 @@ class Environment:
         monkeypatch.setenv("VIM_DEPLOY_TRT_LIBRARY", str(library))
         exports = SimpleNamespace(getPluginCreators=None, getCreators=None)
         monkeypatch.setattr(tensorrt_api, "_open", lambda path: exports)
-        monkeypatch.setattr(tensorrt_device, "_driver", self.gpu.driver)
-        monkeypatch.setattr(tensorrt_device, "_pycuda", self.gpu.pycuda_driver)
+        monkeypatch.setattr(tensorrt_driver, "_driver", self.gpu.driver)
+        monkeypatch.setattr(tensorrt_runner, "_pycuda", self.gpu.pycuda_driver)
 
     def install(self, major: int, **options: Any) -> None:
         module = fake(major, self.gpu, self.recorder, **options)
@@ -45,12 +45,7 @@ class Environment:
 
     def build_file(self, model: Path, **options: Any) -> Path:
         engine = self.folder / "built.engine"
-        build_engine(
-            model,
-            engine,
-            backend="tensorrt",
-            options=BuildOptions("cuda", tensorrt=TensorrtOptions(**options)),
-        )
+        build_engine(model, engine, TensorrtOptions(**options))
         return engine
 
 

@@ -50,4 +50,4 @@ def load_engine(
     `engines.open.open_engine` for the options and errors.
     """
     opened = open_engine(path, threads=threads, device=device, source=source)
-    return Engine(opened.backend, opened.manifest, opened.path)
+    return Engine(opened.runner, opened.manifest, opened.path)

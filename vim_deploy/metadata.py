@@ -9,6 +9,7 @@ from typing import Any
 
 from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.errors import EngineError
+from vim_deploy.precision import Precision
 from vim_deploy.tasks.registry import TASKS
 
 PREFIX = "vim_deploy."
@@ -37,7 +38,7 @@ class ModelMetadata:
     task: str
     variant: str
     config: dict[str, Any]
-    precision: str
+    precision: Precision
     preprocessing: Preprocessing
     class_names: tuple[str, ...] | None
     checkpoint: dict[str, Any]
@@ -82,6 +83,7 @@ class ModelMetadata:
                 f"{source} is for the task {values['task']!r:.100}; expected one of "
                 f"{', '.join(TASKS.names())}."
             )
+        values["precision"] = Precision(values["precision"])
         values["preprocessing"] = Preprocessing.from_dict(values["preprocessing"])
         names = values["class_names"]
         values["class_names"] = None if names is None else tuple(str(name) for name in names)

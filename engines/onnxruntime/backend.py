@@ -1,197 +1,180 @@
-"""ONNX Runtime as a backend: the optimised graph as payload, the operator library in every session."""
+"""The ONNX Runtime backend: the payload is the optimized graph, run with the operator library."""
 
 from __future__ import annotations
 
+import json
 import logging
 import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from vim_deploy import machine
-from vim_deploy.engines.base import BuildOptions, Built, RunOptions
+from vim_deploy.engines.base import Built, RunOptions
 from vim_deploy.engines.manifest import Manifest
-from vim_deploy.engines.onnxruntime.batching import images_at_once, parts
-from vim_deploy.engines.onnxruntime.cuda_bfloat16 import widen_lacking
-from vim_deploy.engines.onnxruntime.fusion.apply import (
-    BF16_PRODUCTS,
-    Fused,
-    check_cpu_precision,
-    fused,
-    fuses,
-)
+from vim_deploy.engines.onnxruntime.batching import can_split, images_at_once, split
+from vim_deploy.engines.onnxruntime.cuda_bfloat16 import upcast_unsupported
+from vim_deploy.engines.onnxruntime.fusion.apply import FusedGraph, check_cpu_precision, fuse_graph
 from vim_deploy.engines.onnxruntime.fusion.domain import FUSED_VERSION
+from vim_deploy.engines.onnxruntime.options import OnnxruntimeOptions
 from vim_deploy.engines.onnxruntime.placement import check_on_cuda, read_profile
+from vim_deploy.engines.onnxruntime.providers import check_device, providers_of
 from vim_deploy.engines.onnxruntime.reference import reference_outputs
-from vim_deploy.engines.onnxruntime.session import (
-    OPTIMIZATIONS,
-    PROVIDERS,
-    Setting,
-    check_device,
-    library_for,
-    open_session,
-    run_session,
-    runtime,
-)
+from vim_deploy.engines.onnxruntime.session import make_session, run_session, runtime
 from vim_deploy.engines.selfcheck import compare, random_pixels
 from vim_deploy.engines.source import SourceModel
 from vim_deploy.engines.tensors import BatchRange, TensorSpec
 from vim_deploy.errors import EngineError, OperatorLibraryError
 from vim_deploy.files import sha256_of_file
+from vim_deploy.ops.library import ort_cuda_library, ort_library
 from vim_deploy.ops.signature import CONTRACT_VERSION
+from vim_deploy.options import to_record
+from vim_deploy.precision import Precision
+from vim_deploy.tasks.registry import TASKS
 
 _log = logging.getLogger("vim_deploy")
 
 PAYLOAD_NAME = "model.onnx"
 
 
-def build(source: SourceModel, options: BuildOptions) -> Built:
-    """Optimise the graph, reload it and compare it with the original file. Raises EngineError."""
-    if options.optimization not in OPTIMIZATIONS:
-        raise EngineError(
-            f"optimization is {options.optimization!r}; expected one of {', '.join(OPTIMIZATIONS)}."
-        )
+def build(source: SourceModel, options: OnnxruntimeOptions) -> Built:
+    """Optimize the graph, reload it and compare it with the original file. Raises EngineError."""
     _check_precision(source, options)
     check_device(options.device)
     operator = _operator_record(source, options)
-    name, precision = source.record.name, source.metadata.precision
     uses_library = operator["implementation"] == "library"
-    check_cpu_precision(name, options, uses_library=uses_library)
-    setting = Setting(
-        name,
-        options.device,
-        library_for(options.device) if uses_library else None,
-        options.threads or machine.usable_cpus(),
-        tf32=precision != "fp32",
+    check_cpu_precision(source.record.name, options, uses_library=uses_library)
+    tf32 = source.metadata.precision != Precision.FP32
+    session = partial(
+        make_session,
+        name=source.record.name,
+        providers=providers_of(options.device, tf32=tf32),
+        library=_library(options.device) if uses_library else None,
+        threads=options.threads or machine.usable_cpus(),
     )
-    payload = source.data
-    rewritten = Fused(payload, {})
-    if uses_library and fuses(options) and precision == "fp32":
-        rewritten = fused(name, source.data, options)
-        payload = rewritten.payload
-    elif options.device == "cuda" and precision == "bf16":
-        payload = widen_lacking(source.data)
-    if options.optimization != "none":
-        with tempfile.TemporaryDirectory(prefix="vim-build-") as folder:
-            saved = Path(folder) / PAYLOAD_NAME
-            open_session(payload, setting, options.optimization, save_to=saved)
-            payload = saved.read_bytes()
+    graph = _rewritten(source, options, uses_library)
+    payload = graph.payload if options.optimization == "none" else _optimized(graph.payload, session, options)
+    build_info: dict[str, Any] = {"fused": graph.operators} if graph.operators else {}
     pixels = random_pixels(source.input, source.metadata.preprocessing)
-    found, nodes = _tried(payload, setting, source, pixels)
-    precision = rewritten.precision or precision
-    check = compare(name, precision, expected=_expected(source, setting, pixels), found=found)
-    settings: dict[str, Any] = {
-        "optimization": options.optimization,
-        "threads": options.threads,
-        "providers": PROVIDERS[options.device],
-    }
-    if rewritten.operators:
-        settings["fused"] = rewritten.operators
-    if options.device == "cuda":
-        settings |= {"tf32": setting.tf32, "nodes": nodes}
+    if options.device == "cpu":
+        expected = _outputs(session(source.data, optimization="none"), source, pixels)
+        found = _outputs(session(payload, optimization="none"), source, pixels)
+    else:
+        expected = reference_outputs(source, pixels)  # on the CPU, independent of everything checked here
+        found, nodes = _run_on_cuda(payload, session, source, pixels, uses_library)
+        build_info |= {"tf32": tf32, "nodes": nodes}
+    precision = graph.precision or source.metadata.precision
     return Built(
         payload=payload,
         payload_name=PAYLOAD_NAME,
-        environment=_environment(
-            options.device, uses_library, options.optimization, fuses=bool(rewritten.operators)
-        ),
+        environment=_environment(options, uses_library, fused=bool(graph.operators)),
         operator=operator,
-        settings=settings,
+        build_info=build_info,
         input=source.input,
         outputs=source.outputs,
-        self_check=check,
-        precision=rewritten.precision,
+        self_check=compare(source.record.name, source.metadata.task, precision, expected, found),
+        precision=precision,
     )
 
 
-def _expected(source: SourceModel, setting: Setting, pixels: np.ndarray) -> dict[str, np.ndarray]:
-    """The file as it is. For a GPU on the processor, where nothing of what is to be checked takes part."""
-    if setting.device != "cpu":
-        return reference_outputs(source, pixels)
-    session = open_session(source.data, setting, "none")
-    return run_session(session, source.outputs, pixels, compared=True)
+def _rewritten(source: SourceModel, options: OnnxruntimeOptions, uses_library: bool) -> FusedGraph:
+    """The graph for the device, before the runtime optimizes it."""
+    precision = source.metadata.precision
+    if uses_library and options.fuses and precision == Precision.FP32:
+        return fuse_graph(source.record.name, source.data, options)
+    if options.device == "cuda" and precision == Precision.BF16:
+        return FusedGraph(upcast_unsupported(source.data))
+    return FusedGraph(source.data)
 
 
-def _tried(
-    payload: bytes, setting: Setting, source: SourceModel, pixels: np.ndarray
-) -> tuple[dict[str, np.ndarray], dict[str, int]]:
-    """Outputs of the payload and, on a GPU, how many nodes each provider ran, which is checked.
-
-    Which provider takes a node depends on the graph and the runtime's version alone, so that it holds
-    wherever the engine is opened. Raises EngineError.
-    """
-    if setting.device != "cuda":
-        session = open_session(payload, setting, "none")
-        return run_session(session, source.outputs, pixels, compared=True), {}
+def _optimized(graph: bytes, session: Callable[..., Any], options: OnnxruntimeOptions) -> bytes:
     with tempfile.TemporaryDirectory(prefix="vim-build-") as folder:
-        session = open_session(payload, setting, "none", profile_to=Path(folder) / "profile")
-        found = run_session(session, source.outputs, pixels, compared=True)
-        nodes = read_profile(Path(session.end_profiling()))
-    scans = setting.library is not None
-    return found, check_on_cuda(setting.name, nodes, scans)
+        saved = Path(folder) / PAYLOAD_NAME
+        session(graph, optimization=options.optimization, save_to=saved)
+        return saved.read_bytes()
 
 
-def fingerprint(options: BuildOptions) -> dict[str, str]:
+def _outputs(session: Any, source: SourceModel, pixels: np.ndarray) -> dict[str, np.ndarray]:
+    settings = TASKS.get(source.metadata.task).settings
+    return run_session(session, [spec.name for spec in source.outputs], pixels, settings)
+
+
+def _run_on_cuda(
+    payload: bytes, session: Callable[..., Any], source: SourceModel, pixels: np.ndarray, scans: bool
+) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+    """The payload's outputs, and how many nodes each provider ran, which is checked. Raises EngineError.
+
+    The provider of a node depends only on the graph and on the runtime's version, so that it is the same
+    wherever the engine is opened.
+    """
+    with tempfile.TemporaryDirectory(prefix="vim-build-") as folder:
+        profiled = session(payload, optimization="none", profile_to=Path(folder) / "profile")
+        found = _outputs(profiled, source, pixels)
+        nodes = read_profile(Path(profiled.end_profiling()))
+    return found, check_on_cuda(source.record.name, nodes, scans)
+
+
+def fingerprint(options: OnnxruntimeOptions) -> dict[str, str]:
     try:
-        library = sha256_of_file(library_for(options.device)) if options.use_library else "not used"
+        library = sha256_of_file(_library(options.device)) if options.use_library else "not used"
     except OperatorLibraryError:
         library = "missing"  # the build fails if the graph needs it
+    # The number of threads is chosen when an engine is opened.
     return {
-        **_environment(
-            options.device,
-            options.use_library,
-            options.optimization,
-            fuses=options.use_library and fuses(options),
-        ),
-        "cpu_precision": options.cpu_precision,
-        "optimization": options.optimization,
+        **_environment(options, options.use_library, fused=options.fuses),
+        "options": json.dumps(to_record(replace(options, threads=None))),
         "library": library,
     }
 
 
 def environment(manifest: Manifest) -> dict[str, str]:
-    return _environment(
-        manifest.device,
-        manifest.operator.get("implementation") == "library",
-        manifest.settings.get("optimization", "all"),
-        fuses=bool(manifest.settings.get("fused")),
-    )
+    uses_library = manifest.operator.get("implementation") == "library"
+    return _environment(_options_of(manifest), uses_library, fused=bool(manifest.build_info.get("fused")))
 
 
-def open_payload(payload: bytes, manifest: Manifest, options: RunOptions) -> OrtBackend:
-    """A session on the payload of an engine whose manifest was checked. Raises EngineError."""
+def open_payload(payload: bytes, manifest: Manifest, options: RunOptions) -> OrtRunner:
+    """A session for the payload of an engine whose manifest was checked. Raises EngineError."""
     check_device(manifest.device)
     library = None
     if manifest.operator.get("implementation") == "library":
-        library = library_for(manifest.device)
+        library = _library(manifest.device)
         if (found := sha256_of_file(library)) != manifest.operator.get("library_sha256"):
             _log.warning(
-                "the operator library is another build (%.12s) than the one this engine was checked with "
-                "(%.12s); the contract version is the same",
-                found,
+                "this engine was checked with another build of the operator library (%.12s) than the present "
+                "one (%.12s); the contract version is the same",
                 manifest.operator.get("library_sha256"),
+                found,
             )
-    threads = options.threads or manifest.settings.get("threads") or machine.usable_cpus()
-    if manifest.precision == BF16_PRODUCTS:
+    if manifest.precision == Precision.BF16_MATMUL:
         _log.info(
-            "matrix products have bfloat16 factors: when it was built, this engine differed from %s by %.1e "
-            "of the largest value",
+            "matmul inputs are in bfloat16: in the self-check this engine differed from %s by %.1e of the "
+            "largest value",
             manifest.source.name,
             manifest.self_check.get("max_relative_diff", float("nan")),
         )
-    tf32 = bool(manifest.settings.get("tf32"))
-    setting = Setting(manifest.source.name, manifest.device, library, threads, tf32)
-    session = open_session(payload, setting, "none")
-    return OrtBackend(
-        session, manifest.input, manifest.outputs, threads if manifest.device == "cpu" else None
+    threads = options.threads or _options_of(manifest).threads or machine.usable_cpus()
+    session = make_session(
+        payload,
+        name=manifest.source.name,
+        providers=providers_of(manifest.device, tf32=bool(manifest.build_info.get("tf32"))),
+        library=library,
+        threads=threads,
+        optimization="none",
     )
+    task = TASKS.get(manifest.model_metadata("the engine").task)
+    splits = manifest.device == "cpu" and can_split(task, manifest.input, manifest.outputs)
+    return OrtRunner(session, manifest.input, manifest.outputs, threads if splits else None)
 
 
-class OrtBackend:
+class OrtRunner:
     """A session and its specs; `run` may be called from several threads.
 
-    `threads` of a processor are given no more images at once than keep them busy; None: whole batches.
+    `threads`: of a CPU session whose batches are split into parts that keep the threads busy; None: batches
+    are run whole.
     """
 
     def __init__(
@@ -208,40 +191,50 @@ class OrtBackend:
         self._threads = threads
 
     def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
-        if self._session is None:
+        session = self._session  # `close` may be called by another thread
+        if session is None:
             raise EngineError("the engine is closed; open it again with load_engine.")
+        names = [spec.name for spec in self.outputs]
         at_once = len(pixels)
         if self._threads is not None:
-            at_once = images_at_once(self.input, self.outputs, pixels.shape, self._threads)
+            at_once = images_at_once(pixels.shape, self._threads)
         if len(pixels) <= at_once:
-            return run_session(self._session, self.outputs, pixels)
-        session = self._session  # `close` may be called meanwhile
-        found = [run_session(session, self.outputs, part) for part in parts(pixels, at_once)]
-        return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+            return run_session(session, names, pixels)
+        found = [run_session(session, names, part) for part in split(pixels, at_once)]
+        return {name: np.concatenate([part[name] for part in found]) for name in names}
 
     def close(self) -> None:
         self._session = None
 
 
-def _check_precision(source: SourceModel, options: BuildOptions) -> None:
-    """Refuses what the runtime would refuse later and less clearly."""
+def _options_of(manifest: Manifest) -> OnnxruntimeOptions:
+    return cast("OnnxruntimeOptions", manifest.options)
+
+
+def _library(device: str) -> Path:
+    """The operator library for sessions on a device. Raises OperatorLibraryError."""
+    return ort_cuda_library() if device == "cuda" else ort_library()
+
+
+def _check_precision(source: SourceModel, options: OnnxruntimeOptions) -> None:
+    """Refuses what the runtime would refuse later with a less clear message."""
     precision, name = source.metadata.precision, source.record.name
-    if precision == "fp32" or not source.uses_operator:
+    if precision == Precision.FP32 or not source.uses_operator or options.device != "cpu":
         return
-    if precision == "bf16" and options.device == "cpu":
+    if precision == Precision.BF16:
         raise EngineError(
-            f"{name} is in bf16, for which ONNX Runtime has no kernels on the processor; export with "
-            "--precision fp32, or build for --backend tensorrt or --device cuda."
+            f"{name} is in bf16, for which ONNX Runtime has no CPU kernels; export with --precision fp32, or "
+            "build with --backend tensorrt or --device cuda."
         )
-    if options.use_library and options.device == "cpu":
+    if options.use_library:
         raise EngineError(
-            f"{name} is in {precision}, and the operator library computes in fp32 alone on a processor; "
-            "export with --precision fp32, build for --device cuda, or use --no-library for the function "
-            "body, which is several times slower."
+            f"{name} is in {precision}, but the operator library computes only in fp32 on CPU; export with "
+            "--precision fp32, build with --device cuda, or use --no-library for the function body, which is "
+            "several times slower."
         )
 
 
-def _operator_record(source: SourceModel, options: BuildOptions) -> dict[str, Any]:
+def _operator_record(source: SourceModel, options: OnnxruntimeOptions) -> dict[str, Any]:
     if not source.uses_operator:
         return {"implementation": "none"}
     if not options.use_library:
@@ -249,17 +242,17 @@ def _operator_record(source: SourceModel, options: BuildOptions) -> dict[str, An
     return {
         "implementation": "library",
         "contract": CONTRACT_VERSION,
-        "library_sha256": sha256_of_file(library_for(options.device)),
+        "library_sha256": sha256_of_file(_library(options.device)),
     }
 
 
-def _environment(device: str, uses_library: bool, optimization: str, *, fuses: bool) -> dict[str, str]:
+def _environment(options: OnnxruntimeOptions, uses_library: bool, *, fused: bool) -> dict[str, str]:
     values = {"onnxruntime": str(runtime().__version__), "architecture": machine.architecture()}
-    if optimization == "all" and device == "cpu":
-        # This level lays weights out for the vector width of the processor that it ran on.
+    if options.optimization == "all" and options.device == "cpu":
+        # At this level the layout of the weights depends on the vector width of the CPU.
         values["instruction_set"] = machine.instruction_set()
     if uses_library:
         values["operator_contract"] = str(CONTRACT_VERSION)
-    if fuses:
+    if fused:
         values["fused_operators"] = str(FUSED_VERSION)
     return values

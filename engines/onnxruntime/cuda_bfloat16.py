@@ -1,4 +1,7 @@
-"""What ONNX Runtime's CUDA provider lacks in bfloat16, done in float32: moving values about loses nothing."""
+"""Bfloat16 operators without a kernel in ONNX Runtime's CUDA provider are run in float32.
+
+They only move values, so that the results stay the same bit for bit.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import onnx
 
-# By the provider's table of kernels in 1.25; everything else that exported graphs do in bfloat16 has one.
-_LACKING = ("Pad",)
+# According to the provider's kernel table in 1.25; all other operators of exported graphs have a kernel.
+_UNSUPPORTED = ("Pad",)
 
 
-def widen_lacking(data: bytes) -> bytes:
-    """The graph with casts around each bfloat16 node without a kernel; results stay the same bit for bit."""
+def upcast_unsupported(data: bytes) -> bytes:
+    """The graph with casts around each bfloat16 node that has no kernel."""
     import onnx
 
     model = onnx.load_model_from_string(data)
@@ -23,7 +26,7 @@ def widen_lacking(data: bytes) -> bytes:
     types |= {item.name: item.data_type for item in inferred.initializer}
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
-        if node.op_type in _LACKING and types.get(node.input[0]) == onnx.TensorProto.BFLOAT16:
+        if node.op_type in _UNSUPPORTED and types.get(node.input[0]) == onnx.TensorProto.BFLOAT16:
             nodes += _in_float32(node)
         else:
             nodes.append(node)
@@ -35,13 +38,13 @@ def widen_lacking(data: bytes) -> bytes:
 def _in_float32(node: onnx.NodeProto) -> list[onnx.NodeProto]:
     from onnx import NodeProto, TensorProto, helper
 
-    wide = NodeProto()
-    wide.CopyFrom(node)
-    wide.input[0], wide.output[0] = f"{node.output[0]}/wide_input", f"{node.output[0]}/wide"
+    upcast = NodeProto()
+    upcast.CopyFrom(node)
+    upcast.input[0], upcast.output[0] = f"{node.output[0]}/fp32_input", f"{node.output[0]}/fp32"
     before = helper.make_node(
-        "Cast", [node.input[0]], [wide.input[0]], f"{node.name}/widen", to=TensorProto.FLOAT
+        "Cast", [node.input[0]], [upcast.input[0]], f"{node.name}/to_fp32", to=TensorProto.FLOAT
     )
     after = helper.make_node(
-        "Cast", [wide.output[0]], [node.output[0]], f"{node.name}/narrow", to=TensorProto.BFLOAT16
+        "Cast", [upcast.output[0]], [node.output[0]], f"{node.name}/to_bf16", to=TensorProto.BFLOAT16
     )
-    return [before, wide, after]
+    return [before, upcast, after]

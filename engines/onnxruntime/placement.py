@@ -1,8 +1,7 @@
-"""Where the nodes of a session really ran, by the runtime's own profile.
+"""Which provider ran each node of a session, according to the runtime's profile.
 
-A node that the GPU's provider has no kernel for goes to the processor without a word, widened to float32 if
-need be.
-What is computed of shapes belongs there; what is computed of numbers is refused.
+ONNX Runtime silently assigns nodes without a CUDA kernel to the CPU, upcast to float32 if necessary. Shape
+arithmetic belongs there; computation on floating-point tensors is refused.
 """
 
 from __future__ import annotations
@@ -13,40 +12,40 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from vim_deploy.engines.onnxruntime.providers import CUDA, PROCESSOR
+from vim_deploy.engines.onnxruntime.session import CPU, CUDA
 from vim_deploy.errors import EngineError
 from vim_deploy.ops.signature import OP_NAME
 
 _FLOATING = {"float", "float16", "bfloat16", "double"}
-_SMALL = 8  # elements: factors of a resize and the like, which come from shapes
-_MOST_NAMED = 5
+_SMALL = 8  # elements: values such as the factors of a resize, which are computed from shapes
+_MAX_NAMED = 5
 
 
 def read_profile(path: Path) -> list[dict[str, Any]]:
-    """The nodes that ran, in the form of a session's `end_profiling`. Raises EngineError."""
+    """The nodes in the profile that a session's `end_profiling` wrote. Raises EngineError."""
     try:
         events = json.loads(path.read_text())
         nodes = [event for event in events if event.get("cat") == "Node" and "provider" in event["args"]]
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         raise EngineError(
-            f"ONNX Runtime's profile {path.name} cannot be read ({error!r}), so that it is not known where "
-            "the nodes ran; the engine is not kept."
+            f"ONNX Runtime's profile {path.name} cannot be read ({error!r}), so the placement of the nodes "
+            "is unknown; no engine was written."
         ) from None
     return nodes
 
 
 def check_on_cuda(name: str, nodes: list[dict[str, Any]], scans: bool) -> dict[str, int]:
-    """How many nodes each provider ran. Raises EngineError where the processor computed numbers.
+    """The number of nodes that each provider ran. Raises EngineError if the CPU computed tensors.
 
     `scans`: the graph has selective scans, which must be among the nodes on the GPU.
     """
-    strays = sorted({_described(node) for node in nodes if _computes_numbers(node)})
-    if strays:
-        more = f"; and {len(strays) - _MOST_NAMED} more" if len(strays) > _MOST_NAMED else ""
+    on_cpu = sorted({_described(node) for node in nodes if _computes_tensors(node)})
+    if on_cpu:
+        more = f"; and {len(on_cpu) - _MAX_NAMED} more" if len(on_cpu) > _MAX_NAMED else ""
         raise EngineError(
-            f"{name}: asked for cuda, but ONNX Runtime computes on the processor: "
-            f"{'; '.join(strays[:_MOST_NAMED])}{more}. Its CUDA provider has no kernel for these; use "
-            "another --precision, --backend tensorrt, or --device cpu. The engine is not kept."
+            f"{name}: the device is cuda, but ONNX Runtime computes on the CPU: "
+            f"{'; '.join(on_cpu[:_MAX_NAMED])}{more}. Its CUDA provider has no kernel for these nodes; use "
+            "another --precision, --backend tensorrt, or --device cpu. No engine was written."
         )
     on_cuda = [node["args"].get("op_name") for node in nodes if node["args"]["provider"] == CUDA]
     if not on_cuda or (scans and OP_NAME not in on_cuda):
@@ -54,8 +53,8 @@ def check_on_cuda(name: str, nodes: list[dict[str, Any]], scans: bool) -> dict[s
     return dict(sorted(Counter(str(node["args"]["provider"]) for node in nodes).items()))
 
 
-def _computes_numbers(node: dict[str, Any]) -> bool:
-    if node["args"]["provider"] != PROCESSOR:
+def _computes_tensors(node: dict[str, Any]) -> bool:
+    if node["args"]["provider"] != CPU:
         return False
     shapes = node["args"].get("output_type_shape", [])
     return any(

@@ -1,4 +1,4 @@
-"""What a built engine is compared with: its file in ONNX Runtime on the processor."""
+"""The reference of a self-check: the file in ONNX Runtime on the CPU."""
 
 from __future__ import annotations
 
@@ -6,34 +6,27 @@ import contextlib
 
 import numpy as np
 
-from vim_deploy.engines.onnxruntime.session import compared_at
+from vim_deploy.engines.onnxruntime.session import make_session, run_session, runtime
 from vim_deploy.engines.source import SourceModel
-from vim_deploy.errors import MissingDependencyError, OperatorLibraryError
-from vim_deploy.onnx_graph.upcast import widened
+from vim_deploy.errors import OperatorLibraryError
+from vim_deploy.onnx_graph.upcast import upcast_to_fp32
 from vim_deploy.ops.library import ort_library
+from vim_deploy.tasks.registry import TASKS
 
 
 def reference_outputs(source: SourceModel, pixels: np.ndarray) -> dict[str, np.ndarray]:
-    """Outputs by name, in float32 arithmetic whatever the file's precision.
+    """The outputs by name, computed in float32 for files of every precision.
 
-    With the operator library where there is one, else by the function body. Raises MissingDependencyError
-    where ONNX Runtime is not installed.
+    Uses the operator library if there is one, otherwise the function body. Raises MissingDependencyError if
+    ONNX Runtime is not installed.
     """
     import onnx
 
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingDependencyError(
-            f'onnxruntime does not load ({error}); install it with `pip install "vim-deploy[cpu]"`.'
-        ) from None
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    with contextlib.suppress(OperatorLibraryError):  # the function body gives the same result, slowly
-        options.register_custom_ops_library(str(ort_library()))
-    wide = widened(onnx.load_model_from_string(source.data)).SerializeToString()
-    session = onnxruntime.InferenceSession(wide, options, providers=["CPUExecutionProvider"])
-    names = [spec.name for spec in source.outputs]
-    return dict(
-        zip(names, session.run(names, {source.input.name: pixels, **compared_at(session)}), strict=True)
-    )
+    runtime()
+    model = upcast_to_fp32(onnx.load_model_from_string(source.data)).SerializeToString()
+    library = None
+    with contextlib.suppress(OperatorLibraryError):  # the function body gives the same result, slower
+        library = ort_library()
+    session = make_session(model, name=source.record.name, library=library)
+    outputs = [spec.name for spec in source.outputs]
+    return run_session(session, outputs, pixels, TASKS.get(source.metadata.task).settings)

@@ -1,4 +1,4 @@
-"""The module tensorrt, its log, and our plugin in its registry."""
+"""The module tensorrt, its logger, and loading our plugin."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _log = logging.getLogger("vim_deploy")
 
 OLDEST = (8, 6)
 _TOO_NEW = 12
-# What our libraries export, by which TensorRT finds the creators.
+# The functions of our libraries that return the plugin creators.
 _EXPORTS = {8: "getPluginCreators", 10: "getCreators", 11: "getCreators"}
 
 
 def tensorrt() -> ModuleType:
-    """The module tensorrt, of a version that is known. Raises MissingDependencyError."""
+    """The module tensorrt. Raises MissingDependencyError if it is missing or not a supported version."""
     try:
         import tensorrt
     except (ImportError, OSError, RuntimeError) as error:
@@ -45,9 +45,9 @@ def _version(trt: ModuleType) -> tuple[int, ...]:
 
 
 def make_logger(trt: ModuleType) -> Any:
-    """TensorRT's log as remarks of ours; it keeps what was said of failures, for messages."""
+    """A logger that forwards to `logging` and keeps warnings and errors for messages."""
 
-    class Logger(trt.ILogger):  # type: ignore[name-defined]  # its base exists at run time alone
+    class Logger(trt.ILogger):  # type: ignore[name-defined]  # its base exists only at run time
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.errors: list[str] = []
@@ -63,18 +63,17 @@ def make_logger(trt: ModuleType) -> Any:
             _log.debug("TensorRT: %s", message)
 
         def reasons(self) -> str:
-            """The last of its errors in one line. Without a device 8.6 only warns before it gives up."""
+            """The last errors in one line. Without a device 8.6 only warns before it fails."""
             return "; ".join((self.errors or self.warnings)[-3:]) or "TensorRT gave no reason"
 
     return Logger()
 
 
 def load_plugin(trt: ModuleType) -> Path:
-    """Our plugin and TensorRT's own ones in its registry, loaded once; returns our library's path.
+    """Load our plugin and TensorRT's own plugins into its registry; returns the path of our library.
 
-    Of TensorRT's own a detector needs RoiAlign, which the registry otherwise has only while a file is parsed.
-
-    Raises OperatorLibraryError: the registry itself is silent about a library that it cannot use.
+    Detectors need TensorRT's RoiAlign plugin, which otherwise is registered only while a file is parsed.
+    Raises OperatorLibraryError: the registry silently ignores a library that it cannot use.
     """
     path = tensorrt_library(major(trt))
     trt.init_libnvinfer_plugins(None, "")
@@ -84,15 +83,16 @@ def load_plugin(trt: ModuleType) -> Path:
         registry.load_library(str(path))
     if not _is_listed(registry):
         raise OperatorLibraryError(
-            f"TensorRT {trt.__version__} does not take {path}: after loading it the registry has no plugin "
-            f"{PLUGIN_NAMESPACE}::{OP_NAME} of version {PLUGIN_VERSION}. It was built for another major "
-            "version of TensorRT, or is damaged: build it with TENSORRT_ROOT set to this version's headers."
+            f"TensorRT {trt.__version__} does not accept {path}: after loading it, the registry has no "
+            f"plugin {PLUGIN_NAMESPACE}::{OP_NAME} of version {PLUGIN_VERSION}. It was built for another "
+            "major version of TensorRT, or is damaged: build it with TENSORRT_ROOT set to this version's "
+            "headers."
         )
     return path
 
 
 def _is_listed(registry: Any) -> bool:
-    # `all_creators` holds both generations of plugins and came with 10.
+    # `all_creators` has both plugin generations; it was added in 10.
     creators = registry.all_creators if hasattr(registry, "all_creators") else registry.plugin_creator_list
     wanted = (OP_NAME, PLUGIN_VERSION, PLUGIN_NAMESPACE)
     return any(
@@ -105,7 +105,7 @@ def _open(path: Path) -> ctypes.CDLL:
 
 
 def _check_library(path: Path, export: str) -> None:
-    """The reasons for which the registry would refuse a library without a word."""
+    """Raises OperatorLibraryError for a library that the registry would silently ignore."""
     try:
         library = _open(path)
     except OSError as error:
@@ -118,9 +118,9 @@ def _check_library(path: Path, export: str) -> None:
 
 
 def required(container: Any, name: str, version: str, what: str) -> Any:
-    """A member of one of TensorRT's enumerations by name. Raises EngineError where this version lacks it."""
+    """A member of a TensorRT enumeration. Raises EngineError if this version does not have it."""
     if not hasattr(container, name):
         raise EngineError(
-            f"TensorRT {version} has no {name}, so it cannot build {what}; leave the option out."
+            f"TensorRT {version} has no {name}, so it cannot build {what}; leave out the option."
         )
     return getattr(container, name)

@@ -1,7 +1,7 @@
-"""TensorRT's builder, in one way for 8.6, 10 and 11: what differs is looked up by name in what is installed.
+"""Building with TensorRT 8.6, 10 and 11: differences are detected by name in the installed module.
 
-Strong typing is asked for where it can be (10, and 11 until the flag goes), implied where precision flags no
-longer exist (11), and imitated on 8.6: there every layer is held to the types of the graph.
+Strong typing is requested where its flag exists (10, and 11 until it is removed), implied where precision
+flags no longer exist (11), and imitated on 8.6: there every layer is constrained to the types of the graph.
 """
 
 from __future__ import annotations
@@ -21,54 +21,57 @@ from vim_deploy.engines.tensorrt.graph import PreparedGraph
 from vim_deploy.engines.tensorrt.options import TensorrtOptions
 from vim_deploy.errors import EngineError
 from vim_deploy.files import atomic_write
+from vim_deploy.precision import Precision
 
 _log = logging.getLogger("vim_deploy")
 
 _MIB = 1 << 20
-_SECONDS_BETWEEN_SIGNS = 60
+_LOG_INTERVAL_SECONDS = 60
 _OBEY, _PREFER = "OBEY_PRECISION_CONSTRAINTS", "PREFER_PRECISION_CONSTRAINTS"
-# Layers whose precision TensorRT 8.6 does not let choose, or which have none.
+# Layers whose precision cannot be set in TensorRT 8.6, or which have none.
 _UNCONSTRAINED = ("CONSTANT", "CAST", "SHAPE")
 
 
 @dataclass(frozen=True)
-class BuildTask:
-    """One engine to build. `shapes`: smallest, best and largest of the input; None where it is fixed."""
+class PlanRequest:
+    """A plan to build. `shapes`: minimum, optimum and maximum input shape; None for a fixed shape."""
 
     name: str
     graph: PreparedGraph
-    precision: str
+    precision: Precision
     input: str
     shapes: tuple[tuple[int | None, ...], ...] | None
     options: TensorrtOptions
 
 
-def build_plan(trt: ModuleType, logger: Any, task: BuildTask) -> tuple[bytes, dict[str, Any]]:
-    """The serialised engine, and what was chosen: typing, flags, seconds. Raises EngineError."""
+def build_plan(trt: ModuleType, logger: Any, request: PlanRequest) -> tuple[bytes, dict[str, Any]]:
+    """The serialized engine, and the typing, flags and seconds of the build. Raises EngineError."""
     builder = _builder(trt, logger)
     flags, typing = _network_flags(trt)
     network = builder.create_network(flags)
     parser = trt.OnnxParser(network, logger)
-    if not parser.parse(task.graph.data):
+    if not parser.parse(request.graph.data):
         reasons = "; ".join(str(parser.get_error(index)) for index in range(min(parser.num_errors, 3)))
-        raise EngineError(f"TensorRT {trt.__version__} does not parse {task.name}: {reasons}")
+        raise EngineError(f"TensorRT {trt.__version__} cannot parse {request.name}: {reasons}")
     config = builder.create_builder_config()
-    chosen = _set_precision(trt, config, network, task, typing)
-    chosen += _set_options(trt, config, task.options)
-    if task.shapes is not None:
+    chosen = _set_precision(trt, config, network, request, typing)
+    chosen += _set_options(trt, config, request.options)
+    if request.shapes is not None:
         profile = builder.create_optimization_profile()
-        profile.set_shape(task.input, *task.shapes)
+        profile.set_shape(request.input, *request.shapes)
         if config.add_optimization_profile(profile) < 0:
-            raise EngineError(f"TensorRT refuses the profile {task.shapes}: {logger.reasons()}")
-    cache = _timing_cache(config, task.options.timing_cache)
+            raise EngineError(f"TensorRT rejects the profile {request.shapes}: {logger.reasons()}")
+    cache = _timing_cache(config, request.options.timing_cache)
     started = time.perf_counter()
-    with _signs_of_life(task.name):
+    with _log_progress(request.name):
         plan = builder.build_serialized_network(network, config)
         if plan is None and _OBEY in chosen:
-            chosen = _prefer_types(trt, config, task.name, chosen, logger)
+            chosen = _prefer_types(trt, config, request.name, chosen, logger)
             plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise EngineError(f"TensorRT {trt.__version__} builds no engine of {task.name}: {logger.reasons()}")
+        raise EngineError(
+            f"TensorRT {trt.__version__} cannot build an engine from {request.name}: {logger.reasons()}"
+        )
     if cache is not None:
         _save_timing_cache(config, cache)
     seconds = round(time.perf_counter() - started, 1)
@@ -78,46 +81,50 @@ def build_plan(trt: ModuleType, logger: Any, task: BuildTask) -> tuple[bytes, di
 def _builder(trt: ModuleType, logger: Any) -> Any:
     try:
         return trt.Builder(logger)
-    except TypeError:  # what its bindings make of a null pointer
+    except TypeError:  # the bindings' reaction to a null pointer
         raise EngineError(f"TensorRT {trt.__version__} does not start: {logger.reasons()}") from None
 
 
 def _network_flags(trt: ModuleType) -> tuple[int, str]:
-    """The network's creation flags, and how its types come about: strong, implied or constrained."""
+    """The network's creation flags and its typing: strong, implied or constrained."""
     names = trt.NetworkDefinitionCreationFlag
-    # Without it 8.6 makes a network of the kind before ONNX; later versions have no other kind.
+    # Without it 8.6 creates a network with an implicit batch dimension; later versions have no such networks.
     flags = 1 << int(names.EXPLICIT_BATCH) if hasattr(names, "EXPLICIT_BATCH") else 0
     if hasattr(names, "STRONGLY_TYPED"):
         return flags | 1 << int(names.STRONGLY_TYPED), "strong"
     return flags, "constrained" if hasattr(trt.BuilderFlag, "FP16") else "implied"
 
 
-def _set_precision(trt: ModuleType, config: Any, network: Any, task: BuildTask, typing: str) -> list[str]:
+def _set_precision(
+    trt: ModuleType, config: Any, network: Any, request: PlanRequest, typing: str
+) -> list[str]:
     chosen: list[str] = []
-    if task.precision == "fp32":
-        # TF32 is on unless cleared and would round a float32 file's products to 10 bits.
+    if request.precision == Precision.FP32:
+        # TF32 is on unless cleared; it would round the matmul inputs of a float32 file to 10 bits.
         config.clear_flag(trt.BuilderFlag.TF32)
         return chosen
     if typing == "constrained":
-        if task.precision != "fp16":
-            raise EngineError(f"TensorRT {trt.__version__} has no {task.precision}; export with fp16.")
+        if request.precision != Precision.FP16:
+            raise EngineError(
+                f"TensorRT {trt.__version__} does not support {request.precision}; export with fp16."
+            )
         for name in ("FP16", _OBEY):
             config.set_flag(getattr(trt.BuilderFlag, name))
             chosen.append(name)
-        _hold_to_types(trt, network, task.graph.types)
-    # The float32 edges of a file in reduced precision lose no more to TF32 than its blocks to their type.
+        _constrain_types(trt, network, request.graph.types)
+    # TF32 rounds the float32 parts of a reduced-precision file no more than its blocks are rounded.
     config.set_flag(trt.BuilderFlag.TF32)
     return [*chosen, "TF32"]
 
 
 def _prefer_types(trt: ModuleType, config: Any, name: str, chosen: list[str], logger: Any) -> list[str]:
-    """For 8.6, which gives up where no form of some layer has the type that it is held to.
+    """Relax the type constraints, for 8.6, which fails if a layer has no implementation in its type.
 
-    What becomes of the types is seen when the engine is read back and compared with its file.
+    The resulting types are checked when the engine is read back and compared with its file.
     """
     _log.warning(
-        "TensorRT %s cannot hold every layer of %s to the file's types (%s); it is built again, with the "
-        "types preferred where they cannot be had",
+        "TensorRT %s has no implementation of some layer of %s in the file's type (%s); building it again "
+        "with preferred instead of required types",
         trt.__version__,
         name,
         logger.reasons(),
@@ -127,8 +134,8 @@ def _prefer_types(trt: ModuleType, config: Any, name: str, chosen: list[str], lo
     return [_PREFER if flag == _OBEY else flag for flag in chosen]
 
 
-def _hold_to_types(trt: ModuleType, network: Any, types: dict[str, str]) -> None:
-    """Constrain every layer whose outputs the graph gives a type: norms stay float32, products float16."""
+def _constrain_types(trt: ModuleType, network: Any, types: dict[str, str]) -> None:
+    """Constrain every layer whose output types the graph defines: norms to float32, matmuls to float16."""
     kinds = {"fp32": trt.DataType.FLOAT, "fp16": trt.DataType.HALF}
     free = [getattr(trt.LayerType, name) for name in _UNCONSTRAINED if hasattr(trt.LayerType, name)]
     for index in range(network.num_layers):
@@ -142,7 +149,7 @@ def _hold_to_types(trt: ModuleType, network: Any, types: dict[str, str]) -> None
 
 
 def _set_options(trt: ModuleType, config: Any, options: TensorrtOptions) -> list[str]:
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # the engine is read back through it
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # readback.py needs it
     if options.workspace_mib is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib * _MIB)
     if options.level is not None:
@@ -152,17 +159,17 @@ def _set_options(trt: ModuleType, config: Any, options: TensorrtOptions) -> list
             trt.HardwareCompatibilityLevel,
             options.hardware.upper(),
             trt.__version__,
-            f"engines for {options.hardware}",
+            f"engines for --hardware {options.hardware}",
         )
     wanted = {
         "VERSION_COMPATIBLE": options.version_compatible,
         "STRIP_PLAN": options.strip,
         "REFIT": options.refit,
-        # A stripped engine gets the very weights that it was built with. That costs it nothing, and some
-        # versions compute wrongly with the other flag (11.3: biases of matrix products are lost).
+        # A stripped engine is refitted with the weights that it was built from. This flag costs nothing, and
+        # some versions give wrong results with the other one (11.3 loses the biases of matmuls).
         "REFIT_IDENTICAL": options.strip and not options.refit,
     }
-    chosen = [name for name, asked in wanted.items() if asked]
+    chosen = [name for name, given in wanted.items() if given]
     for name in chosen:
         config.set_flag(required(trt.BuilderFlag, name, trt.__version__, f"with {name}"))
     _set_sources(trt, config)
@@ -171,10 +178,10 @@ def _set_options(trt: ModuleType, config: Any, options: TensorrtOptions) -> list
 
 def _set_sources(trt: ModuleType, config: Any) -> None:
     if hasattr(trt.PreviewFeature, "PROFILE_SHARING_0806"):
-        # Lets several contexts use one profile; later versions do without asking.
+        # Lets several contexts share a profile; the default in later versions.
         config.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)
     if hasattr(trt.TacticSource, "CUBLAS"):
-        # cuBLAS and cuDNN would have to be installed wherever the engine runs.
+        # Tactics of cuBLAS and cuDNN would need these libraries wherever the engine runs.
         names = ("EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS")
         config.set_tactic_sources(sum(1 << int(getattr(trt.TacticSource, name)) for name in names))
 
@@ -185,11 +192,11 @@ def _timing_cache(config: Any, path: Path | None) -> Path | None:
     try:
         data = path.read_bytes() if path.exists() else b""
     except OSError as error:
-        raise EngineError(f"timing cache {path} cannot be read: {error.strerror or error}.") from None
+        raise EngineError(f"the timing cache {path} cannot be read: {error.strerror or error}.") from None
     cache = config.create_timing_cache(data)
     if cache is None or not config.set_timing_cache(cache, False):
         raise EngineError(
-            f"{path} is no timing cache of this version of TensorRT and this GPU; remove it or name another."
+            f"{path} is not a timing cache of this TensorRT version and GPU; remove it or use another file."
         )
     return path
 
@@ -199,20 +206,20 @@ def _save_timing_cache(config: Any, path: Path) -> None:
         with atomic_write(path) as file:
             file.write(bytes(config.get_timing_cache().serialize()))
     except OSError as error:
-        raise EngineError(f"timing cache {path} cannot be written: {error.strerror or error}.") from None
+        raise EngineError(f"the timing cache {path} cannot be written: {error.strerror or error}.") from None
 
 
 @contextlib.contextmanager
-def _signs_of_life(name: str) -> Iterator[None]:
-    """A remark a minute: the builder itself is silent for most of its time."""
+def _log_progress(name: str) -> Iterator[None]:
+    """Log a message every minute: the builder itself logs nothing for most of its time."""
     done = threading.Event()
     started = time.perf_counter()
 
-    def remark() -> None:
-        while not done.wait(_SECONDS_BETWEEN_SIGNS):
+    def log() -> None:
+        while not done.wait(_LOG_INTERVAL_SECONDS):
             _log.info("TensorRT has been building %s for %.0f s", name, time.perf_counter() - started)
 
-    thread = threading.Thread(target=remark, name="signs of life", daemon=True)
+    thread = threading.Thread(target=log, name="build progress", daemon=True)
     thread.start()
     try:
         yield

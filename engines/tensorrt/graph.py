@@ -1,7 +1,7 @@
-"""The graph as TensorRT's parser wants it, and a check of the parser's rules before TensorRT sees it.
+"""Preparing a graph for TensorRT's parser, and checking the parser's rules first.
 
 The parser finds a plugin by the node's operator name and by two string attributes; it ignores the domain.
-TensorRT 10 and later prefer a local function over a plugin, so that the function body has to go.
+TensorRT 10 and later prefer a local function over a plugin, so that the function body is removed.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 PLUGIN_VERSION = str(CONTRACT_VERSION)
 PLUGIN_NAMESPACE = OP_DOMAIN
-_PRECISIONS = {1: "fp32", 10: "fp16", 16: "bf16"}  # of ONNX's element types
+_PRECISIONS = {1: "fp32", 10: "fp16", 16: "bf16"}  # by ONNX element type
 _INT32 = (-(1 << 31), (1 << 31) - 1)
 
-# What the parsers of 8.6 and later have of the operators in opset 17 that Vim's models are made of.
+# Operators of exported models (opset 17) that the parsers of 8.6 and later support.
 _PARSED = {
     "Abs", "Add", "And", "ArgMax", "BatchNormalization", "Cast", "Clip", "Concat", "Constant",
     "ConstantOfShape", "Conv", "ConvTranspose", "Cos", "Div", "Equal", "Erf", "Exp", "Expand", "Flatten",
@@ -38,9 +38,9 @@ _LAST_OPSET = {8: 17, 10: 20, 11: 20}
 
 @dataclass(frozen=True)
 class PreparedGraph:
-    """What TensorRT is given.
+    """A graph for TensorRT.
 
-    `types`: fp32, fp16 or bf16 for every tensor of such a type; `scans`: names of the plugin's nodes.
+    `types`: precision of every floating-point tensor; `scans`: names of the plugin's nodes.
     """
 
     data: bytes
@@ -51,10 +51,9 @@ class PreparedGraph:
 def prepare(name: str, data: bytes, precision: str, major: int) -> PreparedGraph:
     """The graph of an exported file for TensorRT `major`.
 
-    Function body out, the plugin's attributes in, inputs that have a value fixed to it, for 8.6 whole numbers
-    within 32 bits. Raises EngineError
-    naming the parser's rules that the graph breaks, and for a graph in another precision than its metadata
-    says.
+    Removes the function body, adds the plugin's attributes, fixes inputs with a default to it, and for 8.6
+    clips integers to 32 bits. Raises EngineError that names the parser's rules that the graph violates, or
+    for a graph in another precision than its metadata.
     """
     import onnx
 
@@ -62,17 +61,17 @@ def prepare(name: str, data: bytes, precision: str, major: int) -> PreparedGraph
     types = _types(model)
     del model.functions[:]
     _fix_settings(model)
-    del model.graph.value_info[:]  # the engine's types come from the nodes; stale ones would only contradict
+    del model.graph.value_info[:]  # possibly stale; TensorRT infers the types from the nodes
     scans = [node for node in model.graph.node if (node.domain, node.op_type) == (OP_DOMAIN, OP_NAME)]
     for node in scans:
         node.attribute.append(onnx.helper.make_attribute("plugin_version", PLUGIN_VERSION))
         node.attribute.append(onnx.helper.make_attribute("plugin_namespace", PLUGIN_NAMESPACE))
     if major < 10:
-        _narrow_integers(model)
+        _clip_integers(model)
     problems = [*lint(model, types, major), *_precision_problems(scans, types, precision)]
     if problems:
         raise EngineError(
-            f"{name} does not suit TensorRT {major}: {'; '.join(problems[:5])}"
+            f"{name} cannot be built with TensorRT {major}: {'; '.join(problems[:5])}"
             f"{f'; and {len(problems) - 5} more' if len(problems) > 5 else ''}. Export it with vim-export."
         )
     return PreparedGraph(
@@ -83,24 +82,24 @@ def prepare(name: str, data: bytes, precision: str, major: int) -> PreparedGraph
 
 
 def lint(model: onnx.ModelProto, types: dict[str, int], major: int) -> Iterator[str]:
-    """Each rule of the parser of TensorRT `major` that the graph breaks; `types` are ONNX's element types."""
+    """The rules of TensorRT `major`'s parser that the graph violates; `types` are ONNX element types."""
     for function in model.functions:
         yield f"local function {function.name}, which hides the plugin from TensorRT 10 and later"
     last = _LAST_OPSET[max(key for key in _LAST_OPSET if key <= max(major, 8))]
     for entry in model.opset_import:
         if entry.domain in ("", "ai.onnx") and entry.version > last:
-            yield f"opset {entry.version}, its parser knows {last} at most"
+            yield f"opset {entry.version}, but its parser supports at most {last}"
     if major < 10 and 16 in types.values():
-        yield "bfloat16 tensors, which it does not have (use --precision fp16)"
+        yield "bfloat16 tensors, which it does not support (use --precision fp16)"
     known = _PARSED if major < 10 else _PARSED | _PARSED_FROM_10
     constants = _constants(model)
     for node in model.graph.node:
         if node.op_type == OP_NAME:
             yield from _plugin_problems(node, types)
         elif node.op_type not in known:
-            yield f"node {node.name}: operator {node.op_type} is not known to be in its parser"
+            yield f"node {node.name}: its parser does not support the operator {node.op_type}"
         elif any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
-            yield f"node {node.name}: {node.op_type} with a graph inside"
+            yield f"node {node.name}: {node.op_type} with a subgraph"
         else:
             yield from detection_problems(node, constants, types, major)
 
@@ -112,9 +111,9 @@ def _plugin_problems(node: onnx.NodeProto, types: dict[str, int]) -> Iterator[st
             yield f"node {node.name}: attribute {name} is not an integer 0 or 1"
     for name, value in (("plugin_version", PLUGIN_VERSION), ("plugin_namespace", PLUGIN_NAMESPACE)):
         if name not in attributes or attributes[name].s != value.encode():
-            yield f"node {node.name}: attribute {name} is not the text {value!r}"
+            yield f"node {node.name}: attribute {name} is not the string {value!r}"
     for name in attributes.keys() - {*ATTRIBUTES, "plugin_version", "plugin_namespace"}:
-        yield f"node {node.name}: attribute {name} is unknown to the plugin, which would never see it"
+        yield f"node {node.name}: attribute {name} is not an attribute of the plugin"
     if len(node.input) != len(INPUTS) or not all(node.input) or len(node.output) != 1:
         yield f"node {node.name}: inputs {list(node.input)}; the plugin has {len(INPUTS)}, none left out"
         return
@@ -139,7 +138,7 @@ def _types(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def _constants(model: onnx.ModelProto) -> Constants:
-    """Those of a few numbers that a run cannot change."""
+    """Scalars and vectors that a run cannot change."""
     from onnx import numpy_helper
 
     inputs = {value.name for value in model.graph.input}
@@ -148,15 +147,15 @@ def _constants(model: onnx.ModelProto) -> Constants:
 
 
 def _fix_settings(model: onnx.ModelProto) -> None:
-    """In place: TensorRT's networks know no input that may be left out."""
-    valued = {item.name for item in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in valued]
+    """Remove inputs with a default, in place: TensorRT has no optional inputs."""
+    defaults = {item.name for item in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in defaults]
     del model.graph.input[:]
     model.graph.input.extend(inputs)
 
 
-def _narrow_integers(model: onnx.ModelProto) -> None:
-    """Ends like 2^63 - 1 as 2^31 - 1, in place: 8.6 has 32 bits and would clamp with a warning for each."""
+def _clip_integers(model: onnx.ModelProto) -> None:
+    """Clip integers such as 2^63 - 1 to 32 bits, in place: 8.6 would do it with a warning for each."""
     import numpy as np
     from onnx import TensorProto, numpy_helper
 

@@ -1,4 +1,4 @@
-"""From a serialised engine to one that runs: code that it may bring, and weights that it may lack."""
+"""Deserializing an engine, with the code that it may contain and the weights that it may lack."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any
 
 from vim_deploy.errors import EngineError
 
-_MOST_NAMED = 5
+_MAX_NAMED = 5
 ALLOW_CODE_VARIABLE = "VIM_DEPLOY_ALLOW_ENGINE_CODE"
 
 
 def deserialize(trt: ModuleType, logger: Any, plan: bytes, allow_code: bool = False) -> Any:
-    """The engine in a serialised form; a GPU must be there. Raises EngineError."""
+    """The engine of a serialized plan. There must be a GPU. Raises EngineError."""
     runtime = trt.Runtime(logger)
     if allow_code:
         runtime.engine_host_code_allowed = True
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
-        raise EngineError(f"TensorRT {trt.__version__} does not open the engine: {logger.reasons()}")
+        raise EngineError(f"TensorRT {trt.__version__} does not deserialize the engine: {logger.reasons()}")
     return engine
 
 
 def code_is_allowed() -> bool:
-    """For an engine that brings a runtime of its own, which is code: EngineError unless it is trusted."""
+    """True if engines that contain a runtime, which is code, are trusted; raises EngineError otherwise."""
     if os.environ.get(ALLOW_CODE_VARIABLE) != "1":
         raise EngineError(
             "a version-compatible engine runs code that is in its file. If you trust the file, set "
@@ -34,14 +34,14 @@ def code_is_allowed() -> bool:
 
 
 def refit(trt: ModuleType, logger: Any, engine: Any, graph: bytes) -> None:
-    """Fill a stripped engine with the weights of the graph that it was built from. Raises EngineError."""
+    """Set the weights of a stripped engine from the graph that it was built from. Raises EngineError."""
     refitter = trt.Refitter(engine, logger)
     parser = trt.OnnxParserRefitter(refitter, logger)
     if not parser.refit_from_bytes(graph) or not refitter.refit_cuda_engine():
         missing = [str(name) for name in refitter.get_missing_weights()]
-        lacks = f"; it still lacks {', '.join(missing[:_MOST_NAMED])}" if missing else ""
-        more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
+        lacks = f"; missing: {', '.join(missing[:_MAX_NAMED])}" if missing else ""
+        more = f" and {len(missing) - _MAX_NAMED} more" if len(missing) > _MAX_NAMED else ""
         raise EngineError(
-            f"TensorRT {trt.__version__} does not take the weights: {logger.reasons()}{lacks}{more}. Build "
+            f"TensorRT {trt.__version__} does not accept the weights: {logger.reasons()}{lacks}{more}. Build "
             "the engine without --strip."
         )

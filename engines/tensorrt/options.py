@@ -1,72 +1,136 @@
-"""What a user may choose when TensorRT builds an engine."""
+"""Build options of the TensorRT backend."""
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import ClassVar, TypeAlias
 
+import click
+
+from vim_deploy.engines.spec import BuildOptions, device_option
 from vim_deploy.errors import EngineError
+from vim_deploy.options import ImageSize, option
 
 # Names in TensorRT's HardwareCompatibilityLevel, in lower case.
 HARDWARE = ("none", "ampere_plus", "same_compute_capability")
-PROFILE = ("min_batch", "opt_batch", "max_batch", "min_size", "opt_size", "max_size")
 Size: TypeAlias = tuple[int, int]  # height, width
-DEFAULT_OPT_BATCH = 8  # what vim-infer runs unless told otherwise
+DEFAULT_OPT_BATCH = 8  # the default batch size of vim-infer
 DEFAULT_MAX_BATCH = 32
-_LEVELS = range(6)
+_COUNT = click.IntRange(min=1)
+_SIZE = ImageSize()
+_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @dataclass(frozen=True)
-class TensorrtOptions:
-    """Everything is optional.
+class TensorrtOptions(BuildOptions):
+    """None leaves a choice to the defaults below, or to TensorRT.
 
-    `min_batch`, `opt_batch`, `max_batch`: the optimisation profile of a file with an open batch size;
-    `min_size`, `opt_size`, `max_size`: that of one with open height or width, each (height, width) in pixels.
-    `workspace_mib`: memory that a layer may use while it runs, in MiB; None leaves it to TensorRT.
-    `level`: builder optimisation, 0 (quick build) to 5. `timing_cache`: file that is read, if there, and
-    written. `layers`: file for the layer information, JSON. `hardware`: GPUs the engine may run on besides
-    the one it is built on. `version_compatible`: runs in later versions of the same major version, too.
-    `refit`: weights can be exchanged; `strip`: the engine holds no weights, they are taken from the ONNX file
-    when it is opened.
+    The batch and size options make the optimization profile of a file with dynamic axes; sizes are (height,
+    width) in pixels. An engine built with `strip` has no weights: they are read from the ONNX file when the
+    engine is opened.
     """
 
-    min_batch: int | None = None
-    opt_batch: int | None = None
-    max_batch: int | None = None
-    min_size: Size | None = None
-    opt_size: Size | None = None
-    max_size: Size | None = None
-    workspace_mib: int | None = None
-    level: int | None = None
-    timing_cache: Path | None = None
-    layers: Path | None = None
-    hardware: str = "none"
-    version_compatible: bool = False
-    refit: bool = False
-    strip: bool = False
+    backend: ClassVar[str] = "tensorrt"
 
-    def check(self) -> None:
-        """Raises EngineError for a value out of range."""
-        if self.hardware not in HARDWARE:
-            raise EngineError(f"hardware is {self.hardware!r}; expected one of {', '.join(HARDWARE)}.")
-        if self.level is not None and self.level not in _LEVELS:
-            raise EngineError(f"level is {self.level}; expected 0 to {_LEVELS[-1]}.")
-        if self.workspace_mib is not None and self.workspace_mib < 1:
-            raise EngineError(f"workspace_mib is {self.workspace_mib}; expected 1 or more.")
+    device: str = device_option("cuda")
+    min_batch: int | None = option(
+        None, "--min-batch", type=_COUNT, help="Smallest batch size of the profile.  [default: 1]"
+    )
+    opt_batch: int | None = option(
+        None,
+        "--opt-batch",
+        type=_COUNT,
+        help=f"Batch size that the engine is tuned for.  [default: {DEFAULT_OPT_BATCH}]",
+    )
+    max_batch: int | None = option(
+        None,
+        "--max-batch",
+        type=_COUNT,
+        help=f"Largest batch size of the profile.  [default: {DEFAULT_MAX_BATCH}]",
+    )
+    min_size: Size | None = option(
+        None,
+        "--min-size",
+        type=_SIZE,
+        metavar="HxW",
+        help="Smallest height and width, where they are dynamic.  [default: --opt-size]",
+    )
+    opt_size: Size | None = option(
+        None,
+        "--opt-size",
+        type=_SIZE,
+        metavar="HxW",
+        help="Height and width that the engine is tuned for, where they are dynamic.  [default: the input "
+        "size of the model's preprocessing]",
+    )
+    max_size: Size | None = option(
+        None,
+        "--max-size",
+        type=_SIZE,
+        metavar="HxW",
+        help="Largest height and width, where they are dynamic.  [default: --opt-size]",
+    )
+    workspace_mib: int | None = option(
+        None,
+        "--workspace",
+        type=_COUNT,
+        metavar="MIB",
+        help="Workspace memory limit of a layer in MiB.  [default: TensorRT's]",
+    )
+    level: int | None = option(
+        None,
+        "--builder-level",
+        type=click.IntRange(0, 5),
+        help="Builder optimization level, 0 (fastest build) to 5.  [default: TensorRT's]",
+    )
+    timing_cache: Path | None = option(
+        None,
+        "--timing-cache",
+        type=_FILE,
+        recorded=False,
+        help="Timing cache file. It is read if it exists, and written after the build.",
+    )
+    layers: Path | None = option(
+        None,
+        "--layers",
+        type=_FILE,
+        recorded=False,
+        help="Write the engine's layer information to this JSON file.",
+    )
+    hardware: str = option(
+        "none",
+        "--hardware",
+        type=click.Choice(HARDWARE),
+        help="Hardware compatibility level: other GPUs that the engine can run on.",
+    )
+    version_compatible: bool = option(
+        False,
+        "--version-compatible",
+        help="Build an engine that runs in later versions of the same major version. Opening it runs code "
+        "that is stored in the engine.",
+    )
+    refit: bool = option(False, "--refit", help="Build a refittable engine: its weights can be replaced.")
+    strip: bool = option(
+        False,
+        "--strip",
+        help="TensorRT 10 and later: build an engine without weights, to be opened with --source MODEL.",
+    )
+
+    def self_contained(self) -> TensorrtOptions:
+        return replace(self, strip=False)
 
     def batches(self, fixed: int | None) -> tuple[int, int, int]:
-        """Smallest, best and largest batch size. Raises EngineError for sizes out of order.
+        """Minimum, optimum and maximum batch size. Raises EngineError for sizes out of order.
 
-        `fixed` is the file's batch size, None where it is open.
+        `fixed` is the file's batch size, None where it is dynamic.
         """
         given = (self.min_batch, self.opt_batch, self.max_batch)
         if fixed is not None:
             if any(size not in (None, fixed) for size in given):
                 raise EngineError(
-                    f"the file is fixed to batches of {fixed}, so its profile cannot be {given}; leave the "
-                    "batch options out, or export the model with an open batch size."
+                    f"the file has the fixed batch size {fixed}, so its profile cannot be {given}; leave out "
+                    "--min-batch, --opt-batch and --max-batch, or export the model with a dynamic batch size."
                 )
             return fixed, fixed, fixed
         low = self.min_batch or 1
@@ -78,25 +142,24 @@ class TensorrtOptions:
             )
         return low, best, high
 
-    def sizes(self, open_size: tuple[int | None, int | None], usual: Size) -> tuple[Size, Size, Size]:
-        """Smallest, best and largest height and width. Raises EngineError for sizes out of order.
+    def sizes(self, file_size: tuple[int | None, int | None], default: Size) -> tuple[Size, Size, Size]:
+        """Minimum, optimum and maximum height and width. Raises EngineError for sizes out of order.
 
-        `open_size` is the file's, None where it is open; `usual` is what its preprocessing makes, which the
-        profile is for unless more is asked.
+        `file_size` is the file's, None where it is dynamic; `default` is the input size of its preprocessing.
         """
         given = (self.min_size, self.opt_size, self.max_size)
         for size in given:
-            for side, fixed, name in zip(size or (), open_size, ("height", "width"), strict=False):
+            for side, fixed, name in zip(size or (), file_size, ("height", "width"), strict=False):
                 if fixed not in (None, side):
                     raise EngineError(
-                        f"the file's {name} is fixed to {fixed}, so that its profile cannot have "
-                        f"{_text(size)}; leave the size options out, or give a file whose sizes are open. "
+                        f"the file has the fixed {name} {fixed}, so its profile cannot have {_text(size)}; "
+                        "leave out --min-size, --opt-size and --max-size, or use a file with dynamic sizes. "
                         "vim-export fixes them to --image-size."
                     )
-        best = self.opt_size or usual
+        best = self.opt_size or default
         if self.opt_size is None:
-            # What the file fixes, else what is usual, moved into the limits that are given.
-            sides = [fixed or side for fixed, side in zip(open_size, usual, strict=True)]
+            # The file's size or the default, clipped to the given limits.
+            sides = [fixed or side for fixed, side in zip(file_size, default, strict=True)]
             raised = [max(pair) for pair in zip(sides, self.min_size or sides, strict=True)]
             height, width = (min(pair) for pair in zip(raised, self.max_size or raised, strict=True))
             best = height, width
@@ -108,22 +171,6 @@ class TensorrtOptions:
                     "1 <= min <= opt <= max in height and in width."
                 )
         return low, best, high
-
-    @classmethod
-    def recorded(cls, settings: dict[str, Any]) -> TensorrtOptions:
-        """The options that an engine was built with, out of its manifest's settings, files left out."""
-        values = {name: settings[name] for name in cls().settings() if name in settings}
-        for kind, recorded in (("batch", settings.get("batches")), ("size", settings.get("sizes"))):
-            for end, value in zip(("min", "opt", "max"), recorded or (), strict=False):
-                values[f"{end}_{kind}"] = tuple(value) if kind == "size" else value
-        return cls(**values)
-
-    def settings(self) -> dict[str, Any]:
-        """What a manifest records beside the profile: everything that changes the engine."""
-        values = dataclasses.asdict(self)
-        for name in (*PROFILE, "timing_cache", "layers"):
-            del values[name]
-        return values
 
 
 def _text(size: Size | None) -> str:

@@ -1,4 +1,4 @@
-"""What a built engine says about itself, and the refusal of one that is not in the precision asked for."""
+"""Reading back the layers of a built engine, and checking their precision."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 
 from vim_deploy.engines.tensorrt.graph import PreparedGraph
 from vim_deploy.errors import EngineError
+from vim_deploy.precision import Precision
 
-# How the inspectors of 8.6, 10 and 11 spell types; the longer names first, since they hold the shorter.
+# Type names in the inspectors of 8.6, 10 and 11. Longer names come first: they contain the shorter ones.
 _SPELLINGS = {
     "bf16": ("bf16", "bfloat16"),
     "fp16": ("fp16", "half", "float16"),
@@ -24,7 +25,7 @@ _log = logging.getLogger("vim_deploy")
 def layer_information(
     trt: ModuleType, engine: Any, input_name: str, shape: tuple[int | None, ...]
 ) -> dict[str, Any]:
-    """The inspector's JSON. With open shapes it knows formats only for a context whose input has a shape."""
+    """The inspector's JSON. With dynamic shapes it needs a context whose input shape is set."""
     context = engine.create_execution_context()
     context.set_input_shape(input_name, shape)
     inspector = engine.create_engine_inspector()
@@ -33,56 +34,58 @@ def layer_information(
     try:
         information = json.loads(text)
         if not isinstance(information["Layers"], list):
-            raise TypeError("its Layers are no list")
+            raise TypeError("Layers is not a list")
     except (ValueError, KeyError, TypeError) as error:
         raise EngineError(
             f"TensorRT {trt.__version__} gives no layer information ({error!r}), so the engine's precision "
-            "cannot be checked and the engine is not kept."
+            "cannot be checked; no engine was written."
         ) from None
     return dict(information)
 
 
-def check_precision(information: dict[str, Any], graph: PreparedGraph, precision: str) -> dict[str, int]:
-    """How many plugins and other layers of the blocks run in `precision`.
+def check_precision(
+    information: dict[str, Any], graph: PreparedGraph, precision: Precision
+) -> dict[str, int]:
+    """The number of plugin layers and of matmul layers of the blocks, all of which run in `precision`.
 
-    Raises EngineError when a plugin runs in another one or is missing, or a product of matrices inside a
-    block has no tensor in it: asked for fp16 and got fp32 is a failure.
+    Raises EngineError when a plugin layer is missing or has another precision, or when a matmul of a block
+    has no tensor in `precision`: an fp16 file must not become an fp32 engine.
     """
     layers = [layer for layer in information["Layers"] if isinstance(layer, dict)]
     plugins = [layer for layer in layers if _PLUGIN_TYPE in str(layer.get("LayerType", "")).lower()]
     if len(plugins) != len(graph.scans):
         raise EngineError(
             f"the built engine has {len(plugins)} plugin layers, the graph {len(graph.scans)} selective "
-            "scans; the engine is not kept. Its layers can be written with --layers FILE."
+            "scans; no engine was written. Write its layers with --layers FILE to inspect them."
         )
     for layer in plugins:
         # The first input is u, which has the file's precision; A, D and delta_bias are always float32.
         found = next(_precisions(layer.get("Inputs", [])), "unknown")
         if found != precision:
-            raise _refusal(layer, found, precision)
-    products = [layer for layer in layers if _is_block_product(layer) and layer not in plugins]
-    if graph.scans and not products:
+            raise _wrong_precision(layer, found, precision)
+    matmuls = [layer for layer in layers if _is_block_matmul(layer) and layer not in plugins]
+    if graph.scans and not matmuls:
         _log.warning(
-            "the engine's layers do not say which of them are the products of matrices: that its plugins run "
-            "in %s was checked, and its results are compared with the file",
+            "the layer information does not show which layers are matmuls: only the precision of the plugins "
+            "(%s) was checked; the results are compared with the file",
             precision,
         )
-    for layer in products:
+    for layer in matmuls:
         found_any = set(_precisions([*layer.get("Inputs", []), *layer.get("Outputs", [])]))
         if found_any and precision not in found_any:
-            raise _refusal(layer, ", ".join(sorted(found_any)), precision)
-    return {"plugins": len(plugins), "block_products": len(products)}
+            raise _wrong_precision(layer, ", ".join(sorted(found_any)), precision)
+    return {"plugins": len(plugins), "block_matmuls": len(matmuls)}
 
 
-def _refusal(layer: dict[str, Any], found: str, precision: str) -> EngineError:
+def _wrong_precision(layer: dict[str, Any], found: str, precision: Precision) -> EngineError:
     return EngineError(
-        f"asked for {precision}, but TensorRT built {layer.get('Name')!s:.200} in {found}; the engine is not "
-        "kept. Its layers can be written with --layers FILE."
+        f"the file is in {precision}, but TensorRT built {layer.get('Name')!s:.200} in {found}; no engine "
+        "was written. Write its layers with --layers FILE to inspect them."
     )
 
 
-def _is_block_product(layer: dict[str, Any]) -> bool:
-    # 10 and later give fused layers names of their own, and the graph's as metadata.
+def _is_block_matmul(layer: dict[str, Any]) -> bool:
+    # 10 and later give fused layers new names and put the graph's names into the metadata.
     name = f"{layer.get('Name', '')} {layer.get('Metadata', '')}"
     return ".mixer" in name and "MatMul" in name and layer.get("LayerType") not in ("Reformat", "Constant")
 
@@ -91,12 +94,12 @@ def _precisions(tensors: list[Any]) -> Iterator[str]:
     """fp32, fp16, bf16 or unknown for each tensor.
 
     The field is "Format/Datatype" in 8.6 and 10, with values like "Row major linear FP16", "Half" or "Float";
-    11 has fields of their own for both. A type beats what a format may say.
+    11 has separate fields for both. A type takes precedence over a format.
     """
     for tensor in tensors:
         fields = tensor.items() if isinstance(tensor, dict) else ()
-        told = [(key.lower(), str(value).lower()) for key, value in fields]
-        types = [value for key, value in told if "type" in key]
-        text = " ".join(types or [value for key, value in told if "format" in key])
+        items = [(key.lower(), str(value).lower()) for key, value in fields]
+        types = [value for key, value in items if "type" in key]
+        text = " ".join(types or [value for key, value in items if "format" in key])
         names = (name for name, spellings in _SPELLINGS.items() if any(word in text for word in spellings))
         yield next(names, "unknown")

@@ -29,7 +29,7 @@ from benchmarks.subjects import (
     subjects,
 )
 from vim_deploy.model.config import preset
-from vim_deploy.parity.difference import RELATIVE_TOLERANCE
+from vim_deploy.precision import Precision
 
 SHAPE = (2, 3, 4, 4)
 BRIEF = Timing(rounds=2, repeats=1, seconds=60, warmup=0, settle=0)
@@ -105,7 +105,7 @@ def test_everything_installed_is_measured_and_says_what_the_eager_model_says(com
     for entry in cell["results"]:
         if entry["status"] == "measured":
             difference = entry["differs_from_eager"]
-            assert difference is None or difference < RELATIVE_TOLERANCE[entry["precision"]], entry
+            assert difference is None or difference < Precision(entry["precision"]).tolerance, entry
         else:
             assert entry["status"] == "skipped", entry["reason"]
             assert "OpenVINO" in entry["reason"] or "products in bf16" in entry["reason"]
@@ -174,7 +174,7 @@ def test_dense_heads_say_what_the_eager_models_say(head, tmp_path):
     differences = [
         entry["differs_from_eager"] for entry in results if entry["runtime"] not in (REFERENCE, PYTORCH)
     ]
-    assert len(differences) == 2 and max(differences) < RELATIVE_TOLERANCE["fp32"]
+    assert len(differences) == 2 and max(differences) < Precision.FP32.tolerance
 
 
 def test_the_floor_has_all_products_and_all_scans_of_vim_tiny():

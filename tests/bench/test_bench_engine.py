@@ -8,8 +8,8 @@ from small_onnx import colour_model, save, scan_model
 from vim_deploy.bench.cold_start import PHASES, cold_starts
 from vim_deploy.bench.engine import BenchOptions, bench_engine, in_text
 from vim_deploy.bench.process import MeasurementError
-from vim_deploy.engines.base import BuildOptions
 from vim_deploy.engines.build import build_engine
+from vim_deploy.engines.onnxruntime.options import OnnxruntimeOptions
 from vim_deploy.errors import EngineError
 
 BRIEF = BenchOptions(batch_sizes=(1, 3), warmup=1, repeats=4, seconds=60, cold_starts=2)
@@ -19,7 +19,7 @@ BRIEF = BenchOptions(batch_sizes=(1, 3), warmup=1, repeats=4, seconds=60, cold_s
 def engine(tmp_path_factory):
     folder = tmp_path_factory.mktemp("engine")
     output = folder / "scan.engine"
-    build_engine(save(scan_model(), folder / "scan.onnx"), output, options=BuildOptions(threads=1))
+    build_engine(save(scan_model(), folder / "scan.onnx"), output, OnnxruntimeOptions(threads=1))
     return output
 
 

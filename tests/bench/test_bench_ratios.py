@@ -40,7 +40,7 @@ ONE = cell(
     624,
     [
         result("Vim-Ti", ENGINE, [[1.0], [2.0], [1.0]], above_start=20, above_opened=5),
-        result("Vim-Ti", ENGINE_BF16, [[0.25], [1.0], [0.5]], precision="bf16-products"),
+        result("Vim-Ti", ENGINE_BF16, [[0.25], [1.0], [0.5]], precision="bf16-matmul"),
         result("Vim-Ti", REFERENCE, [[10.0], [40.0], [30.0]]),
         result("DeiT-Ti", ONNXRUNTIME, [[3.0], [6.0], [3.0]], above_start=100, above_opened=50),
         result("DeiT-Ti", OPENVINO["fp32"], [[2.0], [5.0], [2.0]]),

@@ -28,13 +28,13 @@ def run(*arguments: object):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def test_builds_for_cuda_without_being_told(place):
+def test_the_default_device_is_cuda(place):
     result = run("model.onnx", "-o", "model.engine", "--backend", "tensorrt", "--max-batch", 4, "--refit")
     assert result.exit_code == 0, result.output
     manifest = read_manifest("model.engine")
     assert (manifest.device, manifest.precision) == ("cuda", "fp16")
-    assert manifest.settings["batches"] == [1, 4, 4]
-    assert manifest.settings["refit"] is True
+    assert manifest.build_info["batches"] == [1, 4, 4]
+    assert manifest.options.refit is True
     assert "tensorrt on cuda, fp16, selective scan: plugin, differs from model.onnx by" in result.stderr
 
 
@@ -47,12 +47,12 @@ def test_json_names_the_environment(place):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--backend", "tensorrt", "--threads", "2"), "--threads: for --backend onnxruntime alone"),
-        (("--backend", "tensorrt", "--no-library"), "--no-library: for --backend onnxruntime alone"),
-        (("--max-batch", "2", "--strip"), "--max-batch, --strip: for --backend tensorrt alone"),
-        (("--backend", "tensorrt", "--device", "cpu"), "TensorRT builds for cuda alone"),
+        (("--backend", "tensorrt", "--threads", "2"), "--threads: only valid with --backend onnxruntime"),
+        (("--backend", "tensorrt", "--no-library"), "--no-library: only valid with --backend onnxruntime"),
+        (("--max-batch", "2", "--strip"), "--max-batch, --strip: only valid with --backend tensorrt"),
+        (("--backend", "tensorrt", "--device", "cpu"), "device is 'cpu'; expected cuda"),
         (("--backend", "tensorrt", "--builder-level", "6"), "--builder-level"),
-        ((), "the operator library computes in fp32 alone"),
+        ((), "the operator library computes only in fp32"),
     ],
 )
 def test_options_that_do_not_belong_together(place, arguments, message):

@@ -16,9 +16,9 @@ from PIL import Image
 from vim_deploy import load_engine
 from vim_deploy.cli.infer import main as infer
 from vim_deploy.cli.validate import main
-from vim_deploy.engines.base import BuildOptions
 from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.container import read_manifest, write_engine
+from vim_deploy.engines.onnxruntime.options import OnnxruntimeOptions
 from vim_deploy.export.exporter import ExportRequest, export
 from vim_deploy.export.source import ModelSource
 
@@ -36,7 +36,7 @@ def made(tmp_path_factory):
     config.write_text(json.dumps(SMALL))
     source = ModelSource(str(config), seed=3)
     export(ExportRequest(source, folder / "small.onnx", class_names=NAMES, check=False))
-    build_engine(folder / "small.onnx", folder / "small.engine", options=BuildOptions(threads=1))
+    build_engine(folder / "small.onnx", folder / "small.engine", OnnxruntimeOptions(threads=1))
     return folder
 
 

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from vim_deploy.cli.doctor import main
 from vim_deploy.doctor import Finding
 from vim_deploy.doctor.examine import run_check
-from vim_deploy.doctor.tiny import library_registers, scan_runs
-from vim_deploy.engines.onnxruntime.providers import identity_runs
+from vim_deploy.doctor.tiny import scan_runs
+from vim_deploy.engines.onnxruntime.providers import probe_provider
 from vim_deploy.ops.library import ort_library
 
 
@@ -29,13 +29,13 @@ def test_findings_of_this_machine():
 
 
 def test_provider_and_library_are_run(tmp_path):
-    assert identity_runs("CPUExecutionProvider") == ""
-    assert identity_runs("NoSuchExecutionProvider") != ""
+    assert probe_provider("CPUExecutionProvider") == ""
+    assert probe_provider("NoSuchExecutionProvider") != ""
     assert scan_runs(ort_library()) == ""
-    assert library_registers(ort_library()) == ""
+    assert probe_provider("CPUExecutionProvider", ort_library()) == ""
     (tmp_path / "empty.so").write_bytes(b"")
     assert scan_runs(tmp_path / "empty.so") != ""
-    assert library_registers(tmp_path / "empty.so") != ""
+    assert probe_provider("CPUExecutionProvider", tmp_path / "empty.so") != ""
 
 
 def test_missing_library_is_reported_with_advice(monkeypatch, tmp_path):
@@ -52,7 +52,7 @@ def test_operator_library_for_cuda_is_not_required(monkeypatch, tmp_path):
     assert "none.so" in finding.detail and "--device cuda" in finding.advice
     # Any library that registers will do: without a working CUDA provider the scan is not run.
     monkeypatch.setenv("VIM_DEPLOY_ORT_CUDA_LIBRARY", str(ort_library()))
-    if identity_runs("CUDAExecutionProvider"):
+    if probe_provider("CUDAExecutionProvider"):
         (finding,) = run_check("operator library for CUDA")
         assert finding.status == "ok" and "not run, because CUDAExecutionProvider" in finding.detail
 

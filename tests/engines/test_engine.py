@@ -156,11 +156,11 @@ def test_channels_that_images_do_not_have(tmp_path):
 
 
 def test_scan_with_library_equals_function_body(tmp_path):
-    from vim_deploy.engines.base import BuildOptions
+    from vim_deploy.engines.onnxruntime.options import OnnxruntimeOptions
 
     path = save(scan_model(), tmp_path / "scan.onnx")
     build_engine(path, tmp_path / "library.engine")
-    build_engine(path, tmp_path / "function.engine", options=BuildOptions(use_library=False))
+    build_engine(path, tmp_path / "function.engine", OnnxruntimeOptions(use_library=False))
     pixels = np.random.default_rng(0).standard_normal((3, 1, 4, 6), np.float32)
     with (
         load_engine(tmp_path / "library.engine", threads=1) as library,
@@ -198,7 +198,7 @@ def test_damaged_cache_entry_is_built_again_and_told(tmp_path, cache, caplog):
     entry.write_bytes(entry.read_bytes()[:-100])
     with load_engine(path) as engine:
         assert engine.predict(picture("red"))[0].result.top[0].name == "red"
-    assert "built again" in caplog.text
+    assert "building the cached engine again" in caplog.text
 
 
 def test_cache_that_cannot_be_written(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from small_onnx import colour_model, metadata, save
 
 from vim_deploy import load_engine
 from vim_deploy.engines.build import build_engine
-from vim_deploy.engines.container import read_engine, write_engine
-from vim_deploy.engines.manifest import FileRecord
+from vim_deploy.engines.container import read_engine, read_manifest, write_engine
+from vim_deploy.engines.manifest import FileRecord, Manifest
 from vim_deploy.engines.source import read_source
 from vim_deploy.engines.tensors import TensorSpec
 from vim_deploy.errors import EngineError
@@ -36,6 +37,12 @@ def forged(engine: Path, payload: bytes | None = None, **changes: Any) -> Path:
     record = FileRecord(manifest.payload.name, sha256_of(payload), len(payload))
     write_engine(engine, dataclasses.replace(manifest, **{"payload": record, **changes}), payload)
     return engine
+
+
+def hashed(values: dict[str, Any]) -> bytes:
+    """A manifest with these values and a valid hash."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return json.dumps({**values, "self_hash": sha256_of(text.encode())}).encode()
 
 
 def edited(engine: Path, change: Any) -> bytes:
@@ -67,7 +74,7 @@ def _loading(model: onnx.ModelProto) -> None:
     ("change", "message"),
     [
         (_external, r"another file \(../../secret\)"),
-        (_gigantic, "more than the file can hold"),
+        (_gigantic, "larger than the file"),
         (_unknown, "operator com.example::"),
         (_loading, "EPContext"),
     ],
@@ -80,13 +87,10 @@ def test_payloads_are_checked_before_the_runtime_sees_them(engine, change, messa
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"source": FileRecord("../../etc/passwd", "", 0)}, "is no file name"),
-        ({"source": FileRecord("a\nb", "", 0)}, "is no file name"),
-        ({"device": "abacus"}, "device is 'abacus'"),
-        ({"settings": {"threads": 1 << 40}}, "threads is"),
-        ({"settings": {"threads": "many"}}, "threads is"),
+        ({"source": FileRecord("../../etc/passwd", "", 0)}, "is not a file name"),
+        ({"source": FileRecord("a\nb", "", 0)}, "is not a file name"),
         ({"input": TensorSpec("pixels", "float32", (1 << 40, 3, 8, 8))}, "elements"),
-        ({"input": TensorSpec("pixels", "float32", (None, 3, 9, 9))}, "preprocessing makes"),
+        ({"input": TensorSpec("pixels", "float32", (None, 3, 9, 9))}, "preprocessing gives"),
         ({"input": TensorSpec("other", "float32", (None, 3, 8, 8))}, "has inputs"),
         ({"outputs": (TensorSpec("logits", "float32", (None, 1 << 28)),)}, "logits"),
         ({"outputs": ()}, r"expected \['logits'\]"),
@@ -95,6 +99,25 @@ def test_payloads_are_checked_before_the_runtime_sees_them(engine, change, messa
 def test_manifests_with_right_hashes_are_checked(engine, changes, message):
     with pytest.raises(EngineError, match=message):
         load_engine(forged(engine, **changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backend": "abacus"}, "unknown backend 'abacus'"),
+        ({"precision": "int8"}, "'int8' is not a valid Precision"),
+        ({"options": {"device": "abacus"}}, "device is 'abacus'; expected one of cpu, cuda"),
+        ({"options": {"threads": 1 << 40}}, "threads is"),
+        ({"options": {"threads": "many"}}, "threads is"),
+        ({"options": {"use_library": 1}}, "use_library is 1; expected true or false"),
+        ({"options": {"unknown": 1}}, "unexpected keyword argument"),
+    ],
+)
+def test_values_that_no_build_records_are_refused(engine, changes, message):
+    values = read_manifest(engine).to_dict()
+    Manifest.from_json(hashed(values), "x")
+    with pytest.raises(EngineError, match=message):
+        Manifest.from_json(hashed({**values, **changes}), "x")
 
 
 def test_outputs_that_are_not_as_promised_are_no_classes(engine):

@@ -19,10 +19,11 @@ from vim_deploy.errors import ExportError
 from vim_deploy.export import reduced as precision_module
 from vim_deploy.export.reduced import compare_reduced, in_precision
 from vim_deploy.export.task import VimTaskModule
-from vim_deploy.onnx_graph.upcast import widened
+from vim_deploy.onnx_graph.upcast import upcast_to_fp32
 from vim_deploy.ops import use_scan
 from vim_deploy.ops.signature import OP_NAME
-from vim_deploy.parity.difference import RELATIVE_TOLERANCE, difference
+from vim_deploy.parity.difference import difference
+from vim_deploy.precision import Precision
 
 pytest.importorskip("onnxruntime", reason="running exported files needs onnxruntime")
 
@@ -102,9 +103,9 @@ def test_unknown_precision():
 
 
 @pytest.mark.parametrize("precision", REDUCED)
-def test_widened_file_has_the_same_values_in_float32(precision):
+def test_upcast_file_has_the_same_values_in_float32(precision):
     narrow = onnx.load_model_from_string(small_export(precision))
-    wide = widened(narrow)
+    wide = upcast_to_fp32(narrow)
     pairs = zip(narrow.graph.initializer, wide.graph.initializer, strict=True)
     for before, after in pairs:
         old, new = onnx.numpy_helper.to_array(before), onnx.numpy_helper.to_array(after)
@@ -124,9 +125,9 @@ def _compare(tmp_path, data, precision):
 @pytest.mark.parametrize(("precision", "rounding"), [("fp16", "function_body"), ("bf16", "eager")])
 def test_wiring_and_rounding_are_compared_apart(tmp_path, precision, rounding):
     figures = _compare(tmp_path, small_export(precision), precision)
-    assert set(figures) == {"widened", rounding}
-    assert figures["widened"]["relative"] < RELATIVE_TOLERANCE["fp32"]
-    assert figures["widened"]["relative"] < figures[rounding]["relative"] < RELATIVE_TOLERANCE[precision]
+    assert set(figures) == {"upcast", rounding}
+    assert figures["upcast"]["relative"] < Precision.FP32.tolerance
+    assert figures["upcast"]["relative"] < figures[rounding]["relative"] < Precision(precision).tolerance
 
 
 @pytest.mark.parametrize("precision", REDUCED)
@@ -138,7 +139,7 @@ def test_a_weight_that_went_wrong_is_found(tmp_path, precision):
     item.CopyFrom(
         onnx.numpy_helper.from_array((values * values.dtype.type(1.01)).astype(values.dtype), item.name)
     )
-    with pytest.raises(ExportError, match=r"disagrees with the eager model \(widened\)"):
+    with pytest.raises(ExportError, match=r"disagrees with the eager model \(upcast\)"):
         _compare(tmp_path, model.SerializeToString(), precision)
 
 
@@ -172,6 +173,6 @@ def test_command_writes_the_precision_into_file_and_figures(tmp_path):
     assert result.exit_code == 0, result.output
     about = json.loads(result.stdout)["metadata"]
     assert about["precision"] == "fp16"
-    assert set(about["parity"]) == {"widened", "function_body", "images"}
+    assert set(about["parity"]) == {"upcast", "function_body", "images"}
     assert "close to the eager float32 model" in result.stderr
     assert any(kind == 10 for kind in types_of(path.read_bytes())[1].values())

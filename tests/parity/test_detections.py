@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vim_deploy.parity.detections import EXCHANGED, detections_difference
+from vim_deploy.parity.detections import ALLOWED_MISMATCHES, detections_difference
 
 
 def detections(count=100, seed=0):
@@ -56,7 +56,7 @@ def test_what_is_wrong_does_not_pass(place, change):
 
 def test_as_many_members_as_rounding_may_exchange_are_left_out():
     given = detections()
-    few = int(EXCHANGED * 100)
+    few = int(ALLOWED_MISMATCHES * 100)
 
     def moved(count):
         return changed(given, 0, lambda boxes: np.where(np.arange(100)[:, None] < count, boxes + 50, boxes))
@@ -67,7 +67,7 @@ def test_as_many_members_as_rounding_may_exchange_are_left_out():
 
 def test_counts_may_differ_by_as_many_and_no_more():
     given = detections()
-    few = int(EXCHANGED * 100)
+    few = int(ALLOWED_MISMATCHES * 100)
     assert detections_difference(given, tuple(v[: 100 - few] for v in given)).relative == 0
     assert not detections_difference(given, tuple(v[: 99 - few] for v in given)).within("fp32")
     assert not detections_difference(given, tuple(v[:0] for v in given)).within("fp32")

@@ -14,6 +14,7 @@ from vim_deploy.export.onnx import to_onnx
 from vim_deploy.export.task import VimTaskModule
 from vim_deploy.model import create_model
 from vim_deploy.model.synthetic import fill_generated
+from vim_deploy.precision import Precision
 from vim_deploy.validation.artifacts import Artifact, RunMode, Target
 
 CONFIG = {"embed_dim": 32, "depth": 4, "image_size": [32, 48], "num_classes": 5}
@@ -109,21 +110,15 @@ def half_state(model: onnx.ModelProto) -> str:
 
 def open_model(model: onnx.ModelProto, library: bool) -> Artifact:
     """A graph in memory, opened as an artifact."""
-    import onnxruntime
     from small_onnx import metadata
 
-    from vim_deploy.engines.onnxruntime.backend import OrtBackend
+    from vim_deploy.engines.onnxruntime.backend import OrtRunner
+    from vim_deploy.engines.onnxruntime.session import make_session
     from vim_deploy.engines.tensors import TensorSpec
     from vim_deploy.ops.library import ort_library
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    if library:
-        options.register_custom_ops_library(str(ort_library()))
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = make_session(model.SerializeToString(), library=ort_library() if library else None, threads=1)
     pixels = TensorSpec("pixels", "float32", (None, 3, *CONFIG["image_size"]))
     outputs = tuple(TensorSpec(item.name, "float32", ()) for item in session.get_outputs())
     target = Target(Path("small.onnx"), RunMode.LIBRARY if library else RunMode.FUNCTION_BODY)
-    return Artifact(target, OrtBackend(session, pixels, outputs), metadata(), "fp32")
+    return Artifact(target, OrtRunner(session, pixels, outputs), metadata(), Precision.FP32)

@@ -34,11 +34,12 @@ def activation_bytes(engine: Any) -> int:
 def built(path: Path, batch: int, level: int | None, timings: Path) -> tuple[Any, Any, float]:
     """The engine of a file for batches of one size, its runner, and the seconds that building took."""
     from vim_deploy.engines.tensorrt.api import load_plugin, major, make_logger, tensorrt
-    from vim_deploy.engines.tensorrt.builder import BuildTask, build_plan
-    from vim_deploy.engines.tensorrt.device import DeviceBackend, gpu
+    from vim_deploy.engines.tensorrt.builder import PlanRequest, build_plan
+    from vim_deploy.engines.tensorrt.driver import gpu
     from vim_deploy.engines.tensorrt.graph import prepare
     from vim_deploy.engines.tensorrt.open import deserialize
     from vim_deploy.engines.tensorrt.options import TensorrtOptions
+    from vim_deploy.engines.tensorrt.runner import TensorrtRunner
     from vim_deploy.engines.tensors import TensorSpec
 
     gpu()
@@ -51,12 +52,14 @@ def built(path: Path, batch: int, level: int | None, timings: Path) -> tuple[Any
     shape = (batch, 3, size, size)
     options = TensorrtOptions(level=level, timing_cache=timings)
     began = time.perf_counter()
-    plan, _ = build_plan(trt, logger, BuildTask(path.name, graph, PRECISION, "pixels", (shape,) * 3, options))
+    plan, _ = build_plan(
+        trt, logger, PlanRequest(path.name, graph, PRECISION, "pixels", (shape,) * 3, options)
+    )
     seconds = time.perf_counter() - began
     engine = deserialize(trt, logger, plan)
     pixels = TensorSpec("pixels", "float32", (None, *shape[1:]))
     logits = (TensorSpec("logits", "float32", (None, 1000)),)
-    return engine, DeviceBackend(engine, pixels, logits, shape, shape, contexts=1), seconds
+    return engine, TensorrtRunner(engine, pixels, logits, shape, shape, contexts=1), seconds
 
 
 def measure(path: Path, network: str, batch: int, level: int | None, repeats: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from vim_deploy.bench.figures import Latency
 from vim_deploy.bench.process import Worker
 from vim_deploy.bench.table import megabytes, milliseconds, table
 from vim_deploy.errors import EngineError
+from vim_deploy.options import to_record
 
 if TYPE_CHECKING:
     from vim_deploy.engines.open import OpenEngine
@@ -48,10 +49,10 @@ def bench_engine(
     # Here and not in a measured process: for an ONNX file this builds the engine.
     with open_engine(path, threads=options.threads) as engine:
         about = _describe(engine, os.fspath(path), options)
-        file, image = engine.path, engine.input.shape[1:]
+        file, preprocessing = engine.path, engine.metadata.preprocessing
         sizes = _batch_sizes(engine, options.batch_sizes)
-        if None in image:
-            image = (engine.metadata.preprocessing.channels, *engine.metadata.preprocessing.image_size)
+        usual = (preprocessing.channels, *preprocessing.image_size)
+        image = tuple(side or default for side, default in zip(engine.input.shape[1:], usual, strict=True))
     start = conditions()
     batches = []
     for size in sizes:
@@ -111,8 +112,9 @@ def _describe(engine: OpenEngine, path: str, options: BenchOptions) -> dict[str,
         "backend": manifest.backend,
         "device": manifest.device,
         "operator": manifest.operator.get("implementation"),
-        "settings": manifest.settings,
-        "threads": options.threads or manifest.settings.get("threads") or machine.usable_cpus(),
+        "build_options": to_record(manifest.options),
+        "build_info": manifest.build_info,
+        "threads": options.threads or getattr(manifest.options, "threads", None) or machine.usable_cpus(),
     }
 
 

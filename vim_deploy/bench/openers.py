@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 def engine(path: str, threads: int | None = None) -> Open:
     """An engine made by vim-build."""
+    from vim_deploy.engines.base import backend_module
     from vim_deploy.engines.container import read_manifest
     from vim_deploy.engines.open import open_engine
-    from vim_deploy.engines.registry import backend_module
 
     manifest = read_manifest(path)
     backend_module(manifest.backend).environment(manifest)  # to ask for its version, the runtime is imported

@@ -4,109 +4,143 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from vim_deploy.cli.common import (
-    command,
-    device_option,
-    log_to_stderr,
-    quiet_option,
-    stages,
-    threads_option,
-)
-from vim_deploy.cli.tensorrt_options import NAMES, options_of, refuse_given, tensorrt_options
-from vim_deploy.engines.registry import BACKENDS, DEFAULT_DEVICES
+from vim_deploy.cli.common import Command, command, log_to_stderr, quiet_option, stages
+from vim_deploy.engines.registry import BACKENDS, DEFAULT_BACKEND, all_devices
+from vim_deploy.errors import EngineError
+from vim_deploy.options import click_option
 
 if TYPE_CHECKING:
     from vim_deploy.engines.manifest import Manifest
 
-OPTIMIZATIONS = ("all", "extended", "basic", "none")
-_ONNXRUNTIME_ONLY = ("threads", "optimization", "no_library", "no_fusion", "cpu_precision")
+
+class _BackendName(click.ParamType):
+    """The name of a registered backend."""
+
+    name = "backend"
+
+    def get_metavar(self, *arguments: Any, **named: Any) -> str:
+        return f"[{'|'.join(BACKENDS.names())}]"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> str:
+        try:
+            return BACKENDS.get(value).name
+        except EngineError as error:
+            self.fail(str(error), parameter, context)
 
 
-@command()
+class _BuildCommand(Command):
+    """Has the options of all registered backends besides its own."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        own = super().get_params(ctx)
+        given = [parameter.name for parameter in own]
+        options = {
+            parameter.name: parameter
+            for backend in BACKENDS.names()
+            for parameter in _click_options(backend)
+            if parameter.name not in given
+        }
+        return [*own, *options.values()]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections = {"Options": super().get_params(ctx)}
+        for name in BACKENDS.names():
+            sections[f"{BACKENDS.get(name).title} options (--backend {name})"] = [*_click_options(name)]
+        for title, parameters in sections.items():
+            records = (parameter.get_help_record(ctx) for parameter in parameters)
+            if rows := [record for record in records if record is not None]:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+
+@cache
+def _click_options(backend: str) -> tuple[click.Option, ...]:
+    """A backend's own options; `--device` is common to all."""
+    return tuple(
+        click_option(item) for item in fields(BACKENDS.get(backend).options) if item.name != "device"
+    )
+
+
+_DEFAULT_DEVICES = ", ".join(f"{BACKENDS.get(name).devices[0]} for {name}" for name in BACKENDS.names())
+
+
+@command(_BuildCommand)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Engine file to write.")
-@click.option("--backend", type=click.Choice(tuple(BACKENDS)), default="onnxruntime", show_default=True)
-@device_option(None, "Device the engine is for.  [default: cpu; cuda for TensorRT]")
-@threads_option
 @click.option(
-    "--optimization",
-    type=click.Choice(OPTIMIZATIONS),
-    default="all",
+    "--backend",
+    type=_BackendName(),
+    default=DEFAULT_BACKEND,
     show_default=True,
-    help="Graph optimisation; 'all' ties the engine to this processor's instruction set.",
+    help="Runtime that the engine is built for.",
 )
 @click.option(
-    "--no-library",
-    is_flag=True,
-    help="Run the selective scan as standard operators, without the operator library: several times slower.",
+    "--device",
+    type=click.Choice(all_devices()),
+    help=f"Device that the engine runs on.  [default: {_DEFAULT_DEVICES}]",
 )
-@click.option(
-    "--no-fusion",
-    is_flag=True,
-    help="Keep the file's own operators instead of faster ones made for the processor.",
-)
-@click.option(
-    "--cpu-precision",
-    type=click.Choice(("fp32", "bf16")),
-    default="fp32",
-    show_default=True,
-    help="Factors of matrix products on the processor. bf16 is quicker where the processor has bfloat16 "
-    "products; sums, norms and the scan stay fp32. The error is in the manifest.",
-)
-@tensorrt_options
-@click.option("--json", "as_json", is_flag=True, help="Print the engine's manifest on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print the engine's manifest to stdout.")
 @quiet_option
+@click.pass_context
 def main(
+    context: click.Context,
     model: Path,
     output: Path,
     backend: str,
     device: str | None,
-    threads: int | None,
-    optimization: str,
-    no_library: bool,
-    no_fusion: bool,
-    cpu_precision: str,
     as_json: bool,
     quiet: bool,
-    **tensorrt: Any,
+    **values: Any,
 ) -> None:
     """Build an engine from MODEL, an ONNX file made by vim-export.
 
-    The engine holds the optimised network and a manifest of what it was built from, with what, and for which
-    machine. It is compared with MODEL on random pixels before it is written.
+    An engine file contains the optimized network and a manifest: what it was built from, with which options,
+    and for which machine. Before it is written, the engine is compared with MODEL on random pixels.
 
-    Exit codes: 0 built, 2 something the message tells how to mend.
+    Exit codes: 0 built, 2 user error (the message says how to fix it).
     """
-    from vim_deploy.engines.base import BuildOptions
     from vim_deploy.engines.build import build_engine
 
-    if backend == "tensorrt":
-        refuse_given(_ONNXRUNTIME_ONLY, "for --backend onnxruntime alone.")
-    else:
-        refuse_given(NAMES, "for --backend tensorrt alone.")
+    given = _given(context, backend, values)
+    if device is not None:
+        given["device"] = device
+    options = BACKENDS.get(backend).options(**given)
     log_to_stderr(quiet)
     started = time.perf_counter()
     with stages("vim-build", quiet) as report:
         report(f"{output.name} for {backend}")
-        options = BuildOptions(
-            device or DEFAULT_DEVICES[backend],
-            threads,
-            optimization,
-            use_library=not no_library,
-            tensorrt=options_of(tensorrt),
-            fuse=not no_fusion,
-            cpu_precision=cpu_precision,
-        )
-        manifest = build_engine(model, output, backend=backend, options=options)
+        manifest = build_engine(model, output, options)
     if as_json:
         click.echo(json.dumps(manifest.to_dict(), indent=2, sort_keys=True))
     if not quiet:
         click.echo(_summary(output, manifest, time.perf_counter() - started), err=True)
+
+
+def _given(context: click.Context, backend: str, values: dict[str, Any]) -> dict[str, Any]:
+    """The options on the command line. Raises UsageError for options of another backend."""
+    given = {
+        name: value
+        for name, value in values.items()
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    own = {option.name for option in _click_options(backend)}
+    for other in BACKENDS.names():
+        foreign = [
+            (option.secondary_opts if given[option.name] is False else option.opts)[-1]
+            for option in _click_options(other)
+            if option.name in given.keys() - own
+        ]
+        if foreign:
+            raise click.UsageError(f"{', '.join(foreign)}: only valid with --backend {other}.")
+    return given
 
 
 def _summary(output: Path, manifest: Manifest, seconds: float) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from vim_deploy.engines.registry import DEVICES
+from vim_deploy.engines.registry import all_devices
 from vim_deploy.errors import MissingDependencyError, VimDeployError
 
 if TYPE_CHECKING:
@@ -93,7 +93,9 @@ def log_to_stderr(quiet: bool = False) -> None:
 
 
 def device_option(default: str | None, help: str) -> Callable[[Decorated], Decorated]:
-    return click.option("--device", type=click.Choice(DEVICES), default=default, show_default=True, help=help)
+    return click.option(
+        "--device", type=click.Choice(all_devices()), default=default, show_default=True, help=help
+    )
 
 
 threads_option = click.option(
@@ -127,11 +129,3 @@ def with_options(options: Sequence[Callable[..., Any]]) -> Callable[[Decorated],
         return function
 
     return decorate
-
-
-def size(text: str) -> tuple[int, int]:
-    """A click type: `N` or `HEIGHTxWIDTH` in pixels, as (height, width)."""
-    sides = text.lower().split("x")
-    if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
-        raise click.BadParameter(f"{text!r} is not a size; expected N or HEIGHTxWIDTH, such as 224 or 96x64.")
-    return int(sides[0]), int(sides[-1])

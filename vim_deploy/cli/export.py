@@ -16,10 +16,10 @@ from vim_deploy.cli.common import (
     needs_extra,
     quiet_option,
     seed_option,
-    size,
     stages,
 )
 from vim_deploy.cli.registry_type import RegistryType
+from vim_deploy.options import ImageSize
 from vim_deploy.tasks.registry import TASKS
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 )
 @click.option("--checkpoint", help="Weights: a .pth or .safetensors file, or hf://owner/repo[/file].")
 @entry_option
-@click.option("--image-size", type=size, help="Input size, N or HEIGHTxWIDTH.  [default: as trained]")
+@click.option("--image-size", type=ImageSize(), help="Input size, N or HEIGHTxWIDTH.  [default: as trained]")
 @click.option(
     "--position-rule",
     type=click.Choice(("geometric", "reference")),

@@ -16,10 +16,10 @@ from vim_deploy.cli.common import (
     log_to_stderr,
     quiet_option,
     seed_option,
-    size,
     stages,
     threads_option,
 )
+from vim_deploy.options import ImageSize
 
 if TYPE_CHECKING:
     from vim_deploy.validation.results import Validation
@@ -35,7 +35,9 @@ FAILED = 1
     "--checkpoint", help="Weights of MODEL: a .pth or .safetensors file, or hf://owner/repo[/file]."
 )
 @entry_option
-@click.option("--image-size", type=size, help="Input size, N or HEIGHTxWIDTH.  [default: the artifacts']")
+@click.option(
+    "--image-size", type=ImageSize(), help="Input size, N or HEIGHTxWIDTH.  [default: the artifacts']"
+)
 @click.option(
     "--position-rule",
     type=click.Choice(("geometric", "reference")),

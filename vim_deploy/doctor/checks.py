@@ -77,7 +77,7 @@ def _image_formats() -> list[Finding]:
 
 
 def _onnxruntime() -> list[Finding]:
-    from vim_deploy.engines.onnxruntime.providers import identity_runs
+    from vim_deploy.engines.onnxruntime.providers import probe_provider
     from vim_deploy.engines.onnxruntime.session import runtime
 
     try:
@@ -93,7 +93,7 @@ def _onnxruntime() -> list[Finding]:
         if provider not in built:
             advice = 'for NVIDIA GPUs: uninstall onnxruntime, then `pip install "vim-deploy[gpu]"`'
             findings.append(Finding(name, "missing", "not included in this build", advice, cpu))
-        elif reason := identity_runs(provider):
+        elif reason := probe_provider(provider):
             advice = "install the CUDA and cuDNN libraries that this onnxruntime was built for"
             findings.append(Finding(name, "broken", reason, advice, cpu))
         else:
@@ -120,8 +120,9 @@ def _operator_library() -> list[Finding]:
 
 
 def _cuda_operator_library() -> list[Finding]:
-    from vim_deploy.doctor.tiny import library_registers, scan_runs
-    from vim_deploy.engines.onnxruntime.providers import CUDA, identity_runs
+    from vim_deploy.doctor.tiny import scan_runs
+    from vim_deploy.engines.onnxruntime.providers import probe_provider
+    from vim_deploy.engines.onnxruntime.session import CPU, CUDA
     from vim_deploy.ops.library import ort_cuda_library
 
     name = "operator library for CUDA"
@@ -130,9 +131,9 @@ def _cuda_operator_library() -> list[Finding]:
         path = ort_cuda_library()
     except VimDeployError as error:
         return [Finding(name, "missing", str(error), advice)]
-    if reason := library_registers(path):
+    if reason := probe_provider(CPU, path):
         return [Finding(name, "broken", reason, advice)]
-    if identity_runs(CUDA):
+    if probe_provider(CUDA):
         return [Finding(name, "ok", f"{path}: registered; not run, because {CUDA} does not work here")]
     if reason := scan_runs(path, CUDA):
         return [Finding(name, "broken", reason, advice)]

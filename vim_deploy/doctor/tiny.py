@@ -7,30 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from vim_deploy.engines.onnxruntime.providers import PROCESSOR, quiet_options, small_model
+from vim_deploy.engines.onnxruntime.providers import small_model
+from vim_deploy.engines.onnxruntime.session import CPU, make_session
 from vim_deploy.ops.signature import ATTRIBUTES, CONTRACT_VERSION, OP_DOMAIN, OP_NAME, input_shapes
 
 
-def library_registers(library: Path) -> str:
-    """Why ONNX Runtime cannot register an operator library; empty if it can."""
-    import onnxruntime
-
-    try:
-        quiet_options(onnxruntime).register_custom_ops_library(str(library))
-    except Exception as error:  # the runtime's own exceptions have no common base
-        return " ".join(str(error).split())[:300]
-    return ""
-
-
-def scan_runs(library: Path, provider: str = PROCESSOR) -> str:
+def scan_runs(library: Path, provider: str = CPU) -> str:
     """Why a scan of one step fails or is wrong in ONNX Runtime; empty if it is correct."""
-    import onnxruntime
-
-    options = quiet_options(onnxruntime)
+    providers = [provider] if provider == CPU else [provider, CPU]
     try:
-        options.register_custom_ops_library(str(library))
-        names = [provider] if provider == PROCESSOR else [provider, PROCESSOR]
-        session = onnxruntime.InferenceSession(_one_scan(), options, providers=names, enable_fallback=False)
+        session = make_session(_one_scan(), providers=providers, library=library, threads=1, quiet=True)
         values = _scan_values()
         (found,) = session.run(None, values)
     except Exception as error:  # the runtime's own exceptions have no common base

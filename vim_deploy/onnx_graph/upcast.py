@@ -1,4 +1,4 @@
-"""Files in float16 or bfloat16 as float32 files of the same values. Needs onnx and numpy alone."""
+"""Converting files from float16 or bfloat16 to float32. Needs only onnx and numpy."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ if TYPE_CHECKING:
     import onnx
 
 
-def widened(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of the graph in which every float16 or bfloat16 is a float32 of the same value.
+def upcast_to_fp32(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of the model with every float16 or bfloat16 tensor as a float32 tensor of the same values.
 
-    It runs where a runtime has no kernels for the narrow types, and proves graph and weights, not rounding.
+    It runs where a runtime has no kernels for reduced precision. Comparing it with the eager model checks the
+    graph and the weights, not the rounding.
     """
     import onnx
 
-    narrow = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
-    wide = onnx.ModelProto()
-    wide.CopyFrom(model)
-    for item in wide.graph.initializer:
-        if item.data_type in narrow:
+    reduced = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
+    upcast = onnx.ModelProto()
+    upcast.CopyFrom(model)
+    for item in upcast.graph.initializer:
+        if item.data_type in reduced:
             item.CopyFrom(_float32(item))
-    for node in wide.graph.node:
+    for node in upcast.graph.node:
         for attribute in node.attribute:
-            if node.op_type == "Cast" and attribute.name == "to" and attribute.i in narrow:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i in reduced:
                 attribute.i = onnx.TensorProto.FLOAT
-            elif attribute.type == onnx.AttributeProto.TENSOR and attribute.t.data_type in narrow:
+            elif attribute.type == onnx.AttributeProto.TENSOR and attribute.t.data_type in reduced:
                 attribute.t.CopyFrom(_float32(attribute.t))
-    for value in (*wide.graph.input, *wide.graph.output, *wide.graph.value_info):
-        if value.type.tensor_type.elem_type in narrow:
+    for value in (*upcast.graph.input, *upcast.graph.output, *upcast.graph.value_info):
+        if value.type.tensor_type.elem_type in reduced:
             value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
-    return wide
+    return upcast
 
 
 def _float32(tensor: onnx.TensorProto) -> onnx.TensorProto:

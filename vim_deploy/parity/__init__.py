@@ -1,1 +1,1 @@
-"""How far two results are apart, and whether that is too far. Needs numpy only."""
+"""Measuring the difference of two results. Needs only numpy."""

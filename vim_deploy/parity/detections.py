@@ -1,7 +1,7 @@
-"""How far two sets of detections are apart. numpy only.
+"""The difference of two sets of detections. Needs only numpy.
 
-Their order and their members hang on comparisons: which of two scores is larger, whether two boxes share more
-than half. Rounding decides where it is close, so that sets are compared, and a few members may differ.
+Which detections there are, and their order, depends on comparisons of scores and of overlaps with thresholds.
+Rounding decides close cases, so that sets are compared, and a few detections may differ.
 """
 
 from __future__ import annotations
@@ -10,35 +10,35 @@ import numpy as np
 
 from vim_deploy.parity.difference import Difference
 
-# Of the members, rounded up: what comparisons that were close may exchange for other members.
-EXCHANGED = 0.02
+# The share of detections, rounded up, that may differ because of close comparisons.
+ALLOWED_MISMATCHES = 0.02
 
 
 def detections_difference(
     expected: tuple[np.ndarray, ...], actual: tuple[np.ndarray, ...], images: int = 1
 ) -> Difference:
-    """Compare boxes (n, 4), scores (n,), classes (n,) and masks (n, height, width), n differing or not.
+    """Compare boxes (n, 4), scores (n,), classes (n,) and masks (n, height, width); n may differ.
 
-    Each member is held against the one that is nearest to it, by the largest of its differences: of the box
-    relative to the largest coordinate, of the score relative to the largest score, of the mask's
-    probabilities, and infinite where the classes differ. `max_abs` and `relative` are both the largest of
-    these, but for the share `EXCHANGED` of the members. NaN, or more members without a partner than that,
-    gives infinity.
+    Each detection is compared with the closest one by the largest of its differences: of the box relative to
+    the largest coordinate, of the score relative to the largest score, and of the mask's probabilities;
+    infinite if the classes differ. `max_abs` and `relative` are both the largest of these differences,
+    without the share `ALLOWED_MISMATCHES` of the detections. They are infinite for NaN or infinite values and
+    if more detections than that have no counterpart.
     """
     counts = len(expected[0]), len(actual[0])
     most = max(counts)
-    exchanged = int(np.ceil(EXCHANGED * most))
+    allowed = int(np.ceil(ALLOWED_MISMATCHES * most))
     finite = all(np.isfinite(values).all() for values in (*expected, *actual))
-    if not finite or abs(counts[0] - counts[1]) > exchanged:
+    if not finite or abs(counts[0] - counts[1]) > allowed:
         return Difference(float("inf"), 1.0, float("inf"), images, None)
     distances = _distances(expected, actual)
-    nearest = np.sort(np.concatenate([_partners(distances), np.full(most - min(counts), np.inf)]))
-    largest = float(nearest[: most - exchanged].max(initial=0.0))
+    nearest = np.sort(np.concatenate([_matched(distances), np.full(most - min(counts), np.inf)]))
+    largest = float(nearest[: most - allowed].max(initial=0.0))
     return Difference(largest, 1.0, largest, images, None)
 
 
 def _distances(expected: tuple[np.ndarray, ...], actual: tuple[np.ndarray, ...]) -> np.ndarray:
-    """(members expected, members found)."""
+    """The differences of all pairs: (expected, actual)."""
     result = np.zeros((len(expected[0]), len(actual[0])))
     for place, (reference, found) in enumerate(zip(expected, actual, strict=True)):
         width = int(np.prod(reference.shape[1:]))
@@ -53,8 +53,8 @@ def _distances(expected: tuple[np.ndarray, ...], actual: tuple[np.ndarray, ...])
     return result
 
 
-def _partners(distances: np.ndarray) -> np.ndarray:
-    """The distances of pairs, each member in one pair, closest pairs first."""
+def _matched(distances: np.ndarray) -> np.ndarray:
+    """The differences of matched pairs; pairs are matched greedily, closest first."""
     found = []
     order = np.unravel_index(np.argsort(distances, axis=None, kind="stable"), distances.shape)
     rows, columns = set(range(distances.shape[0])), set(range(distances.shape[1]))

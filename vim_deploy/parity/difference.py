@@ -1,4 +1,4 @@
-"""How far two results are apart, and whether that is too far. numpy only."""
+"""The difference of two results, and whether it is within tolerance. Needs only numpy."""
 
 from __future__ import annotations
 
@@ -9,28 +9,15 @@ from typing import Any
 
 import numpy as np
 
-# Largest difference relative to the largest reference value that a correct artifact stays under.
-# float32: full-size models differ from float64 by up to 1.4e-5 in plain eager evaluation, and another order
-# of summation costs as much again. float16 and bfloat16: the accumulated rounding of 24 blocks. bf16-products
-# (engines for a processor: float32 but for the factors of matrix products): generated weights, which amplify
-# rounding more than trained ones, give up to 1.3e-1 with the inputs that engines are tried with.
-RELATIVE_TOLERANCE = {"fp32": 2e-4, "fp16": 2e-2, "bf16": 1e-1, "bf16-products": 2e-1}
-
-
-def signal_to_noise_floor(precision: str) -> float:
-    """The smallest signal-to-noise ratio (dB) of a correct artifact: the relative tolerance, in power.
-
-    The largest difference alone would let noise on every output pass that is as large as it is on the worst.
-    """
-    return -20 * math.log10(RELATIVE_TOLERANCE[precision])
+from vim_deploy.precision import Precision
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The distance of `candidate` from `reference`, arrays of the same shape (batch, ...).
+    """The difference of two arrays of the same shape (batch, ...), a reference and a candidate.
 
     `max_abs`: largest absolute difference; `max_reference`: largest reference magnitude; `relative`: their
-    ratio; `top1_equal` of `images`: rows with the same largest element (None where rows have no classes).
+    ratio; `top1_equal` of `images`: rows with the same largest element (None if rows have no classes).
     """
 
     max_abs: float
@@ -40,8 +27,8 @@ class Difference:
     top1_equal: int | None
 
     def within(self, precision: str) -> bool:
-        """Whether the difference is what the precision costs. False for anything that is not finite."""
-        return bool(self.relative <= RELATIVE_TOLERANCE[precision])
+        """Whether the difference is within the precision's tolerance; False if it is not finite."""
+        return bool(self.relative <= Precision(precision).tolerance)
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -63,7 +50,7 @@ def difference(reference: np.ndarray, candidate: np.ndarray) -> Difference:
 
 
 def cosine_similarity(reference: np.ndarray, candidate: np.ndarray) -> float:
-    """Of two arrays taken as vectors; 1 where both are zero, 0 where one is."""
+    """The cosine similarity of two arrays as vectors: 1 if both are zero, 0 if one is."""
     a, b = reference.astype(np.float64).ravel(), candidate.astype(np.float64).ravel()
     norms = float(np.linalg.norm(a) * np.linalg.norm(b))
     if norms == 0:
@@ -72,7 +59,7 @@ def cosine_similarity(reference: np.ndarray, candidate: np.ndarray) -> float:
 
 
 def signal_to_noise(reference: np.ndarray, candidate: np.ndarray) -> float:
-    """Power of the reference over power of the difference, in dB; infinite for equal arrays."""
+    """The power of the reference divided by that of the difference, in dB; infinite for equal arrays."""
     expected = reference.astype(np.float64)
     noise = float(np.square(candidate.astype(np.float64) - expected).sum())
     signal = float(np.square(expected).sum())
@@ -82,7 +69,7 @@ def signal_to_noise(reference: np.ndarray, candidate: np.ndarray) -> float:
 
 
 def rank_correlation(reference: np.ndarray, candidate: np.ndarray) -> float:
-    """Spearman's: the correlation of the ranks of two vectors, equal values sharing their mean rank."""
+    """Spearman's rank correlation of two vectors; equal values get their mean rank."""
     a, b = (_ranks(values.ravel()) for values in (reference, candidate))
     a, b = a - a.mean(), b - b.mean()
     spread = float(np.linalg.norm(a) * np.linalg.norm(b))

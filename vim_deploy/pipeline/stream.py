@@ -68,7 +68,7 @@ def batch_size_of(task: TaskHandler, requested: int | None) -> int:
         if size != task.default_batch:
             _log.info("batches of %s: the engine runs batches of %s", plural(size, "image"), batches)
         return size
-    if not batches.holds(requested):
+    if not batches.contains(requested):
         verb = "is fixed to" if batches.fixed else "runs"
         raise EngineError(
             f"batch_size is {requested}; the engine {verb} batches of {batches}. Leave the option out, or "

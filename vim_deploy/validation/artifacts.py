@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 import numpy as np
 
-from vim_deploy.engines.base import Backend, Closing
+from vim_deploy.engines.base import Runner
 from vim_deploy.engines.manifest import Manifest
-from vim_deploy.engines.onnxruntime.backend import OrtBackend, runtime
+from vim_deploy.engines.onnxruntime.backend import OrtRunner
+from vim_deploy.engines.onnxruntime.session import make_session
 from vim_deploy.engines.open import OpenEngine, open_engine
 from vim_deploy.engines.source import SourceModel, read_source
 from vim_deploy.errors import EngineError
@@ -47,15 +49,15 @@ class Target:
         return self.path.name if self.mode == RunMode.ENGINE else f"{self.path.name} ({self.mode})"
 
 
-class Artifact(Closing):
+class Artifact(AbstractContextManager["Artifact"]):
     """An opened artifact; a context manager."""
 
     def __init__(
         self,
         target: Target,
-        network: Backend | OpenEngine,
+        network: Runner | OpenEngine,
         metadata: ModelMetadata,
-        precision: str,
+        precision: Precision,
         manifest: Manifest | None = None,
     ) -> None:
         self.target, self.metadata, self.precision, self.manifest = target, metadata, precision, manifest
@@ -90,6 +92,9 @@ class Artifact(Closing):
     def close(self) -> None:
         self._network.close()
 
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
 
 def targets_of(path: str | os.PathLike[str], function_body: bool = True) -> list[Target]:
     """The modes in which a file can be run on this machine. Raises EngineError where there is none."""
@@ -119,20 +124,9 @@ def open_artifact(target: Target, threads: int | None = None) -> Artifact:
 
 def open_source_model(target: Target, source: SourceModel, threads: int | None = None) -> Artifact:
     """An ONNX file in a plain session of ONNX Runtime, without graph rewrites."""
-    onnxruntime = runtime()
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    if target.mode == RunMode.LIBRARY:
-        options.register_custom_ops_library(str(ort_library()))
-    try:
-        session = onnxruntime.InferenceSession(source.data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the runtime's own exceptions have no common base
-        raise EngineError(
-            f"ONNX Runtime {onnxruntime.__version__} cannot load {target.path}: {error}"
-        ) from None
-    network = OrtBackend(session, source.input, source.outputs)
+    library = ort_library() if target.mode == RunMode.LIBRARY else None
+    session = make_session(source.data, name=str(target.path), library=library, threads=threads)
+    network = OrtRunner(session, source.input, source.outputs)
     return Artifact(target, network, source.metadata, source.metadata.precision)
 
 

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import onnx
 from onnx import TensorProto, helper
 
-from vim_deploy.engines.base import BuildOptions
 from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.container import read_manifest
-from vim_deploy.engines.manifest import Manifest
-from vim_deploy.engines.onnxruntime.fusion.apply import BF16_PRODUCTS
 from vim_deploy.engines.source import read_source
-from vim_deploy.engines.tensorrt.options import TensorrtOptions
 from vim_deploy.errors import EngineError
 from vim_deploy.onnx_graph.index import GraphIndex
 from vim_deploy.ops.signature import OP_DOMAIN, OP_NAME, by_name
+from vim_deploy.precision import Precision
 from vim_deploy.validation.artifacts import Artifact, RunMode, Target, open_artifact, open_source_model
 from vim_deploy.validation.parts import FINAL_NORM, TOKENS
 
@@ -90,19 +86,6 @@ def with_probes(model: onnx.ModelProto, values: set[str]) -> onnx.ModelProto:
     return copy
 
 
-def _options_of(manifest: Manifest) -> BuildOptions:
-    """Those that an engine was built with; but with its weights, so that it opens without its file."""
-    settings = manifest.settings
-    return BuildOptions(
-        device=manifest.device,
-        threads=settings.get("threads"),
-        optimization=settings.get("optimization", BuildOptions.optimization),
-        use_library=manifest.operator.get("implementation") != "function",
-        fuse=bool(settings.get("fused")),
-        tensorrt=replace(TensorrtOptions.recorded(settings), strip=False),
-    )
-
-
 def open_probed(target: Target, source: Path, threads: int | None = None) -> tuple[Artifact, dict[str, str]]:
     """The artifact rebuilt from `source` with probes and the same options, and the value names by part.
 
@@ -116,15 +99,14 @@ def open_probed(target: Target, source: Path, threads: int | None = None) -> tup
         if target.mode != RunMode.ENGINE:
             return open_source_model(target, read_source(path), threads), probes
         manifest = read_manifest(target.path)
-        if manifest.precision == BF16_PRODUCTS:
+        if manifest.precision == Precision.BF16_MATMUL:
             raise EngineError(
                 f"{target.path} computes matmuls in bfloat16 inside fused operators, which a graph with "
                 "intermediate outputs does not have; drop --layers, or give an engine built without "
                 "--cpu-precision."
             )
-        options = _options_of(manifest)
         engine = path.with_suffix(".engine")
-        build_engine(path, engine, backend=manifest.backend, options=options)
+        build_engine(path, engine, manifest.options.self_contained())
         artifact = open_artifact(Target(engine, RunMode.ENGINE), threads)
         artifact.target = target
         return artifact, probes

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vim_deploy.engines.onnxruntime.backend import runtime
+from vim_deploy.engines.onnxruntime.session import runtime
 from vim_deploy.errors import EngineError
 from vim_deploy.export.model import ExportModel, open_export_model
 from vim_deploy.export.source import ModelSource

@@ -1,47 +1,35 @@
-"""What becomes of a graph on the processor: fused operators, and the precision of their products."""
+"""Applying fusion to the graph of a CPU engine, with matmuls in float32 or bfloat16."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from vim_deploy.engines.base import BuildOptions
+from vim_deploy.engines.onnxruntime.options import OnnxruntimeOptions
 from vim_deploy.errors import EngineError
 from vim_deploy.ops.library import instruction_set
-
-CPU_PRECISIONS = ("fp32", "bf16")
-# What an engine's manifest calls its precision: float32 but for the factors of matrix products.
-BF16_PRODUCTS = "bf16-products"
+from vim_deploy.precision import Precision
 
 
 @dataclass(frozen=True)
-class Fused:
-    """A graph, how many fused operators of each kind it has, and its precision if it is not the file's."""
+class FusedGraph:
+    """A graph, its number of fused operators of each kind, and its precision if it is not the file's."""
 
     payload: bytes
-    operators: dict[str, int]
-    precision: str | None = None
+    operators: dict[str, int] = field(default_factory=dict)
+    precision: Precision | None = None
 
 
-def fuses(options: BuildOptions) -> bool:
-    """Fused operators run on the processor; an engine without any optimisation is the file as it is."""
-    return options.fuse and options.device == "cpu" and options.optimization != "none"
-
-
-def check_cpu_precision(name: str, options: BuildOptions, *, uses_library: bool) -> None:
-    """Refuses options with which products cannot be in bfloat16. Raises EngineError."""
-    if options.cpu_precision not in CPU_PRECISIONS:
+def check_cpu_precision(name: str, options: OnnxruntimeOptions, *, uses_library: bool) -> None:
+    """Raises EngineError for options that exclude matmuls in bfloat16."""
+    if options.cpu_precision == Precision.BF16 and not (uses_library and options.fuses):
         raise EngineError(
-            f"cpu precision is {options.cpu_precision!r}; expected one of {', '.join(CPU_PRECISIONS)}."
-        )
-    if options.cpu_precision == "bf16" and not (uses_library and fuses(options)):
-        raise EngineError(
-            f"{name}: --cpu-precision bf16 is a matter of fused operators on the processor; leave out "
-            "--no-fusion, --no-library, --optimization none and --device cuda, or --cpu-precision."
+            f"{name}: --cpu-precision bf16 needs the fused operators for the CPU; leave out --no-fusion, "
+            "--no-library, --optimization none and --device cuda, or leave out --cpu-precision."
         )
 
 
-def fused(name: str, data: bytes, options: BuildOptions) -> Fused:
-    """The graph with fused operators. Raises EngineError where products in bfloat16 find no place."""
+def fuse_graph(name: str, data: bytes, options: OnnxruntimeOptions) -> FusedGraph:
+    """The graph with fused operators. Raises EngineError if no matmul can be in bfloat16 as requested."""
     import onnx
 
     from vim_deploy.engines.onnxruntime.fusion.matmul import join_products
@@ -49,14 +37,12 @@ def fused(name: str, data: bytes, options: BuildOptions) -> Fused:
 
     model = onnx.load_model_from_string(data)
     operators = fuse(model)
-    bfloat16 = options.cpu_precision == "bf16"
-    # Our products in float32 are as fast as the runtime's with 16 lanes, and slower with fewer; joined to
-    # their neighbours they save hand-overs between threads.
+    bfloat16 = options.cpu_precision == Precision.BF16
+    # With 16 lanes our float32 matmuls are as fast as the runtime's, with fewer lanes slower. Fusing them
+    # with their neighbours saves synchronization between threads.
     if bfloat16 or instruction_set().startswith("avx512"):
         operators = join_products(model, bfloat16=bfloat16)
     if bfloat16 and not any(kind.endswith("Bfloat16") for kind in operators):
-        raise EngineError(
-            f"{name} has no matrix products of the form that fused operators hold; leave out --cpu-precision."
-        )
+        raise EngineError(f"{name} has no matmul that can be fused in bfloat16; leave out --cpu-precision.")
     payload = model.SerializeToString() if operators else data
-    return Fused(payload, operators, BF16_PRODUCTS if bfloat16 else None)
+    return FusedGraph(payload, operators, Precision.BF16_MATMUL if bfloat16 else None)

@@ -1,4 +1,4 @@
-"""Engines whose products have bfloat16 factors: only when asked for, recorded, refused if they cannot be."""
+"""Engines with matmuls in bfloat16: only on request, recorded, and refused where they are impossible."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from small_onnx import colour_model, save
 
 import vim_deploy
 from vim_deploy.cli.build import main
-from vim_deploy.engines.base import BuildOptions
 from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.onnxruntime import backend
-from vim_deploy.engines.onnxruntime.fusion.apply import BF16_PRODUCTS
+from vim_deploy.engines.onnxruntime.options import OnnxruntimeOptions
 from vim_deploy.errors import EngineError
-from vim_deploy.parity.difference import RELATIVE_TOLERANCE
+from vim_deploy.precision import Precision
 from vim_deploy.validation.artifacts import RunMode, Target
 from vim_deploy.validation.probes import open_probed
 
 pytest.importorskip("onnxruntime", reason="building engines needs onnxruntime")
-BF16 = BuildOptions(threads=1, cpu_precision="bf16")
+BF16 = OnnxruntimeOptions(threads=1, cpu_precision="bf16")
 
 
 @pytest.fixture
@@ -33,33 +32,31 @@ def file(tmp_path):
 
 
 def test_the_manifest_says_so_and_how_much_it_costs(file, tmp_path, caplog):
-    manifest = build_engine(file, tmp_path / "bf16.engine", options=BF16)
-    assert manifest.precision == BF16_PRODUCTS
-    assert {"ProjectNormProjectBfloat16", "ConvProjectBfloat16"} <= set(manifest.settings["fused"])
+    manifest = build_engine(file, tmp_path / "bf16.engine", BF16)
+    assert manifest.precision == Precision.BF16_MATMUL
+    assert {"ProjectNormProjectBfloat16", "ConvProjectBfloat16"} <= set(manifest.build_info["fused"])
     error = manifest.self_check["max_relative_diff"]
     # More than float32's rounding, or the factors were not rounded.
-    assert RELATIVE_TOLERANCE["fp32"] < error < RELATIVE_TOLERANCE[BF16_PRODUCTS]
+    assert Precision.FP32.tolerance < error < Precision.BF16_MATMUL.tolerance
     assert "--cpu-precision bf16" in manifest.rebuild_command("x.engine")
     with (
         caplog.at_level(logging.INFO, "vim_deploy"),
         vim_deploy.load_engine(tmp_path / "bf16.engine") as engine,
     ):
-        assert engine.manifest.precision == BF16_PRODUCTS
-    assert (
-        f"bfloat16 factors: when it was built, this engine differed from small.onnx by {error:.1e}"
-        in caplog.text
-    )
+        assert engine.manifest.precision == Precision.BF16_MATMUL
+    assert "matmul inputs are in bfloat16" in caplog.text
+    assert f"in the self-check this engine differed from small.onnx by {error:.1e}" in caplog.text
 
 
-def test_float32_is_what_nobody_asked_about(file, tmp_path):
+def test_float32_is_the_default(file, tmp_path):
     manifest = build_engine(file, tmp_path / "fp32.engine")
     assert manifest.precision == "fp32"
-    assert not [kind for kind in manifest.settings["fused"] if kind.endswith("Bfloat16")]
+    assert not [kind for kind in manifest.build_info["fused"] if kind.endswith("Bfloat16")]
     assert "cpu-precision" not in manifest.rebuild_command("x.engine")
 
 
 def test_results_do_not_depend_on_the_batch_or_the_threads(file, tmp_path):
-    build_engine(file, tmp_path / "bf16.engine", options=BF16)
+    build_engine(file, tmp_path / "bf16.engine", BF16)
     pixels = np.random.default_rng(0).standard_normal((5, 3, *IMAGE_SIZE)).astype(np.float32)
     with vim_deploy.load_engine(tmp_path / "bf16.engine") as one:
         together = one.run(pixels)["logits"]
@@ -77,39 +74,39 @@ def test_results_do_not_depend_on_the_batch_or_the_threads(file, tmp_path):
     ids=["no fusion", "no optimisation", "no library"],
 )
 def test_what_excludes_it_is_named(file, tmp_path, options):
-    with pytest.raises(EngineError, match="--cpu-precision bf16 is a matter of fused operators"):
-        build_engine(file, tmp_path / "x.engine", options=BuildOptions(cpu_precision="bf16", **options))
+    with pytest.raises(EngineError, match="--cpu-precision bf16 needs the fused operators"):
+        build_engine(file, tmp_path / "x.engine", OnnxruntimeOptions(cpu_precision="bf16", **options))
 
 
-def test_other_precisions_are_refused(file, tmp_path):
-    with pytest.raises(EngineError, match="cpu precision is 'int8'; expected one of fp32, bf16"):
-        build_engine(file, tmp_path / "x.engine", options=BuildOptions(cpu_precision="int8"))
+def test_other_precisions_are_refused():
+    with pytest.raises(EngineError, match="cpu_precision is 'int8'; expected one of fp32, bf16"):
+        OnnxruntimeOptions(cpu_precision="int8")
 
 
 def test_a_file_without_such_products_is_refused(tmp_path):
     path = save(colour_model(), tmp_path / "colour.onnx")
     with pytest.raises(EngineError, match="cpu-precision"):
-        build_engine(path, tmp_path / "x.engine", options=BF16)
+        build_engine(path, tmp_path / "x.engine", BF16)
 
 
 def test_a_network_in_parts_is_not_this_one(file, tmp_path):
     engine = tmp_path / "bf16.engine"
-    build_engine(file, engine, options=BF16)
+    build_engine(file, engine, BF16)
     with pytest.raises(EngineError, match="leave out --layers"):
         open_probed(Target(engine, RunMode.ENGINE), file)
 
 
 def test_the_cache_keeps_precisions_apart():
-    assert backend.fingerprint(BuildOptions()) != backend.fingerprint(BF16)
+    assert backend.fingerprint(OnnxruntimeOptions()) != backend.fingerprint(BF16)
 
 
-def test_the_command_takes_it_for_the_processor_alone(file, tmp_path):
+def test_the_option_is_only_valid_for_onnxruntime(file, tmp_path):
     output = tmp_path / "x.engine"
     result = CliRunner().invoke(main, [str(file), "-o", str(output), "--cpu-precision", "bf16"])
     assert result.exit_code == 0, result.output
-    assert BF16_PRODUCTS in result.output
+    assert Precision.BF16_MATMUL.value in result.output
     result = CliRunner().invoke(
         main, [str(file), "-o", str(output), "--backend", "tensorrt", "--cpu-precision", "bf16"]
     )
     assert result.exit_code == 2
-    assert "--cpu-precision: for --backend onnxruntime alone" in result.output
+    assert "--cpu-precision: only valid with --backend onnxruntime" in result.output

@@ -9,10 +9,10 @@ from small_onnx import finish, metadata, save
 
 import vim_deploy
 from vim_deploy.data.preprocess import Preprocessing
-from vim_deploy.engines.base import BuildOptions
 from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.onnxruntime import backend
 from vim_deploy.engines.onnxruntime.fusion.domain import FUSED_VERSION
+from vim_deploy.engines.onnxruntime.options import OnnxruntimeOptions
 from vim_deploy.errors import EngineError
 from vim_deploy.ops.signature import CONTRACT_VERSION, OP_DOMAIN
 
@@ -66,12 +66,12 @@ def file(tmp_path):
 
 def built(file, **options):
     engine = file.with_suffix(".engine")
-    return engine, build_engine(file, engine, options=BuildOptions(**options))
+    return engine, build_engine(file, engine, OnnxruntimeOptions(**options))
 
 
 def test_the_manifest_names_the_fused_operators_and_their_version(file):
     engine, manifest = built(file)
-    assert manifest.settings["fused"] == {"RMSNorm": 1}
+    assert manifest.build_info["fused"] == {"RMSNorm": 1}
     assert manifest.environment["fused_operators"] == str(FUSED_VERSION)
     pixels = np.random.default_rng(1).standard_normal((3, 1, LENGTH, SIZE)).astype(np.float32)
     with vim_deploy.load_engine(engine) as fused:
@@ -86,7 +86,7 @@ def test_the_manifest_names_the_fused_operators_and_their_version(file):
 )
 def test_no_fused_operators(file, options):
     _, manifest = built(file, **options)
-    assert "fused" not in manifest.settings
+    assert "fused" not in manifest.build_info
     assert "fused_operators" not in manifest.environment
 
 
@@ -98,6 +98,6 @@ def test_engines_for_another_version_are_refused(file, monkeypatch):
 
 
 def test_the_cache_keeps_fused_and_plain_engines_apart():
-    fused = backend.fingerprint(BuildOptions())
+    fused = backend.fingerprint(OnnxruntimeOptions())
     assert fused["fused_operators"] == str(FUSED_VERSION)
-    assert backend.fingerprint(BuildOptions(fuse=False)) != fused
+    assert backend.fingerprint(OnnxruntimeOptions(fuse=False)) != fused

@@ -13,15 +13,15 @@ from small_exports import IMAGE_SIZE, small_export
 
 pytest.importorskip("onnxruntime", reason="the fake's sessions are onnxruntime's own")
 
-from fake_onnxruntime import CUDA, PROCESSOR, Behaviour, fake
+from fake_onnxruntime import CPU, CUDA, Behaviour, fake
 
 from vim_deploy import load_engine
-from vim_deploy.engines.base import BuildOptions
 from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.container import read_manifest
-from vim_deploy.engines.onnxruntime.cuda_bfloat16 import widen_lacking
+from vim_deploy.engines.onnxruntime.cuda_bfloat16 import upcast_unsupported
+from vim_deploy.engines.onnxruntime.options import OnnxruntimeOptions
 from vim_deploy.errors import EngineError, OperatorLibraryError
-from vim_deploy.onnx_graph.upcast import widened
+from vim_deploy.onnx_graph.upcast import upcast_to_fp32
 
 
 class Place:
@@ -32,7 +32,7 @@ class Place:
         model = self.folder / f"{precision}.onnx"
         model.write_bytes(small_export(precision))
         engine = self.folder / "built.engine"
-        build_engine(model, engine, options=BuildOptions("cuda", **options))
+        build_engine(model, engine, OnnxruntimeOptions("cuda", **options))
         return engine
 
 
@@ -53,7 +53,7 @@ def test_every_precision_is_built_with_the_library_for_cuda(place, precision):
     assert manifest.operator["implementation"] == "library"
     # The processor's library serves the comparison alone.
     assert set(place.behaviour.libraries) == {"libvim_deploy_ort_cuda_fake.so", "libvim_deploy_ort.so"}
-    assert manifest.settings["nodes"][CUDA] > manifest.settings["nodes"][PROCESSOR]
+    assert manifest.build_info["nodes"][CUDA] > manifest.build_info["nodes"][CPU]
     assert manifest.self_check["max_relative_diff"] <= manifest.self_check["tolerance"]
     assert "instruction_set" not in manifest.environment
 
@@ -62,23 +62,26 @@ def test_every_precision_is_built_with_the_library_for_cuda(place, precision):
 def test_tf32_never_rounds_a_float32_file(place, precision, tf32):
     engine = place.build(precision)
     load_engine(engine).close()
-    on_cuda = [session for session in place.behaviour.sessions if session["providers"] != [PROCESSOR]]
+    on_cuda = [session for session in place.behaviour.sessions if session["providers"] != [CPU]]
     # The first sessions that ask for CUDA are the probe of the provider.
     with_options = [session["providers"] for session in on_cuda if session["providers"][0] != CUDA]
     assert len(with_options) >= 3
-    assert all(providers == [(CUDA, {"use_tf32": tf32}), PROCESSOR] for providers in with_options)
+    assert all(providers == [(CUDA, {"use_tf32": tf32}), CPU] for providers in with_options)
 
 
 def test_the_runtimes_own_fallback_is_off(place):
     load_engine(place.build()).close()
-    on_cuda = [session for session in place.behaviour.sessions if session["providers"] != [PROCESSOR]]
+    on_cuda = [session for session in place.behaviour.sessions if session["providers"] != [CPU]]
     assert on_cuda and not any(session["enable_fallback"] for session in on_cuda)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"starts": False}, "it does not start, and the runtime went on with CPUExecutionProvider"),
+        (
+            {"starts": False},
+            "CUDAExecutionProvider does not start; ONNX Runtime fell back to CPUExecutionProvider",
+        ),
         ({"fails_with": "CUDA failure 100: no device"}, "CUDA failure 100: no device"),
     ],
 )
@@ -86,16 +89,14 @@ def test_a_provider_that_does_not_start_stops_building_and_opening(place, change
     engine = place.build()
     vars(place.behaviour).update(change)
     for attempt in (place.build, lambda: load_engine(engine)):
-        with pytest.raises(
-            EngineError, match=rf"{CUDA}: .*{message}.*Nothing is run on the processor instead"
-        ):
+        with pytest.raises(EngineError, match=rf"{CUDA}: .*{message}.*There is no fallback to the CPU"):
             attempt()
 
 
 @pytest.mark.parametrize("operator", ["MatMul", "SelectiveScan"])
 def test_numbers_that_the_processor_computes_are_a_failure(place, operator):
-    place.behaviour.on_processor = (operator,)
-    with pytest.raises(EngineError, match=f"computes on the processor: .*{operator} 'layers.0"):
+    place.behaviour.on_cpu = (operator,)
+    with pytest.raises(EngineError, match=f"computes on the CPU: .*{operator} 'layers.0"):
         place.build(optimization="none")
     assert not (place.folder / "built.engine").exists()
 
@@ -135,7 +136,7 @@ def test_bfloat16_nodes_without_a_kernel_are_done_in_float32_and_change_nothing(
     import onnxruntime
 
     before = onnx.load_model_from_string(small_export("bf16"))
-    after = onnx.load_model_from_string(widen_lacking(small_export("bf16")))
+    after = onnx.load_model_from_string(upcast_unsupported(small_export("bf16")))
     types = {
         value.name: value.type.tensor_type.elem_type
         for value in onnx.shape_inference.infer_shapes(after, strict_mode=True).graph.value_info
@@ -145,7 +146,7 @@ def test_bfloat16_nodes_without_a_kernel_are_done_in_float32_and_change_nothing(
     assert [value.name for value in after.graph.output] == [value.name for value in before.graph.output]
     pixels = np.random.default_rng(2).standard_normal((2, 3, *IMAGE_SIZE), np.float32)
     runs = [
-        onnxruntime.InferenceSession(widened(model).SerializeToString(), providers=[PROCESSOR]).run(
+        onnxruntime.InferenceSession(upcast_to_fp32(model).SerializeToString(), providers=[CPU]).run(
             None, {"pixels": pixels}
         )
         for model in (before, after)
@@ -155,11 +156,11 @@ def test_bfloat16_nodes_without_a_kernel_are_done_in_float32_and_change_nothing(
 
 def test_this_machine_s_own_runtime_never_goes_on_without_cuda(tmp_path):
     """No fake: where the real runtime's CUDA provider is missing or does not start, building stops."""
-    from vim_deploy.engines.onnxruntime.providers import identity_runs
+    from vim_deploy.engines.onnxruntime.providers import probe_provider
 
-    if not identity_runs(CUDA):
+    if not probe_provider(CUDA):
         pytest.skip("the CUDA provider starts here")
     model = tmp_path / "model.onnx"
     model.write_bytes(small_export("fp32"))
     with pytest.raises(EngineError, match=f"device 'cuda' needs {CUDA}"):
-        build_engine(model, tmp_path / "x.engine", options=BuildOptions("cuda"))
+        build_engine(model, tmp_path / "x.engine", OnnxruntimeOptions("cuda"))

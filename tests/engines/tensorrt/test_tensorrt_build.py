@@ -38,16 +38,16 @@ def test_precision_is_asked_for_in_each_version_s_own_way(place, major, typing, 
     place.install(major)
     manifest = read_manifest(place.build("fp16"))
     assert manifest.precision == "fp16"
-    assert manifest.settings["typing"] == typing
+    assert manifest.build_info["typing"] == typing
     assert place.recorder.named("create_network") == [network]
     assert place.recorder.flags == flags
-    assert manifest.settings["layers"]["plugins"] == 2 * BLOCKS
-    assert manifest.settings["layers"]["block_products"] >= 4 * BLOCKS
+    assert manifest.build_info["layers"]["plugins"] == 2 * BLOCKS
+    assert manifest.build_info["layers"]["block_matmuls"] >= 4 * BLOCKS
 
 
 def test_strong_typing_is_taken_for_granted_when_its_flag_is_gone(place):
     place.install(11, strongly_typed_flag=False)
-    assert read_manifest(place.build("fp16")).settings["typing"] == "implied"
+    assert read_manifest(place.build("fp16")).build_info["typing"] == "implied"
     assert place.recorder.named("create_network") == [0]
 
 
@@ -80,7 +80,7 @@ def test_tf32_never_rounds_a_float32_file(place, major):
 def test_asked_for_fp16_and_got_fp32_is_a_failure(place, major):
     place.install(major)
     place.recorder.ignores_types = True
-    with pytest.raises(EngineError, match=r"asked for fp16, but TensorRT built layers\.0.* in fp32"):
+    with pytest.raises(EngineError, match=r"the file is in fp16, but TensorRT built layers\.0.* in fp32"):
         place.build("fp16", layers=place.folder / "layers.json")
     assert not (place.folder / "built.engine").exists()
     # What was built can be looked at all the same.
@@ -98,7 +98,7 @@ def test_bfloat16(place):
     place.install(10)
     assert read_manifest(place.build("bf16")).precision == "bf16"
     place.install(8)
-    with pytest.raises(EngineError, match="bfloat16 tensors, which it does not have"):
+    with pytest.raises(EngineError, match="bfloat16 tensors, which it does not support"):
         place.build("bf16")
 
 
@@ -114,7 +114,7 @@ def test_an_engine_is_looked_into_as_it_was_built(place, major):
     probed, probes = open_probed(Target(engine, RunMode.ENGINE), place.folder / "fp16.onnx")
     with probed:
         found = probed.run_all(pixels(5))
-        assert probed.manifest.settings["batches"] == [1, 3, 3]
+        assert probed.manifest.build_info["batches"] == [1, 3, 3]
     assert set(probes.values()) | {"logits"} == set(found)
     assert all(len(values) == 5 for values in found.values())
     calls = place.recorder.named("builder_optimization_level"), place.recorder.named("set_memory_pool_limit")
@@ -128,9 +128,7 @@ def test_an_engine_is_looked_into_as_it_was_built(place, major):
 def test_options_survive_the_manifest(place):
     place.install(10)
     given = {"min_batch": 2, "opt_batch": 3, "max_batch": 4, "level": 1, "refit": True}
-    settings = read_manifest(place.build("fp32", **given)).settings
-    again = TensorrtOptions.recorded(json.loads(json.dumps(settings)))
-    assert again.batches(None) == (2, 3, 4) and again.settings() == TensorrtOptions(**given).settings()
+    assert read_manifest(place.build("fp32", **given)).options == TensorrtOptions(**given)
 
 
 def test_profiles(place):
@@ -138,15 +136,15 @@ def test_profiles(place):
     manifest = read_manifest(place.build("fp32", min_batch=2, opt_batch=3, max_batch=5))
     shapes = [(size, 3, *IMAGE_SIZE) for size in (2, 3, 5)]
     assert place.recorder.named("set_shape") == [("pixels", *shapes)]
-    assert manifest.settings["batches"] == [2, 3, 5]
+    assert manifest.build_info["batches"] == [2, 3, 5]
 
 
 def test_a_fixed_batch_has_no_profile(place):
     place.install(10)
     manifest = read_manifest(place.build("fp32", batch=3))
     assert place.recorder.named("set_shape") == []
-    assert manifest.settings["batches"] == [3, 3, 3]
-    with pytest.raises(EngineError, match="fixed to batches of 3"):
+    assert manifest.build_info["batches"] == [3, 3, 3]
+    with pytest.raises(EngineError, match="fixed batch size 3"):
         place.build("fp32", batch=3, max_batch=4)
 
 
@@ -211,7 +209,7 @@ def test_no_tactics_of_libraries_that_would_have_to_be_installed(place, major):
 )
 def test_what_a_version_lacks_is_refused_by_name(place, major, given, name):
     place.install(major)
-    with pytest.raises(EngineError, match=f"has no {name}.*leave the option out"):
+    with pytest.raises(EngineError, match=f"has no {name}.*leave out the option"):
         place.build("fp32", **given)
 
 
@@ -223,17 +221,17 @@ def test_timing_cache_is_read_and_written(place):
     place.build("fp32", timing_cache=cache)
     assert place.recorder.named("create_timing_cache") == [b"", b"timings"]
     cache.write_bytes(b"of another version")
-    with pytest.raises(EngineError, match="no timing cache of this version"):
+    with pytest.raises(EngineError, match="not a timing cache of this TensorRT version"):
         place.build("fp32", timing_cache=cache)
 
 
 def test_failures_of_parser_and_builder(place):
     place.install(10)
     place.recorder.fails_to_parse = True
-    with pytest.raises(EngineError, match=r"does not parse fp32\.onnx: node 7: no importer"):
+    with pytest.raises(EngineError, match=r"cannot parse fp32\.onnx: node 7: no importer"):
         place.build("fp32")
     place.recorder.fails_to_parse, place.recorder.fails_to_build = False, True
-    with pytest.raises(EngineError, match=r"builds no engine of fp32\.onnx"):
+    with pytest.raises(EngineError, match=r"cannot build an engine from fp32\.onnx"):
         place.build("fp32")
 
 
@@ -273,7 +271,7 @@ def test_stripped_engines_get_their_weights_from_the_file(place):
     # The flag that promises the same weights again; REFIT alone loses biases in 11.3.
     assert place.recorder.flags >= {"STRIP_PLAN", "REFIT_IDENTICAL"}
     assert "REFIT" not in place.recorder.flags
-    with pytest.raises(EngineError, match=r"holds no weights.*--source fp16\.onnx"):
+    with pytest.raises(EngineError, match=r"has no weights.*--source fp16\.onnx"):
         load_engine(engine)
     load_engine(engine, source=place.folder / "fp16.onnx").close()
     assert len(place.recorder.named("refit_from_bytes")) == 2  # when built, and when opened
@@ -282,7 +280,7 @@ def test_stripped_engines_get_their_weights_from_the_file(place):
 def test_weights_that_cannot_be_given_back_are_named(place):
     place.install(11)
     place.recorder.lacking_weights = ("layers.0.mixer.A", "layers.0.mixer.D")
-    with pytest.raises(EngineError, match=r"still lacks layers\.0\.mixer\.A, .*D\. Build .* without --strip"):
+    with pytest.raises(EngineError, match=r"missing: layers\.0\.mixer\.A, .*D\. Build .* without --strip"):
         place.build("fp16", strip=True)
 
 
@@ -290,13 +288,13 @@ def test_8_6_prefers_the_types_where_it_cannot_be_held_to_them_and_says_so(place
     place.install(8)
     place.recorder.cannot_obey = True
     manifest = read_manifest(place.build("fp16"))
-    assert manifest.settings["flags"] == ["FP16", "PREFER_PRECISION_CONSTRAINTS", "TF32"]
-    assert "cannot hold every layer of fp16.onnx to the file's types" in caplog.text
+    assert manifest.build_info["flags"] == ["FP16", "PREFER_PRECISION_CONSTRAINTS", "TF32"]
+    assert "no implementation of some layer of fp16.onnx in the file's type" in caplog.text
     builds = place.recorder.named("build_serialized_network")
     assert ["OBEY_PRECISION_CONSTRAINTS" in flags for flags in builds] == [True, False]
     # What comes of it is read back all the same.
     place.recorder.ignores_types = True
-    with pytest.raises(EngineError, match="asked for fp16, but TensorRT built"):
+    with pytest.raises(EngineError, match="the file is in fp16, but TensorRT built"):
         place.build("fp16")
 
 
@@ -315,25 +313,25 @@ def test_types_are_read_however_they_are_spelled(place, fields, keeps):
     place.install(11)
     place.recorder.tensor_fields, place.recorder.ignores_types = fields, not keeps
     if keeps:
-        assert read_manifest(place.build("fp16")).settings["layers"]["block_products"] >= 4 * BLOCKS
+        assert read_manifest(place.build("fp16")).build_info["layers"]["block_matmuls"] >= 4 * BLOCKS
     else:
-        with pytest.raises(EngineError, match=r"asked for fp16, but TensorRT built .* in fp32"):
+        with pytest.raises(EngineError, match=r"the file is in fp16, but TensorRT built .* in fp32"):
             place.build("fp16")
 
 
 def test_products_are_found_by_the_graphs_names_in_the_metadata(place):
     place.install(10)
     place.recorder.own_names = True
-    assert read_manifest(place.build("fp16")).settings["layers"]["block_products"] >= 4 * BLOCKS
+    assert read_manifest(place.build("fp16")).build_info["layers"]["block_matmuls"] >= 4 * BLOCKS
 
 
 def test_products_that_cannot_be_told_are_a_remark(place, caplog, monkeypatch):
     from vim_deploy.engines.tensorrt import readback as tensorrt_readback
 
-    monkeypatch.setattr(tensorrt_readback, "_is_block_product", lambda layer: False)
+    monkeypatch.setattr(tensorrt_readback, "_is_block_matmul", lambda layer: False)
     place.install(10)
     place.build("fp16")
-    assert "do not say which of them are the products of matrices" in caplog.text
+    assert "does not show which layers are matmuls" in caplog.text
 
 
 def test_version_compatible_engines_run_code_from_a_file_only_when_told(place, monkeypatch):

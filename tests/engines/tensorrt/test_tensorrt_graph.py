@@ -111,11 +111,11 @@ def _newer_opset(model, scan):
     [
         (_set("delta_softplus", 2), "attribute delta_softplus is not an integer 0 or 1"),
         (_set("reverse", 1.0), "attribute reverse is not an integer 0 or 1"),
-        (_set("chunk", 4), "attribute chunk is unknown to the plugin"),
+        (_set("chunk", 4), "attribute chunk is not an attribute of the plugin"),
         (_leave_out_z, "the plugin has 8, none left out"),
         (_half_skip, "input 5 has ONNX type 10, the plugin wants 1"),
-        (_add("NonMaxSuppressionLike"), "operator NonMaxSuppressionLike is not known to be in its parser"),
-        (_newer_opset, "opset 23, its parser knows 20 at most"),
+        (_add("NonMaxSuppressionLike"), "its parser does not support the operator NonMaxSuppressionLike"),
+        (_newer_opset, "opset 23, but its parser supports at most 20"),
     ],
 )
 def test_each_rule_of_the_parser_is_checked(edit, message):
@@ -141,7 +141,7 @@ def test_wrong_plugin_strings_are_found():
     model = scan_model()
     del model.functions[:]
     problems = list(lint(model, {}, 10))
-    assert any("plugin_version is not the text '1'" in problem for problem in problems)
+    assert any("plugin_version is not the string '1'" in problem for problem in problems)
     assert any("plugin_namespace is not the text 'vim_deploy'" in problem for problem in problems)
 
 

@@ -20,10 +20,11 @@ from small_exports import small_export
 from test_tensorrt_build import Environment, pixels
 
 from vim_deploy import load_engine
-from vim_deploy.engines.base import BuildOptions
-from vim_deploy.engines.build import build_engine
-from vim_deploy.engines.tensorrt import device as tensorrt_device
-from vim_deploy.engines.tensorrt.device import DeviceBackend, gpu
+from vim_deploy.engines.tensorrt import driver as tensorrt_driver
+from vim_deploy.engines.tensorrt import runner as tensorrt_runner
+from vim_deploy.engines.tensorrt.driver import gpu
+from vim_deploy.engines.tensorrt.options import TensorrtOptions
+from vim_deploy.engines.tensorrt.runner import TensorrtRunner
 from vim_deploy.engines.tensors import TensorSpec
 from vim_deploy.errors import EngineError, MissingDependencyError
 
@@ -75,15 +76,15 @@ class DoublingContext:
 @pytest.fixture
 def device(monkeypatch):
     made = FakeGpu()
-    monkeypatch.setattr(tensorrt_device, "_driver", made.driver)
-    monkeypatch.setattr(tensorrt_device, "_pycuda", made.pycuda_driver)
+    monkeypatch.setattr(tensorrt_driver, "_driver", made.driver)
+    monkeypatch.setattr(tensorrt_runner, "_pycuda", made.pycuda_driver)
     return made
 
 
-def doubling(device: FakeGpu, contexts: int = 2) -> tuple[DeviceBackend, Doubling]:
+def doubling(device: FakeGpu, contexts: int = 2) -> tuple[TensorrtRunner, Doubling]:
     engine = Doubling(device)
     spec = [TensorSpec(name, "float32", (None, 4)) for name in ("x", "y")]
-    return DeviceBackend(engine, spec[0], (spec[1],), (1, 4), (8, 4), contexts), engine
+    return TensorrtRunner(engine, spec[0], (spec[1],), (1, 4), (8, 4), contexts), engine
 
 
 def numbers(batch: int, start: int = 0) -> np.ndarray:
@@ -91,12 +92,12 @@ def numbers(batch: int, start: int = 0) -> np.ndarray:
 
 
 def test_batches_that_come_again_run_as_a_graph_and_give_their_own_results(device):
-    backend, engine = doubling(device, contexts=1)
+    runner, engine = doubling(device, contexts=1)
     launches = []
     # Twice the same shape records it, another shape drops the recording.
     for start, batch in enumerate((3, 3, 3, 5, 5, 3)):
         x = numbers(batch, start)
-        assert np.array_equal(backend.run(x)["y"], 2 * x)
+        assert np.array_equal(runner.run(x)["y"], 2 * x)
         launches.append(device.launches)
     assert launches == [0, 1, 2, 2, 3, 3]
     assert engine.computed == 6
@@ -104,39 +105,39 @@ def test_batches_that_come_again_run_as_a_graph_and_give_their_own_results(devic
 
 def test_without_graphs_everything_still_runs_and_says_so(device, caplog):
     device.capture_status = 900
-    backend, _ = doubling(device, contexts=1)
+    runner, _ = doubling(device, contexts=1)
     for _ in range(3):
-        assert np.array_equal(backend.run(numbers(2))["y"], 2 * numbers(2))
+        assert np.array_equal(runner.run(numbers(2))["y"], 2 * numbers(2))
     assert [record.getMessage() for record in caplog.records] == [
-        "batches run without a CUDA graph, somewhat slower: the NVIDIA driver failed at recording "
-        "(error 900)."
+        "running batches without a CUDA graph, which is slightly slower: the NVIDIA driver failed at "
+        "capturing (error 900)."
     ]
 
 
 def test_results_are_not_overwritten_by_the_next_batch(device):
-    backend, _ = doubling(device, contexts=1)
-    first = backend.run(numbers(2))["y"]
-    backend.run(numbers(2, 100))
+    runner, _ = doubling(device, contexts=1)
+    first = runner.run(numbers(2))["y"]
+    runner.run(numbers(2, 100))
     assert np.array_equal(first, 2 * numbers(2))
 
 
 def test_computing_alone_is_timed_without_copies(device):
-    backend, engine = doubling(device, contexts=1)
-    assert len(backend.computing_seconds((3, 4), 5)) == 5
+    runner, engine = doubling(device, contexts=1)
+    assert len(runner.computing_seconds((3, 4), 5)) == 5
     assert (engine.computed, device.launches) == (7, 6)
-    assert np.array_equal(backend.run(numbers(3))["y"], 2 * numbers(3))
+    assert np.array_equal(runner.run(numbers(3))["y"], 2 * numbers(3))
     with pytest.raises(EngineError, match="a batch of 9"):
-        backend.computing_seconds((9, 4), 1)
+        runner.computing_seconds((9, 4), 1)
 
 
 def test_threads_share_the_contexts(device):
-    backend, _ = doubling(device)
+    runner, _ = doubling(device)
     wrong = []
 
     def work(seed: int) -> None:
         for round_number in range(20):
             x = numbers(1 + seed % 4, 100 * seed + round_number)
-            if not np.array_equal(backend.run(x)["y"], 2 * x):
+            if not np.array_equal(runner.run(x)["y"], 2 * x):
                 wrong.append(seed)
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
@@ -150,35 +151,35 @@ def test_threads_share_the_contexts(device):
 
 @pytest.mark.parametrize("batch", [0, 9])
 def test_a_batch_outside_the_profile_names_the_options(device, batch):
-    backend, _ = doubling(device)
+    runner, _ = doubling(device)
     with pytest.raises(
-        EngineError, match=f"a batch of {batch} images; the engine was built for 1 to 8.*--max-ba"
+        EngineError, match=f"a batch of {batch} images?; the engine was built for 1 to 8.*--max-ba"
     ):
-        backend.run(numbers(batch))
+        runner.run(numbers(batch))
 
 
 def test_a_failing_engine_is_an_error_and_the_next_batch_has_a_context(device):
-    backend, engine = doubling(device, contexts=1)
+    runner, engine = doubling(device, contexts=1)
     engine.fails = True
     with pytest.raises(EngineError, match="TensorRT failed to run"):
-        backend.run(numbers(1))
+        runner.run(numbers(1))
     engine.fails = False
-    assert np.array_equal(backend.run(numbers(1))["y"], 2 * numbers(1))
+    assert np.array_equal(runner.run(numbers(1))["y"], 2 * numbers(1))
 
 
 def test_a_closed_engine_says_so_and_has_given_its_memory_back(device):
-    backend, _ = doubling(device)
-    backend.run(numbers(1))
-    backend.close()
-    backend.close()
+    runner, _ = doubling(device)
+    runner.run(numbers(1))
+    runner.close()
+    runner.close()
     assert sum(memory.size for memory in device.memory.values()) == 0
     with pytest.raises(EngineError, match="closed; open it again"):
-        backend.run(numbers(1))
+        runner.run(numbers(1))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"count": 0}, "sees none"), ({"init_status": 100}, r"does not start \(error 100\)")],
+    [({"count": 0}, "finds none"), ({"init_status": 100}, r"does not start \(error 100\)")],
 )
 def test_no_gpu_is_said_before_tensorrt_is_touched(place, change, message):
     engine = place.build("fp32")
@@ -213,9 +214,7 @@ def _other_plugin(place):
 def test_an_engine_that_does_not_fit_names_the_field_and_the_command(place, change, message):
     engine = place.build("fp16")
     change(place)
-    with pytest.raises(
-        EngineError, match=message + r".*vim-build fp16\.onnx .*--backend tensorrt --device cuda"
-    ):
+    with pytest.raises(EngineError, match=message + r".*vim-build fp16\.onnx .*--backend tensorrt"):
         load_engine(engine)
 
 
@@ -298,13 +297,11 @@ def test_options_of_the_other_backend_are_refused(place):
     engine = place.build("fp32")
     with pytest.raises(EngineError, match="has no threads"):
         load_engine(engine, threads=2)
-    for options in (
-        BuildOptions("cpu"),
-        BuildOptions("cuda", threads=2),
-        BuildOptions("cuda", use_library=False),
-    ):
-        with pytest.raises(EngineError, match=r"for cuda alone|are for ONNX Runtime"):
-            build_engine(place.folder / "fp32.onnx", place.folder / "x", backend="tensorrt", options=options)
+    with pytest.raises(EngineError, match="device is 'cpu'; expected cuda"):
+        TensorrtOptions("cpu")
+    for options in ({"threads": 2}, {"use_library": False}):
+        with pytest.raises(TypeError, match="unexpected keyword argument"):
+            TensorrtOptions(**options)
 
 
 def test_versions_that_are_not_known_are_refused(place):

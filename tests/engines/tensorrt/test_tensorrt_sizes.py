@@ -49,7 +49,7 @@ def test_an_open_size_is_a_profile_and_every_size_in_it_runs(place):
     sizes = {"min_size": (4, 4), "opt_size": (8, 8), "max_size": (16, 32)}
     engine = place.build_file(model, max_batch=2, **sizes)
     assert place.recorder.named("set_shape") == [("pixels", (1, 3, 4, 4), (2, 3, 8, 8), (2, 3, 16, 32))]
-    assert read_manifest(engine).settings["sizes"] == [[4, 4], [8, 8], [16, 32]]
+    assert read_manifest(engine).build_info["sizes"] == [[4, 4], [8, 8], [16, 32]]
     with load_engine(engine) as opened:
         for shape in ((1, 3, 4, 4), (2, 3, 16, 32), (1, 3, 8, 12), (1, 3, 8, 12), (2, 3, 4, 32)):
             x = pixels(*shape)
@@ -64,22 +64,22 @@ def test_an_open_size_is_a_profile_and_every_size_in_it_runs(place):
 
 def test_an_open_size_is_the_preprocessings_unless_told(place):
     engine = place.build_file(save(open_model(), place.folder / "open.onnx"))
-    assert read_manifest(engine).settings["sizes"] == [[8, 8]] * 3
+    assert read_manifest(engine).build_info["sizes"] == [[8, 8]] * 3
 
 
 def test_one_side_may_be_fixed(place):
     model = save(open_model(height=8), place.folder / "wide.onnx")
     engine = place.build_file(model, max_size=(8, 64))
-    assert read_manifest(engine).settings["sizes"] == [[8, 8], [8, 8], [8, 64]]
-    with pytest.raises(EngineError, match="height is fixed to 8, so that its profile cannot have 16x64"):
+    assert read_manifest(engine).build_info["sizes"] == [[8, 8], [8, 8], [8, 64]]
+    with pytest.raises(EngineError, match="the fixed height 8, so its profile cannot have 16x64"):
         place.build_file(model, max_size=(16, 64))
 
 
 def test_fixed_sizes_take_no_size_options(place):
-    with pytest.raises(EngineError, match=r"height is fixed to 16.*sizes are open. vim-export fixes them"):
+    with pytest.raises(EngineError, match=r"the fixed height 16.*dynamic sizes. vim-export fixes them"):
         place.build("fp32", min_size=(8, 8))
     engine = place.build("fp32", opt_size=(16, 32))  # what it is fixed to
-    assert read_manifest(engine).settings["sizes"] == [[16, 32]] * 3
+    assert read_manifest(engine).build_info["sizes"] == [[16, 32]] * 3
 
 
 @pytest.mark.parametrize(
@@ -106,16 +106,16 @@ def test_sizes_out_of_order_are_refused(given):
 
 def test_an_engine_that_its_own_preprocessing_does_not_fit_is_told(place, caplog):
     place.build_file(save(open_model(), place.folder / "open.onnx"), min_size=(16, 16), max_size=(32, 32))
-    assert "will not run vim-infer: the model's preprocessing makes 8x8" in caplog.text
+    assert "vim-infer cannot use this engine: the model's preprocessing gives 8x8" in caplog.text
 
 
 def test_a_manifest_without_sizes_is_not_guessed(place):
     from test_engine_file import rewritten
 
     engine = place.build_file(save(open_model(), place.folder / "open.onnx"))
-    settings = {**read_manifest(engine).settings, "sizes": [[8, 8]]}
-    with pytest.raises(EngineError, match=r"its sizes .* build the engine again"):
-        load_engine(rewritten(engine, settings=settings))
+    build_info = {**read_manifest(engine).build_info, "sizes": [[8, 8]]}
+    with pytest.raises(EngineError, match=r"the sizes .* build the engine again"):
+        load_engine(rewritten(engine, build_info=build_info))
 
 
 def test_the_command_takes_sizes(place, monkeypatch):
@@ -124,8 +124,8 @@ def test_the_command_takes_sizes(place, monkeypatch):
     arguments = ["open.onnx", "-o", "x.engine", "--backend", "tensorrt", "--min-size", "4", "--max-size"]
     result = CliRunner().invoke(main, [*arguments, "16x32"])
     assert result.exit_code == 0, result.output
-    assert read_manifest("x.engine").settings["sizes"] == [[4, 4], [8, 8], [16, 32]]
+    assert read_manifest("x.engine").build_info["sizes"] == [[4, 4], [8, 8], [16, 32]]
     result = CliRunner().invoke(main, [*arguments, "16by32"])
     assert result.exit_code == 2 and "expected N or HEIGHTxWIDTH" in result.output
     result = CliRunner().invoke(main, ["open.onnx", "-o", "x.engine", "--opt-size", "8"])
-    assert result.exit_code == 2 and "--opt-size: for --backend tensorrt alone" in result.output
+    assert result.exit_code == 2 and "--opt-size: only valid with --backend tensorrt" in result.output

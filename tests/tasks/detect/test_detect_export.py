@@ -87,7 +87,7 @@ def test_the_file_gives_the_references_detections(place, library):
 
 def test_an_engine_with_fused_operators_gives_the_references_detections(place):
     manifest = build_engine(place / "small.onnx", place / "small.engine")
-    assert sum(manifest.settings["fused"].values()) > 0
+    assert sum(manifest.build_info["fused"].values()) > 0
     with load_engine(place / "small.engine") as engine:
         outputs = engine.run(golden_input().numpy())
     assert_golden(*(outputs[name] for name in ("boxes", "scores", "classes", "masks")))

@@ -1,0 +1,60 @@
+"""Build options of the ONNX Runtime backend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import click
+
+from vim_deploy.engines.spec import BuildOptions, device_option
+from vim_deploy.options import option
+from vim_deploy.precision import Precision
+
+OPTIMIZATIONS = ("all", "extended", "basic", "none")
+MAX_THREADS = 4096
+
+
+@dataclass(frozen=True)
+class OnnxruntimeOptions(BuildOptions):
+    """`threads` None: all CPUs that this process may use."""
+
+    backend: ClassVar[str] = "onnxruntime"
+
+    device: str = device_option("cpu", "cuda")
+    threads: int | None = option(
+        None,
+        "--threads",
+        type=click.IntRange(1, MAX_THREADS),
+        help="Threads of one inference.  [default: all CPUs that the process may use]",
+    )
+    optimization: str = option(
+        "all",
+        "--optimization",
+        type=click.Choice(OPTIMIZATIONS),
+        help="Graph optimization level. 'all' ties a CPU engine to this CPU's instruction set.",
+    )
+    use_library: bool = option(
+        True,
+        "--library/--no-library",
+        help="Run the selective scan with the operator library. Without it standard operators are used, "
+        "which is several times slower.  [default: --library]",
+    )
+    fuse: bool = option(
+        True,
+        "--fusion/--no-fusion",
+        help="On CPU: replace groups of nodes with the fused operators of the operator library.  "
+        "[default: --fusion]",
+    )
+    cpu_precision: str = option(
+        Precision.FP32.value,
+        "--cpu-precision",
+        type=click.Choice((Precision.FP32.value, Precision.BF16.value)),
+        help="On CPU: precision of matmul inputs. bf16 is faster on CPUs with bfloat16 instructions; sums, "
+        "norms and the scan stay in fp32. The manifest records the error.",
+    )
+
+    @property
+    def fuses(self) -> bool:
+        """Whether fused operators are used: they run on the CPU, and level 'none' keeps the file's graph."""
+        return self.fuse and self.use_library and self.device == "cpu" and self.optimization != "none"

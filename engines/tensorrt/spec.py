@@ -1,0 +1,13 @@
+"""The facts about this backend, see `vim_deploy.engines.spec`."""
+
+from __future__ import annotations
+
+from vim_deploy.engines.spec import BackendSpec
+from vim_deploy.engines.tensorrt.options import TensorrtOptions
+
+SPEC = BackendSpec(
+    title="TensorRT",
+    options=TensorrtOptions,
+    module="vim_deploy.engines.tensorrt.backend",
+    fixed_size_only=True,
+)
