@@ -65,7 +65,7 @@ def test_whole_numbers_fit_32_bits_for_8_6_alone():
 
 def test_bfloat16_is_for_10_and_later():
     assert prepare("m", small_export("bf16"), "bf16", 10).types
-    with pytest.raises(EngineError, match=r"does not suit TensorRT 8: bfloat16 tensors.*--precision fp16"):
+    with pytest.raises(EngineError, match=r"cannot be built with TensorRT 8: bfloat16 tensors.*--precision fp16"):
         prepare("m", small_export("bf16"), "bf16", 8)
 
 
@@ -142,7 +142,7 @@ def test_wrong_plugin_strings_are_found():
     del model.functions[:]
     problems = list(lint(model, {}, 10))
     assert any("plugin_version is not the string '1'" in problem for problem in problems)
-    assert any("plugin_namespace is not the text 'vim_deploy'" in problem for problem in problems)
+    assert any("plugin_namespace is not the string 'vim_deploy'" in problem for problem in problems)
 
 
 FORMS = {
