@@ -159,7 +159,7 @@ def test_labels_none_and_top_k():
         (("colours.engine", "images", "--device", "cuda"), "built for device cpu"),
         (("colours.engine", "images/red", "--labels", "sorted"), "one subfolder for each"),
         (("colours.engine", "images", "--source", "out.csv"), "source.sha256"),
-        (("images/red/0.png", "images"), "no engine"),
+        (("images/red/0.png", "images"), "neither an engine"),
     ],
 )
 def test_user_errors_exit_2_without_traceback(arguments, message):

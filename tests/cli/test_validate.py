@@ -154,7 +154,7 @@ def engine_payload(path: Path) -> bytes:
     ("arguments", "message"),
     [
         (["{made}/none.onnx"], "none.onnx cannot be read"),
-        (["{made}/small.json"], "is no engine"),
+        (["{made}/small.json"], "neither an engine"),
         (["{made}/small.onnx", "--plot", "x.png"], "add --layers"),
         (["{made}/small.onnx", "--synsets", "x.txt"], "add --labels"),
         (["{made}/small.onnx", "--labels", "folder"], "add --images"),
