@@ -45,7 +45,7 @@ def test_the_shipped_weights_reach_the_stated_precision_through_the_commands(tmp
     result = CliRunner().invoke(infer, given)
     assert result.exit_code == 0, result.output
     figures = json.loads(result.stdout)
-    assert figures["judged_images"] == stated["scenes"]
+    assert figures["evaluated_images"] == stated["scenes"]
     for kind, least in (("bbox", 0.75), ("segm", 0.5)):
         reached = figures["average_precision"][kind]["AP"]
         # Rounded boxes and scores, and the engine's rounding, may exchange a few objects.

@@ -36,7 +36,7 @@ def test_the_shipped_weights_reach_the_stated_miou_through_the_commands(tmp_path
     )  # fmt: skip
     assert exported.exit_code == 0, exported.output
     given = [str(model), str(tmp_path / "images"), "-o", str(tmp_path / "rows.csv"), "--scale", "none",
-             "--truth", str(tmp_path / "labels"), "--json", "--quiet"]  # fmt: skip
+             "--ground-truth", str(tmp_path / "labels"), "--json", "--quiet"]  # fmt: skip
     result = CliRunner().invoke(infer, given)
     assert result.exit_code == 0, result.output
     figures = json.loads(result.stdout)
