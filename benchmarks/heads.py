@@ -10,14 +10,16 @@ from torch import Tensor, nn
 from benchmarks.deit import Deit, DeitConfig
 from vim_deploy.dense.config import BackboneConfig
 from vim_deploy.dense.neck import PyramidBackbone
-from vim_deploy.dense.segmentation import LEVELS, SegmenterConfig, quarter_taps
+from vim_deploy.dense.segmentation import LEVELS, SegmenterConfig, quarter_indices
 from vim_deploy.dense.segmenter import Segmenter
 from vim_deploy.dense.upernet import UPerHead
-from vim_deploy.export.task import TaskModule, VimTaskModule
+from vim_deploy.export.task import TaskModule
 from vim_deploy.model.config import ClassToken, VimConfig
-from vim_deploy.model.synthetic import fill_generated
+from vim_deploy.model.synthetic import fill_synthetic
 from vim_deploy.model.vim import VisionMamba
-from vim_deploy.tasks.segment.export import SegmentTaskModule
+from vim_deploy.tasks.classify.export import ClassifyModule
+from vim_deploy.tasks.features.export import FeaturesModule
+from vim_deploy.tasks.segment.export import SegmentModule
 
 
 def vim_config(vim: VimConfig, head: str) -> dict[str, Any]:
@@ -35,11 +37,11 @@ def vim_task(config: dict[str, Any], head: str) -> TaskModule:
         model = Segmenter(SegmenterConfig.from_dict(config))
     else:
         model = VisionMamba(VimConfig.from_dict(config))
-    fill_generated(model, seed=0)
+    fill_synthetic(model, seed=0)
     model.eval()
     if head == "upernet":
-        return SegmentTaskModule(model)
-    return VimTaskModule(model, *(("classify",) if head == "classifier" else ("features", "map")))
+        return SegmentModule(model)
+    return ClassifyModule(model) if head == "classifier" else FeaturesModule(model, "map")
 
 
 def deit_model(config: DeitConfig, head: str, seed: int = 0) -> nn.Module:
@@ -91,5 +93,5 @@ class DeitSegmenter(Deit):
 
 def _segmenter(vim: VimConfig) -> SegmenterConfig:
     """As the reference's tiny segmenter has it, at any width and depth."""
-    backbone = BackboneConfig(vim, quarter_taps(vim.depth))
+    backbone = BackboneConfig(vim, quarter_indices(vim.depth))
     return SegmenterConfig(backbone, channels=vim.embed_dim, auxiliary_channels=0)

@@ -104,10 +104,10 @@ def _version(package: str) -> str | None:
 
 
 def export_vim(vim: dict[str, Any], head: str, output: str) -> None:
-    """With generated weights. Compared with the eager model by every measurement (measure.py), not here."""
+    """With synthetic weights. Compared with the eager model by every measurement (measure.py), not here."""
     from benchmarks.heads import vim_config
     from vim_deploy.export.exporter import ExportRequest, export
-    from vim_deploy.export.source import ModelSource
+    from vim_deploy.families.family import ModelSource
 
     task = {"classifier": "classify", "map": "features", "upernet": "segment"}[head]
     description = Path(output).with_suffix(".json")

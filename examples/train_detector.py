@@ -20,7 +20,7 @@ from digits_data import CLASS_NAMES, load_split
 from scenes_data import HELD_OUT_SEED, PREPROCESSING
 from train_digits import parameter_groups
 
-from vim_deploy.dense.config import BackboneConfig, Tap
+from vim_deploy.dense.config import BackboneConfig, FeatureType
 from vim_deploy.dense.detector import Detector
 from vim_deploy.dense.detector_checkpoint import load_detector
 from vim_deploy.dense.detector_config import DetectorConfig
@@ -43,20 +43,20 @@ CONFIG = DetectorConfig(
             rope=True,
             rope_residual=True,
         ),
-        taps=(3,),
-        last=Tap.STREAM,
+        out_indices=(3,),
+        last=FeatureType.STREAM,
         final_norm=False,
     ),
     num_classes=len(CLASS_NAMES),
     channels=32,
     anchor_sizes=(24, 32, 48, 64, 96),
-    candidates=200,
-    proposals=60,
+    pre_nms_topk=200,
+    post_nms_topk=60,
     proposal_convs=1,
     box_convs=1,
     box_hidden=128,
     mask_convs=2,
-    detections=30,
+    detections_per_image=30,
 )
 BATCH = 16
 LARGEST_LEARNING_RATE = 2e-3

@@ -45,7 +45,7 @@ CONFIG = SegmenterConfig(
             class_token="none",
             num_classes=0,
         ),
-        taps=(0, 1, 2, 3),
+        out_indices=(0, 1, 2, 3),
     ),
     num_classes=len(CLASS_NAMES),
     channels=48,

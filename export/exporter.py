@@ -1,11 +1,11 @@
-"""One export from start to end: weights, graph, file, comparison with the eager model, metadata."""
+"""One export: open the model, trace the graph, write the file, compare it with the eager model."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -21,31 +21,34 @@ from vim_deploy.errors import ExportError, ImageError
 from vim_deploy.export.model import ExportModel, open_export_model
 from vim_deploy.export.onnx import to_onnx
 from vim_deploy.export.reduced import compare_reduced, in_precision
-from vim_deploy.export.source import ModelSource
 from vim_deploy.export.task import TaskModule
 from vim_deploy.export.verify import compare_with_eager
+from vim_deploy.families.family import ModelSource
 from vim_deploy.metadata import ModelMetadata
 from vim_deploy.ops.signature import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
 from vim_deploy.package import VERSION
 from vim_deploy.precision import Precision
+from vim_deploy.text import plural
 
 _CHECK_SEED = 0
 
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What to export and how. `preprocessing` None takes the reference's for the model's image size.
+    """What to export and how.
 
-    `check_images` (files, folders, globs) are what the file is compared on, at most `check_count`; without
-    them, random pixels. `check` False leaves the comparison out, and the file says so.
+    `task_options`: keyword arguments of the task's module. `batch` None: dynamic. `preprocessing` None: the
+    reference's for the model's image size. `check` False skips the comparison, and the metadata says so.
+    `check_images`: files, folders and globs of images to compare on, at most `check_count`; random pixels
+    without them.
     """
 
     source: ModelSource
     output: Path
     task: str = "classify"
-    features: str = "pooled"
+    task_options: Mapping[str, Any] = field(default_factory=dict)
     batch: int | None = None
-    precision: str = "fp32"
+    precision: Precision = Precision.FP32
     class_names: tuple[str, ...] | None = None
     preprocessing: Preprocessing | None = None
     check: bool = True
@@ -63,67 +66,67 @@ class ExportResult:
 
 
 def export(request: ExportRequest, report: Callable[[str], None] = lambda stage: None) -> ExportResult:
-    """Write `request.output`; `report` is called with the name of each stage as it begins.
+    """Write `request.output`; `report` is called with the name of each stage.
 
-    Raises CheckpointError, ConfigError, ImageError or ExportError; the output is then what it was before.
+    Raises CheckpointError, ConfigError, ImageError or ExportError; an existing output is then unchanged.
     """
     report("reading the weights")
-    subject = open_export_model(request.source, request.task, request.features)
-    preprocessing = _preprocessing(request, subject)
-    _check_class_names(request, subject.num_classes)
-    subject.task.check_preprocessing(preprocessing)
-    pixels = _check_pixels(request, subject.task, preprocessing) if request.check else None
-    task = subject.task.of(in_precision(subject.task.model, request.precision))
+    opened = open_export_model(request.source, request.task, request.task_options)
+    preprocessing = _preprocessing(request, opened)
+    _check_class_names(request, opened.num_classes)
+    opened.task.check_preprocessing(preprocessing)
+    pixels = _check_pixels(request, opened.task, preprocessing) if request.check else None
+    task = opened.task.of(in_precision(opened.task.model, request.precision))
     report("tracing the graph")
     graph = to_onnx(task, batch=request.batch)
-    metadata = _metadata(request, subject, preprocessing)
+    metadata = _metadata(request, opened, preprocessing)
     partial = request.output.with_name(f"{request.output.name}.{os.getpid()}.partial")
     try:
         if pixels is not None:
-            report(f"comparing the file with the eager model on {len(pixels)} images")
+            report(f"comparing the file with the eager model on {plural(len(pixels), 'image')}")
             _write(graph, metadata, partial)
-            figures = _compare(partial, subject.task, task, pixels, request.precision)
+            figures = _compare(partial, opened.task, task, pixels, request.precision)
             figures["images"] = "real" if request.check_images else "random"
             metadata = replace(metadata, parity=figures)
         _write(graph, metadata, partial)
         partial.replace(request.output)
     finally:
         partial.unlink(missing_ok=True)
-    return ExportResult(request.output, metadata, subject.notes)
+    return ExportResult(request.output, metadata, opened.notes)
 
 
 def _compare(
-    path: Path, wide: TaskModule, task: TaskModule, pixels: np.ndarray, precision: str
+    path: Path, float32: TaskModule, task: TaskModule, pixels: np.ndarray, precision: Precision
 ) -> dict[str, Any]:
-    if precision == "fp32":
-        return dict(compare_with_eager(path, task, pixels, precision))
-    return dict(compare_reduced(path, wide, task, pixels, precision))
+    if precision is Precision.FP32:
+        return dict(compare_with_eager(path, task, pixels))
+    return dict(compare_reduced(path, float32, task, pixels, precision))
 
 
-def _preprocessing(request: ExportRequest, subject: ExportModel) -> Preprocessing:
-    channels, given = subject.task.channels, request.preprocessing
+def _preprocessing(request: ExportRequest, opened: ExportModel) -> Preprocessing:
+    channels, given = opened.task.channels, request.preprocessing
     if given is None:
-        if subject.preprocessing is None:
+        if opened.preprocessing is None:
             raise ExportError(
-                f"the model takes {channels} channels, the reference's preprocessing has 3; "
+                f"the model has {plural(channels, 'input channel')}, and the default preprocessing has 3; "
                 "give the model's own with --preprocessing FILE."
             )
-        return subject.preprocessing
+        return opened.preprocessing
     if given.channels != channels:
         raise ExportError(
-            f"the preprocessing is for {given.channels} channels, the model takes {channels}; "
+            f"the preprocessing is for {plural(given.channels, 'channel')}, but the model has {channels}; "
             "correct its `channels`, `mean` and `std`."
         )
-    # The file may describe another size of the same model; the graph decides.
-    return replace(given, image_size=subject.task.image_size)
+    # The file may be for another image size; that of the graph applies.
+    return replace(given, image_size=opened.task.image_size)
 
 
 def _check_class_names(request: ExportRequest, classes: int) -> None:
     names = request.class_names
     if names is not None and classes and len(names) != classes:
         raise ExportError(
-            f"{len(names)} class names for a model of {classes} classes; give one name per class, "
-            "in the order of the head's rows."
+            f"{plural(len(names), 'class name')} for a model with {plural(classes, 'class', 'classes')}; "
+            "give one name per class, in the order of the outputs."
         )
 
 
@@ -133,7 +136,7 @@ def _check_pixels(request: ExportRequest, task: TaskModule, preprocessing: Prepr
     items = list(islice(Discovery(request.check_images), request.check_count))
     if not items:
         raise ExportError(
-            f"no images in {', '.join(request.check_images)}; give files or folders with images."
+            f"no images found in {', '.join(request.check_images)}; give files or folders with images."
         )
     return np.stack([_pixels_of(item.path, task, preprocessing) for item in items])
 
@@ -142,18 +145,18 @@ def _pixels_of(path: str, task: TaskModule, preprocessing: Preprocessing) -> np.
     try:
         return task.pixels(decode(path).image, preprocessing)
     except ImageError as error:
-        raise ExportError(f"cannot compare on {path}: {error}; give other images to compare on.") from None
+        raise ExportError(f"cannot compare on {path}: {error}; give other --check-images.") from None
 
 
-def _metadata(request: ExportRequest, subject: ExportModel, preprocessing: Preprocessing) -> ModelMetadata:
+def _metadata(request: ExportRequest, opened: ExportModel, preprocessing: Preprocessing) -> ModelMetadata:
     return ModelMetadata(
         task=request.task,
-        variant=subject.variant,
-        config=subject.config,
-        precision=Precision(request.precision),
+        variant=opened.variant,
+        config=opened.config,
+        precision=request.precision,
         preprocessing=preprocessing,
-        class_names=(request.class_names or subject.class_names) if subject.num_classes else None,
-        checkpoint=subject.origin,
+        class_names=(request.class_names or opened.class_names) if opened.num_classes else None,
+        checkpoint=opened.origin,
         operator={"domain": OP_DOMAIN, "name": OP_NAME, "version": CONTRACT_VERSION},
         versions={
             "vim_deploy": VERSION,
@@ -171,5 +174,5 @@ def _write(graph: onnx.ModelProto, metadata: ModelMetadata, path: Path) -> None:
         onnx.save_model(graph, str(path))
     except OSError as error:
         raise ExportError(
-            f"cannot write {path.parent}: {error.strerror or error}; choose another place with -o."
+            f"cannot write to {path.parent}: {error.strerror or error}; choose another file with -o."
         ) from None

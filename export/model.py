@@ -1,31 +1,30 @@
-"""What is exported: a task of an opened model, and what the file will say of it."""
+"""A model opened for a task, with everything that the exported file says about it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from vim_deploy.data.preprocess import Preprocessing
-from vim_deploy.dense.detector_config import DETECTORS
-from vim_deploy.dense.segmentation import SEGMENTER_PRESETS
-from vim_deploy.errors import ExportError
-from vim_deploy.export.source import FROM_CHECKPOINT, ModelSource, open_source
-from vim_deploy.export.task import TaskModule, VimTaskModule
-from vim_deploy.model.config import PRESETS, REGISTERED_NAMES, variant_name
+from vim_deploy.errors import CheckpointError, ExportError
+from vim_deploy.export.task import TaskModule, task_module
+from vim_deploy.families.family import ModelSource
+from vim_deploy.families.open import open_model
+from vim_deploy.families.registry import families, find_family
+from vim_deploy.model.kind import OtherKindError
+from vim_deploy.tasks.registry import TASKS
 
-_NAMED = (
-    ((*PRESETS, *REGISTERED_NAMES), ("classify", "features")),
-    (tuple(SEGMENTER_PRESETS), ("segment",)),
-    (tuple(DETECTORS), ("detect",)),
-)
+_NAMES_SHOWN = 5
 
 
 @dataclass(frozen=True)
 class ExportModel:
-    """A task in float32. `num_classes` 0: nothing to name.
+    """A model for a task, in float32 and evaluation mode.
 
-    `config` is what the structure can be built from again, `origin` what the metadata says of the weights,
-    `notes` everything that was assumed about them.
+    `num_classes`: 0 if the outputs have no classes. `config` describes the structure, `origin` the weights;
+    both are stored in the metadata. `notes`: everything that was assumed. `preprocessing`: the reference's,
+    None if it has none for this number of channels. `class_names`: those of the weights, if known.
     """
 
     task: TaskModule
@@ -34,48 +33,41 @@ class ExportModel:
     num_classes: int
     origin: dict[str, Any]
     notes: tuple[str, ...]
-    preprocessing: Preprocessing | None  # the reference's own; None where it has none for such a model
-    class_names: tuple[str, ...] | None = None  # those that the weights bring, where none are given
+    preprocessing: Preprocessing | None
+    class_names: tuple[str, ...] | None = None
 
 
-def open_export_model(source: ModelSource, task: str, features: str) -> ExportModel:
-    """Raises CheckpointError, ConfigError or ExportError."""
-    _check_name(source, task)
-    if task == "segment":
-        from vim_deploy.tasks.segment.export import open_segmenter
-
-        return open_segmenter(source)
-    if task == "detect":
-        from vim_deploy.tasks.detect.export import open_detector
-
-        return open_detector(source)
-    return _open_vim(source, task, features)
-
-
-def _check_name(source: ModelSource, task: str) -> None:
-    """Raises ExportError for a named model of another task."""
-    if source.name == FROM_CHECKPOINT and source.checkpoint is None:
-        raise ExportError(f"the model {FROM_CHECKPOINT!r} needs --checkpoint; give one, or a model's name.")
-    for names, tasks in _NAMED:
-        if source.name in names and task not in tasks:
-            fitting = ", ".join(name for names, tasks in _NAMED if task in tasks for name in names[:5])
-            raise ExportError(
-                f"{source.name} is for --task {' or '.join(tasks)}, not {task}; for {task} there are: "
-                f"{fitting}."
-            )
-
-
-def _open_vim(source: ModelSource, task: str, features: str) -> ExportModel:
-    opened = open_source(source)
-    config = opened.model.config
-    if task == "classify" and not config.num_classes:
-        raise ExportError("the model has no head, so it cannot classify; export it with --task features.")
+def open_export_model(
+    source: ModelSource, task: str, options: Mapping[str, Any] | None = None
+) -> ExportModel:
+    """`options`: keywords of the task's module. Raises CheckpointError, ConfigError or ExportError."""
+    spec = TASKS.get(task)
+    family = find_family(source.name, spec.model_kinds)
+    if family.kind not in spec.model_kinds:
+        names = [name for other in families(spec.model_kinds) for name in list(other.presets)[:_NAMES_SHOWN]]
+        raise ExportError(
+            f"{source.name} is for --task {_tasks_for(family.kind)}, not {task}; models for {task}: "
+            f"{', '.join(names)}."
+        )
+    try:
+        opened = open_model(source, family)
+    except OtherKindError as error:
+        raise CheckpointError(f"{error} For this one, use --task {_tasks_for(error.found.value)}.") from None
+    has_classes = spec.class_axis is not None or spec.class_count is not None
+    if has_classes and not opened.config.num_classes:
+        raise ExportError(f"the model has no head, which --task {task} needs; choose another task.")
+    size, channels = opened.config.image_size, opened.model.channels
     return ExportModel(
-        task=VimTaskModule(opened.model, task, features),
-        variant=variant_name(config),
-        config=config.to_dict(),
-        num_classes=config.num_classes if task == "classify" else 0,
+        task=task_module(spec, opened.model, dict(options or {})),
+        variant=family.name_of(opened.config),
+        config=family.exported_config(opened.config).to_dict(),
+        num_classes=opened.config.num_classes if has_classes else 0,
         origin=opened.origin,
         notes=opened.notes,
-        preprocessing=Preprocessing(image_size=config.image_size) if config.channels == 3 else None,
+        preprocessing=Preprocessing(size, family.crop_ratio) if channels == 3 else None,
+        class_names=opened.class_names,
     )
+
+
+def _tasks_for(kind: str) -> str:
+    return " or ".join(name for name in TASKS.names() if kind in TASKS.get(name).model_kinds)

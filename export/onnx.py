@@ -80,13 +80,13 @@ def to_onnx(task: TaskModule, *, batch: int | None = None) -> onnx.ModelProto:
     return model
 
 
-def _batch(task: TaskModule, asked: int | None) -> int | None:
-    if task.fixed_batch is not None and asked not in (None, task.fixed_batch):
+def _batch(task: TaskModule, requested: int | None) -> int | None:
+    if task.fixed_batch is not None and requested not in (None, task.fixed_batch):
         raise ExportError(
-            f"batch size {asked}: this task is exported for batches of {task.fixed_batch} alone; leave "
-            "--batch-size out."
+            f"batch size {requested}: this task only supports batch size {task.fixed_batch}; omit "
+            "--batch-size."
         )
-    return task.fixed_batch or asked
+    return task.fixed_batch or requested
 
 
 @contextmanager

@@ -1,105 +1,111 @@
-"""What a file can compute: the module that the exporter traces, for each task."""
+"""What an exported file computes: the base of the modules that the exporter traces, one class per task."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.errors import ExportError
-from vim_deploy.metadata import OUTPUTS
-from vim_deploy.model.vim import VisionMamba
-from vim_deploy.parity.difference import Difference, difference
+from vim_deploy.parity.difference import Difference
+from vim_deploy.registry import load_object
+from vim_deploy.tasks.spec import TaskSpec
 
 RANDOM_IMAGES = 2
-FEATURE_KINDS = ("pooled", "tokens", "map")
+
+
+class Network(Protocol):
+    """What export needs of a model, which is also an `nn.Module`. A task may need more of it.
+
+    `channels`, `image_size` (height, width): of the input. `num_classes`: 0 for a model without head.
+    """
+
+    channels: int
+    image_size: tuple[int, int]
+    num_classes: int
+
+    def __call__(self, pixels: Tensor) -> Any:
+        """Pixels (batch, channels, height, width) to the model's own outputs."""
+
+    def cast_weights(self, dtype: torch.dtype) -> None:
+        """Convert in place the weights that a file in reduced precision stores in `dtype`."""
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
 
 
 class TaskModule(nn.Module, ABC):
-    """One thing that a file computes, of the model in `model`.
+    """Computes the outputs of one task with `model`.
 
-    Input: pixels (batch, channels, height, width) of one size. `outputs` names what `forward` gives: one
-    tensor, or as many in a tuple. With `fixed_batch` the graph serves that many images alone.
+    The input is pixels (batch, channels, height, width) of one size, followed by the scalars in `settings`.
+    `forward` returns one tensor, or a tuple of as many as the task has outputs. `fixed_batch`: the only
+    supported batch size. `open_dimension`: the name of the outputs' dynamic axis. `option_names`: keyword
+    arguments of the constructor.
     """
 
+    spec: ClassVar[TaskSpec]
+    option_names: ClassVar[tuple[str, ...]] = ()
+    fixed_batch: ClassVar[int | None] = None
+    open_dimension: ClassVar[str] = "batch"
     model: Any
-    fixed_batch: int | None = None
-    open_dimension = "batch"  # what the outputs' open size is called
 
-    def __init__(self, model: nn.Module, task: str, channels: int, image_size: tuple[int, int]) -> None:
+    def __init__(self, model: Network, **options: Any) -> None:
         super().__init__()
-        self.model, self.task = model, task
-        self.channels, self.image_size = channels, image_size
+        self.model, self.options = model, options
+        self.channels, self.image_size = model.channels, model.image_size
+
+    @abstractmethod
+    def forward(self, pixels: Tensor, *settings: Tensor) -> Tensor | tuple[Tensor, ...]: ...
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        return OUTPUTS[self.task]
+        return self.spec.outputs
 
-    @abstractmethod
-    def of(self, model: nn.Module) -> TaskModule:
-        """The same task of another model of the same structure."""
+    def of(self, model: Network) -> TaskModule:
+        """The same task and options with another model of the same structure."""
+        return type(self)(model, **self.options)
 
     @property
     def settings(self) -> dict[str, float]:
-        """Scalar inputs after the pixels, which have these values unless a run gives others."""
+        """Scalar inputs after the pixels, with their default values in the file."""
         return {}
 
     def translations(self) -> dict[Callable[..., Any], Callable[..., Any]]:
-        """How the exporter writes operators of its own that the task uses, beside the scan."""
+        """ONNX translations of custom PyTorch operators that the task uses, besides the scan."""
         return {}
 
     def check_preprocessing(self, preprocessing: Preprocessing) -> None:
-        """Raises ExportError for a preprocessing that the model cannot be used with."""
+        """Raises ExportError for preprocessing that the model cannot be used with."""
 
     def pixels(self, image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
-        """What the model takes of an image: float32 (channels, height, width)."""
+        """The model input for an image: float32 (channels, height, width)."""
         return preprocessing(image)
 
     def random_pixels(self, generator: np.random.Generator) -> np.ndarray:
-        """Noise to compare on, two images unless the batch is fixed: float32, normal."""
+        """Normally distributed float32 pixels to compare on: two images, or `fixed_batch`."""
         shape = (self.fixed_batch or RANDOM_IMAGES, self.channels, *self.image_size)
         return generator.standard_normal(shape, dtype=np.float32)
 
     def join(self, parts: list[list[np.ndarray]]) -> list[np.ndarray]:
-        """The outputs of several batches as those of one."""
+        """Concatenate the outputs of several batches."""
         return [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
 
     def difference(self, expected: list[np.ndarray], actual: list[np.ndarray]) -> Difference:
-        """How far the outputs of one way of running are from another's, in the order of `outputs`."""
-        return difference(expected[0], actual[0])
+        """Compare two sets of outputs, each in the order of `outputs`."""
+        reference, candidate = (dict(zip(self.outputs, values, strict=True)) for values in (expected, actual))
+        return self.spec.compare(reference, candidate)
 
 
-class VimTaskModule(TaskModule):
-    """`classify`, or `features` of a kind.
-
-    `classify` gives what the model gives. `features` gives (batch, embed) pooled, (batch, tokens, embed), or
-    as a map (batch, embed, grid height, grid width) of the patches alone.
-    """
-
-    def __init__(self, model: VisionMamba, task: str, features: str = "pooled") -> None:
-        if task not in ("classify", "features"):
-            raise ExportError(f"task is {task!r}; expected classify or features for a classifier's model.")
-        if features not in FEATURE_KINDS:
-            raise ExportError(f"features is {features!r}; expected one of {', '.join(FEATURE_KINDS)}.")
-        super().__init__(model, task, model.config.channels, model.config.image_size)
-        self.features = features
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        if self.task == "classify":
-            logits: Tensor = self.model(pixels)
-            return logits
-        features: Tensor = self.model.forward_features(pixels)
-        if self.features == "map":
-            features = self.model.feature_map(features)
-        elif self.features == "pooled":
-            features = self.model.pool(features)
-        return features
-
-    def of(self, model: nn.Module) -> VimTaskModule:
-        assert isinstance(model, VisionMamba)
-        return VimTaskModule(model, self.task, self.features)
+def task_module(spec: TaskSpec, model: Network, options: dict[str, Any]) -> TaskModule:
+    """The task's module for this model. Raises ExportError for options that the task does not have."""
+    kind: type[TaskModule] = load_object(spec.module)
+    if unknown := sorted(set(options) - set(kind.option_names)):
+        raise ExportError(
+            f"the task {spec.name} has no option {', '.join(unknown)}; remove it, or choose another --task."
+        )
+    return kind(model, **options)

@@ -10,9 +10,9 @@ from small_onnx import metadata
 from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.export.onnx import to_onnx
 from vim_deploy.export.reduced import in_precision
-from vim_deploy.export.task import VimTaskModule
 from vim_deploy.model import VisionMamba, create_model
-from vim_deploy.model.synthetic import fill_generated
+from vim_deploy.model.synthetic import fill_synthetic
+from vim_deploy.tasks.classify.export import ClassifyModule
 
 IMAGE_SIZE = (16, 32)
 CLASSES = ("a", "b", "c", "d", "e")
@@ -24,14 +24,14 @@ def small_model() -> VisionMamba:
     model = create_model(
         "vim_tiny", embed_dim=16, depth=BLOCKS, patch_size=8, stride=8, image_size=IMAGE_SIZE, num_classes=5
     )
-    fill_generated(model, seed=3)
+    fill_synthetic(model, seed=3)
     return model.eval()
 
 
 @cache
 def small_export(precision: str, batch: int | None = None) -> bytes:
     """As vim-export writes it, without the comparison."""
-    graph = to_onnx(VimTaskModule(in_precision(small_model(), precision), "classify"), batch=batch)
+    graph = to_onnx(ClassifyModule(in_precision(small_model(), precision)), batch=batch)
     about = metadata(
         precision=precision, preprocessing=Preprocessing(IMAGE_SIZE), class_names=CLASSES, variant="small"
     )

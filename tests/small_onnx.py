@@ -24,7 +24,7 @@ def metadata(**changes: Any) -> ModelMetadata:
         "precision": Precision.FP32,
         "preprocessing": Preprocessing((8, 8), 1.0, (0.0,) * 3, (1.0,) * 3),
         "class_names": COLOURS,
-        "checkpoint": {"source": "generated", "sha256": None, "entry": None, "seed": 0},
+        "checkpoint": {"source": "synthetic", "sha256": None, "key": None, "seed": 0},
         "operator": {},
         "versions": {},
     }

@@ -16,7 +16,7 @@ from PIL import Image
 from vim_deploy.cli.export import main
 from vim_deploy.metadata import ModelMetadata
 from vim_deploy.model import create_model, save_checkpoint
-from vim_deploy.model.synthetic import fill_generated
+from vim_deploy.model.synthetic import fill_synthetic
 
 pytest.importorskip("onnxruntime", reason="vim-export compares the file with onnxruntime")
 
@@ -26,7 +26,7 @@ SMALL = {"embed_dim": 32, "depth": 2, "image_size": [32, 48], "num_classes": 5}
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     model = create_model("vim_tiny", **SMALL)
-    fill_generated(model, seed=3)
+    fill_synthetic(model, seed=3)
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
     save_checkpoint(model, path)
     return path
@@ -76,13 +76,13 @@ def test_checkpoint_to_file_that_explains_itself(checkpoint, tmp_path):
     assert [path.name for path in tmp_path.glob("*.partial")] == []
 
 
-def test_generated_weights_say_so(config, tmp_path):
+def test_synthetic_weights_are_reported(config, tmp_path):
     result = run(config, "--seed", 7, "-o", tmp_path / "g.onnx")
     assert result.exit_code == 0, result.stderr
     assert metadata_of(tmp_path / "g.onnx").checkpoint == {
-        "source": "generated", "sha256": None, "entry": None, "seed": 7,
+        "source": "synthetic", "sha256": None, "key": None, "seed": 7,
     }  # fmt: skip
-    assert "predictions mean nothing" in result.stderr
+    assert "predictions are meaningless" in result.stderr
 
 
 def test_no_check_says_so(config, tmp_path):
@@ -121,20 +121,29 @@ def test_disagreement_fails_and_leaves_no_file(config, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["vim_huge"], "unknown model 'vim_huge'; expected one of vim_tiny"),
+        (["vim_huge"], "unknown classifier 'vim_huge'; expected one of vim_tiny"),
         (["auto"], "needs --checkpoint"),
         (["vim_tiny", "--checkpoint", "nowhere.pth"], "nowhere.pth does not exist"),
-        (["vim_tiny", "--checkpoint", "{checkpoint}"], "is not a vim_tiny: its tensors say custom"),
-        (["auto", "--checkpoint", "{checkpoint}", "--num-classes", "7"], "the head has 5 classes, but 7"),
+        (
+            ["vim_tiny", "--checkpoint", "{checkpoint}"],
+            "is not a vim_tiny: its tensors are those of a custom model (embed_dim 32, not 192",
+        ),
+        (
+            ["auto", "--checkpoint", "{checkpoint}", "--num-classes", "7"],
+            "has 5 classes, but 7 were requested",
+        ),
         (["{config}", "--class-names", "{config}"], "has no class names"),
         (["{config}", "--image-size", "8"], "smaller than patch_size 16"),
         (["{config}", "--image-size", "1x2x3"], "is not a size"),
-        (["{config}", "--check-images", "{empty}"], "no images in"),
+        (["{config}", "--check-images", "{empty}"], "no images found in"),
         (["{config}", "--check-images", "{config}"], "small.json: not an image"),
         (["broken.json"], "cannot read broken.json"),
-        (["{config}", "--task", "segment"], "small.json describes no segmenter: unknown segmenter fields"),
-        (["{config}", "--task", "detect"], "small.json describes no detector"),
-        (["{config}", "-o", "{empty}/no/such/folder/x.onnx"], "cannot write"),
+        (
+            ["{config}", "--task", "segment"],
+            "small.json is not a valid segmenter configuration: unknown segmenter fields",
+        ),
+        (["{config}", "--task", "detect"], "small.json is not a valid detector configuration"),
+        (["{config}", "-o", "{empty}/no/such/folder/x.onnx"], "cannot write to"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
@@ -154,7 +163,7 @@ def test_class_names_must_fit_the_head(config, tmp_path):
     names.write_text('["one", "two"]')
     result = run(config, "--class-names", names, "-o", tmp_path / "x.onnx")
     assert result.exit_code == 2
-    assert "2 class names for a model of 5 classes" in result.stderr
+    assert "2 class names for a model with 5 classes" in result.stderr
 
 
 def test_help_needs_no_framework():

@@ -20,7 +20,7 @@ from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.container import read_manifest, write_engine
 from vim_deploy.engines.onnxruntime.options import OnnxruntimeOptions
 from vim_deploy.export.exporter import ExportRequest, export
-from vim_deploy.export.source import ModelSource
+from vim_deploy.families.family import ModelSource
 
 pytest.importorskip("onnxruntime", reason="vim-validate runs artifacts with onnxruntime")
 
@@ -113,7 +113,7 @@ def test_a_fault_is_reported_with_its_part(made, tmp_path):
 def test_other_weights_are_reported(made):
     result = run(made, made / "small.onnx", "--no-function-body", "--no-hard", seed="4")
     assert result.exit_code == 1
-    assert "was exported from other weights (generated)" in result.stdout
+    assert "was exported from other weights (synthetic)" in result.stdout
     assert "FAILED" in result.stdout
 
 
@@ -127,14 +127,14 @@ def test_signature_is_shown_and_bound_to_the_payload(made, tmp_path):
     with load_engine(engine) as opened:
         manifest = opened.manifest
         assert opened.run(np.zeros((1, 3, 32, 48), np.float32))["logits"].shape == (1, 5)
-    assert manifest.validated.startswith("validated against eager generated (seed 3) on 20")
+    assert manifest.validated.startswith("validated against eager synthetic (seed 3) on 20")
     record = manifest.validation
     assert record["inputs"] == 4 and len(record["inputs_sha256"]) == 64
     assert set(record["versions"]) >= {"vim_deploy", "torch", "onnxruntime"}
     image = tmp_path / "image.png"
     Image.new("RGB", (60, 40), "teal").save(image)
     inferred = CliRunner().invoke(infer, [str(engine), str(image)])
-    assert f"{engine}: validated against eager generated (seed 3)" in inferred.stderr
+    assert f"{engine}: validated against eager synthetic (seed 3)" in inferred.stderr
     # A record copied to another payload does not apply to it.
     from dataclasses import replace
 

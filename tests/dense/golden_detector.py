@@ -26,15 +26,15 @@ def golden_config() -> DetectorConfig:
         channels=case["backbone"]["out_channels"],
         anchor_sizes=tuple(size for (size,) in rpn["anchor_sizes"]),
         aspect_ratios=tuple(rpn["aspect_ratios"]),
-        candidates=rpn["pre_nms_topk"],
-        proposals=rpn["post_nms_topk"],
-        proposal_overlap=rpn["nms_thresh"],
+        pre_nms_topk=rpn["pre_nms_topk"],
+        post_nms_topk=rpn["post_nms_topk"],
+        proposal_nms_iou_threshold=rpn["nms_thresh"],
         box_convs=len(heads["box_conv_dims"]),
         box_hidden=heads["box_fc_dims"][0],
         stage_weights=tuple((weights[0], weights[2]) for weights in heads["box_reg_weights"]),
         score_threshold=heads["score_thresh"],
-        overlap=heads["nms_thresh"],
-        detections=heads["topk"],
+        nms_iou_threshold=heads["nms_thresh"],
+        detections_per_image=heads["topk"],
     )
 
 

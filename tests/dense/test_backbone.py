@@ -8,7 +8,7 @@ from dense.golden_detector import golden_input
 from golden_data import assert_close, load_json, load_tensors
 
 from vim_deploy.dense.backbone import DenseBackbone
-from vim_deploy.dense.config import BackboneConfig, Tap
+from vim_deploy.dense.config import BackboneConfig, FeatureType
 from vim_deploy.errors import ConfigError
 from vim_deploy.model import VimConfig
 from vim_deploy.ops import use_scan
@@ -18,7 +18,7 @@ VIM = VimConfig(image_size=(32, 32), depth=3, embed_dim=16, class_token="none", 
 
 
 def backbone(**changes: object) -> BackboneConfig:
-    return BackboneConfig(**{"vim": VIM, "taps": (0, 2), **changes})
+    return BackboneConfig(**{"vim": VIM, "out_indices": (0, 2), **changes})
 
 
 @pytest.mark.parametrize("scan", ["auto", "reference"])
@@ -45,19 +45,19 @@ def test_a_rectangle_gives_maps_of_its_own_proportions():
 
 
 def test_a_configuration_survives_json():
-    given = backbone(inner=Tap.STREAM, last=Tap.NORMALISED)
+    given = backbone(intermediate=FeatureType.STREAM, last=FeatureType.NORMALISED)
     assert BackboneConfig.from_dict(given.to_dict()) == given
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"taps": ()}, "taps"),
-        ({"taps": (0, 3)}, "0 to 2"),
-        ({"taps": (-1, 2)}, "0 to 2"),
-        ({"taps": (1, 0)}, "ascending"),
+        ({"out_indices": ()}, "out_indices"),
+        ({"out_indices": (0, 3)}, "0 to 2"),
+        ({"out_indices": (-1, 2)}, "0 to 2"),
+        ({"out_indices": (1, 0)}, "ascending"),
         ({"vim": VIM.replace(class_token="middle")}, "class_token=middle"),
-        ({"inner": "normalised"}, "last block"),
+        ({"intermediate": "normalised"}, "last block"),
         ({"last": "normalised", "final_norm": False}, "final norm"),
     ],
 )

@@ -5,14 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vim_deploy.dense.boxes import apply_deltas, keep_best
+from vim_deploy.dense.boxes import apply_deltas, nms
 from vim_deploy.dense.roi import box_levels, pool, roi_align
 
 
 def keep(boxes, scores, overlap=0.5, threshold=0.0, limit=4):
-    places, best = keep_best(
-        torch.tensor(boxes), torch.tensor(scores), torch.tensor(threshold), overlap, limit
-    )
+    places, best = nms(torch.tensor(boxes), torch.tensor(scores), torch.tensor(threshold), overlap, limit)
     return places.tolist(), best.tolist()
 
 

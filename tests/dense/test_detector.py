@@ -17,11 +17,12 @@ from golden_data import assert_close, load_json, load_tensors
 
 from vim_deploy.dense.boxes import clip, image_limits
 from vim_deploy.dense.cascade import BOX_GRID
-from vim_deploy.dense.detector import Detector, create_detector
-from vim_deploy.dense.detector_config import DETECTORS, LEVELS, DetectorConfig, detector_preset
-from vim_deploy.dense.proposals import NEVER, Proposals
+from vim_deploy.dense.detector import Detector
+from vim_deploy.dense.detector_config import DETECTORS, LEVELS, DetectorConfig
+from vim_deploy.dense.proposals import EXCLUDED, Proposals
 from vim_deploy.dense.roi import pool
 from vim_deploy.errors import ConfigError
+from vim_deploy.families.cascade_vim import FAMILY
 
 
 @pytest.fixture(scope="module")
@@ -115,11 +116,11 @@ def test_an_image_without_pixels_has_no_objects(detector):
 
 @torch.no_grad()
 def test_what_fills_the_place_of_missing_proposals_is_never_an_object(detector, tensors):
-    few = Detector(golden_config().replace(proposals=200, proposal_overlap=0.1))
+    few = Detector(golden_config().replace(post_nms_topk=200, proposal_nms_iou_threshold=0.1))
     few.load_state_dict(detector.state_dict())
     levels, limits = levels_of(tensors), image_limits(golden_input())
     proposals = few.proposal_generator(levels, limits)
-    real = int((proposals.logits > NEVER).sum())
+    real = int((proposals.logits > EXCLUDED).sum())
     assert 0 < real < len(proposals.logits)
     alone = Proposals(proposals.boxes[:real], proposals.logits[:real])
     threshold = torch.tensor(few.config.score_threshold)
@@ -142,7 +143,7 @@ def test_what_fills_the_place_of_missing_proposals_is_never_an_object(detector, 
 def test_a_detectors_tensors_are_the_references(name, described):
     case = load_json("full_dense_state_dicts")[described]
     with torch.device("meta"):
-        model = create_detector(name)
+        model = Detector(DETECTORS[name])
     shapes = {key: list(tensor.shape) for key, tensor in model.state_dict().items()}
     blocks = {
         case["block_prefix"].replace("<i>", str(index)) + key: shape
@@ -158,7 +159,7 @@ def test_tensors_have_the_references_order(detector):
     assert list(detector.state_dict()) == list(load_json("detector")["keys"])
 
 
-@pytest.mark.parametrize("config", [golden_config, lambda: detector_preset("cascade_vim_small")])
+@pytest.mark.parametrize("config", [golden_config, lambda: DETECTORS["cascade_vim_small"]])
 def test_a_configuration_survives_json(config):
     assert DetectorConfig.from_dict(json.loads(json.dumps(config().to_dict()))) == config()
 
@@ -167,7 +168,7 @@ def test_a_configuration_survives_json(config):
     ("changes", "message"),
     [
         ({"num_classes": 0}, "num_classes is 0"),
-        ({"overlap": 1.0}, "overlap is 1.0"),
+        ({"nms_iou_threshold": 1.0}, "nms_iou_threshold is 1.0"),
         ({"score_threshold": -0.1}, "score_threshold is -0.1"),
         ({"anchor_sizes": (8, 16)}, "2 anchor sizes"),
         ({"aspect_ratios": (1, 0)}, "not positive"),
@@ -180,7 +181,7 @@ def test_what_is_no_detector_is_refused(changes, message):
 
 def test_unknown_names_and_fields_are_refused():
     with pytest.raises(ConfigError, match="cascade_vim_tiny"):
-        detector_preset("cascade_vim_huge")
+        FAMILY.preset("cascade_vim_huge")
     values = DETECTORS["cascade_vim_tiny"].to_dict()
     with pytest.raises(ConfigError, match="colour"):
         DetectorConfig.from_dict({**values, "head": {**values["head"], "colour": 1}})

@@ -10,19 +10,18 @@ import torch
 from golden_data import assert_close, load_json, load_tensors
 from golden_segmenter import golden_segmenter, weights_below
 
-from vim_deploy.dense.config import BackboneConfig, Tap
+from vim_deploy.dense.config import BackboneConfig, FeatureType
 from vim_deploy.dense.neck import PyramidBackbone
 from vim_deploy.dense.segmentation import (
     SEGMENTER_PRESETS,
     SegmenterConfig,
     segmenter_name,
-    segmenter_preset,
 )
 from vim_deploy.dense.segmenter import Segmenter
 from vim_deploy.dense.upernet import AveragePool
 from vim_deploy.dense.windows import placements
 from vim_deploy.errors import ConfigError
-from vim_deploy.model.checkpoint import shapes_of
+from vim_deploy.model.loading import shapes_of
 from vim_deploy.ops import use_scan
 
 TOLERANCE = 3e-5  # float32; the reference's own float32 is off by up to 5.3e-6 of the largest value
@@ -78,7 +77,7 @@ def test_sliding_windows_logits_are_the_references():
 @pytest.mark.parametrize("name", SEGMENTER_PRESETS)
 def test_full_size_names_shapes_and_counts_are_the_references(name):
     expected = load_json("full_dense_state_dicts")[f"{name}_512"]
-    shapes = {key: list(shape) for key, shape in shapes_of(Segmenter, segmenter_preset(name)).items()}
+    shapes = {key: list(shape) for key, shape in shapes_of(Segmenter, SEGMENTER_PRESETS[name]).items()}
     blocks = {
         expected["block_prefix"].replace("<i>", str(index)) + key: shape
         for index in range(expected["blocks"])
@@ -87,7 +86,7 @@ def test_full_size_names_shapes_and_counts_are_the_references(name):
     assert shapes == expected["other_keys"] | blocks
     assert len(shapes) == expected["num_keys"]
     with torch.device("meta"):
-        model = Segmenter(segmenter_preset(name))
+        model = Segmenter(SEGMENTER_PRESETS[name])
     assert sum(parameter.numel() for parameter in model.parameters()) == expected["num_params"]
     assert sum(parameter.numel() for parameter in model.backbone.parameters()) == expected["backbone_params"]
 
@@ -133,7 +132,10 @@ def test_a_preset_is_known_by_its_structure():
     [
         ({"num_classes": 0}, "num_classes is 0"),
         ({"pool_scales": ()}, "pool_scales"),
-        ({"backbone": BackboneConfig(TINY.backbone.vim, taps=(5, 11), last=Tap.STREAM)}, "4 of them"),
+        (
+            {"backbone": BackboneConfig(TINY.backbone.vim, out_indices=(5, 11), last=FeatureType.STREAM)},
+            "expected 4 indices",
+        ),
         (
             {"backbone": BackboneConfig(TINY.backbone.vim.replace(patch_size=32, stride=32), (5,))},
             "patch_size",

@@ -8,12 +8,12 @@ import pytest
 import torch
 from golden_data import assert_close, golden_dir, load_json, load_tensors
 
-from vim_deploy.dense.config import BackboneConfig, Tap
+from vim_deploy.dense.config import BackboneConfig, FeatureType
 from vim_deploy.dense.segmentation import SEGMENTER_PRESETS, SegmenterConfig
 from vim_deploy.dense.segmenter import Segmenter
 from vim_deploy.dense.segmenter_checkpoint import load_segmenter
 from vim_deploy.errors import CheckpointError
-from vim_deploy.model import VimConfig, fill_generated, load_checkpoint, save_checkpoint
+from vim_deploy.model import VimConfig, fill_synthetic, load_checkpoint, save_checkpoint
 
 NAMES = ("wall", "sky", "floor", "tree", "road", "bed", "car")
 
@@ -53,14 +53,16 @@ def small(**changes) -> SegmenterConfig:
         rope=True,
         rope_residual=True,
     )
-    backbone = BackboneConfig(vim, taps=(0, 1, 2, 3), inner=Tap.STREAM, last=Tap.STREAM)
+    backbone = BackboneConfig(
+        vim, out_indices=(0, 1, 2, 3), intermediate=FeatureType.STREAM, last=FeatureType.STREAM
+    )
     return SegmenterConfig(backbone, **{"num_classes": 5, "channels": 8, "auxiliary_channels": 8, **changes})
 
 
 @pytest.fixture
 def small_weights():
     model = Segmenter(small())
-    fill_generated(model, seed=3)
+    fill_synthetic(model, seed=3)
     return model.state_dict()
 
 
@@ -68,7 +70,7 @@ def small_weights():
 def test_a_training_checkpoint_of_mmseg_gives_the_references_logits(tmp_path, golden_weights):
     model, loaded = load_segmenter(write(tmp_path / "iter_60000.pth", golden_weights))
     assert loaded.config == SegmenterConfig.from_reference(load_json("segmenter"))
-    assert loaded.entry == "state_dict"
+    assert loaded.key == "state_dict"
     assert loaded.class_names == NAMES
     tensors = load_tensors("segmenter")
     assert_close(model(torch.from_numpy(tensors["crop_image"])), tensors["decode_logits"], 3e-5)
@@ -80,19 +82,19 @@ def test_rotary_embedding_is_found_and_its_assumptions_are_said(tmp_path, small_
     assert loaded.config == small()
     told = " ".join(loaded.notes)
     assert "residual stream" in told
-    assert "halved" in told
-    assert "--no-halve" in told
+    assert "averaged" in told
+    assert "--no-average-directions" in told
     assert loaded.class_names is None
-    assert "names 7 classes and the head has 5" in told
-    _, other = load_segmenter(path, halve=False)
-    assert other.config == small().with_vim(halve=False)
-    assert "halved" not in " ".join(other.notes)
+    assert "has 7 class names for 5 classes" in told
+    _, other = load_segmenter(path, average_directions=False)
+    assert other.config == small().with_vim(average_directions=False)
+    assert "averaged" not in " ".join(other.notes)
 
 
 def test_a_saved_segmenter_needs_no_assumptions(tmp_path, small_weights):
-    config = small(neck=False, auxiliary_channels=0).with_vim(halve=False)
+    config = small(neck=False, auxiliary_channels=0).with_vim(average_directions=False)
     model = Segmenter(config)
-    fill_generated(model)
+    fill_synthetic(model)
     save_checkpoint(model, tmp_path / "own.safetensors")
     _, loaded = load_segmenter(tmp_path / "own.safetensors")
     assert loaded.config == config
@@ -132,19 +134,17 @@ def test_an_incomplete_checkpoint_is_refused_by_name(tmp_path, small_weights, ch
 
 
 def test_a_classifier_is_no_segmenter():
-    with pytest.raises(
-        CheckpointError, match=r"weights of a classifier, and a segmenter was asked for.*features"
-    ):
+    with pytest.raises(CheckpointError, match=r"weights of a classifier; expected those of a segmenter"):
         load_segmenter(golden_dir() / "checkpoint_reduced.pth")
 
 
 def test_a_segmenter_is_no_classifier(tmp_path, small_weights):
-    with pytest.raises(CheckpointError, match=r"weights of a segmenter, and a classifier.*--task segment"):
+    with pytest.raises(CheckpointError, match=r"weights of a segmenter; expected those of a classifier"):
         load_checkpoint(write(tmp_path / "small.pth", small_weights))
 
 
 def test_a_wrong_class_count_is_refused(tmp_path, small_weights):
-    with pytest.raises(CheckpointError, match="has 5 classes, but 150 were asked for"):
+    with pytest.raises(CheckpointError, match="has 5 classes, but 150 were requested"):
         load_segmenter(write(tmp_path / "small.pth", small_weights), num_classes=150)
 
 

@@ -8,9 +8,9 @@ import torch
 from golden_data import assert_close, load_json, load_tensors
 
 from vim_deploy.export.onnx import to_onnx
-from vim_deploy.export.task import VimTaskModule
 from vim_deploy.model import VimConfig, VisionMamba
 from vim_deploy.ops.library import ort_library
+from vim_deploy.tasks.classify.export import ClassifyModule
 
 ort = pytest.importorskip("onnxruntime", reason="running exported files needs onnxruntime")
 
@@ -43,7 +43,7 @@ def run(model: bytes, pixels: np.ndarray, library: bool) -> np.ndarray:
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
 def test_exported_file_equals_the_reference(case):
     model, tensors = golden_model(case)
-    exported = to_onnx(VimTaskModule(model, "classify")).SerializeToString()
+    exported = to_onnx(ClassifyModule(model)).SerializeToString()
     expected = tensors["logits_f64"]
     for library in (True, False):
         assert_close(run(exported, tensors["image"], library), expected, RELATIVE_TOLERANCE)

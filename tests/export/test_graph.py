@@ -14,10 +14,13 @@ from vim_deploy.errors import ExportError
 from vim_deploy.export.clean import drop_whole_slices
 from vim_deploy.export.onnx import to_onnx
 from vim_deploy.export.opset import lower_to_opset_17
-from vim_deploy.export.task import VimTaskModule
+from vim_deploy.export.task import task_module
 from vim_deploy.model import create_model
-from vim_deploy.model.synthetic import fill_generated
+from vim_deploy.model.synthetic import fill_synthetic
 from vim_deploy.ops.signature import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
+from vim_deploy.tasks.classify.export import ClassifyModule
+from vim_deploy.tasks.features.export import FeaturesModule
+from vim_deploy.tasks.registry import TASKS
 
 SMALL = {"embed_dim": 32, "depth": 2, "image_size": (32, 48), "num_classes": 5}
 
@@ -25,13 +28,13 @@ SMALL = {"embed_dim": 32, "depth": 2, "image_size": (32, 48), "num_classes": 5}
 @pytest.fixture(scope="module")
 def model():
     model = create_model("vim_tiny", **SMALL)
-    fill_generated(model, seed=1)
+    fill_synthetic(model, seed=1)
     return model.eval()
 
 
 @pytest.fixture(scope="module")
 def exported(model):
-    return to_onnx(VimTaskModule(model, "classify"))
+    return to_onnx(ClassifyModule(model))
 
 
 def test_one_file_for_old_and_new_runtimes(exported):
@@ -90,7 +93,7 @@ def test_input_and_output(exported):
 )
 def test_features_equal_the_eager_model_s(model, features, shape):
     ort = pytest.importorskip("onnxruntime", reason="running exported files needs onnxruntime")
-    task = VimTaskModule(model, "features", features)
+    task = FeaturesModule(model, features)
     session = ort.InferenceSession(to_onnx(task).SerializeToString(), providers=["CPUExecutionProvider"])
     (output,) = session.get_outputs()
     assert (output.name, tuple(output.shape)) == ("features", shape)
@@ -102,13 +105,15 @@ def test_features_equal_the_eager_model_s(model, features, shape):
 
 
 def test_fixed_batch(model):
-    exported = to_onnx(VimTaskModule(model, "classify"), batch=3)
+    exported = to_onnx(ClassifyModule(model), batch=3)
     assert exported.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 3
 
 
-def test_unknown_task_says_what_there_is(model):
-    with pytest.raises(ExportError, match="task is 'segment'; expected classify or features"):
-        VimTaskModule(model, "segment")
+def test_unknown_options_are_refused(model):
+    with pytest.raises(ExportError, match="features is 'all'; expected one of pooled, tokens, map"):
+        FeaturesModule(model, "all")
+    with pytest.raises(ExportError, match="the task classify has no option features"):
+        task_module(TASKS.get("classify"), model, {"features": "map"})
 
 
 def _graph(nodes, constants, opset=18):

@@ -16,18 +16,17 @@ from test_golden_exports import golden_model
 
 from vim_deploy.cli.export import main
 from vim_deploy.errors import ExportError
-from vim_deploy.export import reduced as precision_module
-from vim_deploy.export.reduced import compare_reduced, in_precision
-from vim_deploy.export.task import VimTaskModule
+from vim_deploy.export.reduced import compare_reduced, in_precision, torch_dtype
 from vim_deploy.onnx_graph.upcast import upcast_to_fp32
 from vim_deploy.ops import use_scan
 from vim_deploy.ops.signature import OP_NAME
 from vim_deploy.parity.difference import difference
-from vim_deploy.precision import Precision
+from vim_deploy.precision import FILE_PRECISIONS, Precision
+from vim_deploy.tasks.classify.export import ClassifyModule
 
 pytest.importorskip("onnxruntime", reason="running exported files needs onnxruntime")
 
-ELEMENTS = {"fp32": 1, "fp16": 10, "bf16": 16}
+ELEMENTS = {str(precision): precision.onnx_type for precision in FILE_PRECISIONS}
 REDUCED = ("fp16", "bf16")
 _FLOATS = set(ELEMENTS.values())
 
@@ -80,7 +79,7 @@ def test_the_model_that_was_given_is_left_alone(precision):
     reduced = in_precision(small_model(), precision)
     assert {value.dtype for value in reduced.parameters()} == {
         torch.float32,
-        precision_module.DTYPES[precision],
+        torch_dtype(Precision(precision)),
     }
     assert all(
         torch.equal(old, new) and new.dtype == torch.float32
@@ -92,7 +91,9 @@ def test_weights_beyond_fp16_are_named():
     model = in_precision(small_model(), "bf16").float()
     with torch.no_grad():
         model.layers[1].mixer.in_proj.weight[0, 0] = 1e5
-    with pytest.raises(ExportError, match=r"layers\.1\.mixer\.in_proj\.weight.*1e\+05, too large for fp16"):
+    with pytest.raises(
+        ExportError, match=r"layers\.1\.mixer\.in_proj\.weight.*1e\+05, out of range for fp16"
+    ):
         in_precision(model, "fp16")
     assert in_precision(model, "bf16").layers[1].mixer.dtype is torch.bfloat16
 
@@ -118,8 +119,10 @@ def _compare(tmp_path, data, precision):
     path = tmp_path / "model.onnx"
     path.write_bytes(data)
     pixels = np.random.default_rng(1).standard_normal((2, 3, *IMAGE_SIZE), np.float32)
-    wide = VimTaskModule(small_model(), "classify")
-    return compare_reduced(path, wide, wide.of(in_precision(wide.model, precision)), pixels, precision)
+    wide = ClassifyModule(small_model())
+    return compare_reduced(
+        path, wide, wide.of(in_precision(wide.model, precision)), pixels, Precision(precision)
+    )
 
 
 @pytest.mark.parametrize(("precision", "rounding"), [("fp16", "function_body"), ("bf16", "eager")])
@@ -146,7 +149,7 @@ def test_a_weight_that_went_wrong_is_found(tmp_path, precision):
 def test_a_precision_that_is_too_coarse_is_refused_with_the_finer_ones(tmp_path, monkeypatch):
     strict = replace(difference(np.ones(1), np.ones(1)), relative=0.2)
     found = iter([difference(np.ones(1), np.ones(1)), strict])
-    monkeypatch.setattr(VimTaskModule, "difference", lambda *outputs: next(found))
+    monkeypatch.setattr(ClassifyModule, "difference", lambda *outputs: next(found))
     with pytest.raises(ExportError, match=r"bf16 is too coarse.*--precision fp16 or fp32, or with"):
         _compare(tmp_path, small_export("bf16"), "bf16")
 

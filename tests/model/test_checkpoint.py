@@ -32,10 +32,10 @@ def test_a_training_checkpoint_gives_the_reference_logits_for_both_entries():
     path = golden_dir() / "checkpoint_reduced.pth"
     expected = load_tensors("checkpoint_reduced_expected")
     for entry in ("model", "model_ema"):
-        model, loaded = load_model(path, entry=entry)
+        model, loaded = load_model(path, checkpoint_key=entry)
         logits = model(torch.from_numpy(expected["image"])).detach().numpy()
         assert largest_relative(logits, expected[f"logits_{entry}"]) < 2e-5
-        assert loaded.entry == entry
+        assert loaded.key == entry
         assert loaded.source == "checkpoint_reduced.pth"
         assert loaded.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert not np.allclose(expected["logits_model"], expected["logits_model_ema"])
@@ -83,12 +83,14 @@ def test_a_size_with_the_same_grid_resizes_nothing(state, tmp_path):
 
 
 def test_rotary_tables_follow_the_image_size(tmp_path):
-    config = SMALL.replace(class_token=ClassToken.FRONT, rope=True, rope_residual=True, halve=False)
+    config = SMALL.replace(
+        class_token=ClassToken.FRONT, rope=True, rope_residual=True, average_directions=False
+    )
     torch.save(VisionMamba(config).state_dict(), tmp_path / "rope.pth")
     model, loaded = load_model(tmp_path / "rope.pth", image_size=64)
     assert loaded.config == config.replace(image_size=(64, 64))
     assert model.rope.freqs_cos.shape == (16, 16)
-    assert any("rotary tables computed anew" in note for note in loaded.notes)
+    assert any("rotary tables recomputed" in note for note in loaded.notes)
 
 
 @pytest.mark.parametrize("key", [None, "model", "state_dict"])
@@ -97,7 +99,7 @@ def test_state_dicts_load_bare_and_wrapped_in_both_of_torchs_formats(key, zipped
     content = state if key is None else {key: state, "epoch": 3}
     torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
     loaded = load_checkpoint(tmp_path / "w.pth")
-    assert loaded.entry == key
+    assert loaded.key == key
     assert loaded.config == SMALL
     assert loaded.state_dict.keys() == state.keys()
     assert all(torch.equal(loaded.state_dict[name], state[name]) for name in state)
@@ -106,12 +108,14 @@ def test_state_dicts_load_bare_and_wrapped_in_both_of_torchs_formats(key, zipped
 def test_safetensors_without_a_configuration_are_told_from_the_tensors(state, tmp_path):
     save_file(state, tmp_path / "w.safetensors")
     loaded = load_checkpoint(tmp_path / "w.safetensors")
-    assert (loaded.config, loaded.entry) == (SMALL, None)
-    assert any("taken to be halved" in note for note in loaded.notes)
+    assert (loaded.config, loaded.key) == (SMALL, None)
+    assert any("both directions are assumed to be averaged" in note for note in loaded.notes)
 
 
 def test_saved_checkpoints_carry_what_the_tensors_do_not_show(tmp_path):
-    config = SMALL.replace(class_token=ClassToken.FRONT, halve=False, image_size=(32, 48), stride=8)
+    config = SMALL.replace(
+        class_token=ClassToken.FRONT, average_directions=False, image_size=(32, 48), stride=8
+    )
     model = VisionMamba(config)
     save_checkpoint(model, tmp_path / "w.safetensors")
     again, loaded = load_model(tmp_path / "w.safetensors", num_classes=5)
@@ -124,9 +128,11 @@ def test_saved_checkpoints_carry_what_the_tensors_do_not_show(tmp_path):
 
 def test_a_given_configuration_wins_over_the_files_own_and_says_so(small_model, tmp_path):
     save_checkpoint(small_model, tmp_path / "w.safetensors")
-    loaded = load_checkpoint(tmp_path / "w.safetensors", config=SMALL.replace(halve=False))
-    assert loaded.config.halve is False
-    assert any("differs from the file's own in halve (False, not True)" in note for note in loaded.notes)
+    loaded = load_checkpoint(tmp_path / "w.safetensors", config=SMALL.replace(average_directions=False))
+    assert loaded.config.average_directions is False
+    assert any(
+        "differs from the file's own in average_directions (False, not True)" in note for note in loaded.notes
+    )
 
 
 @pytest.mark.parametrize("prefix", ["module.", "module._orig_mod."])

@@ -31,7 +31,7 @@ def refused(path, **options):
     return message
 
 
-# Files that are no checkpoints
+# Files that are not checkpoints
 
 
 def test_a_missing_file(tmp_path):
@@ -68,7 +68,7 @@ def test_other_content(content, described, tmp_path):
 def test_a_zip_archive_of_something_else(tmp_path):
     with zipfile.ZipFile(tmp_path / "w.pth", "w") as archive:
         archive.writestr("readme.txt", "hello")
-    assert "ZIP archive but no checkpoint (it holds readme.txt)" in refused(tmp_path / "w.pth")
+    assert "ZIP archive but not a checkpoint (it contains readme.txt)" in refused(tmp_path / "w.pth")
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -96,7 +96,7 @@ def test_a_truncated_safetensors_file(kept, state, tmp_path):
     path = tmp_path / "w.safetensors"
     save_file(state, path)
     path.write_bytes(path.read_bytes()[:kept])
-    assert "no readable safetensors file" in refused(path)
+    assert "not a readable safetensors file" in refused(path)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"image_size": 32, "colour": 1}', '{"directions": "up"}'])
@@ -182,47 +182,49 @@ def test_a_whole_pickled_model(tmp_path):
     assert "torch.save(model.state_dict()" in message
 
 
-# Contents that are no weights
+# Contents that are not weights
 
 
 @pytest.mark.parametrize("content", [torch.zeros(3), [1, 2], "text"])
 def test_something_that_is_no_dict(content, tmp_path):
     torch.save(content, tmp_path / "w.pth")
-    assert f"holds a {type(content).__name__}" in refused(tmp_path / "w.pth")
+    assert f"contains a {type(content).__name__}" in refused(tmp_path / "w.pth")
 
 
 def test_a_dict_without_weights(tmp_path):
     torch.save({"epoch": 3, "model": {}}, tmp_path / "w.pth")
     message = refused(tmp_path / "w.pth")
-    assert "no weights under 'model'" in message and "all keys: epoch, model" in message
+    assert "no weights with the key 'model'" in message and "all keys: epoch, model" in message
 
 
 def test_an_absent_average_lists_the_entries_that_are_there(state, tmp_path):
     torch.save({"model": state, "optimizer": {"state": {}}, "extra": state}, tmp_path / "w.pth")
-    message = refused(tmp_path / "w.pth", entry="model_ema")
-    assert "no weights under 'model_ema'. State dicts in it: model, extra" in message
+    message = refused(tmp_path / "w.pth", checkpoint_key="model_ema")
+    assert "no weights with the key 'model_ema'. Its state dicts: model, extra" in message
 
 
 def test_an_absent_average_in_a_bare_state_dict(state, tmp_path):
     torch.save(state, tmp_path / "w.pth")
-    assert "the file is a bare state dict" in refused(tmp_path / "w.pth", entry="model_ema")
+    assert "the file is a bare state dict" in refused(tmp_path / "w.pth", checkpoint_key="model_ema")
 
 
 def test_an_average_alone_is_not_taken_for_the_model(state, tmp_path):
     torch.save({"model_ema": state}, tmp_path / "w.pth")
-    assert "State dicts in it: model_ema" in refused(tmp_path / "w.pth")
+    assert "Its state dicts: model_ema" in refused(tmp_path / "w.pth")
 
 
 def test_an_unknown_entry_name(state, tmp_path):
     torch.save(state, tmp_path / "w.pth")
-    with pytest.raises(CheckpointError, match="entry is 'optimizer'; expected one of model, model_ema"):
-        load_checkpoint(tmp_path / "w.pth", entry="optimizer")
+    with pytest.raises(
+        CheckpointError, match="checkpoint key is 'optimizer'; expected one of model, model_ema"
+    ):
+        load_checkpoint(tmp_path / "w.pth", checkpoint_key="optimizer")
 
 
 def test_another_network(tmp_path):
     torch.save(torch.nn.Linear(3, 4).state_dict(), tmp_path / "w.pth")
     message = refused(tmp_path / "w.pth")
-    assert "no Vision Mamba classifier: the tensor patch_embed.proj.weight is missing" in message
+    assert "not a Vision Mamba: the tensor patch_embed.proj.weight is missing" in message
     assert "bias, weight" in message
 
 
@@ -247,10 +249,10 @@ def test_more_than_ten_faults_are_counted(state, tmp_path):
     assert "extra.10" not in message
 
 
-def test_misshapen_tensors_show_both_shapes(state, tmp_path):
+def test_tensors_of_another_shape_show_both_shapes(state, tmp_path):
     state["norm_f.weight"] = torch.zeros(17)
     torch.save(state, tmp_path / "w.pth")
-    assert "1 misshapen: norm_f.weight (has (17,), expected (16,))" in refused(tmp_path / "w.pth")
+    assert "1 of another shape: norm_f.weight (has (17,), expected (16,))" in refused(tmp_path / "w.pth")
 
 
 def test_a_block_that_is_missing_in_between(tmp_path):
@@ -263,14 +265,19 @@ def test_a_block_that_is_missing_in_between(tmp_path):
 def test_weights_that_do_not_fit_the_given_configuration(state, tmp_path):
     torch.save(state, tmp_path / "w.pth")
     message = refused(tmp_path / "w.pth", config=SMALL.replace(embed_dim=32))
-    assert "misshapen" in message and "Give the configuration that the weights were trained with" in message
+    assert (
+        "of another shape" in message
+        and "Give the configuration that the weights were trained with" in message
+    )
 
 
 def test_a_wrong_class_count(state, tmp_path):
     torch.save(state, tmp_path / "w.pth")
     message = refused(tmp_path / "w.pth", num_classes=10)
-    assert "the head has 5 classes, but 10 were asked for" in message
-    assert "the head has 5 classes, but 7" in refused(tmp_path / "w.pth", config=SMALL.replace(num_classes=7))
+    assert "has 5 classes, but 10 were requested" in message
+    assert "has 5 classes, but 7 were requested" in refused(
+        tmp_path / "w.pth", config=SMALL.replace(num_classes=7)
+    )
 
 
 def test_values_that_are_not_finite_are_named_and_counted(state, tmp_path):

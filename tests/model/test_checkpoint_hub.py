@@ -153,11 +153,11 @@ def test_no_connection(environment, tmp_path):
     sources = ["hf://owner/one", "hf://owner/one/weights.pth"]
     answers = fetch(*sources, endpoint="http://127.0.0.1:9", cache=tmp_path, **environment)
     for answer, source in zip(answers, sources, strict=True):
-        assert answer.startswith(f"refused: {source}: the file could not be fetched")
+        assert answer.startswith(f"refused: {source}: the file cannot be downloaded")
         assert "give its path" in answer
 
 
 @pytest.mark.parametrize("source", ["hf://", "hf://owner", "hf://owner/one/", "hf://a b/c", "hf:///one"])
 def test_malformed_names(source):
-    with pytest.raises(CheckpointError, match="no hub name; expected hf://owner/repo"):
+    with pytest.raises(CheckpointError, match="not a valid hub name; expected hf://owner/repo"):
         download(source)

@@ -31,7 +31,7 @@ def test_published_architectures(case):
         case["d_state"],
     )
     assert (config.inner, config.dt_rank, config.stride) == (case["d_inner"], case["dt_rank"], case["stride"])
-    assert config.halves_sum is case["if_divide_out"]
+    assert config.averages_directions is case["if_divide_out"]
     assert config == PRESETS[variant_name(config)]
     assert variant_name(config.replace(image_size=448, num_classes=5)) == variant_name(config)
     assert variant_name(config.replace(depth=12)) == "custom"
@@ -47,17 +47,17 @@ def test_defaults_are_the_references():
 
 
 def test_only_separate_directions_are_halved():
-    assert VimConfig().halves_sum
-    assert not VimConfig(directions="shared").halves_sum
-    assert not VimConfig(directions="forward").halves_sum
-    assert not VimConfig(halve=False).halves_sum
+    assert VimConfig().averages_directions
+    assert not VimConfig(directions="shared").averages_directions
+    assert not VimConfig(directions="forward").averages_directions
+    assert not VimConfig(average_directions=False).averages_directions
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"if_random_cls_token_position": True}, "exists for training only"),
-        ({"flip_img_sequences_ratio": 0.5}, "exists for training only"),
+        ({"if_random_cls_token_position": True}, "is for training only"),
+        ({"flip_img_sequences_ratio": 0.5}, "is for training only"),
         ({"if_abs_pos_embd": True}, "unknown reference options"),
         ({"bimamba_type": "v3"}, "expected one of"),
         ({"final_pool_type": "sum"}, "expected one of"),

@@ -1,4 +1,4 @@
-"""The five published architectures: names and shapes, and outputs with generated weights."""
+"""The five published architectures: names and shapes, and outputs with synthetic weights."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 from golden_data import assert_close, load_json, load_tensors
 from torch import Tensor
 
-from vim_deploy.model import ClassToken, VisionMamba, create_model, fill_generated
+from vim_deploy.model import ClassToken, VisionMamba, create_model, fill_synthetic
 from vim_deploy.model.position import resize_position_embedding
-from vim_deploy.model.synthetic import generated_pixels, generated_weight
+from vim_deploy.model.synthetic import synthetic_pixels, synthetic_weight
 
 STATE_DICTS = load_json("full_state_dicts")
 CASES = load_json("full_logits")["cases"]
@@ -35,10 +35,10 @@ def test_names_and_shapes_in_the_references_order(case):
 def golden_model(case: dict[str, Any]) -> VisionMamba:
     name = STATE_DICTS[case["model"]]["registered_name"]
     model = create_model(name, image_size=case["image_hw"]).eval()
-    fill_generated(model, case["weights_seed"])
+    fill_synthetic(model, case["weights_seed"])
     if case["pos_embed_resized_from"]:
         small = create_model(name, image_size=case["pos_embed_resized_from"])
-        table = generated_weight("pos_embed", tuple(small.pos_embed.shape), case["weights_seed"])
+        table = synthetic_weight("pos_embed", tuple(small.pos_embed.shape), case["weights_seed"])
         grids = small.config.grid, model.config.grid
         resized = resize_position_embedding(torch.from_numpy(table), *grids, ClassToken.MIDDLE, "reference")
         model.pos_embed.data = resized
@@ -46,7 +46,7 @@ def golden_model(case: dict[str, Any]) -> VisionMamba:
 
 
 def golden_pixels(case: dict[str, Any]) -> Tensor:
-    pixels = generated_pixels((case["batch"], 3, *case["image_hw"]), case["image_seed"])
+    pixels = synthetic_pixels((case["batch"], 3, *case["image_hw"]), case["image_seed"])
     assert_close(pixels[:, :, 0, :8], TENSORS[f"{case['name']}.image_head"], 1e-7)
     return torch.from_numpy(pixels)
 

@@ -9,7 +9,7 @@ import torch
 from golden_data import assert_close, load_json, load_tensors
 from torch import Tensor
 
-from vim_deploy.model import VimConfig, VisionMamba, fill_generated
+from vim_deploy.model import VimConfig, VisionMamba, fill_synthetic
 from vim_deploy.ops import use_scan
 
 CASES = {case["name"]: case for case in load_json("models")["cases"]}
@@ -101,7 +101,7 @@ def test_names_and_shapes_in_the_references_order(case):
 )
 def test_stored_weights_follow_the_rule_for_generated_ones(case):
     model = VisionMamba(VimConfig.from_reference(case["flags"]))
-    fill_generated(model, case["seed"])
+    fill_synthetic(model, case["seed"])
     for name, value in golden_weights(case).items():
         assert_close(model.state_dict()[name], value, 1e-7)
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from golden_data import load_json
 
-from vim_deploy.model import create_model, fill_generated
-from vim_deploy.model.synthetic import generated_pixels, generated_weight, uniform_stream
+from vim_deploy.model import create_model, fill_synthetic
+from vim_deploy.model.synthetic import synthetic_pixels, synthetic_weight, uniform_stream
 
 ANSWERS = load_json("full_logits")["fill_rule_known_answers"]
 
@@ -20,7 +20,7 @@ def test_known_answers(answer):
     shape = tuple(answer["shape"])
     is_image = answer["key"].startswith("image/")
     values = (
-        generated_pixels(shape, answer["seed"]) if is_image else generated_weight(answer["key"], shape)
+        synthetic_pixels(shape, answer["seed"]) if is_image else synthetic_weight(answer["key"], shape)
     ).ravel()
     assert values.dtype == np.float32
     assert values[: len(answer["first_values"])].tolist() == answer["first_values"]
@@ -38,6 +38,6 @@ def test_streams_differ_by_seed_and_name_only():
 def test_filling_leaves_buffers_alone():
     model = create_model("vim_tiny", image_size=32, depth=1, embed_dim=16, class_token="none", rope=True)
     before = model.rope.freqs_cos.clone()
-    fill_generated(model, seed=3)
+    fill_synthetic(model, seed=3)
     assert model.rope.freqs_cos.equal(before)
-    assert np.array_equal(model.pos_embed.detach(), generated_weight("pos_embed", (1, 4, 16), seed=3))
+    assert np.array_equal(model.pos_embed.detach(), synthetic_weight("pos_embed", (1, 4, 16), seed=3))

@@ -9,15 +9,15 @@ from vim_deploy.model.variant import differing_fields, find_config
 
 # What leaves no trace in the tensors, per golden case; everything else must be found.
 UNTRACEABLE = {
-    "midcls_nodiv": {"halve": False},
+    "midcls_nodiv": {"average_directions": False},
     "headcls": {"class_token": ClassToken.FRONT},
     "nocls_max": {"pooling": "max"},
     "nocls_all": {"pooling": "all"},
     "nocls_none": {"pooling": "last"},
-    "rope_hidden_only_headcls": {"rope_residual": False, "halve": True},
-    "bimamba_v1": {"halve": False},
-    "unidirectional": {"halve": False},
-    "paired_bidirectional": {"halve": False, "paired": True},
+    "rope_hidden_only_headcls": {"rope_residual": False, "average_directions": True},
+    "bimamba_v1": {"average_directions": False},
+    "unidirectional": {"average_directions": False},
+    "paired_bidirectional": {"average_directions": False, "paired": True},
 }
 
 
@@ -44,16 +44,16 @@ def test_every_golden_model_is_told_from_its_tensors(case):
 def test_published_models_are_found_without_any_hint(entry):
     found, notes = find_config(shapes_of(entry), "file")
     assert found == PRESETS[REGISTERED_NAMES[entry["registered_name"]]]
-    assert any("class token taken to be in the middle" in note for note in notes)
-    assert any("taken to be halved" in note for note in notes)
+    assert any("class token is assumed to be in the middle" in note for note in notes)
+    assert any("both directions are assumed to be averaged" in note for note in notes)
 
 
 def test_a_registered_name_confirms_what_the_tensors_leave_open():
     entry = load_json("full_state_dicts")["vim_tiny_patch16_stride8_224"]
     found, notes = find_config(shapes_of(entry), "file", model_name=entry["registered_name"])
     assert found == PRESETS["vim_tiny_plus"]
-    assert any("the tensors agree" in note for note in notes)
-    assert not any("taken to be" in note for note in notes)
+    assert any("which agree with the tensors" in note for note in notes)
+    assert not any("assumed to be" in note for note in notes)
 
 
 def small_shapes(rows=17, **changes):
@@ -76,7 +76,7 @@ def small_shapes(rows=17, **changes):
 def test_the_class_token_of_a_rotary_model_is_at_the_front_and_the_sum_not_halved():
     shapes = small_shapes(rows=197) | {"rope.freqs_cos": (196, 16), "rope.freqs_sin": (196, 16)}
     found, notes = find_config(shapes, "file")
-    assert (found.class_token, found.halve) == (ClassToken.FRONT, False)
+    assert (found.class_token, found.average_directions) == (ClassToken.FRONT, False)
     assert found.rope and found.rope_residual
     assert any("January 2024" in note for note in notes)
 
@@ -95,7 +95,7 @@ def test_a_training_size_that_does_not_match_the_tensors_is_not_used():
 
 
 def test_a_rectangular_grid_needs_the_size():
-    with pytest.raises(CheckpointError, match=r"24 patch tokens .*no square grid.*image size"):
+    with pytest.raises(CheckpointError, match=r"24 patch tokens .*not a square grid.*image size"):
         find_config(small_shapes(rows=25), "file")
     assert find_config(small_shapes(rows=25), "file", image_size=(64, 96))[0].grid == (4, 6)
 
@@ -104,7 +104,7 @@ def test_a_registered_name_confirms_the_choices_only_where_the_tensors_agree():
     name = next(iter(REGISTERED_NAMES))
     _, notes = find_config(small_shapes(), "file", model_name=name)
     assert any(f"say {name}, but the tensors differ in" in note and "embed_dim" in note for note in notes)
-    assert any("taken to be in the middle" in note for note in notes)
+    assert any("assumed to be in the middle" in note for note in notes)
 
 
 def test_an_unknown_name_is_mentioned():
@@ -131,7 +131,7 @@ def test_forward_only_and_shared_directions():
     "missing", ["patch_embed.proj.weight", "layers.0.mixer.A_log", "layers.0.mixer.conv1d.weight"]
 )
 def test_other_networks_are_refused_by_the_tensor_they_lack(missing):
-    with pytest.raises(CheckpointError, match=f"no Vision Mamba classifier: the tensor {missing} is missing"):
+    with pytest.raises(CheckpointError, match=f"not a Vision Mamba: the tensor {missing} is missing"):
         find_config(small_shapes(**{missing: None}), "file")
 
 

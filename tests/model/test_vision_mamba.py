@@ -12,7 +12,7 @@ from golden_data import assert_close
 from torch import Tensor
 
 from vim_deploy.errors import ConfigError
-from vim_deploy.model import VisionMamba, create_model, fill_generated
+from vim_deploy.model import VisionMamba, create_model, fill_synthetic
 from vim_deploy.ops import use_scan
 
 SMALL = {"image_size": (32, 48), "depth": 2, "embed_dim": 32, "num_classes": 7}
@@ -29,7 +29,7 @@ each_form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 
 def small_model(**changes: Any) -> VisionMamba:
     model = create_model("vim_tiny", **{**SMALL, **changes}).eval()
-    fill_generated(model)
+    fill_synthetic(model)
     return model
 
 

@@ -11,10 +11,10 @@ import onnx
 from onnx import numpy_helper
 
 from vim_deploy.export.onnx import to_onnx
-from vim_deploy.export.task import VimTaskModule
 from vim_deploy.model import create_model
-from vim_deploy.model.synthetic import fill_generated
+from vim_deploy.model.synthetic import fill_synthetic
 from vim_deploy.precision import Precision
+from vim_deploy.tasks.classify.export import ClassifyModule
 from vim_deploy.validation.artifacts import Artifact, RunMode, Target
 
 CONFIG = {"embed_dim": 32, "depth": 4, "image_size": [32, 48], "num_classes": 5}
@@ -22,14 +22,14 @@ CONFIG = {"embed_dim": 32, "depth": 4, "image_size": [32, 48], "num_classes": 5}
 
 def build_model(**changes):
     model = create_model("vim_tiny", **{**CONFIG, **changes})
-    fill_generated(model, seed=3)
+    fill_synthetic(model, seed=3)
     return model.eval()
 
 
 @cache
 def exported() -> tuple[object, onnx.ModelProto]:
     model = build_model()
-    return model, to_onnx(VimTaskModule(model, "classify"))
+    return model, to_onnx(ClassifyModule(model))
 
 
 def node(model: onnx.ModelProto, name: str) -> onnx.NodeProto:

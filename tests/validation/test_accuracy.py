@@ -146,7 +146,7 @@ def test_mcnemar():
 def test_only_classification_has_labels():
     from small_onnx import metadata
 
-    from vim_deploy.export.source import ModelSource
+    from vim_deploy.families.family import ModelSource
     from vim_deploy.validation.validate import ValidationRequest, check_task
 
     request = ValidationRequest(ModelSource("vim_tiny"), (Path("m.onnx"),), labels=LabelSource("folder"))

@@ -14,7 +14,7 @@ pytest.importorskip("onnxruntime", reason="running exported files needs onnxrunt
 
 from vim_deploy.cli.golden import main as golden_command
 from vim_deploy.model import create_model
-from vim_deploy.model.synthetic import fill_generated, generated_pixels
+from vim_deploy.model.synthetic import fill_synthetic, synthetic_pixels
 from vim_deploy.ops import use_scan
 from vim_deploy.validation import golden
 
@@ -30,8 +30,8 @@ def folder(tmp_path, monkeypatch):
     """Reference values of one case; the exported model is the reduced one too."""
     monkeypatch.setattr(golden, "create_model", reduced)
     model = reduced("vim_tiny", image_size=(32, 32))
-    fill_generated(model)
-    pixels = torch.from_numpy(generated_pixels((2, 3, 32, 32))).double()
+    fill_synthetic(model)
+    pixels = torch.from_numpy(synthetic_pixels((2, 3, 32, 32))).double()
     with torch.inference_mode(), use_scan("reference"):
         wide = model.double().eval()
         logits = wide(pixels).numpy()

@@ -16,8 +16,8 @@ from small_vim import build_model, exported, open_model
 
 from vim_deploy.errors import ConfigError
 from vim_deploy.export.onnx import to_onnx
-from vim_deploy.export.task import VimTaskModule
 from vim_deploy.parity.difference import difference
+from vim_deploy.tasks.classify.export import ClassifyModule
 from vim_deploy.validation.layers import LayerReport, compare_layers, worst_slice
 from vim_deploy.validation.parts import FINAL_NORM, PIXELS, model_parts, run_parts
 from vim_deploy.validation.probes import find_probes, with_probes
@@ -110,14 +110,14 @@ def test_a_rounded_weight_shows_in_the_layers_but_not_in_the_outputs():
         {"directions": "shared", "layer_scale": True},
         {"directions": "forward", "rms_norm": False},
         {"rope": True, "rope_residual": True, "class_token": "front", "image_size": [32, 32]},
-        {"halve": False, "class_token": "none", "position_embedding": False},
+        {"average_directions": False, "class_token": "none", "position_embedding": False},
     ],
     ids=lambda changes: " ".join(changes),
 )
 def test_every_variant_of_the_model(changes):
     model = build_model(**{"depth": 1, **changes})
     pixels = pixels_of((2, 3, *model.config.image_size))
-    graph = to_onnx(VimTaskModule(model, "classify"))
+    graph = to_onnx(ClassifyModule(model))
     report = layers_of(model, graph, graph, False, pixels)
     assert report.first_fault is None
     values = run_parts(model_parts(model), torch.from_numpy(pixels))

@@ -36,7 +36,7 @@ def test_a_correct_export_passes(place):
 
 
 def test_weights_read_with_another_option_fail(place):
-    result = run(place, "--no-halve", "--no-function-body")
+    result = run(place, "--no-average-directions", "--no-function-body")
     assert result.exit_code == 1, result.output
     assert "relative difference" in result.output
 

@@ -28,10 +28,10 @@ _WARM_UP, _MOST_RUNS = 3, 30
 def vim(size: int, precision: str) -> Any:
     from vim_deploy.export.reduced import in_precision
     from vim_deploy.model import create_model
-    from vim_deploy.model.synthetic import fill_generated
+    from vim_deploy.model.synthetic import fill_synthetic
 
     model = create_model("vim_tiny", image_size=(size, size))
-    fill_generated(model, seed=0)
+    fill_synthetic(model, seed=0)
     return in_precision(model.eval(), precision)
 
 

@@ -24,7 +24,7 @@ SEEDED_IMAGES, CANDIDATES, SEED = 8, 24, 7
 
 def export_vim(path: Path, size: int, precision: str) -> None:
     from vim_deploy.export.exporter import ExportRequest, export
-    from vim_deploy.export.source import ModelSource
+    from vim_deploy.families.family import ModelSource
 
     source = ModelSource("vim_tiny", image_size=(size, size))
     # Compared where it is small; the graph of another size is the same but for its position embedding.

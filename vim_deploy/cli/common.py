@@ -36,9 +36,9 @@ class Command(click.Command):
             sys.exit(INTERRUPTED)
 
 
-def command(cls: type[Command] = Command) -> Callable[[Callable[..., Any]], click.Command]:
+def command(cls: type[Command] = Command, **attributes: Any) -> Callable[[Callable[..., Any]], click.Command]:
     """Decorator: a click command that prints user errors and exits with 2."""
-    return click.command(cls=cls, context_settings={"help_option_names": ["-h", "--help"]})
+    return click.command(cls=cls, context_settings={"help_option_names": ["-h", "--help"]}, **attributes)
 
 
 def console() -> Console:
@@ -102,20 +102,6 @@ threads_option = click.option(
     "--threads",
     type=click.IntRange(min=1),
     help="CPU threads per run.  [default: all CPUs available to this process]",
-)
-entry_option = click.option(
-    "--entry",
-    type=click.Choice(("model", "model_ema")),
-    default="model",
-    show_default=True,
-    help="Which weights of a training checkpoint.",
-)
-seed_option = click.option("--seed", type=int, default=0, show_default=True, help="For generated weights.")
-halve_option = click.option(
-    "--halve/--no-halve",
-    default=None,
-    help="For segmenters and detectors: whether the sum of both scan directions is halved, which weights do "
-    "not show.  [default: halved, or as the configuration says]",
 )
 quiet_option = click.option("--quiet", is_flag=True, help="Print only warnings and errors on stderr.")
 

@@ -9,17 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vim_deploy.cli.common import (
-    command,
-    entry_option,
-    halve_option,
-    log_to_stderr,
-    quiet_option,
-    seed_option,
-    stages,
-    threads_option,
-)
-from vim_deploy.options import ImageSize
+from vim_deploy.cli.common import command, log_to_stderr, quiet_option, stages, threads_option
+from vim_deploy.cli.model_options import model_options, model_source
 
 if TYPE_CHECKING:
     from vim_deploy.validation.results import Validation
@@ -31,23 +22,7 @@ FAILED = 1
 @command()
 @click.argument("model")
 @click.argument("artifacts", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="ARTIFACT...")
-@click.option(
-    "--checkpoint", help="Weights of MODEL: a .pth or .safetensors file, or hf://owner/repo[/file]."
-)
-@entry_option
-@click.option(
-    "--image-size", type=ImageSize(), help="Input size, N or HEIGHTxWIDTH.  [default: the artifacts']"
-)
-@click.option(
-    "--position-rule",
-    type=click.Choice(("geometric", "reference")),
-    default="geometric",
-    show_default=True,
-    help="As for vim-export.",
-)
-@click.option("--num-classes", type=click.IntRange(min=0), help="As for vim-export.")
-@halve_option
-@seed_option
+@model_options(image_size="that of the artifacts")
 @click.option("--images", multiple=True, help="Image files, folders or globs to compare on; repeatable.")
 @click.option(
     "--max-images",
@@ -155,7 +130,6 @@ def _check(options: dict[str, Any]) -> None:
 
 
 def _request(model: str, artifacts: tuple[Path, ...], options: dict[str, Any]) -> ValidationRequest:
-    from vim_deploy.export.source import ModelSource
     from vim_deploy.validation.artifacts import targets_of
     from vim_deploy.validation.labels import LabelSource
     from vim_deploy.validation.sign import check_signable
@@ -163,14 +137,13 @@ def _request(model: str, artifacts: tuple[Path, ...], options: dict[str, Any]) -
 
     if options["sign"]:
         check_signable([target for path in artifacts for target in targets_of(path)])
-    of_source = ("checkpoint", "entry", "image_size", "position_rule", "num_classes", "halve", "seed")
     of_request = ("images", "max_images", "random_images", "hard", "function_body", "threads", "layers",
                   "invariance")  # fmt: skip
     labels = None
     if options["labels"] is not None:
         labels = LabelSource(options["labels"], options["synsets"], options["max_labelled"])
     return ValidationRequest(
-        source=ModelSource(name=model, **{key: options[key] for key in of_source}),
+        source=model_source(model, options),
         artifacts=artifacts,
         labels=labels,
         **{key: options[key] for key in of_request},

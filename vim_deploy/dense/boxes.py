@@ -1,4 +1,4 @@
-"""Boxes (left, top, right, bottom) in pixels: anchors, deltas, suppression. No weights.
+"""Operations on boxes (left, top, right, bottom) in pixels: anchors, deltas, non-maximum suppression.
 
 Source: arXiv 1506.01497 (anchors and deltas).
 """
@@ -10,12 +10,12 @@ import math
 import torch
 from torch import Tensor
 
-# Of a side, in one step: upstream's bound against overflow, and one that float32's range has in any case.
-_LARGEST_GROWTH, _LARGEST_SHRINKING = math.log(1000 / 16), -100.0
+# Limits of the log scale of a side: upstream's against overflow, and one of float32's range.
+_MAX_LOG_SCALE, _MIN_LOG_SCALE = math.log(1000 / 16), -100.0
 
 
 def level_anchors(size: float, ratios: tuple[float, ...], stride: int, height: int, width: int) -> Tensor:
-    """Every cell's anchors, cells row by row: (height * width * ratios, 4) float32.
+    """The anchors of all cells, in row-major order: (height * width * ratios, 4) float32.
 
     The first cell's anchors are centred on the origin. Ratios are height over width at equal area.
     """
@@ -31,20 +31,19 @@ def level_anchors(size: float, ratios: tuple[float, ...], stride: int, height: i
 def apply_deltas(
     boxes: Tensor, deltas: Tensor, centre_weight: float = 1.0, size_weight: float = 1.0
 ) -> Tensor:
-    """Move the centres by fractions of the sizes, and scale the sizes exponentially; both (n, 4)."""
+    """Shift the centres relative to the sizes, and scale the sizes exponentially; both (n, 4)."""
     size = boxes[:, 2:] - boxes[:, :2]
     centre = boxes[:, :2] + 0.5 * size
     new_centre = deltas[:, :2] / centre_weight * size + centre
-    growth = (deltas[:, 2:] / size_weight).clamp(_LARGEST_SHRINKING, _LARGEST_GROWTH)
-    half = 0.5 * torch.exp(growth) * size
+    log_scale = (deltas[:, 2:] / size_weight).clamp(_MIN_LOG_SCALE, _MAX_LOG_SCALE)
+    half = 0.5 * torch.exp(log_scale) * size
     return torch.cat([new_centre - half, new_centre + half], dim=1)
 
 
 def image_limits(pixels: Tensor) -> Tensor:
-    """(width, height, width, height) of the image in a padded one (1, channels, height, width).
+    """(width, height, width, height) of the image inside its padding (1, channels, height, width).
 
-    Padding is exactly zero, and what lies right of or below the last pixel that is not zero is padding. A
-    whole image of zeros has no size.
+    All pixels to the right of and below the last nonzero pixel are padding. An image of zeros has size 0.
     """
     present = (pixels != 0).to(pixels.dtype).amax(dim=(0, 1))
     height, width = present.shape
@@ -54,59 +53,61 @@ def image_limits(pixels: Tensor) -> Tensor:
 
 
 def clip(boxes: Tensor, limits: Tensor) -> Tensor:
-    """Boxes cut to the image."""
+    """Boxes clipped to the image."""
     return torch.minimum(boxes.clamp(min=0), limits)
 
 
-@torch.library.custom_op("vim_deploy::keep_best", mutates_args=())
-def keep_best(
-    boxes: Tensor, scores: Tensor, threshold: Tensor, overlap: float, limit: int
+@torch.library.custom_op("vim_deploy::nms", mutates_args=())
+def nms(
+    boxes: Tensor, scores: Tensor, score_threshold: Tensor, iou_threshold: float, limit: int
 ) -> tuple[Tensor, Tensor]:
-    """Greedy suppression within each class, then the best of all classes.
+    """Greedy non-maximum suppression per class, then the best boxes of all classes.
 
-    `boxes` (n, 4), `scores` (classes, n), `threshold` a scalar. A box is dropped for a better one of its
-    class that it shares more than `overlap` of their union with; scores of `threshold` and less do not take
-    part. Returns places (limit, 2) int64, pairs of class and box, best first, and their scores (limit,). Rows
-    beyond what was found hold zeros and the score `threshold`, so that all shapes are fixed.
+    `boxes` (n, 4), `scores` (classes, n), `score_threshold` a scalar. A box is suppressed by a better one of
+    its class if their IoU is greater than `iou_threshold`; boxes with scores up to `score_threshold` are
+    ignored. Returns pairs of class and box (limit, 2) int64, best first, and their scores (limit,). Unused
+    rows have zeros and the score `score_threshold`, so that all shapes are fixed.
 
-    An operator of its own because exported graphs have NonMaxSuppression for it.
+    This is a custom operator so that exported graphs use NonMaxSuppression.
     """
     found = [
         (label, index)
         for label in range(scores.shape[0])
-        for index in _suppressed(boxes, scores[label], threshold, overlap)
+        for index in _nms_of_class(boxes, scores[label], score_threshold, iou_threshold)
     ]
-    places = torch.tensor(found, dtype=torch.int64).reshape(-1, 2)
-    values = scores[places[:, 0], places[:, 1]]
+    pairs = torch.tensor(found, dtype=torch.int64).reshape(-1, 2)
+    values = scores[pairs[:, 0], pairs[:, 1]]
     order = values.argsort(descending=True, stable=True)[:limit]
     missing = limit - len(order)
     return (
-        torch.cat([places[order], places.new_zeros(missing, 2)]),
-        torch.cat([values[order], threshold.expand(missing)]),
+        torch.cat([pairs[order], pairs.new_zeros(missing, 2)]),
+        torch.cat([values[order], score_threshold.expand(missing)]),
     )
 
 
-@keep_best.register_fake
-def _(boxes: Tensor, scores: Tensor, threshold: Tensor, overlap: float, limit: int) -> tuple[Tensor, Tensor]:
+@nms.register_fake
+def _(
+    boxes: Tensor, scores: Tensor, score_threshold: Tensor, iou_threshold: float, limit: int
+) -> tuple[Tensor, Tensor]:
     return boxes.new_empty((limit, 2), dtype=torch.int64), scores.new_empty((limit,))
 
 
-def _suppressed(boxes: Tensor, scores: Tensor, threshold: Tensor, overlap: float) -> list[int]:
-    """Indices that survive, best first."""
+def _nms_of_class(boxes: Tensor, scores: Tensor, score_threshold: Tensor, iou_threshold: float) -> list[int]:
+    """Indices of the remaining boxes, best first."""
     order = scores.argsort(descending=True, stable=True)
-    order = order[scores[order] > threshold]
-    shared = _overlaps(boxes[order]) > overlap
-    dropped = torch.zeros(len(order), dtype=torch.bool)
+    order = order[scores[order] > score_threshold]
+    overlapping = _iou(boxes[order]) > iou_threshold
+    suppressed = torch.zeros(len(order), dtype=torch.bool)
     kept = []
     for place, index in enumerate(order.tolist()):
-        if not dropped[place]:
+        if not suppressed[place]:
             kept.append(index)
-            dropped |= shared[place]
+            suppressed |= overlapping[place]
     return kept
 
 
-def _overlaps(boxes: Tensor) -> Tensor:
-    """Intersection over union of every pair: (n, 4) to (n, n); 0 where the union is empty."""
+def _iou(boxes: Tensor) -> Tensor:
+    """Intersection over union of all pairs: (n, 4) to (n, n); 0 if the union is empty."""
     low = torch.maximum(boxes[:, None, :2], boxes[None, :, :2])
     high = torch.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
     common = (high - low).clamp(min=0).prod(dim=-1)

@@ -1,6 +1,6 @@
-"""The heads: three stages that classify and refine boxes, and one that draws masks.
+"""The heads of a detector: a cascade of box stages and a mask head.
 
-Source: arXiv 1712.00726 (cascade), 1703.06870 (masks); upstream keys below `roi_heads.`.
+Source: arXiv 1712.00726 (cascade), 1703.06870 (masks); upstream keys with the prefix `roi_heads.`.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vim_deploy.dense.boxes import apply_deltas, clip, keep_best
+from vim_deploy.dense.boxes import apply_deltas, clip, nms
 from vim_deploy.dense.detector_config import DetectorConfig
 from vim_deploy.dense.layers import NormConv
-from vim_deploy.dense.proposals import NEVER, Proposals
+from vim_deploy.dense.proposals import EXCLUDED, Proposals
 from vim_deploy.dense.roi import pool
 
 BOX_GRID, MASK_GRID = 7, 14
 
 
 class Stage(NamedTuple):
-    """What a stage gives for n boxes: `hidden` (n, width), `logits` (n, classes + background), `deltas` and
+    """Outputs of a stage for n boxes: `hidden` (n, width), `logits` (n, classes + background), `deltas` and
     `boxes` (n, 4)."""
 
     hidden: Tensor
@@ -53,7 +53,7 @@ class _BoxHead(nn.Module):
 
 
 class _BoxPredictor(nn.Module):
-    """Deltas are the same for all classes."""
+    """Class scores, and deltas for all classes together."""
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class _MaskHead(nn.Module):
 
 
 class CascadeHeads(nn.Module):
-    """Proposals and the levels they are pooled from to detections with masks."""
+    """Proposals and feature levels to detections with masks."""
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
@@ -95,33 +95,33 @@ class CascadeHeads(nn.Module):
     def detect(
         self, levels: tuple[Tensor, ...], proposals: Proposals, limits: Tensor, threshold: Tensor
     ) -> Found:
-        """As many as `config.detections` in any case; those that are missing have the score `threshold`."""
+        """Exactly `config.detections_per_image` rows; those without an object have the score `threshold`."""
         config = self.config
         boxes, scores = proposals.boxes, []
         for index in range(len(config.stage_weights)):
             stage = self.stage(index, levels, boxes)
             scores.append(stage.logits.softmax(dim=1))
             boxes = clip(stage.boxes, limits)
-        real = (proposals.logits > NEVER).to(boxes.dtype)
+        real = (proposals.logits > EXCLUDED).to(boxes.dtype)
         mean = sum(scores[1:], scores[0])[:, :-1] / len(scores) * real[:, None]
-        limit = min(config.detections, mean.numel())
-        places, best = keep_best(boxes, mean.T, threshold, config.overlap, limit)
-        return Found(boxes.index_select(0, places[:, 1]), best, places[:, 0])
+        limit = min(config.detections_per_image, mean.numel())
+        pairs, best = nms(boxes, mean.T, threshold, config.nms_iou_threshold, limit)
+        return Found(boxes.index_select(0, pairs[:, 1]), best, pairs[:, 0])
 
     def stage(self, index: int, levels: tuple[Tensor, ...], boxes: Tensor) -> Stage:
-        """One stage of the cascade; its boxes are not clipped."""
+        """One stage of the cascade; the boxes are not clipped."""
         hidden: Tensor = self.box_head[index](pool(levels, boxes, BOX_GRID))
         logits, deltas = self.box_predictor[index](hidden)
         moved = apply_deltas(boxes, deltas, *self.config.stage_weights[index])
         return Stage(hidden, logits, deltas, moved)
 
     def mask_logits(self, levels: tuple[Tensor, ...], boxes: Tensor) -> Tensor:
-        """(n, classes, 28, 28) in the boxes' own coordinates."""
+        """(n, classes, 28, 28) in coordinates relative to the boxes."""
         logits: Tensor = self.mask_head(pool(levels, boxes, MASK_GRID))
         return logits
 
     def masks(self, levels: tuple[Tensor, ...], boxes: Tensor, classes: Tensor) -> Tensor:
-        """Probabilities (n, 28, 28) that a point of the box belongs to the object, of the boxes' classes."""
+        """Probabilities (n, 28, 28) that points of the boxes belong to objects of the given classes."""
         logits = self.mask_logits(levels, boxes)
         own = torch.arange(logits.shape[0]) * logits.shape[1] + classes
         return logits.flatten(0, 1).index_select(0, own).sigmoid()

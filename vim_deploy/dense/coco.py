@@ -1,6 +1,6 @@
-"""COCO's 80 classes, in the order of detectors' outputs, and the numbers that annotation files have for them.
+"""COCO's 80 classes in the order of detectors' outputs, and their ids in annotation files.
 
-The numbers go from 1 to 90, ten of which belong to categories that were planned and never annotated.
+The ids are 1 to 90; ten of them are of categories that were never annotated.
 """
 
 from __future__ import annotations

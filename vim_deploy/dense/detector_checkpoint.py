@@ -1,26 +1,27 @@
-"""Detectors' checkpoints: those of detectron2, bare state dicts, safetensors."""
+"""Checkpoints of detectors: detectron2, bare state dicts, safetensors."""
 
 from __future__ import annotations
 
 import os
-from typing import TypeAlias
 
-from vim_deploy.dense.checkpoint import (
-    Adjustment,
-    LoadedDense,
-    ReadWeights,
-    backbone_structure,
-    load_fitting,
-    own_config,
-    read_weights,
-)
-from vim_deploy.dense.config import BackboneConfig, Tap
+from vim_deploy.dense.checkpoint import ROPE_NOTE, find_backbone
+from vim_deploy.dense.config import BackboneConfig, FeatureType
 from vim_deploy.dense.detector import Detector
 from vim_deploy.dense.detector_config import DetectorConfig, detector_name
 from vim_deploy.errors import CheckpointError, ConfigError
-from vim_deploy.model.checkpoint import Entry
 from vim_deploy.model.kind import Kind
+from vim_deploy.model.loading import (
+    Adjustments,
+    CheckpointKey,
+    LoadedCheckpoint,
+    ReadWeights,
+    fit_weights,
+    model_with_weights,
+    read_weights,
+    stored_config,
+)
 from vim_deploy.model.position import Rule
+from vim_deploy.text import plural
 
 _NET = "backbone.net."
 _WIDTH = "backbone.simfp_4.0.weight"
@@ -32,60 +33,55 @@ _SCORES, _DELTAS = "roi_heads.box_predictor.{}.cls_score.weight", "roi_heads.box
 _MASK_CONV, _MASKS = "roi_heads.mask_head.mask_fcn{}.weight", "roi_heads.mask_head.predictor.weight"
 
 
-LoadedDetector: TypeAlias = LoadedDense[DetectorConfig]
-
-
 def load_detector(
     source: str | os.PathLike[str],
     *,
-    entry: Entry = "model",
+    checkpoint_key: CheckpointKey = "model",
     config: DetectorConfig | None = None,
     image_size: tuple[int, int] | None = None,
     num_classes: int | None = None,
-    halve: bool | None = None,
+    average_directions: bool | None = None,
     position_rule: Rule = "geometric",
-) -> tuple[Detector, LoadedDetector]:
+) -> tuple[Detector, LoadedCheckpoint[DetectorConfig]]:
     """A detector in evaluation mode, from a `.pth` or `.safetensors` file or `hf://owner/repo/file`.
 
-    `config` describes the model as it was trained; without it, the file's own metadata is used, or else the
-    structure is found from the tensors, and what leaves no trace in them is assumed and noted. `halve`
-    settles whether the sum of both scan directions is halved, which is one of these. `image_size` (height,
-    width) asks for another padded size than the trained one: the position embedding is resized.
-    `num_classes` only checks the heads. Raises CheckpointError. No code in the file is run.
+    The parameters are those of `vim_deploy.model.checkpoint.load_checkpoint`; `image_size` is (height, width)
+    of the padded image. Raises CheckpointError. Code in the file is not run.
     """
-    read = read_weights(source, entry, Kind.DETECTOR)
-    trained = config or own_config(read, DetectorConfig.from_dict) or _found(read, image_size, halve)
-    model, config, state = load_fitting(
+    read = read_weights(source, checkpoint_key, Kind.DETECTOR)
+    trained = config or stored_config(read, DetectorConfig.from_dict)
+    loaded = fit_weights(
         read,
-        trained,
-        Adjustment(image_size, num_classes, halve, position_rule),
+        trained or _find_config(read, image_size, average_directions),
+        Adjustments(image_size, num_classes, average_directions, position_rule),
         build=Detector,
+        backbone=lambda config: config.backbone.vim,
+        description=_description,
         prefix=_NET,
-        describe=_describe,
-        heads=("the heads have", "the heads as they are"),
     )
-    return model, LoadedDense(config, state, read.source, read.sha256, read.entry, tuple(read.notes))
+    return model_with_weights(Detector, loaded), loaded
 
 
-def _found(read: ReadWeights, image_size: tuple[int, int] | None, halve: bool | None) -> DetectorConfig:
-    """The structure that the tensors show, completed as the reference's configurations are."""
-    vim, notes = backbone_structure(read, _NET, image_size)
-    if halve is not None:
-        vim = vim.replace(halve=halve)
-    _refuse_other_heads(read)
+def _find_config(
+    read: ReadWeights, image_size: tuple[int, int] | None, average_directions: bool | None
+) -> DetectorConfig:
+    """The configuration that the tensors show; the rest is taken from the reference's configurations."""
+    vim, notes = find_backbone(read, _NET, image_size=image_size, average_directions=average_directions)
+    _check_heads(read)
     stages = _count(read, _SCORES, first=0)
     ratios = _dim(read, _ANCHORS, 0)
     default = DetectorConfig.stage_weights, DetectorConfig.aspect_ratios
     if (stages, ratios) != tuple(map(len, default)):
         raise CheckpointError(
-            f"{read.source} has {stages} stages and {ratios} anchors per cell; expected the reference's "
-            f"{len(default[0])} and {len(default[1])}, whose weights and ratios are known. Give the "
-            "configuration that the model was trained with, as a JSON file in place of the model's name."
+            f"{read.source} has {plural(stages, 'stage')} and {plural(ratios, 'anchor')} per cell; expected "
+            f"the reference's {len(default[0])} and {len(default[1])}, whose weights and ratios are known. "
+            "Give the configuration that the model was trained with, as a JSON file instead of the model "
+            "name."
         )
     backbone = BackboneConfig(
         vim=vim,
-        taps=(vim.depth - 1,),
-        last=Tap.STREAM,
+        out_indices=(vim.depth - 1,),
+        last=FeatureType.STREAM,
         final_norm=f"{_NET}norm_f.weight" in read.state,
     )
     read.notes.extend(notes)
@@ -101,17 +97,17 @@ def _found(read: ReadWeights, image_size: tuple[int, int] | None, halve: bool | 
         )
     except ConfigError as error:
         raise CheckpointError(f"{read.source}: {error}") from None
-    read.notes.extend(_assumed(config, halve))
+    read.notes.extend(_assumptions(config, average_directions))
     return config
 
 
-def _refuse_other_heads(read: ReadWeights) -> None:
-    """What detectron2 can build and this cascade is not, by what gives it away."""
+def _check_heads(read: ReadWeights) -> None:
+    """Raises CheckpointError for other detectors of detectron2."""
     present = read.state.keys()
     if _MASKS not in present and any(name.startswith("roi_heads.box") for name in present):
         raise CheckpointError(
             f"{read.source} has no mask head: the tensor {_MASKS} is missing. Expected a Cascade Mask R-CNN; "
-            "a detector of boxes alone is not supported."
+            "detectors without masks are not supported."
         )
     if "roi_heads.box_predictor.cls_score.weight" in present:
         raise CheckpointError(
@@ -125,26 +121,26 @@ def _refuse_other_heads(read: ReadWeights) -> None:
         )
 
 
-def _assumed(config: DetectorConfig, halve: bool | None) -> list[str]:
-    """What leaves no trace in the tensors."""
+def _assumptions(config: DetectorConfig, average_directions: bool | None) -> list[str]:
+    """Notes on what the tensors do not show."""
     vim = config.backbone.vim
     notes = [
         f"anchors of sizes {_listed(config.anchor_sizes)}, ratios {_listed(config.aspect_ratios)}, "
-        f"{config.proposals} proposals, stage weights, thresholds (score {config.score_threshold:g}, overlap "
-        f"{config.overlap:g}) and {config.detections} detections at most, as in the reference's "
-        "configuration; the weights do not show them."
+        f"{config.post_nms_topk} proposals, stage weights, score threshold {config.score_threshold:g}, NMS "
+        f"IoU threshold {config.nms_iou_threshold:g} and at most {config.detections_per_image} detections "
+        "are assumed, as in the reference's configuration; the weights do not show them."
     ]
     if vim.rope:
-        notes.append("rotary embedding is applied to the residual too; the weights do not show it.")
-    if halve is None and vim.halves_sum:
+        notes.append(ROPE_NOTE)
+    if average_directions is None and vim.averages_directions:
         notes.append(
-            "the sum of both directions is taken to be halved; the weights do not show it, and the "
-            "reference's configuration does not state it. --no-halve says otherwise."
+            "the outputs of both directions are assumed to be averaged; the weights do not show it, and "
+            "neither does the reference's configuration. Use --no-average-directions if they are summed."
         )
     return notes
 
 
-def _describe(config: DetectorConfig) -> str:
+def _description(config: DetectorConfig) -> str:
     vim = config.backbone.vim
     height, width = config.image_size
     return (
@@ -154,7 +150,7 @@ def _describe(config: DetectorConfig) -> str:
 
 
 def _count(read: ReadWeights, pattern: str, first: int = 1) -> int:
-    """How many tensors there are of a numbered name, without a gap."""
+    """The number of tensors with consecutively numbered names."""
     number = first
     while pattern.format(number) in read.state:
         number += 1
@@ -166,8 +162,8 @@ def _count(read: ReadWeights, pattern: str, first: int = 1) -> int:
 def _dim(read: ReadWeights, name: str, axis: int) -> int:
     if name not in read.state:
         raise CheckpointError(
-            f"{read.source} is no complete Cascade Mask R-CNN: the tensor {name} is missing. Give a complete "
-            "checkpoint."
+            f"{read.source} is not a complete Cascade Mask R-CNN: the tensor {name} is missing. Give a "
+            "complete checkpoint."
         )
     return read.state[name].shape[axis] if read.state[name].dim() > axis else 0
 

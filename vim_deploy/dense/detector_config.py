@@ -1,4 +1,4 @@
-"""What a detector is made of, without PyTorch."""
+"""Configuration of detectors. Imports no framework."""
 
 from __future__ import annotations
 
@@ -6,23 +6,25 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from vim_deploy.dense.config import BackboneConfig, Tap
+from vim_deploy.dense.config import BackboneConfig, DenseConfig, FeatureType
 from vim_deploy.errors import ConfigError
 from vim_deploy.model.config import ClassToken, VimConfig
+from vim_deploy.text import plural
 
 LEVELS = (2, 3, 4, 5, 6)  # level k has one pixel per 2^k image pixels
-POOLED_LEVELS = LEVELS[:-1]  # the coarsest one only proposes
+POOLED_LEVELS = LEVELS[:-1]  # the coarsest one is used for proposals only
 
 
 @dataclass(frozen=True)
-class DetectorConfig:
+class DetectorConfig(DenseConfig):
     """A Cascade Mask R-CNN on the simple feature pyramid.
 
-    Images are padded to the square `backbone.vim.image_size`. `channels` is the width of the pyramid and of
-    every convolution behind it. `anchor_sizes`: one per level, pixels; `aspect_ratios`: height over width.
-    `candidates` boxes per level enter the suppression and `proposals` leave it. `stage_weights`: how much
-    each stage's deltas are scaled, for the centre and for the size. `score_threshold`, `overlap` and
-    `detections` say which boxes are reported. Source: arXiv 2401.09417 section 4.3, 2203.16527, 1712.00726.
+    Images are padded to `backbone.vim.image_size`. `channels`: width of the pyramid and of all convolutions
+    after it. `anchor_sizes`: in pixels, one per level; `aspect_ratios`: height over width. `pre_nms_topk`:
+    boxes per level before non-maximum suppression of the proposals; `post_nms_topk`: proposals after it;
+    `proposal_nms_iou_threshold`: its threshold. `stage_weights`: scale of each stage's deltas, for centre and
+    size. `score_threshold`, `nms_iou_threshold`, `detections_per_image`: selection of the final detections.
+    Source: arXiv 2401.09417 section 4.3, 2203.16527, 1712.00726.
     """
 
     backbone: BackboneConfig
@@ -30,17 +32,17 @@ class DetectorConfig:
     channels: int = 256
     anchor_sizes: tuple[float, ...] = (32, 64, 128, 256, 512)
     aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
-    candidates: int = 1000
-    proposals: int = 1000
-    proposal_overlap: float = 0.7
+    pre_nms_topk: int = 1000
+    post_nms_topk: int = 1000
+    proposal_nms_iou_threshold: float = 0.7
     proposal_convs: int = 2
     box_convs: int = 4
     box_hidden: int = 1024
     stage_weights: tuple[tuple[float, float], ...] = ((10, 5), (20, 10), (30, 15))
     mask_convs: int = 4
     score_threshold: float = 0.05
-    overlap: float = 0.5
-    detections: int = 100
+    nms_iou_threshold: float = 0.5
+    detections_per_image: int = 100
 
     def __post_init__(self) -> None:
         for name in ("anchor_sizes", "aspect_ratios"):
@@ -51,41 +53,33 @@ class DetectorConfig:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected 1 or more.")
         object.__setattr__(self, "score_threshold", float(self.score_threshold))
-        for name in ("score_threshold", "proposal_overlap", "overlap"):
+        for name in ("score_threshold", "proposal_nms_iou_threshold", "nms_iou_threshold"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected 0 or more and less than 1.")
         if len(self.anchor_sizes) != len(LEVELS) or not self.aspect_ratios or not self.stage_weights:
             raise ConfigError(
-                f"{len(self.anchor_sizes)} anchor sizes, {len(self.aspect_ratios)} aspect ratios, "
-                f"{len(self.stage_weights)} stages; expected {len(LEVELS)} sizes, one or more of the rest."
+                f"{plural(len(self.anchor_sizes), 'anchor size')}, "
+                f"{plural(len(self.aspect_ratios), 'aspect ratio')}, "
+                f"{plural(len(self.stage_weights), 'stage')}; expected {len(LEVELS)} anchor sizes, and at "
+                "least 1 of the others."
             )
         if min(*self.anchor_sizes, *self.aspect_ratios, *(w for pair in weights for w in pair)) <= 0:
-            raise ConfigError("an anchor size, aspect ratio or stage weight is not positive; correct it.")
+            raise ConfigError(
+                "an anchor size, aspect ratio or stage weight is not positive; expected positive numbers."
+            )
         self._check_backbone()
 
     def _check_backbone(self) -> None:
-        vim, taps = self.backbone.vim, self.backbone.taps
-        if len(taps) != 1 or vim.stride != 16 or min(vim.image_size) < 64 or vim.embed_dim % 4:
+        vim, maps = self.backbone.vim, len(self.backbone.out_indices)
+        if maps != 1 or vim.stride != 16 or min(vim.image_size) < 64 or vim.embed_dim % 4:
             raise ConfigError(
-                f"a detector on {len(taps)} maps of stride {vim.stride}, image {vim.image_size}, embed_dim "
-                f"{vim.embed_dim}; expected one map of stride 16, 64 pixels or more, a multiple of 4."
+                f"a detector's backbone returns {plural(maps, 'map')} with stride {vim.stride}, image_size "
+                f"{vim.image_size} and embed_dim {vim.embed_dim}; expected 1 map with stride 16, sides of 64 "
+                "pixels or more, and a multiple of 4."
             )
 
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """Height and width of the padded image."""
-        return self.backbone.vim.image_size
-
-    def replace(self, **changes: Any) -> DetectorConfig:
-        return dataclasses.replace(self, **changes)
-
-    def with_vim(self, **changes: Any) -> DetectorConfig:
-        """With changed VimConfig fields of the backbone."""
-        vim = self.backbone.vim.replace(**changes)
-        return self.replace(backbone=dataclasses.replace(self.backbone, vim=vim))
-
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types: `backbone` and `head`; `from_dict` reads them back."""
+        """Plain JSON types: `backbone` and `head`; the inverse of `from_dict`."""
         values = dataclasses.asdict(self)
         del values["backbone"]
         values["stage_weights"] = [list(pair) for pair in self.stage_weights]
@@ -96,19 +90,21 @@ class DetectorConfig:
     def from_dict(cls, values: dict[str, Any]) -> DetectorConfig:
         """Raises ConfigError for fields that are missing, unknown or of the wrong type."""
         if set(values) != {"backbone", "head"}:
-            raise ConfigError(f"a detector has the fields {sorted(values)}; expected backbone and head.")
+            raise ConfigError(
+                f"a detector's configuration has the fields {sorted(values)}; expected backbone and head."
+            )
         known = {spec.name for spec in dataclasses.fields(cls)} - {"backbone"}
         if unknown := sorted(set(values["head"]) - known):
-            raise ConfigError(f"unknown detector fields {unknown}; known are {sorted(known)}.")
+            raise ConfigError(f"unknown detector fields {unknown}; expected fields of {sorted(known)}.")
         try:
             return cls(backbone=BackboneConfig.from_dict(values["backbone"]), **values["head"])
         except (TypeError, ValueError, KeyError) as error:
-            raise ConfigError(f"a detector's field has a value of the wrong type: {error}.") from None
+            raise ConfigError(f"a field of the detector's configuration has a wrong type: {error}.") from None
 
 
 _COUNTS = (
-    "num_classes", "channels", "candidates", "proposals", "proposal_convs", "box_convs", "box_hidden",
-    "mask_convs", "detections",
+    "num_classes", "channels", "pre_nms_topk", "post_nms_topk", "proposal_convs", "box_convs", "box_hidden",
+    "mask_convs", "detections_per_image",
 )  # fmt: skip
 
 
@@ -121,8 +117,7 @@ def _preset(embed_dim: int) -> DetectorConfig:
         rope=True,
         rope_residual=True,
     )
-    taps = (vim.depth - 1,)
-    return DetectorConfig(BackboneConfig(vim, taps, last=Tap.STREAM, final_norm=False))
+    return DetectorConfig(BackboneConfig(vim, (vim.depth - 1,), last=FeatureType.STREAM, final_norm=False))
 
 
 DETECTORS: dict[str, DetectorConfig] = {
@@ -132,17 +127,14 @@ DETECTORS: dict[str, DetectorConfig] = {
 }
 
 
-def detector_preset(name: str, **overrides: Any) -> DetectorConfig:
-    """The configuration of a named detector with changed fields. Raises ConfigError for an unknown name."""
-    if name not in DETECTORS:
-        raise ConfigError(f"unknown detector {name!r}; expected one of {', '.join(DETECTORS)}.")
-    return DETECTORS[name].replace(**overrides)
-
-
 def detector_name(config: DetectorConfig) -> str:
-    """The short name of a published architecture, whatever the image size and class count, or 'custom'."""
+    """The preset that differs at most in image size, classes and average_directions, else 'custom'."""
     for name, candidate in DETECTORS.items():
-        same = candidate.replace(num_classes=config.num_classes).with_vim(image_size=config.image_size)
+        same = candidate.adjusted(
+            image_size=config.image_size,
+            num_classes=config.num_classes,
+            average_directions=config.backbone.vim.average_directions,
+        )
         if same == config:
             return name
     return "custom"

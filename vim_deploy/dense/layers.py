@@ -1,4 +1,4 @@
-"""Convolutions with a norm over the channels, as the detector's parts share them."""
+"""Layers shared by the parts of a detector."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _EPS = 1e-6
 
 
 class ChannelNorm(nn.Module):
-    """Layer norm over the channels of every pixel: (batch, channels, height, width) to the same."""
+    """Layer norm over the channels of each pixel: (batch, channels, height, width) to the same shape."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class ChannelNorm(nn.Module):
 
 
 class NormConv(nn.Conv2d):
-    """A convolution without bias that keeps the size, and a norm behind it; keys `weight` and `norm.*`."""
+    """A same-size convolution without bias, followed by a norm; keys `weight` and `norm.*`."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
         super().__init__(inputs, outputs, kernel, padding=kernel // 2, bias=False)

@@ -1,4 +1,4 @@
-"""The segmenter's backbone: four maps of falling resolution from the taps, with the reference's names."""
+"""The segmenter's backbone with its neck: four feature maps of decreasing resolution."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from vim_deploy.dense.segmentation import LEVELS, SegmenterConfig
 
 
 class PyramidBackbone(DenseBackbone):
-    """Four maps (batch, embed, height, width), finest first: 4, 8, 16 and 32 pixels per cell with the neck.
+    """Four maps (batch, embed, height, width), finest first; with the neck, their strides are 4, 8, 16, 32.
 
-    A single tap serves all four levels. Without neck every map has the grid of patches. The neck's keys
-    (`fpn1`, `fpn2`) lie beside the backbone's own.
+    A single out index is used for all four levels. Without neck, all maps have the grid of patches. The
+    neck's keys (`fpn1`, `fpn2`) are siblings of the backbone's.
     """
 
     def __init__(self, config: SegmenterConfig) -> None:
@@ -35,16 +35,16 @@ class PyramidBackbone(DenseBackbone):
 
 def _from_patch_16(width: int) -> tuple[nn.Module, ...]:
     return (
-        nn.Sequential(_doubled(width), nn.BatchNorm2d(width), nn.GELU(), _doubled(width)),
-        nn.Sequential(_doubled(width)),
+        nn.Sequential(_upsample(width), nn.BatchNorm2d(width), nn.GELU(), _upsample(width)),
+        nn.Sequential(_upsample(width)),
         nn.Identity(),
         nn.MaxPool2d(2),
     )
 
 
 def _from_patch_8(width: int) -> tuple[nn.Module, ...]:
-    return nn.Sequential(_doubled(width)), nn.Identity(), nn.MaxPool2d(2), nn.MaxPool2d(4)
+    return nn.Sequential(_upsample(width)), nn.Identity(), nn.MaxPool2d(2), nn.MaxPool2d(4)
 
 
-def _doubled(width: int) -> nn.Module:
+def _upsample(width: int) -> nn.Module:
     return nn.ConvTranspose2d(width, width, kernel_size=2, stride=2)

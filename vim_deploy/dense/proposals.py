@@ -1,6 +1,6 @@
-"""The region proposal network: which boxes are worth a look.
+"""The region proposal network.
 
-Source: arXiv 1506.01497; upstream keys below `proposal_generator.`.
+Source: arXiv 1506.01497; upstream keys with the prefix `proposal_generator.`.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vim_deploy.dense.boxes import apply_deltas, clip, keep_best, level_anchors
+from vim_deploy.dense.boxes import apply_deltas, clip, level_anchors, nms
 from vim_deploy.dense.detector_config import LEVELS, DetectorConfig
 
-# Below every logit: what takes no part in the suppression.
-NEVER = -1e30
+# Lower than any logit, for boxes that are excluded from suppression.
+EXCLUDED = -1e30
 
 
 class Proposals(NamedTuple):
     """`boxes` (proposals, 4), best first, and `logits` (proposals,).
 
-    Where an image has fewer, the rest have the logit `NEVER`.
+    If there are fewer proposals, the others have the logit `EXCLUDED`.
     """
 
     boxes: Tensor
@@ -28,7 +28,7 @@ class Proposals(NamedTuple):
 
 
 class _Head(nn.Module):
-    """Scores and deltas of every anchor of one level."""
+    """Scores and deltas of all anchors of one level."""
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class _Head(nn.Module):
 
 
 class ProposalNetwork(nn.Module):
-    """Levels of one image to proposals."""
+    """Feature levels of one image to proposals."""
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
@@ -54,30 +54,32 @@ class ProposalNetwork(nn.Module):
         self.rpn_head = _Head(config)
 
     def forward(self, levels: tuple[Tensor, ...], limits: Tensor) -> Proposals:
-        """`levels` (1, channels, height, width) each, `limits` as `image_limits` gives them."""
+        """`levels`: each (1, channels, height, width); `limits`: of `image_limits`."""
         boxes, logits = zip(*(self._of_level(*pair, limits) for pair in enumerate(levels)), strict=True)
         all_boxes, all_logits = torch.cat(boxes), torch.cat(logits)
-        best, order = all_logits.topk(min(self.config.proposals, len(all_logits)))
+        best, order = all_logits.topk(min(self.config.post_nms_topk, len(all_logits)))
         return Proposals(all_boxes.index_select(0, order), best)
 
     def _of_level(self, index: int, level: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
         logits, deltas = self.rpn_head(level)
         anchors = self.anchors(index, level)
-        # From (1, anchors of a cell, height, width) to the anchors' order.
+        # From (1, anchors per cell, height, width) to the order of the anchors.
         scores = logits.permute(0, 2, 3, 1).flatten()
         offsets = deltas.unflatten(1, (-1, 4)).permute(0, 3, 4, 1, 2).reshape(-1, 4)
-        count = min(self.config.candidates, len(anchors))
+        count = min(self.config.pre_nms_topk, len(anchors))
         best, order = scores.topk(count)
         chosen = apply_deltas(anchors.index_select(0, order), offsets.index_select(0, order))
         boxes = clip(chosen, limits)
         whole = (boxes[:, 2:] - boxes[:, :2]).amin(dim=1) > 0
-        best = torch.where(whole, best, NEVER)
-        limit = min(self.config.proposals, count)
-        places, kept = keep_best(boxes, best[None], torch.tensor(NEVER), self.config.proposal_overlap, limit)
-        return boxes.index_select(0, places[:, 1]), kept
+        best = torch.where(whole, best, EXCLUDED)
+        limit = min(self.config.post_nms_topk, count)
+        pairs, kept = nms(
+            boxes, best[None], torch.tensor(EXCLUDED), self.config.proposal_nms_iou_threshold, limit
+        )
+        return boxes.index_select(0, pairs[:, 1]), kept
 
     def anchors(self, index: int, level: Tensor) -> Tensor:
-        """Of the level of that index, in the order of its cells and ratios: (anchors, 4)."""
+        """The anchors of the level with that index (anchors, 4), ordered by cell, then ratio."""
         height, width = level.shape[-2:]
         size, stride = self.config.anchor_sizes[index], 2 ** LEVELS[index]
         return level_anchors(size, self.config.aspect_ratios, stride, height, width)

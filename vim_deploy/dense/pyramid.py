@@ -1,6 +1,6 @@
-"""The simple feature pyramid: five maps from a backbone's one.
+"""The simple feature pyramid: five feature maps from the backbone's last one.
 
-Source: arXiv 2203.16527 section 3; upstream keys below `backbone.`.
+Source: arXiv 2203.16527 section 3; upstream keys with the prefix `backbone.`.
 """
 
 from __future__ import annotations
@@ -13,16 +13,20 @@ from vim_deploy.dense.layers import ChannelNorm, NormConv
 
 
 class Pyramid(nn.Module):
-    """Backbone `net` of stride 16 and the levels 2 to 6, each with the same number of channels."""
+    """The backbone `net` with stride 16, and levels 2 to 6 with the same number of channels."""
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
         width, channels = config.backbone.vim.embed_dim, config.channels
         half, quarter = width // 2, width // 4
         self.simfp_2 = nn.Sequential(
-            _twice(width, half), ChannelNorm(half), nn.GELU(), _twice(half, quarter), *_out(quarter, channels)
+            _upsample(width, half),
+            ChannelNorm(half),
+            nn.GELU(),
+            _upsample(half, quarter),
+            *_out(quarter, channels),
         )
-        self.simfp_3 = nn.Sequential(_twice(width, half), *_out(half, channels))
+        self.simfp_3 = nn.Sequential(_upsample(width, half), *_out(half, channels))
         self.simfp_4 = nn.Sequential(*_out(width, channels))
         self.simfp_5 = nn.Sequential(nn.MaxPool2d(2), *_out(width, channels))
         self.net = DenseBackbone(config.backbone)
@@ -38,7 +42,7 @@ class Pyramid(nn.Module):
         return (*made, made[-1][:, :, ::2, ::2])
 
 
-def _twice(inputs: int, outputs: int) -> nn.Module:
+def _upsample(inputs: int, outputs: int) -> nn.Module:
     return nn.ConvTranspose2d(inputs, outputs, 2, stride=2)
 
 

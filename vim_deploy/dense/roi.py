@@ -1,4 +1,4 @@
-"""Features of a box, at a fixed size, from the level that suits it.
+"""Features of boxes, pooled to a fixed size from the level that matches their size.
 
 Source: arXiv 1703.06870 (RoIAlign) and 1612.03144 (choice of the level).
 """
@@ -18,9 +18,9 @@ _CANONICAL_SIZE, _CANONICAL_LEVEL = 224, 4
 def pool(levels: tuple[Tensor, ...], boxes: Tensor, size: int) -> Tensor:
     """Boxes (n, 4) to features (n, channels, size, size); `levels` finest first, those of `POOLED_LEVELS`.
 
-    From a level that is not its own, a box's place is taken by a box of one pixel, which costs little, and
-    the result by what there is already: so all shapes are fixed. A box without extent gives zeros. It is not
-    left to RoiAlign, which makes zeros of it in some runtimes and 0 / 0 in TensorRT.
+    All boxes are pooled from all levels, so that all shapes are fixed; on other levels than its own a box is
+    replaced by one of a single pixel, which is cheap, and the result is discarded. Empty boxes give zeros;
+    RoiAlign would return zeros in some runtimes and 0 / 0 in TensorRT.
     """
     own = box_levels(boxes)
     whole = (boxes[:, 2:] - boxes[:, :2]).amin(dim=1) > 0
@@ -35,9 +35,9 @@ def pool(levels: tuple[Tensor, ...], boxes: Tensor, size: int) -> Tensor:
 
 
 def box_levels(boxes: Tensor) -> Tensor:
-    """The level of each box (n,), a whole number: one finer for every halving of its size."""
+    """The level of each box (n,), an integer in floating point: one lower for each halving of the size."""
     side = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1).sqrt()
-    # Comparisons instead of a logarithm, whose rounding differs between runtimes.
+    # By comparison, because the rounding of logarithms differs between runtimes.
     bounds = [_CANONICAL_SIZE * 2.0 ** (level - _CANONICAL_LEVEL) for level in POOLED_LEVELS[1:]]
     levels = torch.full_like(side, POOLED_LEVELS[0])
     for bound in bounds:
@@ -50,11 +50,11 @@ def roi_align(level: Tensor, boxes: Tensor, scale: float, size: int) -> Tensor:
     """The mean of bilinear samples in each of size x size bins of every box.
 
     `level` (1, channels, height, width), `boxes` (n, 4) in image pixels, `scale` level pixels per image
-    pixel. Pixel centres lie at halves; as many samples as a bin has pixels on its side, rounded up. Returns
+    pixel. Pixel centres are at half-integers; per side, a bin has one sample per pixel, rounded up. Returns
     (n, channels, size, size).
 
-    An operator of its own because exported graphs have RoiAlign for it. Bilinear samples on a grid are a
-    product of a row's and a column's weights, so that a box is two matrix products here.
+    This is a custom operator so that exported graphs use RoiAlign. Bilinear weights on a grid are products
+    of row and column weights, so each box takes two matmuls.
     """
     channels, height, width = level.shape[1:]
     result = level.new_zeros(len(boxes), channels, size, size)
@@ -62,9 +62,11 @@ def roi_align(level: Tensor, boxes: Tensor, scale: float, size: int) -> Tensor:
         rows = _axis_weights(top, bottom - top, size, height)
         columns = _axis_weights(left, right - left, size, width)
         if rows is not None and columns is not None:
-            (first, weights), (begin, across) = rows, columns
-            part = level[0, :, first : first + weights.shape[1], begin : begin + across.shape[1]]
-            result[index] = weights.to(level) @ part @ across.to(level).T
+            (top_pixel, down), (left_pixel, across) = rows, columns
+            part = level[
+                0, :, top_pixel : top_pixel + down.shape[1], left_pixel : left_pixel + across.shape[1]
+            ]
+            result[index] = down.to(level) @ part @ across.to(level).T
     return result
 
 
@@ -74,7 +76,7 @@ def _(level: Tensor, boxes: Tensor, scale: float, size: int) -> Tensor:
 
 
 def _axis_weights(start: float, extent: float, size: int, length: int) -> tuple[int, Tensor] | None:
-    """The first pixel that takes part, and each bin's weights (size, pixels) from there on."""
+    """The first pixel with a weight, and the weights of each bin (size, pixels) from there on."""
     samples = math.ceil(extent / size)
     if samples <= 0:
         return None

@@ -1,4 +1,4 @@
-"""What a segmenter is made of, without PyTorch."""
+"""Configuration of segmenters. Imports no framework."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from vim_deploy.dense.config import BackboneConfig, Tap
+from vim_deploy.dense.config import BackboneConfig, DenseConfig, FeatureType
 from vim_deploy.errors import ConfigError
 from vim_deploy.model.config import ClassToken, VimConfig
 
-LEVELS = 4  # maps that the decode head takes
+LEVELS = 4  # feature maps of the decode head
 AUXILIARY_LEVEL = 2  # upstream `in_index` of the auxiliary head
-NECK_PATCHES = (8, 16)  # patch sizes that the reference's neck is made for
+NECK_PATCHES = (8, 16)  # patch sizes that the reference's neck supports
 
 
 @dataclass(frozen=True)
-class SegmenterConfig:
+class SegmenterConfig(DenseConfig):
     """UPerNet on a Vision Mamba: backbone with neck, decode head, and an auxiliary head for training.
 
-    `channels` is the decode head's width, `auxiliary_channels` the auxiliary head's (0: there is none).
-    `neck` (upstream `if_fpn`) brings the maps to four scales; without it all have the backbone's. Defaults
-    are the reference's. Source: arXiv 2401.09417 section 4.2.
+    `channels`: width of the decode head; `auxiliary_channels`: width of the auxiliary head, 0 for none.
+    `neck` (upstream `if_fpn`) resizes the feature maps to four scales; without it all have the backbone's.
+    The defaults are the reference's. Source: arXiv 2401.09417 section 4.2.
     """
 
     backbone: BackboneConfig
@@ -37,40 +37,32 @@ class SegmenterConfig:
             if (value := getattr(self, name)) < least:
                 raise ConfigError(f"{name} is {value}; expected {least} or more.")
         if not self.pool_scales or min(self.pool_scales) < 1:
-            raise ConfigError(f"pool_scales are {self.pool_scales}; expected numbers of 1 or more.")
-        if len(self.backbone.taps) not in (1, LEVELS):
-            raise ConfigError(f"taps are {self.backbone.taps}; expected {LEVELS} of them, or one for all.")
+            raise ConfigError(
+                f"pool_scales are {self.pool_scales}; expected one or more numbers of at least 1."
+            )
+        if len(self.backbone.out_indices) not in (1, LEVELS):
+            raise ConfigError(
+                f"out_indices are {self.backbone.out_indices}; expected {LEVELS} indices, or 1 for all "
+                "levels."
+            )
         if self.neck and self.backbone.vim.patch_size not in NECK_PATCHES:
             raise ConfigError(
-                f"patch_size is {self.backbone.vim.patch_size}; the neck is made for {NECK_PATCHES}. "
-                "Use one of these, or a model without neck."
+                f"patch_size is {self.backbone.vim.patch_size}; the neck supports {NECK_PATCHES}. Use one of "
+                "these, or neck=False."
             )
         if self.neck and min(self.backbone.vim.grid) < self.coarsest:
             raise ConfigError(
-                f"a grid of {self.backbone.vim.grid} patches is too small for the neck, which halves it; "
-                f"expected {self.coarsest} or more on each side. Give a larger image size."
+                f"a grid of {self.backbone.vim.grid} patches is too small for the neck; expected at least "
+                f"{self.coarsest} on each side. Give a larger image size."
             )
 
     @property
     def coarsest(self) -> int:
-        """By what the neck divides the grid for its smallest map."""
+        """The factor by which the neck downsamples the grid for its smallest map."""
         return 4 if self.backbone.vim.patch_size == NECK_PATCHES[0] else 2
 
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """Height and width of the crops that the segmenter takes."""
-        return self.backbone.vim.image_size
-
-    def replace(self, **changes: Any) -> SegmenterConfig:
-        return dataclasses.replace(self, **changes)
-
-    def with_vim(self, **changes: Any) -> SegmenterConfig:
-        """With changed VimConfig fields of the backbone."""
-        vim = self.backbone.vim.replace(**changes)
-        return self.replace(backbone=dataclasses.replace(self.backbone, vim=vim))
-
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types, `from_dict` reads them back: `backbone`, and all the rest under `head`."""
+        """Plain JSON types: `backbone`, and all other fields under `head`; the inverse of `from_dict`."""
         head = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
@@ -83,20 +75,23 @@ class SegmenterConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> SegmenterConfig:
+        """Raises ConfigError for unknown fields and without a backbone."""
         head = values.get("head", {})
         if unknown := sorted(set(values) - {"backbone", "head"}) + sorted(set(head) - _HEAD_FIELDS):
-            raise ConfigError(f"unknown segmenter fields {unknown}; known are {sorted(_HEAD_FIELDS)}.")
+            raise ConfigError(
+                f"unknown segmenter fields {unknown}; expected fields of {sorted(_HEAD_FIELDS)}."
+            )
         if "backbone" not in values:
             raise ConfigError(
-                "a segmenter's configuration without `backbone`; expected `backbone` and `head`."
+                "a segmenter's configuration has no `backbone`; expected `backbone` and `head`."
             )
         return cls(backbone=BackboneConfig.from_dict(values["backbone"]), **head)
 
     @classmethod
     def from_reference(cls, values: dict[str, Any]) -> SegmenterConfig:
-        """Translate `backbone`, `decode_head` and `auxiliary_head` of a model's mmsegmentation configuration.
+        """Convert `backbone`, `decode_head` and `auxiliary_head` of an mmsegmentation model configuration.
 
-        Raises ConfigError for other heads than the reference's.
+        Raises ConfigError for heads other than the reference's.
         """
         decode, auxiliary = values.get("decode_head", {}), values.get("auxiliary_head") or {}
         kinds = (decode.get("type", "UPerHead"), auxiliary.get("type", "FCNHead"))
@@ -104,7 +99,7 @@ class SegmenterConfig:
         if kinds != ("UPerHead", "FCNHead") or (auxiliary and convolutions != (1, False)):
             raise ConfigError(
                 f"heads {kinds}, auxiliary num_convs and concat_input {convolutions}; expected UPerHead, and "
-                "FCNHead with one convolution and without concatenation."
+                "FCNHead with num_convs=1 and concat_input=False."
             )
         backbone = {key: value for key, value in values["backbone"].items() if key != "type"}
         return cls(
@@ -120,8 +115,8 @@ class SegmenterConfig:
 _HEAD_FIELDS = {field.name for field in dataclasses.fields(SegmenterConfig)} - {"backbone"}
 
 
-def quarter_taps(depth: int) -> tuple[int, ...]:
-    """Behind every quarter of the blocks, as the reference has it for 24; of fewer than four, the last."""
+def quarter_indices(depth: int) -> tuple[int, ...]:
+    """The last block of each quarter, as in the reference for 24 blocks; of fewer than 4 blocks, the last."""
     if depth < LEVELS:
         return (depth - 1,)
     return tuple(depth * (level + 1) // LEVELS - 1 for level in range(LEVELS))
@@ -136,28 +131,23 @@ def _preset(embed_dim: int, **backbone: Any) -> SegmenterConfig:
         rope=bool(backbone),
         rope_residual=bool(backbone),
     )
-    taps = BackboneConfig(vim=vim, taps=quarter_taps(vim.depth), **backbone)
-    return SegmenterConfig(backbone=taps, channels=embed_dim)
+    features = BackboneConfig(vim=vim, out_indices=quarter_indices(vim.depth), **backbone)
+    return SegmenterConfig(backbone=features, channels=embed_dim)
 
 
 SEGMENTER_PRESETS: dict[str, SegmenterConfig] = {
     "upernet_vim_tiny": _preset(192),
-    "upernet_vim_small": _preset(384, inner=Tap.STREAM, last=Tap.STREAM),
+    "upernet_vim_small": _preset(384, intermediate=FeatureType.STREAM, last=FeatureType.STREAM),
 }
 
 
-def segmenter_preset(name: str) -> SegmenterConfig:
-    """The configuration of a named segmenter. Raises ConfigError for an unknown name."""
-    if name not in SEGMENTER_PRESETS:
-        raise ConfigError(f"unknown segmenter {name!r}; expected one of {', '.join(SEGMENTER_PRESETS)}.")
-    return SEGMENTER_PRESETS[name]
-
-
 def segmenter_name(config: SegmenterConfig) -> str:
-    """The short name of a segmenter, whatever the crop's size and class count, or 'custom'."""
+    """The preset that differs at most in crop, classes, directions' sum and auxiliary head, else 'custom'."""
     for name, candidate in SEGMENTER_PRESETS.items():
-        same = candidate.with_vim(image_size=config.image_size, halve=config.backbone.vim.halve).replace(
-            num_classes=config.num_classes
+        same = candidate.adjusted(
+            image_size=config.image_size,
+            num_classes=config.num_classes,
+            average_directions=config.backbone.vim.average_directions,
         )
         if same == config.replace(auxiliary_channels=same.auxiliary_channels):
             return name

@@ -1,4 +1,4 @@
-"""A Vision Mamba segmenter in eager PyTorch: crops to class scores, images to class scores by windows."""
+"""A Vision Mamba segmenter in eager PyTorch, for crops and for images by sliding windows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vim_deploy.dense.windows import placements
 
 
 class Segmenter(nn.Module):
-    """Scores per class at a quarter of the crop's resolution (see `forward`).
+    """Logits per class at a quarter of the crop's resolution, see `forward`.
 
     Keys `backbone.`, `decode_head.`, `auxiliary_head.` as in a checkpoint of mmsegmentation 0.29.
     """
@@ -21,6 +21,8 @@ class Segmenter(nn.Module):
     def __init__(self, config: SegmenterConfig) -> None:
         super().__init__()
         self.config = config
+        self.channels, self.image_size = config.backbone.vim.channels, config.image_size
+        self.num_classes = config.num_classes
         self.backbone = PyramidBackbone(config)
         self.decode_head = UPerHead(config)
         if config.auxiliary_channels:
@@ -29,8 +31,8 @@ class Segmenter(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Crops (batch, channels, height, width) to logits (batch, classes, height / 4, width / 4).
 
-        That is the size of the backbone's finest map: the grid of patches times four with a neck for patch
-        16, times two with one for patch 8, and the grid itself without.
+        This is the size of the finest feature map: the grid of patches times 4 with a neck for patch size
+        16, times 2 with one for patch size 8, and the grid itself without neck.
         """
         logits: Tensor = self.decode_head(self.backbone(pixels))
         return logits
@@ -41,14 +43,14 @@ class Segmenter(nn.Module):
         return self.decode_head(maps), self.auxiliary_head(maps)
 
     def cast_weights(self, dtype: torch.dtype) -> None:
-        """Let the backbone's mixers compute in `dtype`, in place; neck and heads keep float32."""
+        """Convert the weights of the backbone's mixers, see VisionMamba.cast_weights."""
         self.backbone.cast_weights(dtype)
 
     def segment(self, pixels: Tensor, stride: tuple[int, int]) -> Tensor:
         """A normalised image (batch, channels, height, width) of any size to logits of that size.
 
-        Windows of the crop's size, `stride` apart; where they overlap, logits are averaged. An image smaller
-        than the crop is filled up with zeros at the bottom and right.
+        Sliding windows of the crop's size with this stride; overlapping logits are averaged. An image smaller
+        than the crop is padded with zeros at the bottom and right.
         """
         crop = self.config.image_size
         height, width = pixels.shape[-2:]

@@ -1,77 +1,71 @@
-"""Segmenters' checkpoints: those of mmsegmentation 0.29, bare state dicts, safetensors."""
+"""Checkpoints of segmenters: mmsegmentation 0.29, bare state dicts, safetensors."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
-from vim_deploy.dense.checkpoint import (
-    Adjustment,
-    LoadedDense,
-    ReadWeights,
-    backbone_structure,
-    load_fitting,
-    own_config,
-    read_weights,
-    shapes_below,
-)
-from vim_deploy.dense.config import BackboneConfig, Tap
-from vim_deploy.dense.segmentation import SegmenterConfig, quarter_taps, segmenter_name
+from vim_deploy.dense.checkpoint import ROPE_NOTE, find_backbone, shapes_below
+from vim_deploy.dense.config import BackboneConfig, FeatureType
+from vim_deploy.dense.segmentation import SegmenterConfig, quarter_indices, segmenter_name
 from vim_deploy.dense.segmenter import Segmenter
 from vim_deploy.errors import CheckpointError
-from vim_deploy.model.checkpoint import Entry
 from vim_deploy.model.config import VimConfig
 from vim_deploy.model.kind import Kind
+from vim_deploy.model.loading import (
+    Adjustments,
+    CheckpointKey,
+    LoadedCheckpoint,
+    ReadWeights,
+    fit_weights,
+    model_with_weights,
+    read_weights,
+    stored_config,
+)
 from vim_deploy.model.position import Rule
+from vim_deploy.text import plural
 
 _BACKBONE = "backbone."
 _DECODE, _AUXILIARY = "decode_head.conv_seg.weight", "auxiliary_head.conv_seg.weight"
 _POOLED = "decode_head.psp_modules."
 
 
-LoadedSegmenter: TypeAlias = LoadedDense[SegmenterConfig]
-
-
 def load_segmenter(
     source: str | os.PathLike[str],
     *,
-    entry: Entry = "model",
+    checkpoint_key: CheckpointKey = "model",
     config: SegmenterConfig | None = None,
     image_size: tuple[int, int] | None = None,
     num_classes: int | None = None,
-    halve: bool | None = None,
+    average_directions: bool | None = None,
     position_rule: Rule = "geometric",
-) -> tuple[Segmenter, LoadedSegmenter]:
+) -> tuple[Segmenter, LoadedCheckpoint[SegmenterConfig]]:
     """A segmenter in evaluation mode, from a `.pth` or `.safetensors` file or `hf://owner/repo/file`.
 
-    `config` describes the model as it was trained; without it, the file's own metadata is used, or else the
-    structure is found from the tensors, and what leaves no trace in them is assumed and noted. `halve`
-    settles whether the sum of both scan directions is halved, which is one of these. `image_size` (height,
-    width) asks for another crop than the trained one: the position embedding is resized. `num_classes` only
-    checks the head. Raises CheckpointError. No code in the file is run.
+    The parameters are those of `vim_deploy.model.checkpoint.load_checkpoint`; `image_size` is (height, width)
+    of the crop. Raises CheckpointError. Code in the file is not run.
     """
-    read = read_weights(source, entry, Kind.SEGMENTER)
-    trained = config or own_config(read, SegmenterConfig.from_dict) or _found(read, image_size, halve)
-    model, config, state = load_fitting(
+    read = read_weights(source, checkpoint_key, Kind.SEGMENTER)
+    trained = config or stored_config(read, SegmenterConfig.from_dict)
+    loaded = fit_weights(
         read,
-        trained,
-        Adjustment(image_size, num_classes, halve, position_rule),
+        trained or _find_config(read, image_size, average_directions),
+        Adjustments(image_size, num_classes, average_directions, position_rule),
         build=Segmenter,
+        backbone=lambda config: config.backbone.vim,
+        description=_description,
         prefix=_BACKBONE,
-        describe=_describe,
-        heads=("the decode head has", "the head as it is"),
     )
-    names = _class_names(read, config.num_classes)
-    loaded = LoadedDense(
-        config, state, read.source, read.sha256, read.entry, tuple(read.notes), class_names=names
-    )
-    return model, loaded
+    names = _class_names(read, loaded.config.num_classes)
+    return model_with_weights(Segmenter, loaded), read.loaded(loaded.config, loaded.state_dict, names)
 
 
-def _found(read: ReadWeights, image_size: tuple[int, int] | None, halve: bool | None) -> SegmenterConfig:
-    """The structure that the tensors show, completed as the reference's two configurations are."""
-    vim, notes = backbone_structure(read, _BACKBONE, image_size)
+def _find_config(
+    read: ReadWeights, image_size: tuple[int, int] | None, average_directions: bool | None
+) -> SegmenterConfig:
+    """The configuration that the tensors show; the rest is taken from the reference's configurations."""
+    vim, notes = find_backbone(read, _BACKBONE, image_size=image_size, average_directions=average_directions)
     shapes = shapes_below(read.state, "")
     if _DECODE not in shapes:
         raise CheckpointError(
@@ -83,13 +77,12 @@ def _found(read: ReadWeights, image_size: tuple[int, int] | None, halve: bool | 
         raise CheckpointError(
             f"{read.source} pools at {scales} scales; expected the reference's "
             f"{SegmenterConfig.pool_scales}. Give the configuration that the model was trained with, as a "
-            "JSON file in place of the model's name."
+            "JSON file instead of the model name."
         )
-    read.notes.extend(notes)
-    read.notes.extend(_assumed(vim, halve))
-    tap = Tap.STREAM if vim.rope else Tap.HIDDEN
+    read.notes.extend([*notes, *_assumptions(vim, average_directions)])
+    feature = FeatureType.STREAM if vim.rope else FeatureType.HIDDEN
     return SegmenterConfig(
-        backbone=BackboneConfig(vim=vim, taps=quarter_taps(vim.depth), inner=tap, last=tap),
+        backbone=BackboneConfig(vim, quarter_indices(vim.depth), intermediate=feature, last=feature),
         num_classes=shapes[_DECODE][0],
         channels=shapes[_DECODE][1],
         auxiliary_channels=shapes[_AUXILIARY][1] if _AUXILIARY in shapes else 0,
@@ -97,26 +90,26 @@ def _found(read: ReadWeights, image_size: tuple[int, int] | None, halve: bool | 
     )
 
 
-def _assumed(vim: VimConfig, halve: bool | None) -> list[str]:
-    """What leaves no trace in the tensors."""
-    taps = "the residual stream" if vim.rope else "the blocks' outputs without residual"
+def _assumptions(vim: VimConfig, average_directions: bool | None) -> list[str]:
+    """Notes on what the tensors do not show."""
+    features = "the residual stream" if vim.rope else "the blocks' outputs without residual"
     like = "small" if vim.rope else "tiny"
     notes = [
-        f"maps are taken behind blocks {quarter_taps(vim.depth)}, from {taps}, as in the reference's {like} "
-        "configuration; the weights do not show it."
+        f"feature maps are assumed to be {features} after blocks {quarter_indices(vim.depth)}, as in the "
+        f"reference's {like} configuration; the weights do not show it."
     ]
     if vim.rope:
-        notes.append("rotary embedding is applied to the residual too; the weights do not show it.")
-    if halve is None and vim.halves_sum:
-        unstated = "; the reference's small configuration does not state it" if vim.rope else ""
+        notes.append(ROPE_NOTE)
+    if average_directions is None and vim.averages_directions:
+        unstated = "; neither does the reference's small configuration" if vim.rope else ""
         notes.append(
-            "the sum of both directions is taken to be halved; the weights do not show it"
-            f"{unstated}. --no-halve says otherwise."
+            "the outputs of both directions are assumed to be averaged; the weights do not show it"
+            f"{unstated}. Use --no-average-directions if they are summed."
         )
     return notes
 
 
-def _describe(config: SegmenterConfig) -> str:
+def _description(config: SegmenterConfig) -> str:
     vim = config.backbone.vim
     height, width = config.image_size
     return (
@@ -127,14 +120,15 @@ def _describe(config: SegmenterConfig) -> str:
 
 
 def _class_names(read: ReadWeights, classes: int) -> tuple[str, ...] | None:
-    """Those in `meta.CLASSES`, where they are what they should be; a note where they are not."""
+    """The names in `meta.CLASSES`; if they do not fit, a note is added and they are not used."""
     meta: Any = read.content.get("meta") if isinstance(read.content, Mapping) else None
     names = meta.get("CLASSES") if isinstance(meta, Mapping) else None
     if not isinstance(names, (list, tuple)):
         return None
     if len(names) != classes or not all(isinstance(name, str) for name in names):
         read.notes.append(
-            f"the checkpoint names {len(names)} classes and the head has {classes}; its names are not used."
+            f"the checkpoint has {plural(len(names), 'class name')} for "
+            f"{plural(classes, 'class', 'classes')}; they are not used."
         )
         return None
     return tuple(names)

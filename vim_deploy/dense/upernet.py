@@ -1,4 +1,4 @@
-"""Heads that turn four maps into class scores per pixel, with the tensor names of mmsegmentation 0.29."""
+"""Heads that predict classes per pixel from four feature maps, with mmsegmentation 0.29's tensor names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vim_deploy.dense.segmentation import AUXILIARY_LEVEL, LEVELS, SegmenterConf
 
 
 class NormalisedConvolution(nn.Module):
-    """Convolution without bias, batch norm, ReLU (keys `conv`, `bn`); the resolution is kept."""
+    """A same-size convolution without bias, batch norm, and ReLU; keys `conv` and `bn`."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
         super().__init__()
@@ -24,9 +24,9 @@ class NormalisedConvolution(nn.Module):
 
 
 class AveragePool(nn.Module):
-    """Averages over a `cells` x `cells` division of the map, as `nn.AdaptiveAvgPool2d` has it.
+    """Average pooling to `cells` x `cells`, like `nn.AdaptiveAvgPool2d`.
 
-    Written as two matrix products, because ONNX has no such operator where cells differ in size.
+    Written as two matmuls, because ONNX has no operator for cells of different sizes.
     """
 
     def __init__(self, cells: int) -> None:
@@ -39,7 +39,7 @@ class AveragePool(nn.Module):
 
 
 def _averaging(size: int, cells: int) -> Tensor:
-    """(cells, size): row i averages what adaptive pooling calls cell i."""
+    """(cells, size): row i averages cell i of adaptive pooling."""
     matrix = [[0.0] * size for _ in range(cells)]
     for cell, weights in enumerate(matrix):
         first, end = cell * size // cells, -(-(cell + 1) * size // cells)
@@ -48,7 +48,7 @@ def _averaging(size: int, cells: int) -> Tensor:
 
 
 class UPerHead(nn.Module):
-    """UPerNet (arXiv 1807.10221): pooled context for the coarsest map, then a feature pyramid.
+    """UPerNet (arXiv 1807.10221): pyramid pooling of the coarsest map, then a feature pyramid.
 
     Keys `conv_seg`, `psp_modules`, `bottleneck`, `lateral_convs`, `fpn_convs`, `fpn_bottleneck`.
     """
@@ -66,7 +66,7 @@ class UPerHead(nn.Module):
         self.fpn_bottleneck = NormalisedConvolution(LEVELS * width, width, 3)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Four maps, finest first, to scores (batch, classes, height, width) at the finest one's size."""
+        """Four maps, finest first, to logits (batch, classes, height, width) at the size of the finest."""
         levels = [
             convolution(found) for convolution, found in zip(self.lateral_convs, maps[:-1], strict=True)
         ]
@@ -86,7 +86,7 @@ class UPerHead(nn.Module):
 
 
 class FcnHead(nn.Module):
-    """The auxiliary head of training: one convolution on the third map. Keys `convs`, `conv_seg`."""
+    """The auxiliary head for training: one convolution on the third map; keys `convs` and `conv_seg`."""
 
     def __init__(self, config: SegmenterConfig) -> None:
         super().__init__()
@@ -95,15 +95,15 @@ class FcnHead(nn.Module):
         self.convs = nn.Sequential(NormalisedConvolution(config.backbone.vim.embed_dim, width, 3))
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Scores (batch, classes, height, width) at the third map's size."""
+        """Logits (batch, classes, height, width) at the size of the third map."""
         scores: Tensor = self.conv_seg(self.convs(maps[AUXILIARY_LEVEL]))
         return scores
 
 
 def resized(maps: Tensor, like: Tensor) -> Tensor:
-    """Bilinear, half-pixel centres; unchanged where the size is right.
+    """`maps` resized bilinearly, with half-pixel centres, to the size of `like`.
 
-    Never by a size that a runtime would have to compute: by a whole factor, or by two matrix products.
+    By an integer factor or two matmuls, so that exported graphs need no computed sizes.
     """
     old, new = maps.shape[-2:], like.shape[-2:]
     if old == new:
@@ -116,7 +116,7 @@ def resized(maps: Tensor, like: Tensor) -> Tensor:
 
 
 def _interpolation(old: int, new: int) -> Tensor:
-    """(new, old): row i holds the weights of the old pixels for the new pixel i."""
+    """(new, old): row i has the weights of the old pixels for the new pixel i."""
     return F.interpolate(
         torch.eye(old, dtype=torch.float64)[None], size=new, mode="linear", align_corners=False
     )[0].T

@@ -1,4 +1,4 @@
-"""Where the windows of a sliding-window inference lie; needs neither PyTorch nor numpy."""
+"""Positions of windows for sliding-window inference. Needs neither PyTorch nor numpy."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from vim_deploy.errors import ConfigError
 
 
 def placements(length: int, crop: int, stride: int) -> list[int]:
-    """First pixels of the windows along one side, `stride` apart, the last one flush with the end.
+    """First pixels of the windows along one side, `stride` apart; the last window is aligned to the end.
 
-    A side not longer than the crop has one window, at 0. Source: mmsegmentation 0.29 `slide_inference`.
-    Raises ConfigError for a stride that would leave gaps.
+    A side that fits into the crop has one window, at 0. Source: mmsegmentation 0.29 `slide_inference`.
+    Raises ConfigError for a stride that leaves gaps.
     """
     if not 1 <= stride <= crop:
         raise ConfigError(f"stride is {stride}; expected 1 to {crop}, the window's size.")

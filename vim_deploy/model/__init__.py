@@ -12,7 +12,7 @@ from vim_deploy.model.config import PRESETS, ClassToken, Directions, Pooling, Vi
 
 if TYPE_CHECKING:
     from vim_deploy.model.checkpoint import load_checkpoint, load_model, save_checkpoint
-    from vim_deploy.model.synthetic import fill_generated
+    from vim_deploy.model.synthetic import fill_synthetic
     from vim_deploy.model.vim import VisionMamba, create_model
 
 __all__ = [
@@ -23,7 +23,7 @@ __all__ = [
     "VimConfig",
     "VisionMamba",
     "create_model",
-    "fill_generated",
+    "fill_synthetic",
     "load_checkpoint",
     "load_model",
     "preset",
@@ -34,7 +34,7 @@ __all__ = [
 _HOMES = {
     "VisionMamba": "vim",
     "create_model": "vim",
-    "fill_generated": "synthetic",
+    "fill_synthetic": "synthetic",
     "load_checkpoint": "checkpoint",
     "load_model": "checkpoint",
     "save_checkpoint": "checkpoint",

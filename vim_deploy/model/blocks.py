@@ -6,12 +6,14 @@ from torch import Tensor, nn
 
 from vim_deploy.model.config import VimConfig
 from vim_deploy.model.mixer import Mixer
-from vim_deploy.model.norms import cast, make_norm, widen
+from vim_deploy.model.norms import cast, make_norm, upcast
 
 
 class PatchEmbedding(nn.Module):
-    """(batch, channels, height, width) to (batch, patches, embed), patches row by row, overlapping where the
-    stride is below the patch size."""
+    """Pixels (batch, channels, height, width) to (batch, patches, embed), in row-major order.
+
+    Patches overlap if the stride is smaller than the patch size.
+    """
 
     def __init__(self, config: VimConfig) -> None:
         super().__init__()
@@ -23,9 +25,9 @@ class PatchEmbedding(nn.Module):
 
 
 class Block(nn.Module):
-    """Adds the mixer's last output to the residual stream, then mixes the normalised sum.
+    """Adds the previous block's output to the residual stream, then applies the mixer to the normalised sum.
 
-    The sum is one block late: after the block, the stream is residual + hidden. It stays in float32 or wider.
+    After the block, the residual stream is residual + hidden. It stays in float32 or wider.
     """
 
     def __init__(self, config: VimConfig) -> None:
@@ -36,9 +38,9 @@ class Block(nn.Module):
     def forward(
         self, hidden: Tensor, residual: Tensor | None = None, reverse: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """(hidden, residual), each (batch, length, embed), to the next pair; the first block has no residual.
+        """(hidden, residual), each (batch, length, embed), to the same; the first block has no residual.
 
-        `reverse` lets time run from the last token to the first; the order of tokens is kept.
+        `reverse` scans from the last token to the first; the order of the tokens does not change.
         """
-        residual = widen(hidden) if residual is None else residual + hidden
+        residual = upcast(hidden) if residual is None else residual + hidden
         return self.mixer(cast(self.norm(residual), self.mixer.dtype), reverse), residual

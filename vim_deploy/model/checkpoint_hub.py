@@ -15,15 +15,17 @@ _WEIGHT_ENDINGS = (".safetensors", ".pth", ".pt", ".bin")
 
 
 def download(source: str) -> tuple[Path, str]:
-    """Fetch (or find in the hub's cache) the file, and return it with its full name `hf://owner/repo@commit/file`.
+    """Download the file unless it is cached; returns its path and full name `hf://owner/repo@commit/file`.
 
-    Without a file, the repository's only weight file is taken, safetensors before others. Raises
-    CheckpointError for a malformed or unknown name, no or several weight files, no access and no connection;
-    and MissingDependencyError without huggingface_hub.
+    Without a file name, the repository's only weight file is used, preferring safetensors. Raises
+    CheckpointError for an invalid or unknown name, no or several weight files, and if the hub cannot be
+    accessed; MissingDependencyError without huggingface_hub.
     """
     found = _FORM.fullmatch(source)
     if found is None:
-        raise CheckpointError(f"{source!r} is no hub name; expected hf://owner/repo or hf://owner/repo/file.")
+        raise CheckpointError(
+            f"{source!r} is not a valid hub name; expected hf://owner/repo or hf://owner/repo/file."
+        )
     try:
         import huggingface_hub
         from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
@@ -40,23 +42,23 @@ def download(source: str) -> tuple[Path, str]:
         path = Path(huggingface_hub.hf_hub_download(repo, file, revision=revision))
     except (EntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
         raise CheckpointError(f"{source}: {_explain(error, repo)}") from None
-    except Exception as error:  # the HTTP client's own connection errors, which change with the hub's version
+    except Exception as error:  # connection errors of the HTTP client, which depends on the hub's version
         if not type(error).__module__.startswith(("httpx", "httpcore", "requests", "urllib3")):
             raise
         raise CheckpointError(f"{source}: {_explain(error, repo)}") from None
-    # The cache keeps each version under its commit: .../snapshots/<commit>/<file>.
+    # Cached files are in .../snapshots/<commit>/<file>.
     commit = path.parents[file.count("/")].name
     return path, f"{PREFIX}{repo}@{commit}/{file}"
 
 
 def _only_weights(files: list[str], source: str) -> str:
     weights = [file for file in files if file.endswith(_WEIGHT_ENDINGS)]
-    for candidates in ([file for file in weights if file.endswith(".safetensors")], weights):
-        if len(candidates) == 1:
-            return candidates[0]
+    for found in ([file for file in weights if file.endswith(".safetensors")], weights):
+        if len(found) == 1:
+            return found[0]
     if not weights:
         raise CheckpointError(
-            f"{source} has no weight file ({', '.join(_WEIGHT_ENDINGS)}); it holds "
+            f"{source} has no weight file ({', '.join(_WEIGHT_ENDINGS)}); it contains "
             f"{', '.join(files[:10]) or 'nothing'}. Check the repository's name."
         )
     raise CheckpointError(
@@ -75,13 +77,13 @@ def _explain(error: Exception, repo: str) -> str:
             f"no repository {repo} (404), or it is private. Check the name; for private ones `hf auth login`."
         )
     if isinstance(error, errors.RevisionNotFoundError):
-        return f"{repo} has no such revision (404). Check the name after '@', or leave it out."
+        return f"{repo} has no such revision (404). Check the name after '@', or omit it."
     if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError):
-        return f"{repo} has no such file (404). Leave the file out to use the only one, or check its name."
+        return f"{repo} has no such file (404). Omit the file to use the only one, or check its name."
     if isinstance(error, errors.HFValidationError):
-        return f"{repo!r} is no valid repository name ({error}). Expected owner/repo."
+        return f"{repo!r} is not a valid repository name ({error}). Expected owner/repo."
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return (
-        f"the file could not be fetched and is not in the local cache ({reason[:200]}). Check the "
+        f"the file cannot be downloaded and is not in the local cache ({reason[:200]}). Check the "
         "connection, or download the file elsewhere and give its path."
     )

@@ -1,4 +1,4 @@
-"""Checkpoint files to plain Python values, without ever running code that a file brings along."""
+"""Checkpoint files to plain Python values, without running code that a file contains."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from vim_deploy.files import sha256_of_file
 
 CONFIG_KEY = "vim_deploy.config"
 
-# First bytes of the pickle stream that torch.save wrote before version 1.6: its magic number.
+# Magic number: the first bytes written by torch.save before version 1.6.
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _KNOWN_GLOBALS = re.compile(
     r"collections\.OrderedDict|argparse\.Namespace|torch\._utils\._rebuild_\w+|torch\.\w*Storage|torch\.\w+\d+"
 )
-_WEIGHTS_WANTED = (
+_EXPECTED = (
     "Expected a checkpoint written by torch.save (.pth) or a .safetensors file; check that the download is "
     "complete and is the weights file itself."
 )
@@ -31,8 +31,7 @@ _WEIGHTS_WANTED = (
 
 @dataclass(frozen=True)
 class RawCheckpoint:
-    """What a file holds: the values as they were saved, the hash of its bytes, and the metadata's "
-    "configuration."""
+    """The contents of a file, its hash, and the configuration in its metadata."""
 
     content: Any
     sha256: str
@@ -40,7 +39,7 @@ class RawCheckpoint:
 
 
 def read_checkpoint(path: Path) -> RawCheckpoint:
-    """Read a `.pth` or `.safetensors` file, told apart by content. Raises CheckpointError naming the file."""
+    """Read a `.pth` or `.safetensors` file; the format is detected by content. Raises CheckpointError."""
     if path.is_dir():
         raise CheckpointError(
             f"{path} is a folder; expected a file. Name the .pth or .safetensors file in it."
@@ -56,7 +55,7 @@ def read_checkpoint(path: Path) -> RawCheckpoint:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror}); check its permissions.") from None
     if not head:
-        raise CheckpointError(f"{path} is empty (0 bytes). {_WEIGHTS_WANTED}")
+        raise CheckpointError(f"{path} is empty (0 bytes). {_EXPECTED}")
     if path.suffix == ".safetensors" or _is_safetensors(head):
         content, config = _read_safetensors(path)
         return RawCheckpoint(content, sha256, config)
@@ -77,10 +76,10 @@ def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, An
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"{path} is no readable safetensors file ({error}): truncated or damaged. {_WEIGHTS_WANTED}"
+            f"{path} is not a readable safetensors file ({error}): truncated or damaged. {_EXPECTED}"
         ) from None
     return tensors, _metadata_config(path, metadata.get(CONFIG_KEY))
 
@@ -104,49 +103,46 @@ def _metadata_config(path: Path, text: str | None) -> dict[str, Any] | None:
 
 
 def _check_archive(path: Path) -> None:
-    """Refuse a ZIP file that is damaged or no checkpoint, and a pickle in it that wants more than tensors."""
+    """Raises CheckpointError for a ZIP file that is damaged, not a checkpoint or unsafe."""
     if not zipfile.is_zipfile(path):
-        raise CheckpointError(f"{path} is truncated: its ZIP directory is missing. {_WEIGHTS_WANTED}")
+        raise CheckpointError(f"{path} is truncated: its ZIP directory is missing. {_EXPECTED}")
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
     if not any(name.endswith("/data.pkl") for name in names):
         raise CheckpointError(
-            f"{path} is a ZIP archive but no checkpoint (it holds {', '.join(names[:5]) or 'nothing'}). "
-            f"{_WEIGHTS_WANTED}"
+            f"{path} is a ZIP archive but not a checkpoint (it contains "
+            f"{', '.join(names[:5]) or 'nothing'}). {_EXPECTED}"
         )
     if any(name.endswith("/constants.pkl") for name in names):
         raise CheckpointError(
-            f"{path} is a TorchScript archive, which carries code; expected weights only. Where it was made, "
-            "save the state dict instead: torch.save(model.state_dict(), 'weights.pth')."
+            f"{path} is a TorchScript archive, which contains code; expected weights only. Save the state "
+            "dict of the original model instead: torch.save(model.state_dict(), 'weights.pth')."
         )
     try:
         with _namespace_allowed():
             unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception as error:  # a damaged pickle can fail in any way
+    except Exception as error:  # damaged pickles raise all kinds of exceptions
         raise _damaged(path, error) from None
     if unsafe:
         raise _unsafe(path, unsafe)
 
 
 def _check_single_file(path: Path, head: bytes) -> None:
-    """Only the format that torch.save wrote before 1.6 is a single file that can be read safely."""
+    """Raises CheckpointError unless torch.save before 1.6 wrote the file, the only format safe to read."""
     if head.startswith(b"\x80"):
         if unsafe := [name for name in _pickle_globals(path) if not _KNOWN_GLOBALS.fullmatch(name)]:
             raise _unsafe(path, unsafe)
         if head.startswith(_LEGACY_MAGIC):
             return
-        raise CheckpointError(
-            f"{path} is a plain Python pickle, not written by torch.save. {_WEIGHTS_WANTED}"
-        )
+        raise CheckpointError(f"{path} is a plain Python pickle, not written by torch.save. {_EXPECTED}")
     with path.open("rb") as file:
         file.seek(257)
         if file.read(5) == b"ustar":
             raise CheckpointError(
-                f"{path} is a tar archive, a format that PyTorch gave up long ago and that cannot be read "
-                "safely; expected a .pth or .safetensors file. Unpack it, or save the weights again where "
-                "they are trusted, with a current PyTorch."
+                f"{path} is a tar archive, an obsolete format that cannot be read safely; expected a .pth or "
+                ".safetensors file. Unpack it, or save the weights again with a current PyTorch."
             )
-    raise CheckpointError(f"{path} is no checkpoint: {_describe(head)}. {_WEIGHTS_WANTED}")
+    raise CheckpointError(f"{path} is not a checkpoint: {_describe(head)}. {_EXPECTED}")
 
 
 def _describe(head: bytes) -> str:
@@ -166,37 +162,37 @@ def _describe(head: bytes) -> str:
 
 
 def _torch_load(path: Path, mmap: bool) -> Any:
-    # Mapped, so that the optimizer's moments in a training checkpoint are never read.
+    # Memory-mapped, so that the optimizer state of a training checkpoint is not read.
     try:
         with _namespace_allowed():
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except Exception as error:  # a damaged file can fail in any way
+    except Exception as error:  # damaged files raise all kinds of exceptions
         if unsafe := re.findall(r"GLOBAL ([\w.]+)", str(error)):
             raise _unsafe(path, unsafe[:1]) from None
         raise _damaged(path, error) from None
 
 
 def _namespace_allowed() -> Any:
-    """Training checkpoints keep their arguments in an argparse.Namespace: plain values, no code."""
+    """Training checkpoints store their arguments in an argparse.Namespace: plain values, no code."""
     return torch.serialization.safe_globals([(argparse.Namespace, "argparse.Namespace")])
 
 
 def _pickle_globals(path: Path) -> list[str]:
-    """Names of everything that the pickles at the start of a file import, without running them."""
+    """The names that the pickles at the start of a file import, without running them."""
     found: dict[str, None] = {}
     try:
         with path.open("rb") as file:
             while file.peek(1):
                 _collect_globals(file, found)
-    except Exception:  # the pickles are over: tensor data follows, or the file is damaged
+    except Exception:  # end of the pickles: tensor data, or damage
         return list(found)
     return list(found)
 
 
 def _collect_globals(file: BinaryIO, found: dict[str, None]) -> None:
-    strings: list[str] = []  # as they are pushed; STACK_GLOBAL takes the last two
+    strings: list[str] = []  # pushed so far; STACK_GLOBAL pops the last two
     memo: dict[int, str | None] = {}
-    pushed: str | None = None  # what the operation before pushed, if it was a string
+    pushed: str | None = None  # by the previous operation, if it was a string
     argument: Any
     for operation, argument, _ in pickletools.genops(file):
         if operation.name in ("GLOBAL", "INST"):
@@ -215,16 +211,16 @@ def _collect_globals(file: BinaryIO, found: dict[str, None]) -> None:
 
 
 def _unsafe(path: Path, names: list[str]) -> CheckpointError:
-    # PyTorch's own names last: what comes from elsewhere says most.
+    # Names outside PyTorch first, as they are the most informative.
     names = sorted(names, key=lambda name: (name.startswith("torch."), name))
     return CheckpointError(
-        f"{path} wants to import {', '.join(names[:10])}, which could run code; its weights were NOT "
-        "loaded and nothing of it was run. Expected tensors, plain values and argparse.Namespace only. If "
-        "you trust its origin, save only the weights where it was made: torch.save(model.state_dict(), "
-        "'weights.pth'), or as safetensors. If not, delete it."
+        f"{path} imports {', '.join(names[:10])}, which could run code; its weights were NOT loaded and none "
+        "of its code was run. Expected only tensors, plain values and argparse.Namespace. If you trust its "
+        "origin, save only the weights: torch.save(model.state_dict(), 'weights.pth'), or as safetensors. If "
+        "not, delete it."
     )
 
 
 def _damaged(path: Path, error: Exception) -> CheckpointError:
     reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return CheckpointError(f"{path} is damaged: {reason[:200]} ({type(error).__name__}). {_WEIGHTS_WANTED}")
+    return CheckpointError(f"{path} is damaged: {reason[:200]} ({type(error).__name__}). {_EXPECTED}")

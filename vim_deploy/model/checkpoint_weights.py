@@ -1,4 +1,4 @@
-"""From what a checkpoint holds to a clean float32 state dict: entry, prefixes, types, values, fit."""
+"""The contents of a checkpoint to a checked float32 state dict."""
 
 from __future__ import annotations
 
@@ -9,38 +9,39 @@ from typing import Any
 import torch
 
 from vim_deploy.errors import CheckpointError
+from vim_deploy.text import plural
 
 StateDict = dict[str, torch.Tensor]
 
 _PREFIXES = ("module.", "_orig_mod.", "model.")
-_ENTRY_KEYS = {"model": ("model", "state_dict"), "model_ema": ("model_ema", "state_dict_ema")}
+_STATE_DICT_KEYS = {"model": ("model", "state_dict"), "model_ema": ("model_ema", "state_dict_ema")}
 _NAMES_SHOWN = 10
 
 
-def select_entry(content: Any, entry: str, source: str) -> tuple[Mapping[str, Any], str | None]:
-    """The state dict asked for, and its key in the file (None when the file is a bare state dict).
+def select_state_dict(content: Any, wanted: str, source: str) -> tuple[Mapping[str, Any], str | None]:
+    """The requested state dict, and its key in the file (None for a bare state dict).
 
-    `entry` is "model" (also found under "state_dict", or bare) or "model_ema" (also "state_dict_ema").
+    `wanted` is "model" (also stored as "state_dict", or bare) or "model_ema" (also "state_dict_ema").
     """
-    if entry not in _ENTRY_KEYS:
-        raise CheckpointError(f"entry is {entry!r}; expected one of {', '.join(_ENTRY_KEYS)}.")
+    if wanted not in _STATE_DICT_KEYS:
+        raise CheckpointError(f"checkpoint key is {wanted!r}; expected one of {', '.join(_STATE_DICT_KEYS)}.")
     if not isinstance(content, Mapping):
         raise CheckpointError(
-            f"{source} holds a {type(content).__name__}; expected a state dict (names to tensors) or a "
+            f"{source} contains a {type(content).__name__}; expected a state dict (names to tensors) or a "
             "training checkpoint. Save the weights again with torch.save(model.state_dict(), 'weights.pth')."
         )
     present = [str(key) for key, value in content.items() if _is_state_dict(value)]
-    for key in _ENTRY_KEYS[entry]:
+    for key in _STATE_DICT_KEYS[wanted]:
         if key in present:
             return content[key], key
-    if entry == "model" and _is_state_dict(content):
+    if wanted == "model" and _is_state_dict(content):
         return content, None
     if _is_state_dict(content):
         present = ["model (the file is a bare state dict)"]
     keys = ", ".join(sorted(map(str, content))[:_NAMES_SHOWN]) or "nothing"
     raise CheckpointError(
-        f"{source} has no weights under {entry!r}. State dicts in it: {', '.join(present) or 'none'}; all "
-        f"keys: {keys}. Ask for an entry that is there, or give another checkpoint."
+        f"{source} has no weights with the key {wanted!r}. Its state dicts: {', '.join(present) or 'none'}; "
+        f"all keys: {keys}. Choose an existing key, or give another checkpoint."
     )
 
 
@@ -49,7 +50,7 @@ def _is_state_dict(value: Any) -> bool:
 
 
 def training_hints(content: Any) -> dict[str, Any]:
-    """`model_name` and `input_size` from a training checkpoint's arguments, where there are any."""
+    """`model_name` and `input_size` from the arguments stored in a training checkpoint, if any."""
     arguments = content.get("args") if isinstance(content, Mapping) else None
     if isinstance(arguments, argparse.Namespace):
         arguments = vars(arguments)
@@ -63,17 +64,17 @@ def training_hints(content: Any) -> dict[str, Any]:
 
 
 def clean(values: Mapping[str, Any], source: str) -> tuple[StateDict, list[str]]:
-    """An independent float32 copy without wrappers' prefixes, and a note for everything that was changed.
+    """A float32 copy without prefixes of wrappers, and a note for every change.
 
-    Raises CheckpointError for values that are no dense floating-point tensors, and for NaN or infinity.
+    Raises CheckpointError for values other than dense floating-point tensors, and for NaN and infinity.
     """
     names, notes = _strip_prefixes(list(values))
     unfit = {name: reason for name, key in names.items() if (reason := _unfit(values[key]))}
     if unfit:
         raise CheckpointError(
-            f"{source} holds what are no weights: "
+            f"{source} contains values that are not weights: "
             f"{listed(f'{name} ({why})' for name, why in unfit.items())}. Expected dense floating-point "
-            "tensors; give the checkpoint from before quantisation or conversion."
+            "tensors; give the checkpoint before quantization or conversion."
         )
     kinds = sorted({str(values[key].dtype).removeprefix("torch.") for key in names.values()} - {"float32"})
     if kinds:
@@ -85,7 +86,7 @@ def clean(values: Mapping[str, Any], source: str) -> tuple[StateDict, list[str]]
 
 
 def _strip_prefixes(keys: list[Any]) -> tuple[dict[str, Any], list[str]]:
-    """Clean name to key in the file; a prefix goes when every key has it."""
+    """Names without prefixes to keys in the file; a prefix is removed if all names have it."""
     names = {str(key): key for key in keys}
     notes = []
     while prefix := next((p for p in _PREFIXES if names and all(name.startswith(p) for name in names)), None):
@@ -112,24 +113,23 @@ def _check_finite(state: StateDict, source: str) -> None:
     }
     if bad:
         raise CheckpointError(
-            f"{source}: {len(bad)} of {len(state)} tensors hold values that are not finite: "
+            f"{source}: {len(bad)} of {plural(len(state), 'tensor')} with values that are not finite: "
             f"{listed(f'{name} ({counts})' for name, counts in bad.items())}. Expected finite weights; the "
-            "training diverged or the file is damaged. Give an earlier checkpoint, or try the other entry "
-            "(model, model_ema)."
+            "training diverged or the file is damaged. Give an earlier checkpoint, or try the other "
+            "checkpoint key (model, model_ema)."
         )
 
 
 def check_fit(state: StateDict, expected: Mapping[str, tuple[int, ...]], source: str, described: str) -> None:
-    """Raise CheckpointError unless names and shapes are exactly the expected ones; `described` names the "
-    "model."""
+    """Raises CheckpointError unless names and shapes are the expected ones; `described` names the model."""
     missing = [name for name in expected if name not in state]
     unexpected = [name for name in state if name not in expected]
-    misshapen = [
+    wrong = [
         f"{name} (has {tuple(state[name].shape)}, expected {tuple(shape)})"
         for name, shape in expected.items()
         if name in state and tuple(state[name].shape) != tuple(shape)
     ]
-    faults = (("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen))
+    faults = (("missing", missing), ("unexpected", unexpected), ("of another shape", wrong))
     if not any(names for _, names in faults):
         return
     what = "; ".join(f"{len(names)} {fault}: {listed(names)}" for fault, names in faults if names)
@@ -140,7 +140,7 @@ def check_fit(state: StateDict, expected: Mapping[str, tuple[int, ...]], source:
 
 
 def listed(names: Iterable[str]) -> str:
-    """The first ten, and how many more there are."""
+    """The first ten names, and the number of the others."""
     names = list(names)
     more = len(names) - _NAMES_SHOWN
     return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

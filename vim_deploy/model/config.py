@@ -1,4 +1,4 @@
-"""What a Vision Mamba is made of, without PyTorch: sizes, options, names."""
+"""Configuration of a Vision Mamba: sizes, options, named models. Imports no framework."""
 
 from __future__ import annotations
 
@@ -6,13 +6,38 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from vim_deploy.errors import ConfigError
 
+if TYPE_CHECKING:
+    from typing import Self
+
+
+class ModelConfig(Protocol):
+    """What checkpoint loading and export need of the configuration of any model."""
+
+    @property
+    def image_size(self) -> tuple[int, int]: ...
+
+    @property
+    def num_classes(self) -> int: ...
+
+    def adjusted(
+        self,
+        *,
+        image_size: tuple[int, int] | None = None,
+        num_classes: int | None = None,
+        average_directions: bool | None = None,
+    ) -> Self:
+        """A copy with these values; None leaves one unchanged. Options that a model lacks are ignored."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+
 
 class ClassToken(str, Enum):
-    """Where the class token sits."""
+    """Position of the class token in the sequence."""
 
     NONE = "none"
     FRONT = "front"
@@ -21,12 +46,12 @@ class ClassToken(str, Enum):
 
     @property
     def rows(self) -> int:
-        """Rows that the class tokens add to the sequence."""
+        """Number of class tokens."""
         return {"none": 0, "double": 2}.get(self.value, 1)
 
 
 class Pooling(str, Enum):
-    """How features become logits when there is no class token."""
+    """How tokens are pooled when there is no class token."""
 
     MEAN = "mean"
     LAST = "last"
@@ -38,8 +63,8 @@ class Directions(str, Enum):
     """Scan directions of one mixer (upstream `bimamba_type`)."""
 
     FORWARD = "forward"  # upstream "none"
-    SHARED = "shared"  # upstream "v1": the backward scan has only an A of its own
-    SEPARATE = "separate"  # upstream "v2": everything but the projections in and out is doubled
+    SHARED = "shared"  # upstream "v1": only A differs between the scans
+    SEPARATE = "separate"  # upstream "v2": only the input and output projections are shared
 
 
 _REFERENCE_POOLING = {
@@ -54,8 +79,8 @@ _REFERENCE_DIRECTIONS = {
     "v2": Directions.SEPARATE,
 }
 
-# Reference options that change nothing in evaluation, or only the numeric type
-# of the residual stream, which is float32 here in any case.
+# Reference options without effect on evaluation, or only on the type of the residual stream, which is always
+# float32 here.
 _INERT_REFERENCE_FLAGS = {
     "residual_in_fp32",
     "fused_add_norm",
@@ -69,7 +94,7 @@ _INERT_REFERENCE_FLAGS = {
     "if_devide_out",
     "pt_hw_seq_len",
 }
-# Reference options that only training experiments switch on; refused when on.
+# Reference options for training experiments, with the values that disable them.
 _TRAINING_REFERENCE_FLAGS: dict[str, tuple[Any, ...]] = {
     "flip_img_sequences_ratio": (-1, -1.0, 0, 0.0, None),
     "use_random_cls_token": (False, None),
@@ -82,7 +107,7 @@ _TRAINING_REFERENCE_FLAGS: dict[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True)
 class VimConfig:
-    """A Vision Mamba's structure; the weights' shapes follow from it.
+    """Structure of a Vision Mamba, which determines the shapes of its weights.
 
     Sizes are in pixels or channels. Source: arXiv 2401.09417 section 3 and the
     constructor options of the reference implementation.
@@ -101,7 +126,7 @@ class VimConfig:
     class_token: ClassToken = ClassToken.MIDDLE
     pooling: Pooling = Pooling.MEAN
     directions: Directions = Directions.SEPARATE
-    halve: bool = True  # halve the sum of both directions (upstream `if_divide_out`)
+    average_directions: bool = True  # the mean of both directions, not their sum (upstream `if_divide_out`)
     paired: bool = False  # blocks 2i and 2i+1 in parallel, the second reversed
     position_embedding: bool = True
     rope: bool = False
@@ -146,7 +171,7 @@ class VimConfig:
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Patches per column and per row; leftover pixels at the right and bottom are ignored."""
+        """Rows and columns of patches; remaining pixels at the right and bottom are ignored."""
         height, width = self.image_size
         return (
             (height - self.patch_size) // self.stride + 1,
@@ -178,15 +203,19 @@ class VimConfig:
         return math.ceil(self.embed_dim / 16)
 
     @property
-    def halves_sum(self) -> bool:
-        """Whether the two directions' sum is really halved: only separate directions are."""
-        return self.halve and self.directions is Directions.SEPARATE
+    def averages_directions(self) -> bool:
+        """Whether the directions are averaged: only separate directions can be."""
+        return self.average_directions and self.directions is Directions.SEPARATE
 
     def replace(self, **changes: Any) -> VimConfig:
         return dataclasses.replace(self, **changes)
 
+    def adjusted(self, **changes: Any) -> VimConfig:
+        """See ModelConfig.adjusted."""
+        return self.replace(**{name: value for name, value in changes.items() if value is not None})
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types, `from_dict` reads them back."""
+        """Plain JSON types; the inverse of `from_dict`."""
         values = dataclasses.asdict(self)
         return {key: _plain(value) for key, value in values.items()}
 
@@ -195,14 +224,14 @@ class VimConfig:
         known = {field.name for field in dataclasses.fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
-            raise ConfigError(f"unknown configuration fields {unknown}; known are {sorted(known)}.")
+            raise ConfigError(f"unknown configuration fields {unknown}; expected fields of {sorted(known)}.")
         return cls(**values)
 
     @classmethod
     def from_reference(cls, flags: dict[str, Any]) -> VimConfig:
-        """Translate the reference constructor's options, with the reference's own defaults.
+        """Convert constructor options of the reference implementation, with its defaults.
 
-        Raises ConfigError for an option that is unknown or that only training uses.
+        Raises ConfigError for unknown and training-only options.
         """
         rest = dict(flags)
 
@@ -224,7 +253,7 @@ class VimConfig:
             "position_embedding": bool(take("if_abs_pos_embed", False)),
             "rope": bool(take("if_rope", False)),
             "rope_residual": bool(take("if_rope_residual", False)),
-            "halve": bool(take("if_divide_out", True)),
+            "average_directions": bool(take("if_divide_out", True)),
             "paired": bool(take("if_bidirectional", False)),
             "layer_scale": rest.pop("init_layer_scale", None) is not None,
             "pooling": _choice("final_pool_type", take("final_pool_type", "none"), _REFERENCE_POOLING),
@@ -233,12 +262,10 @@ class VimConfig:
         }
         for name, allowed in _TRAINING_REFERENCE_FLAGS.items():
             if name in rest and (value := rest.pop(name)) not in allowed:
-                raise ConfigError(
-                    f"reference option {name}={value!r} exists for training only; expected it off."
-                )
+                raise ConfigError(f"reference option {name}={value!r} is for training only; disable it.")
         unknown = sorted(set(rest) - _INERT_REFERENCE_FLAGS)
         if unknown:
-            raise ConfigError(f"unknown reference options {unknown}; remove them or check their spelling.")
+            raise ConfigError(f"unknown reference options {unknown}; remove them or correct their spelling.")
         return cls(**values)
 
 
@@ -270,22 +297,18 @@ def _reference_class_token(take: Any) -> ClassToken:
     double = take("use_double_cls_token", False)
     if not present:
         return ClassToken.NONE
-    # The reference asks for "double" first.
+    # "double" takes precedence in the reference.
     return ClassToken.DOUBLE if double else ClassToken.MIDDLE if middle else ClassToken.FRONT
 
 
-def _variant(embed_dim: int, stride: int) -> VimConfig:
-    return VimConfig(embed_dim=embed_dim, stride=stride)
-
-
 PRESETS: dict[str, VimConfig] = {
-    "vim_tiny": _variant(192, 16),
-    "vim_tiny_plus": _variant(192, 8),
-    "vim_small": _variant(384, 16),
-    "vim_small_plus": _variant(384, 8),
-    "vim_base": _variant(768, 16),
+    "vim_tiny": VimConfig(embed_dim=192),
+    "vim_tiny_plus": VimConfig(embed_dim=192, stride=8),
+    "vim_small": VimConfig(embed_dim=384),
+    "vim_small_plus": VimConfig(embed_dim=384, stride=8),
+    "vim_base": VimConfig(embed_dim=768),
 }
-# Spelled as upstream registers them; base has a spelling of its own.
+# As registered with timm upstream, where base is spelled differently.
 _REGISTERED = "vim_{}_224_bimambav2_final_pool_mean_abs_pos_embed_with_{}_div2"
 REGISTERED_NAMES: dict[str, str] = {
     _REGISTERED.format("tiny_patch16", "midclstok"): "vim_tiny",
@@ -297,20 +320,20 @@ REGISTERED_NAMES: dict[str, str] = {
 
 
 def preset(name: str, **overrides: Any) -> VimConfig:
-    """The configuration of a named model, short or as registered upstream, with changed fields.
+    """The configuration of a named model, by its short or upstream name, with changed fields.
 
     Raises ConfigError for an unknown name or field.
     """
     short = REGISTERED_NAMES.get(name, name)
     if short not in PRESETS:
         raise ConfigError(
-            f"unknown model {name!r}; expected one of {', '.join(PRESETS)} or a name registered upstream."
+            f"unknown model {name!r}; expected one of {', '.join(PRESETS)} or an upstream name."
         )
     return VimConfig.from_dict({**PRESETS[short].to_dict(), **overrides})
 
 
 def variant_name(config: VimConfig) -> str:
-    """The short name of a published architecture, whatever the image size and class count, or 'custom'."""
+    """The name of the preset that differs at most in image size and class count, else 'custom'."""
     for name, candidate in PRESETS.items():
         if candidate.replace(image_size=config.image_size, num_classes=config.num_classes) == config:
             return name

@@ -1,4 +1,4 @@
-"""Which kind of model a checkpoint's tensor names belong to; needs no PyTorch."""
+"""Recognition of the kind of model that a checkpoint contains, without PyTorch."""
 
 from __future__ import annotations
 
@@ -9,41 +9,44 @@ from vim_deploy.errors import CheckpointError
 
 
 class Kind(str, Enum):
-    """What a checkpoint can be asked for; the value is how messages call it."""
+    """The kinds of model; the value is used in messages and by model families."""
 
     CLASSIFIER = "classifier"
     SEGMENTER = "segmenter"
     DETECTOR = "detector"
 
-    @property
-    def tasks(self) -> str:
-        """What to give vim-export as --task."""
-        return _TASKS[self]
 
-
-_TASKS = {Kind.CLASSIFIER: "classify or features", Kind.SEGMENTER: "segment", Kind.DETECTOR: "detect"}
-# The first whose mark occurs in a name; a wrapper's prefix may stand before it.
-_MARKS = (
+# The first kind with a marker in any tensor name. Markers are searched for anywhere in the name, because
+# wrappers add prefixes.
+_MARKERS = (
     (Kind.SEGMENTER, ("decode_head.", "auxiliary_head.")),
     (Kind.DETECTOR, ("roi_heads.", "proposal_generator.", "backbone.net.", "backbone.simfp_")),
     (Kind.CLASSIFIER, ("patch_embed.proj.weight",)),
 )
 
 
+class OtherKindError(CheckpointError):
+    """A checkpoint of another kind of model than requested."""
+
+    def __init__(self, source: str, found: Kind, expected: Kind) -> None:
+        super().__init__(
+            f"{source} contains the weights of a {found.value}; expected those of a {expected.value}. Give "
+            f"the checkpoint of a {expected.value}."
+        )
+        self.found = found
+
+
 def kind_of(names: Iterable[str]) -> Kind | None:
-    """Told from tensor names alone; None for what is no Vision Mamba."""
+    """The kind of model with these tensor names, None for other tensors."""
     names = list(names)
-    for kind, marks in _MARKS:
-        if any(mark in name for name in names for mark in marks):
+    for kind, markers in _MARKERS:
+        if any(marker in name for name in names for marker in markers):
             return kind
     return None
 
 
-def refuse_other_kind(names: Iterable[str], wanted: Kind, source: str) -> None:
-    """Raises CheckpointError where `source` holds a model of another kind; names of no kind pass."""
+def check_kind(names: Iterable[str], expected: Kind, source: str) -> None:
+    """Raises OtherKindError for tensor names of another kind; unknown names are accepted."""
     found = kind_of(names)
-    if found not in (None, wanted):
-        raise CheckpointError(
-            f"{source} holds the weights of a {found.value}, and a {wanted.value} was asked for. Export it "
-            f"with --task {found.tasks} and a model of that kind, or give the checkpoint of a {wanted.value}."
-        )
+    if found not in (None, expected):
+        raise OtherKindError(source, found, expected)

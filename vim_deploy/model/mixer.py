@@ -1,7 +1,7 @@
 """The mixer of one block: projections around a gated selective scan in one or both directions.
 
-Source: arXiv 2401.09417 algorithm 1. Tokens stay channels-last (batch, length, channels) throughout, and the
-backward direction runs the convolution and the scan from the far end, so that nothing is ever flipped.
+Source: arXiv 2401.09417 algorithm 1. Tokens stay channels-last (batch, length, channels), and the backward
+direction runs convolution and scan from the last token, so that no tensor is transposed or flipped.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from vim_deploy.model.config import Directions, VimConfig
-from vim_deploy.model.norms import widen
+from vim_deploy.model.norms import upcast
 from vim_deploy.ops.scan import selective_scan
 
-LAYER_SCALE_START = 0.1
-TIME_STEP_START = (0.001, 0.1)  # range of softplus(bias) before training
+LAYER_SCALE_INIT = 0.1
+TIME_STEP_INIT = (0.001, 0.1)  # range of softplus(bias) at initialization
 
 
 def causal_conv(x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bool) -> Tensor:
-    """Depthwise convolution in which a token sees itself and the width-1 tokens before it.
+    """Causal depthwise convolution over a token and the width - 1 tokens before it.
 
-    x: (batch, length, channels); weight: (channels, 1, width), last tap on the token itself.
-    bias: (channels). With `reverse` a token sees those after it instead; the order of tokens is kept.
-    Returns x's shape.
+    x: (batch, length, channels); weight: (channels, 1, width), the last element for the token itself;
+    bias: (channels). With `reverse`, over the tokens after it; the order of the tokens does not change.
+    Returns the shape of x.
     """
     length, width = x.shape[1], weight.shape[-1]
     padding = (0, 0, 0, width - 1) if reverse else (0, 0, width - 1, 0)
     padded = F.pad(x, padding)
-    # A sum of shifted products instead of a convolution operator, which wants channels first: no transpose
-    # here means none in the exported graph.
-    taps = weight[:, 0].flip(-1) if reverse else weight[:, 0]
-    y = padded[:, :length] * taps[:, 0]
-    for tap in range(1, width):
-        y = y + padded[:, tap : tap + length] * taps[:, tap]
+    # A sum of shifted products, because the convolution operator is channels-first and would need transposes
+    # in the exported graph.
+    kernel = weight[:, 0].flip(-1) if reverse else weight[:, 0]
+    y = padded[:, :length] * kernel[:, 0]
+    for shift in range(1, width):
+        y = y + padded[:, shift : shift + length] * kernel[:, shift]
     return y if bias is None else y + bias
 
 
 class ScanInputs(NamedTuple):
-    """What one direction feeds the scan besides decay and gate."""
+    """The inputs of one direction's scan, except A and z."""
 
     u: Tensor  # (batch, length, inner)
     delta: Tensor  # (batch, length, inner), before bias and softplus
@@ -52,7 +52,7 @@ class ScanInputs(NamedTuple):
 
 
 class Mixer(nn.Module):
-    """(batch, length, embed) to the same shape; the parameters' names are the reference implementation's."""
+    """(batch, length, embed) to the same shape; parameter names are those of the reference implementation."""
 
     def __init__(self, config: VimConfig) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class Mixer(nn.Module):
         both = config.directions is Directions.SEPARATE
         # In the order of the reference's state dict.
         if config.layer_scale:
-            self.gamma = nn.Parameter(torch.full((config.embed_dim,), LAYER_SCALE_START))
+            self.gamma = nn.Parameter(torch.full((config.embed_dim,), LAYER_SCALE_INIT))
         self.A_log = _decay(inner, state)
         self.D = nn.Parameter(torch.ones(inner))
         if config.directions is not Directions.FORWARD:
@@ -77,18 +77,18 @@ class Mixer(nn.Module):
             self.x_proj_b = nn.Linear(inner, rank + 2 * state, bias=False)
             self.dt_proj_b = _time_step_projection(rank, inner)
         self.out_proj = nn.Linear(inner, config.embed_dim, bias=False)
-        # Every block adds to one residual stream; without this its variance would grow with depth.
+        # Scaled, so that the variance of the residual stream does not grow with depth.
         nn.init.kaiming_uniform_(self.out_proj.weight, a=math.sqrt(5))
         with torch.no_grad():
             self.out_proj.weight /= math.sqrt(config.depth)
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type this mixer computes in; its input must have it."""
+        """The type of computation, which the input must have."""
         return self.in_proj.weight.dtype
 
     def forward(self, tokens: Tensor, reverse: bool = False) -> Tensor:
-        """Mix (batch, length, embed); `reverse` exchanges the time order of both directions."""
+        """Mix (batch, length, embed); `reverse` swaps the two directions."""
         x, z = self.in_proj(tokens).chunk(2, dim=-1)
         ahead = self._scan_inputs(x, self.conv1d, self.x_proj, self.dt_proj, self.D, reverse)
         y = _scan(ahead, self.A_log, z, reverse)
@@ -97,7 +97,7 @@ class Mixer(nn.Module):
         elif self.config.directions is Directions.SEPARATE:
             back = self._scan_inputs(x, self.conv1d_b, self.x_proj_b, self.dt_proj_b, self.D_b, not reverse)
             y = y + _scan(back, self.A_b_log, z, not reverse)
-        if self.config.halves_sum:
+        if self.config.averages_directions:
             y = y / 2
         hidden = self.out_proj(y)
         return hidden * self.gamma if self.config.layer_scale else hidden
@@ -108,13 +108,13 @@ class Mixer(nn.Module):
         u = F.silu(causal_conv(x, conv.weight, conv.bias, reverse))
         sizes = [self.config.dt_rank, self.config.state, self.config.state]
         dt, B, C = x_proj(u).split(sizes, dim=-1)
-        # The bias is left to the scan, which adds it in float32.
-        return ScanInputs(u, F.linear(dt, dt_proj.weight), B, C, widen(D), widen(dt_proj.bias))
+        # The scan adds the bias, in float32.
+        return ScanInputs(u, F.linear(dt, dt_proj.weight), B, C, upcast(D), upcast(dt_proj.bias))
 
 
 def _scan(inputs: ScanInputs, A_log: Tensor, z: Tensor, reverse: bool) -> Tensor:
     u, delta, B, C, D, delta_bias = inputs
-    A = -torch.exp(widen(A_log))
+    A = -torch.exp(upcast(A_log))
     return selective_scan(u, delta, A, B, C, D, z, delta_bias, delta_softplus=True, reverse=reverse)
 
 
@@ -123,15 +123,15 @@ def _convolution(config: VimConfig) -> nn.Conv1d:
 
 
 def _decay(inner: int, state: int) -> nn.Parameter:
-    """A_log such that A is -1, -2, ... -state in every channel."""
+    """A_log for A = -1, -2, ... -state in every channel."""
     return nn.Parameter(torch.arange(1.0, state + 1).log().repeat(inner, 1))
 
 
 def _time_step_projection(rank: int, inner: int) -> nn.Linear:
-    """Weights that keep the variance, and a bias whose softplus is log-uniform in TIME_STEP_START."""
+    """Weights that preserve the variance, and a bias whose softplus is log-uniform in TIME_STEP_INIT."""
     projection = nn.Linear(rank, inner)
     nn.init.uniform_(projection.weight, -(rank**-0.5), rank**-0.5)
-    low, high = (math.log(limit) for limit in TIME_STEP_START)
+    low, high = (math.log(limit) for limit in TIME_STEP_INIT)
     step = torch.empty(inner).uniform_(low, high).exp()
     with torch.no_grad():
         projection.bias.copy_(step + torch.log(-torch.expm1(-step)))  # inverse of softplus

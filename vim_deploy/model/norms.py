@@ -1,4 +1,4 @@
-"""Normalisation over the embedding, in float32 or wider whatever the type of the weights."""
+"""Normalisation over the embedding, computed in float32 or wider."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from vim_deploy.model.config import VimConfig
 
 
 def cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """`tensor.to(dtype)` that leaves no trace in an exported graph where the type is the same."""
+    """`tensor.to(dtype)`, without a node in the exported graph if the type is the same."""
     return tensor if tensor.dtype == dtype else tensor.to(dtype)
 
 
-def widen(tensor: Tensor) -> Tensor:
-    """float16 and bfloat16 as float32; wider types as they are."""
+def upcast(tensor: Tensor) -> Tensor:
+    """float16 and bfloat16 to float32; other types are unchanged."""
     return cast(tensor, torch.promote_types(tensor.dtype, torch.float32))
 
 
@@ -28,8 +28,8 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(size))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = widen(x)
-        return x / torch.sqrt(x.pow(2).mean(-1, keepdim=True) + self.eps) * widen(self.weight)
+        x = upcast(x)
+        return x / torch.sqrt(x.pow(2).mean(-1, keepdim=True) + self.eps) * upcast(self.weight)
 
 
 class LayerNorm(nn.Module):
@@ -42,7 +42,7 @@ class LayerNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(size))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(widen(x), self.weight.shape, widen(self.weight), widen(self.bias), self.eps)
+        return F.layer_norm(upcast(x), self.weight.shape, upcast(self.weight), upcast(self.bias), self.eps)
 
 
 def make_norm(config: VimConfig) -> nn.Module:

@@ -1,7 +1,7 @@
-"""Position embeddings for another image size.
+"""Resizing of position embeddings to another image size.
 
-Two rules, because the one used upstream is off for a class token in the middle: it takes the extra rows from
-the front wherever the class token sits, and resizes the class token's row as if it were a patch.
+There are two rules, because the one used upstream is wrong for a class token in the middle: it always treats
+the first rows as class tokens, and resizes the actual class token's row as if it were a patch.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ def resize_position_embedding(
 ) -> Tensor:
     """The table (1, rows, embed) of `old_grid` (rows, columns of patches) for `new_grid`.
 
-    "geometric" takes the class-token rows out where they are, resizes the rest and puts them back where they
-    belong; "reference" is bit-compatible with the reference implementation's fine-tuning and knows square
-    grids only. Both resize bicubically (a = -0.75, half-pixel centres, clamped edges, no antialiasing).
-    Raises ConfigError for a table of another size, an unknown rule, or a grid that the rule cannot serve.
+    "geometric" resizes the rows of the patches and moves the rows of class tokens to their new positions;
+    "reference" is bit-compatible with the reference implementation's fine-tuning and requires square grids.
+    Both resize bicubically (a = -0.75, half-pixel centres, clamped edges, no antialiasing). Raises
+    ConfigError for a table of another size, an unknown rule, and a grid that the rule does not support.
     """
     if rule not in ("geometric", "reference"):
         raise ConfigError(f"position embedding rule {rule!r}; expected 'geometric' or 'reference'.")
@@ -39,8 +39,8 @@ def resize_position_embedding(
         )
     if rule == "reference" and (old_grid[0] != old_grid[1] or new_grid[0] != new_grid[1]):
         raise ConfigError(
-            f"position embedding from grid {old_grid} to {new_grid}: the reference's rule knows square "
-            "grids only; use the rule 'geometric'."
+            f"position embedding from grid {old_grid} to {new_grid}: the rule 'reference' requires "
+            "square grids; use the rule 'geometric'."
         )
     if old_grid == new_grid:
         return table
@@ -54,7 +54,7 @@ def resize_position_embedding(
 
 
 def _class_rows(grid: Grid, class_token: ClassToken, rule: Rule) -> list[int]:
-    """The rows that are copied instead of resized."""
+    """The rows that are moved instead of resized."""
     if rule == "reference":
         return list(range(class_token.rows))
     patches = math.prod(grid)

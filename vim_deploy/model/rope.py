@@ -1,7 +1,7 @@
-"""Rotary position embedding of square token grids; older models have it.
+"""Rotary position embedding of square token grids, used by older models.
 
-Source: arXiv 2104.09864, extended to two axes: the first half of the embedding turns with the row, the second
-with the column.
+Source: arXiv 2104.09864, extended to two axes: the first half of the embedding depends on the row, the second
+half on the column.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from vim_deploy.errors import ConfigError
 
-PRETRAINING_GRID = 14  # tokens per side that positions are scaled to
+PRETRAINING_GRID = 14  # tokens per side, to which positions are scaled
 
 
 class RotaryEmbedding(nn.Module):
-    """Turns each consecutive pair of channels by an angle that depends on the token's row or column.
+    """Rotates each pair of consecutive channels by an angle that depends on the token's row or column.
 
     The tables are part of the state dict: (side * side, embed).
     """
@@ -32,18 +32,18 @@ class RotaryEmbedding(nn.Module):
         self.register_buffer("freqs_sin", angles.sin())
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(batch, length, embed) to the same; the first of an odd number of tokens is left alone.
+        """(batch, length, embed) to the same shape.
 
-        It is taken for the class token: the grid is even.
+        The first of an odd number of tokens is not rotated: it is the class token, as the grid is even.
         """
         if tokens.shape[1] % 2 == 0:
-            return self._turn(tokens)
-        return torch.cat([tokens[:, :1], self._turn(tokens[:, 1:])], dim=1)
+            return self._rotate(tokens)
+        return torch.cat([tokens[:, :1], self._rotate(tokens[:, 1:])], dim=1)
 
-    def _turn(self, x: Tensor) -> Tensor:
+    def _rotate(self, x: Tensor) -> Tensor:
         first, second = x.unflatten(-1, (-1, 2)).unbind(-1)
-        turned = torch.stack([-second, first], dim=-1).flatten(-2)
-        return x * self.freqs_cos + turned * self.freqs_sin
+        rotated = torch.stack([-second, first], dim=-1).flatten(-2)
+        return x * self.freqs_cos + rotated * self.freqs_sin
 
 
 def _angles(embed_dim: int, side: int) -> Tensor:

@@ -1,8 +1,8 @@
-"""Weights and images from a seed, for measuring and for tests: the same numbers on every machine.
+"""Weights and images generated from a seed, for measurements and tests: the same values on every machine.
 
-A stream of numbers is identified by a seed and a name; a weight's stream has the weight's name, so adding or
-removing other weights changes nothing. Every kind of weight is kept away from the values training starts
-from, so that no term of the model can go missing unnoticed. Needs PyTorch only to fill a model.
+A stream of numbers is identified by a seed and a name. A weight's stream has the weight's name, so that it
+does not depend on other weights. All weights differ from the initial values of training, so that tests detect
+the omission of any term of the model. Only filling a model requires PyTorch.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import nn
 
-# First line whose ending matches the weight's name decides: mean, standard deviation.
+# Mean and standard deviation by the ending of the weight's name; the first match applies.
 _BY_NAME: list[tuple[tuple[str, ...], float, float]] = [
     ((".D", ".D_b"), 1.0, 0.4),
     (("dt_proj.bias", "dt_proj_b.bias"), -3.0, 1.0),
@@ -34,32 +34,32 @@ _BIAS_DEVIATION = 0.1
 
 
 def uniform_stream(seed: int, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Uniform numbers of mean 0 and variance 1 in C order."""
+    """Uniform numbers with mean 0 and variance 1, in C order."""
     entropy = np.random.SeedSequence([seed, zlib.crc32(name.encode())])
     raw = np.random.PCG64(entropy).random_raw(math.prod(shape))
     unit = (np.asarray(raw, dtype=np.uint64) >> np.uint64(11)).astype(np.float64) / 2**53
     return ((2 * unit - 1) * math.sqrt(3)).reshape(shape)
 
 
-def generated_weight(name: str, shape: tuple[int, ...], seed: int = 0) -> NDArray[np.float32]:
-    """The weight of that name, with mean and spread by its kind."""
+def synthetic_weight(name: str, shape: tuple[int, ...], seed: int = 0) -> NDArray[np.float32]:
+    """The weight of that name, with mean and standard deviation depending on the name."""
     mean, deviation = _moments(name, shape)
     return (mean + deviation * uniform_stream(seed, name, shape)).astype(np.float32)
 
 
-def generated_pixels(shape: tuple[int, int, int, int], seed: int = 0) -> NDArray[np.float32]:
-    """Preprocessed images (batch, channels, height, width) of noise."""
+def synthetic_pixels(shape: tuple[int, int, int, int], seed: int = 0) -> NDArray[np.float32]:
+    """Noise as preprocessed images (batch, channels, height, width)."""
     name = f"image/{'x'.join(map(str, shape))}"
     return uniform_stream(seed, name, shape).astype(np.float32)
 
 
-def fill_generated(model: nn.Module, seed: int = 0) -> None:
-    """Overwrite every parameter of a model in place; buffers are left alone."""
+def fill_synthetic(model: nn.Module, seed: int = 0) -> None:
+    """Overwrite all parameters of a model in place, but not its buffers."""
     import torch
 
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.copy_(torch.from_numpy(generated_weight(name, tuple(parameter.shape), seed)))
+            parameter.copy_(torch.from_numpy(synthetic_weight(name, tuple(parameter.shape), seed)))
 
 
 def _moments(name: str, shape: tuple[int, ...]) -> tuple[float | NDArray[np.float64], float]:

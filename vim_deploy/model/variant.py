@@ -1,4 +1,4 @@
-"""Which Vision Mamba a set of tensors belongs to, told from names and shapes alone; needs no PyTorch."""
+"""Inference of a model's configuration from the names and shapes of its tensors. Imports no framework."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from vim_deploy.errors import CheckpointError
 from vim_deploy.model.config import PRESETS, REGISTERED_NAMES, ClassToken, Directions, VimConfig
+from vim_deploy.text import plural
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -25,13 +26,12 @@ def find_config(
     input_size: int | None = None,
     image_size: tuple[int, int] | None = None,
 ) -> tuple[VimConfig, list[str]]:
-    """The configuration of a state dict in the reference's naming, and a note for every choice that was made.
+    """The configuration of a state dict with the reference's tensor names, and a note per assumption.
 
-    `shapes` are the tensors' names and shapes, `source` names the file in errors. `model_name` and
-    `input_size` are what a training checkpoint says about itself (`args.model`, `args.input_size`); they are
-    used where they agree with the tensors. `image_size` (height, width) is the size somebody wants to use: it
-    settles what the number of tokens leaves open. Raises CheckpointError for tensors that are no Vision Mamba
-    classifier.
+    `shapes`: the tensors' names and shapes; `source`: the file's name in errors. `model_name` and
+    `input_size`: `args.model` and `args.input_size` of a training checkpoint, used if they agree with the
+    tensors. `image_size` (height, width): the requested size, used if the number of tokens permits it. Raises
+    CheckpointError for tensors of other models.
     """
     config, notes = find_structure(shapes, source, input_size=input_size, image_size=image_size)
     _use_name(config, model_name, notes)
@@ -45,17 +45,17 @@ def find_structure(
     input_size: int | None = None,
     image_size: tuple[int, int] | None = None,
 ) -> tuple[VimConfig, list[str]]:
-    """As `find_config`, without a word of what leaves no trace in the tensors."""
+    """Like `find_config`, without notes on what the tensors cannot show."""
     notes: list[str] = []
     values = {**_sizes(shapes, source), **_options(shapes)}
     class_token = _class_token(shapes)
     values["class_token"] = class_token
-    if class_token is ClassToken.FRONT:  # no class token leaves more open: see _untraceable
+    if class_token is ClassToken.FRONT:
         notes.append(
-            "rotary embedding with a class token: taken for the models of January 2024, class token at the "
-            "front and the sum of both directions not halved; the weights do not show either."
+            "rotary embedding with a class token: assumed to be a model of January 2024, with the class "
+            "token at the front and the sum of both directions; the weights do not show either."
         )
-        values["halve"] = False
+        values["average_directions"] = False
     values["image_size"], values["stride"] = _image_size(
         shapes, source, values["patch_size"], class_token, _sizes_to_try(input_size, image_size), notes
     )
@@ -100,19 +100,19 @@ def _class_token(shapes: Shapes) -> ClassToken:
         return ClassToken.DOUBLE
     if "cls_token" not in shapes:
         return ClassToken.NONE
-    # The rotary table leaves no room for a token in the middle.
+    # The rotary table excludes a token in the middle.
     return ClassToken.FRONT if any(key.startswith("rope.") for key in shapes) else ClassToken.MIDDLE
 
 
 def _sizes_to_try(
     input_size: int | None, image_size: tuple[int, int] | None
 ) -> list[tuple[tuple[int, int], str]]:
-    """Image sizes that somebody named, in the order in which they are believed."""
+    """Candidate image sizes with their origin, most trusted first."""
     sizes = []
     if isinstance(input_size, int) and input_size > 0:
         sizes.append(((input_size, input_size), "the training arguments"))
     if image_size is not None:
-        sizes.append((image_size, "the size asked for"))
+        sizes.append((image_size, "the requested size"))
     return sizes
 
 
@@ -124,7 +124,7 @@ def _image_size(
     named: list[tuple[tuple[int, int], str]],
     notes: list[str],
 ) -> tuple[tuple[int, int], int]:
-    """Image size and stride whose grid has as many patches as the tensors have rows for."""
+    """The image size and stride whose grid has as many patches as the tensors have rows."""
     patches = _patch_rows(shapes, source, class_token)
     if patches is None:
         size, origin = named[-1] if named else ((224, 224), "the published models")
@@ -140,16 +140,16 @@ def _image_size(
     side = math.isqrt(patches)
     if side * side != patches or not patches:
         raise CheckpointError(
-            f"{source}: {patches} patch tokens (class token: {class_token.value}) are no square grid, so the "
-            "image size cannot be told from the tensors; expected a square number. Give the image size or "
-            "the configuration that the model was trained with."
+            f"{source}: {patches} patch tokens (class token: {class_token.value}) are not a square grid, so "
+            "the image size cannot be inferred; expected a square number. Give the image size or the "
+            "configuration that the model was trained with."
         )
-    # The published "+" models: 27 x 27 tokens at 224 pixels, overlapping patches.
+    # The published "+" models have 27 x 27 overlapping patches at 224 pixels.
     stride = 8 if (patches, patch) == (729, 16) else patch
     size = (patch + (side - 1) * stride,) * 2
     notes.append(
-        f"{patches} patches: taken for a square image {_by(size)} with stride {stride}; other combinations "
-        "have the same tensors."
+        f"{patches} patches: interpreted as a square image {_by(size)} with stride {stride}; other "
+        "combinations have the same tensors."
     )
     return size, stride
 
@@ -162,41 +162,39 @@ def _patch_rows(shapes: Shapes, source: str, class_token: ClassToken) -> int | N
 
 
 def _use_name(config: VimConfig, name: str | None, notes: list[str]) -> None:
-    """Confirm the untraceable choices by the name in the training arguments, or record that they are "
-    "guesses."""
+    """Note that the name in the training arguments confirms the configuration, or what is assumed."""
     registered = PRESETS.get(REGISTERED_NAMES.get(name or "", ""))
     if registered is not None:
         differing = differing_fields(
             config, registered.replace(image_size=config.image_size, num_classes=config.num_classes)
         )
         if not differing:
-            notes.append(f"{name} according to its training arguments, and the tensors agree.")
+            notes.append(f"{name} according to its training arguments, which agree with the tensors.")
             return
         notes.append(
-            f"the training arguments say {name}, but the tensors differ in {differing}; tensors used."
+            f"the training arguments say {name}, but the tensors differ in {differing}; the tensors are used."
         )
     elif name:
-        notes.append(f"the training arguments name the model {name!r}, which is not a known name; not used.")
-    notes.extend(_untraceable(config))
+        notes.append(f"the training arguments say {name!r}, which is not a known model; ignored.")
+    notes.extend(_assumptions(config))
 
 
-def _untraceable(config: VimConfig) -> Iterable[str]:
-    """What leaves no trace in the tensors and therefore follows the published models."""
+def _assumptions(config: VimConfig) -> Iterable[str]:
+    """Notes on what the tensors do not show; it is assumed to be as in the published models."""
     if config.class_token is ClassToken.MIDDLE:
-        yield "class token taken to be in the middle; one at the front has the same tensors."
+        yield "the class token is assumed to be in the middle; one at the front has the same tensors."
     if config.class_token is ClassToken.NONE:
-        yield "no class token: features are averaged over the tokens; other poolings have the same tensors."
-    if config.halves_sum:
-        yield "the sum of both directions is taken to be halved; the weights do not show it."
+        yield "no class token: mean pooling is assumed; other poolings have the same tensors."
+    if config.averages_directions:
+        yield "the outputs of both directions are assumed to be averaged; the weights do not show it."
     if config.directions is Directions.FORWARD:
-        yield "blocks run forward one after the other; paired directions have the same tensors."
+        yield "sequential blocks are assumed; paired directions have the same tensors."
     if config.rope:
-        yield "rotary embedding is applied to the residual too; the weights do not show it."
+        yield "rotary embedding is assumed to be applied to the residual too; the weights do not show it."
 
 
 def differing_fields(config: VimConfig, other: VimConfig) -> str:
-    """'embed_dim (64, not 192), depth (...)': fields of `config` that differ from `other`; empty if none "
-    "do."""
+    """The fields of `config` that differ from `other`, like 'embed_dim (64, not 192), depth (...)'."""
     return ", ".join(
         f"{field.name} ({_plain(mine)}, not {_plain(theirs)})"
         for field in dataclasses.fields(VimConfig)
@@ -221,13 +219,13 @@ def _dims(shapes: Shapes, name: str, rank: int, source: str) -> tuple[int, ...]:
     if shape is None:
         some = ", ".join(sorted(shapes)[:5]) or "none"
         raise CheckpointError(
-            f"{source} holds no Vision Mamba classifier: the tensor {name} is missing among {len(shapes)} "
-            f"tensors ({some}, ...). Expected the names of the reference implementation; give another "
-            "checkpoint."
+            f"{source} is not a Vision Mamba: the tensor {name} is missing among "
+            f"{plural(len(shapes), 'tensor')} ({some}, ...). Expected the names of the reference "
+            "implementation; give another checkpoint."
         )
     if len(shape) != rank or 0 in shape:
         raise CheckpointError(
             f"{source}: tensor {name} has shape {tuple(shape)}; expected {rank} dimensions, none of them "
-            "zero. The file is damaged or belongs to another kind of model; give another checkpoint."
+            "zero. The file is damaged or of another kind of model; give another checkpoint."
         )
     return tuple(shape)

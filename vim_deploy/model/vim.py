@@ -18,14 +18,14 @@ from vim_deploy.model.config import ClassToken, Pooling, VimConfig, preset
 from vim_deploy.model.norms import cast, make_norm
 from vim_deploy.model.rope import RotaryEmbedding
 
-START_DEVIATION = 0.02  # of class token, position embedding and head before training
+INIT_DEVIATION = 0.02  # of class token, position embedding and head at initialization
 _SCAN_WEIGHTS = ("A_log", "A_b_log", ".D", ".D_b", "dt_proj.bias", "dt_proj_b.bias")
 
 
 class VisionMamba(nn.Module):
-    """Classifier; with num_classes=0 the features that would enter the head are the output."""
+    """Classifier; with num_classes=0, the output is the input of the head."""
 
-    # Each (1, 1, embed); which of them exist is the configuration's choice.
+    # Each (1, 1, embed); the configuration determines which of them exist.
     cls_token: nn.Parameter
     cls_token_head: nn.Parameter
     cls_token_tail: nn.Parameter
@@ -33,6 +33,8 @@ class VisionMamba(nn.Module):
     def __init__(self, config: VimConfig) -> None:
         super().__init__()
         self.config = config
+        self.channels, self.image_size = config.channels, config.image_size
+        self.num_classes = config.num_classes
         # In the order of the reference's state dict.
         names = {ClassToken.NONE: [], ClassToken.DOUBLE: ["cls_token_head", "cls_token_tail"]}
         for name in names.get(config.class_token, ["cls_token"]):
@@ -49,13 +51,13 @@ class VisionMamba(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Preprocessed images (batch, channels, height, width) to logits (batch, classes).
 
-        With Pooling.ALL the logits are (batch, length, classes). Raises ConfigError for images of another
-        size than the model was built for.
+        With Pooling.ALL the logits are (batch, length, classes). Raises ConfigError for another image size
+        than the model's.
         """
         return self.classify(self.pool(self.forward_features(pixels)))
 
     def forward_tokens(self, pixels: Tensor) -> Tensor:
-        """Images to the input of the first block (batch, length, embed), before its rotary step if any."""
+        """Images to the input of the first block (batch, length, embed), before rotary embedding."""
         self._check(pixels)
         tokens = self._insert_class_token(self.patch_embed(pixels))
         return tokens + self.pos_embed if self.config.position_embedding else tokens
@@ -69,7 +71,7 @@ class VisionMamba(nn.Module):
     def trace(self, pixels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """The pair (hidden, residual), each (batch, length, embed), after every block.
 
-        With paired directions: after every pair of blocks. The stream at that point is residual + hidden.
+        With paired directions: after every pair of blocks. The residual stream is residual + hidden.
         """
         hidden, residual = self.forward_tokens(pixels), None
         width = 2 if self.config.paired else 1
@@ -89,9 +91,9 @@ class VisionMamba(nn.Module):
         return ahead[0] + back[0], ahead[1] + back[1]
 
     def pool(self, tokens: Tensor) -> Tensor:
-        """Normalised tokens (batch, length, embed) to what enters the head.
+        """Normalised tokens (batch, length, embed) to the input of the head.
 
-        That is (batch, embed), or all tokens with Pooling.ALL and Pooling.MAX and no class token.
+        That is (batch, embed), or all tokens without class token and with Pooling.ALL or Pooling.MAX.
         """
         if self.config.class_index is not None:
             return tokens[:, self.config.class_index]
@@ -104,9 +106,9 @@ class VisionMamba(nn.Module):
         return tokens
 
     def feature_map(self, tokens: Tensor) -> Tensor:
-        """Tokens (batch, length, embed) to an image of the patches' (batch, embed, grid height, grid width).
+        """Tokens (batch, length, embed) to a map of the patches (batch, embed, grid height, grid width).
 
-        Class tokens are left out.
+        Class tokens are dropped.
         """
         if self.config.class_token is ClassToken.DOUBLE:
             tokens = tokens[:, 1:-1]
@@ -115,7 +117,7 @@ class VisionMamba(nn.Module):
         return tokens.transpose(1, 2).unflatten(2, self.config.grid)
 
     def classify(self, features: Tensor) -> Tensor:
-        """What `pool` returned to logits; Pooling.MAX takes each class's largest logit over the tokens."""
+        """Pooled features to logits; Pooling.MAX takes each class's largest logit over the tokens."""
         if isinstance(self.head, nn.Linear):
             features = cast(features, self.head.weight.dtype)
         logits: Tensor = self.head(features)
@@ -137,11 +139,10 @@ class VisionMamba(nn.Module):
         return torch.cat([patches[:, :index], token, patches[:, index:]], dim=1)
 
     def cast_weights(self, dtype: torch.dtype) -> None:
-        """Let the mixers compute in `dtype`, in place; everything around them stays as it is.
+        """Convert the weights of the mixers to `dtype`, in place, so that they compute in it.
 
-        That is where the time goes. Embeddings, residual stream, norms and head keep float32, and so does
-        what the scan takes in float32 in any case; plain `half()` rounds all of these. docs/tensorrt.md has
-        the measurements behind this.
+        Mixers take most of the time. Embeddings, residual stream, norms, head and the float32 inputs of the
+        scan stay in float32, unlike with `half()`; docs/tensorrt.md has the measurements.
         """
         for name, parameter in self.layers.named_parameters():
             if ".mixer." in name and not name.endswith(_SCAN_WEIGHTS):
@@ -157,7 +158,7 @@ class VisionMamba(nn.Module):
 
 
 def create_model(name: str, **overrides: Any) -> VisionMamba:
-    """An untrained model by its short name or the name registered upstream, with changed VimConfig fields.
+    """An untrained model by its short or upstream name, with changed VimConfig fields.
 
     Raises ConfigError for an unknown name or field.
     """
@@ -165,13 +166,13 @@ def create_model(name: str, **overrides: Any) -> VisionMamba:
 
 
 def _embedding(rows: int, embed_dim: int) -> nn.Parameter:
-    return nn.Parameter(nn.init.trunc_normal_(torch.empty(1, rows, embed_dim), std=START_DEVIATION))
+    return nn.Parameter(nn.init.trunc_normal_(torch.empty(1, rows, embed_dim), std=INIT_DEVIATION))
 
 
 def _head(config: VimConfig) -> nn.Module:
     if config.num_classes == 0:
         return nn.Identity()
     head = nn.Linear(config.embed_dim, config.num_classes)
-    nn.init.trunc_normal_(head.weight, std=START_DEVIATION)
+    nn.init.trunc_normal_(head.weight, std=INIT_DEVIATION)
     nn.init.zeros_(head.bias)
     return head

@@ -21,10 +21,10 @@ import onnx
 from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.source import read_source
 from vim_deploy.export.exporter import ExportRequest, export
-from vim_deploy.export.source import ModelSource
+from vim_deploy.families.family import ModelSource
 from vim_deploy.model import create_model, save_checkpoint
 from vim_deploy.model.config import REGISTERED_NAMES
-from vim_deploy.model.synthetic import fill_generated, generated_pixels
+from vim_deploy.model.synthetic import fill_synthetic, synthetic_pixels
 from vim_deploy.parity.difference import difference, signal_to_noise
 from vim_deploy.precision import Precision
 from vim_deploy.validation.artifacts import (
@@ -82,7 +82,7 @@ def golden_rows(folder: Path, names: tuple[str, ...] = ()) -> Iterator[Row]:
 
 def _case(case: dict[str, Any], expected: dict[str, np.ndarray], work: Path) -> Iterator[Row]:
     path = _export(case, work)
-    pixels = generated_pixels((case["batch"], 3, *case["image_hw"]), case["image_seed"])
+    pixels = synthetic_pixels((case["batch"], 3, *case["image_hw"]), case["image_seed"])
     block = _worst_block(case, expected, path, pixels)
     engine = work / "model.engine"
     build_engine(path, engine)
@@ -100,7 +100,7 @@ def _export(case: dict[str, Any], work: Path) -> Path:
     name = next(short for long, short in REGISTERED_NAMES.items() if long.startswith(case["model"]))
     trained_size = case["pos_embed_resized_from"] or case["image_hw"][0]
     model = create_model(name, image_size=(trained_size, trained_size))
-    fill_generated(model, case["weights_seed"])
+    fill_synthetic(model, case["weights_seed"])
     checkpoint = work / "model.safetensors"
     save_checkpoint(model, checkpoint)
     source = ModelSource(

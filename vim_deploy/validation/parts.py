@@ -144,7 +144,7 @@ def _scan(
 
 def _sum(mixer: Mixer, *scans: Tensor) -> Tensor:
     total = sum(scans[1:], start=scans[0])
-    return total / 2 if mixer.config.halves_sum else total
+    return total / 2 if mixer.config.averages_directions else total
 
 
 def _project_out(mixer: Mixer, mixed: Tensor) -> Tensor:

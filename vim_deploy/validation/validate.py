@@ -14,7 +14,7 @@ import torch
 from vim_deploy.engines.onnxruntime.session import runtime
 from vim_deploy.errors import EngineError
 from vim_deploy.export.model import ExportModel, open_export_model
-from vim_deploy.export.source import ModelSource
+from vim_deploy.families.family import ModelSource
 from vim_deploy.files import sha256_of_file
 from vim_deploy.metadata import ModelMetadata
 from vim_deploy.package import VERSION
@@ -105,13 +105,13 @@ def _reference(request: ValidationRequest, target: Target, progress: Progress) -
     """The eager model for the task, features and image size of the first target."""
     with open_artifact(target, request.threads) as first:
         metadata = first.metadata
-        kind = features_kind(_one_run(first)) if metadata.task == "features" else "pooled"
+        options = {"features": features_kind(_one_run(first))} if metadata.task == "features" else {}
     check_task(request, metadata)
     progress("opening the eager model")
     source = request.source
     if source.image_size is None:
         source = replace(source, image_size=metadata.preprocessing.image_size)
-    model = open_export_model(source, metadata.task, kind)
+    model = open_export_model(source, metadata.task, options)
     inputs = _inputs(request, metadata)
     pixels = stacked(inputs)
     outputs = []
@@ -207,7 +207,7 @@ def _with_layers(
 
 def _notes(artifact: Artifact, source: ExportModel) -> tuple[str, ...]:
     exported = artifact.metadata.checkpoint
-    keys = ("sha256", "entry", "seed")
+    keys = ("sha256", "key", "seed")
     if [exported.get(key) for key in keys] != [source.origin.get(key) for key in keys]:
         return (
             f"was exported from other weights ({exported.get('source')}) than those of the given model "

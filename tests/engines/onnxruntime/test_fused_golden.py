@@ -16,9 +16,9 @@ from golden_data import assert_close, golden_dir, load_json, load_tensors
 from vim_deploy.engines.onnxruntime.fusion.matmul import join_products
 from vim_deploy.engines.onnxruntime.fusion.rewrite import fuse
 from vim_deploy.export.onnx import to_onnx
-from vim_deploy.export.task import VimTaskModule
 from vim_deploy.model import VimConfig, VisionMamba
 from vim_deploy.ops.library import usable_instruction_sets
+from vim_deploy.tasks.classify.export import ClassifyModule
 
 pytest.importorskip("onnxruntime", reason="running fused graphs needs onnxruntime")
 pytestmark = pytest.mark.xdist_group("fused golden models")  # made once for all of these tests
@@ -74,7 +74,7 @@ def folder(tmp_path_factory) -> Path:
     for name, case in CASES.items():
         if not all(map(here, [name, *sources(case)])):
             continue
-        model = to_onnx(VimTaskModule(golden_model(case), "classify"))
+        model = to_onnx(ClassifyModule(golden_model(case)))
         fuse(model)
         onnx.save(model, place / f"{name}@fused.onnx")
         for form in ("joined", "bfloat16"):

@@ -17,10 +17,10 @@ from golden_data import assert_close, load_json, load_tensors
 from vim_deploy.engines.onnxruntime.fusion.domain import FUSED_DOMAIN
 from vim_deploy.engines.onnxruntime.fusion.rewrite import fuse
 from vim_deploy.export.onnx import to_onnx
-from vim_deploy.export.task import VimTaskModule
 from vim_deploy.model import VimConfig, VisionMamba
 from vim_deploy.ops.library import usable_instruction_sets
 from vim_deploy.ops.signature import OP_NAME
+from vim_deploy.tasks.classify.export import ClassifyModule
 
 pytest.importorskip("onnxruntime", reason="running fused graphs needs onnxruntime")
 
@@ -49,7 +49,7 @@ def exported(tmp_path_factory):
 
     def export(name: str) -> onnx.ModelProto:
         if name not in made:
-            made[name] = to_onnx(VimTaskModule(golden_model(CASES[name]), "classify"))
+            made[name] = to_onnx(ClassifyModule(golden_model(CASES[name])))
         copy = onnx.ModelProto()
         copy.CopyFrom(made[name])
         return copy
@@ -231,7 +231,7 @@ def test_not_halved_sums_are_fused_too(graph):
 )
 def test_other_forms_keep_what_does_not_fit(form, expected):
     flags = {**CASES["rect_64x96"]["flags"], **form}
-    model = to_onnx(VimTaskModule(VisionMamba(VimConfig.from_reference(flags)).eval(), "classify"))
+    model = to_onnx(ClassifyModule(VisionMamba(VimConfig.from_reference(flags)).eval()))
     before = kinds(model)[OP_NAME]
     counts = fuse(model)
     assert set(counts) == expected

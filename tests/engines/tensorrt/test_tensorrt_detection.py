@@ -16,12 +16,12 @@ from vim_deploy.engines.tensorrt.graph import lint, prepare
 from vim_deploy.errors import EngineError
 from vim_deploy.export.onnx import to_onnx
 from vim_deploy.metadata import ModelMetadata
-from vim_deploy.tasks.detect.export import DetectTaskModule
+from vim_deploy.tasks.detect.export import DetectModule
 
 
 @pytest.fixture(scope="module")
 def exported() -> bytes:
-    graph = to_onnx(DetectTaskModule(golden_detector()))
+    graph = to_onnx(DetectModule(golden_detector()))
     helper.set_model_props(graph, small_detector_metadata().to_props())
     return graph.SerializeToString()
 
@@ -65,11 +65,11 @@ def test_every_step_whose_size_depends_on_values_is_bounded(exported):
     }
     nodes = {node.output[0]: node for node in model.graph.node}
     chosen = [node for node in model.graph.node if node.op_type == "NonZero"]
-    assert [shapes[node.input[0]] for node in chosen] == [[golden_config().detections]]
+    assert [shapes[node.input[0]] for node in chosen] == [[golden_config().detections_per_image]]
     pooled = [node for node in model.graph.node if node.op_type == "RoiAlign"]
     assert {shapes[node.input[1]][0] for node in pooled} == {
-        golden_config().proposals,
-        golden_config().detections,
+        golden_config().post_nms_topk,
+        golden_config().detections_per_image,
     }
     assert all(0 not in shapes[name] for name in nodes if "roi_heads" in name)
 
@@ -149,9 +149,9 @@ def test_what_its_parser_would_refuse_is_refused_by_name(exported, kind, edit, m
 
 
 def test_a_detector_with_too_many_proposals_is_refused():
-    config = golden_config().replace(candidates=5000)
+    config = golden_config().replace(pre_nms_topk=5000)
     model = Detector(config.with_vim(image_size=(256, 256)))
-    data = to_onnx(DetectTaskModule(model.eval())).SerializeToString()
+    data = to_onnx(DetectModule(model.eval())).SerializeToString()
     with pytest.raises(EngineError, match="expected at most 3840"):
         prepare("detector.onnx", data, "fp32", 10)
 

@@ -155,13 +155,13 @@ FORMS = {
 def test_the_forms_that_differ_in_their_graphs_suit_every_version():
     from vim_deploy.export.onnx import to_onnx
     from vim_deploy.export.reduced import in_precision
-    from vim_deploy.export.task import VimTaskModule
     from vim_deploy.model import VimConfig, VisionMamba
+    from vim_deploy.tasks.classify.export import ClassifyModule
 
     cases = [case for case in load_json("models")["cases"] if case["name"] in FORMS]
     assert len(cases) == len(FORMS)
     for case in cases:
         model = VisionMamba(VimConfig.from_reference(case["flags"])).eval()
-        data = to_onnx(VimTaskModule(in_precision(model, "fp16"), "classify")).SerializeToString()
+        data = to_onnx(ClassifyModule(in_precision(model, "fp16"))).SerializeToString()
         for major in MAJORS:
             assert prepare(case["name"], data, "fp16", major).scans

@@ -31,7 +31,7 @@ from vim_deploy.engines.build import build_engine
 from vim_deploy.export.onnx import to_onnx
 from vim_deploy.metadata import ModelMetadata
 from vim_deploy.ops import ort_library
-from vim_deploy.tasks.detect.export import DetectTaskModule
+from vim_deploy.tasks.detect.export import DetectModule
 
 
 @pytest.fixture(scope="module")
@@ -132,13 +132,13 @@ def test_the_comparison_takes_images_one_by_one(place):
 
 def test_a_file_that_disagrees_is_not_written(place, monkeypatch):
     """Boxes are half a pixel off in the graph alone, where the model is traced."""
-    plain = DetectTaskModule.forward
+    plain = DetectModule.forward
 
     def shifted(self, pixels, score_threshold):
         boxes, *rest = plain(self, pixels, score_threshold)
         return (boxes + (0.5 if torch.compiler.is_compiling() else 0), *rest)
 
-    monkeypatch.setattr(DetectTaskModule, "forward", shifted)
+    monkeypatch.setattr(DetectModule, "forward", shifted)
     result = export(place, "small.json", "--checkpoint", "model_final.pth", "-o", "wrong.onnx")
     assert result.exit_code == 2
     assert "disagrees with the eager model" in result.output
@@ -182,7 +182,7 @@ def test_only_standard_operators_beside_the_scan(place):
 def test_more_than_one_image_is_refused(place):
     result = export(place, "small.json", "--checkpoint", "model_final.pth", "--batch-size", "2")
     assert result.exit_code == 2
-    assert "batches of 1 alone" in result.output
+    assert "only supports batch size 1" in result.output
 
 
 @pytest.mark.parametrize(
@@ -191,8 +191,12 @@ def test_more_than_one_image_is_refused(place):
         ("vim_tiny", (), "vim_tiny is for --task classify or features, not detect"),
         ("cascade_vim_tiny", ("--checkpoint", "model_final.pth"), "is not a cascade_vim_tiny"),
         ("auto", (), "needs --checkpoint"),
-        ("small.json", ("--num-classes", "7", "--checkpoint", "model_final.pth"), "have 5 classes, but 7"),
-        ("small.json", ("--class-names", "names.txt"), "2 class names for a model of 5 classes"),
+        (
+            "small.json",
+            ("--num-classes", "7", "--checkpoint", "model_final.pth"),
+            "has 5 classes, but 7 were requested",
+        ),
+        ("small.json", ("--class-names", "names.txt"), "2 class names for a model with 5 classes"),
     ],
 )
 def test_what_does_not_fit_is_refused(place, name, options, message):
@@ -207,11 +211,11 @@ def test_a_mean_that_hides_the_padding_is_refused(place):
     (place / "zero.json").write_text(json.dumps(zero))
     result = export(place, "small.json", "--preprocessing", str(place / "zero.json"), "-o", "none.onnx")
     assert result.exit_code == 2
-    assert "could not tell from the padding" in " ".join(result.output.split())
+    assert "cannot distinguish from padding" in " ".join(result.output.split())
 
 
 def test_eighty_classes_have_the_names_of_coco(place):
-    config = golden_config().replace(num_classes=80, proposals=4, candidates=4)
+    config = golden_config().replace(num_classes=80, post_nms_topk=4, pre_nms_topk=4)
     (place / "eighty.json").write_text(json.dumps(config.to_dict()))
     result = export(place, "eighty.json", "--no-check", "-o", "eighty.onnx")
     assert result.exit_code == 0, result.output
@@ -248,5 +252,5 @@ def test_pooling_agrees_with_another_implementation_at_borders_and_beyond():
 
 
 def test_a_graph_of_the_task_is_the_same_every_time():
-    first, second = (to_onnx(DetectTaskModule(golden_detector())) for _ in range(2))
+    first, second = (to_onnx(DetectModule(golden_detector())) for _ in range(2))
     assert first.SerializeToString() == second.SerializeToString()

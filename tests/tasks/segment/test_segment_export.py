@@ -14,7 +14,7 @@ from golden_segmenter import golden_segmenter
 from vim_deploy.cli.export import main
 from vim_deploy.data.bilinear import resize
 from vim_deploy.dense.ade20k import ADE20K_CLASSES
-from vim_deploy.dense.config import BackboneConfig, Tap
+from vim_deploy.dense.config import BackboneConfig, FeatureType
 from vim_deploy.dense.segmentation import SegmenterConfig
 from vim_deploy.dense.segmenter import Segmenter
 from vim_deploy.engine import load_engine
@@ -22,11 +22,11 @@ from vim_deploy.engines.onnxruntime.fusion.rewrite import fuse
 from vim_deploy.engines.tensorrt.graph import prepare
 from vim_deploy.export.onnx import to_onnx
 from vim_deploy.metadata import ModelMetadata
-from vim_deploy.model import VimConfig, fill_generated, save_checkpoint
+from vim_deploy.model import VimConfig, fill_synthetic, save_checkpoint
 from vim_deploy.ops.library import ort_library
 from vim_deploy.ops.signature import OP_NAME
 from vim_deploy.tasks.segment.axis import Axis
-from vim_deploy.tasks.segment.export import SegmentTaskModule
+from vim_deploy.tasks.segment.export import SegmentModule
 from vim_deploy.tasks.segment.mapper import _scores
 
 ort = pytest.importorskip("onnxruntime", reason="running exported files needs onnxruntime")
@@ -38,7 +38,7 @@ DEPTH = 4
 
 @pytest.fixture(scope="module")
 def exported() -> onnx.ModelProto:
-    return to_onnx(SegmentTaskModule(golden_segmenter()))
+    return to_onnx(SegmentModule(golden_segmenter()))
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +53,11 @@ def rotary() -> Segmenter:
         rope=True,
         rope_residual=True,
     )
-    backbone = BackboneConfig(vim, taps=(0, 1, 2, 3), inner=Tap.STREAM, last=Tap.STREAM)
+    backbone = BackboneConfig(
+        vim, out_indices=(0, 1, 2, 3), intermediate=FeatureType.STREAM, last=FeatureType.STREAM
+    )
     model = Segmenter(SegmenterConfig(backbone, num_classes=150, channels=8, auxiliary_channels=8))
-    fill_generated(model, seed=2)
+    fill_synthetic(model, seed=2)
     return model.eval()
 
 
@@ -108,7 +110,7 @@ def test_the_auxiliary_head_is_left_out(exported):
 
 @pytest.mark.parametrize("major", [8, 10, 11])
 def test_the_graph_suits_tensorrts_parser(exported, rotary, major):
-    for graph in (exported, to_onnx(SegmentTaskModule(rotary))):
+    for graph in (exported, to_onnx(SegmentModule(rotary))):
         prepared = prepare("model.onnx", graph.SerializeToString(), "fp32", major)
         assert len(prepared.scans) == 2 * DEPTH
         resizes = [node for node in graph.graph.node if node.op_type == "Resize"]
@@ -119,7 +121,7 @@ def test_the_graph_suits_tensorrts_parser(exported, rotary, major):
 
 
 def test_every_mixer_and_norm_is_fused(exported, rotary):
-    for graph in (exported, to_onnx(SegmentTaskModule(rotary))):
+    for graph in (exported, to_onnx(SegmentModule(rotary))):
         copy = onnx.ModelProto()
         copy.CopyFrom(graph)
         counts = fuse(copy)
@@ -138,7 +140,7 @@ def test_the_command_proves_its_file_and_an_engine_runs_it(rotary, tmp_path):
     result = invoke("auto", "--task", "segment", "--checkpoint", tmp_path / "rotary.safetensors", "-o", path)
     assert result.exit_code == 0, result.output
     assert "equal to the eager model" in result.output
-    assert "taken for those of ADE20K" in result.output
+    assert "assumed to be those of ADE20K" in result.output
     model = onnx.load(path)
     about = ModelMetadata.from_props({item.key: item.value for item in model.metadata_props}, "file")
     assert about.task == "segment"
@@ -173,12 +175,12 @@ def test_reduced_precision_is_the_mixers_alone(rotary, tmp_path, precision):
     ("arguments", "message"),
     [
         (["upernet_vim_tiny"], "is for --task segment, not classify"),
-        (["vim_tiny", "--task", "segment"], "not segment; for segment there are: upernet_vim_tiny"),
+        (["vim_tiny", "--task", "segment"], "not segment; models for segment: upernet_vim_tiny"),
         (["upernet_vim_huge", "--task", "segment"], "unknown segmenter 'upernet_vim_huge'"),
         (["auto", "--task", "segment"], "needs --checkpoint"),
     ],
 )
-def test_a_model_of_another_task_is_told(tmp_path, arguments, message):
+def test_a_model_for_another_task_is_refused(tmp_path, arguments, message):
     result = invoke(*arguments, "-o", tmp_path / "m.onnx")
     assert result.exit_code == 2
     assert message in result.output
@@ -190,11 +192,13 @@ def test_names_and_weights_of_another_shape_are_refused(rotary, tmp_path):
     given = ("--task", "segment", "--checkpoint", tmp_path / "r.safetensors", "-o", tmp_path / "m.onnx")
     result = invoke("auto", *given, "--class-names", tmp_path / "names.txt")
     assert result.exit_code == 2
-    assert "2 class names for a model of 150 classes" in result.output
+    assert "2 class names for a model with 150 classes" in result.output
     result = invoke("upernet_vim_small", *given)
     assert result.exit_code == 2
-    assert "r.safetensors is not a upernet_vim_small: its tensors say custom" in result.output
+    assert (
+        "r.safetensors is not a upernet_vim_small: its tensors are those of a custom model" in result.output
+    )
     (tmp_path / "wrong.json").write_text(json.dumps({"head": {}}))
     result = invoke(tmp_path / "wrong.json", *given)
     assert result.exit_code == 2
-    assert "without `backbone`" in result.output
+    assert "no `backbone`" in result.output

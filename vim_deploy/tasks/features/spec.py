@@ -9,6 +9,6 @@ SPEC = TaskSpec(
     outputs=("features",),
     model_kinds=("classifier",),
     handler="vim_deploy.tasks.features.handler:FeatureHandler",
-    module="vim_deploy.export.task:VimTaskModule",
+    module="vim_deploy.tasks.features.export:FeaturesModule",
     options="vim_deploy.tasks.features.options:FeatureOptions",
 )

@@ -9,7 +9,7 @@ SPEC = TaskSpec(
     outputs=("logits",),
     model_kinds=("segmenter",),
     handler="vim_deploy.tasks.segment.handler:SegmentHandler",
-    module="vim_deploy.tasks.segment.export:SegmentTaskModule",
+    module="vim_deploy.tasks.segment.export:SegmentModule",
     options="vim_deploy.tasks.segment.options:SegmentOptions",
     class_axis=1,
 )

@@ -1,0 +1,69 @@
+"""The options that say which model to open, for vim-export and vim-validate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+from vim_deploy.cli.common import with_options
+from vim_deploy.families.family import ModelSource
+from vim_deploy.families.registry import families
+from vim_deploy.options import ImageSize
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+_NAMES = (
+    "checkpoint", "checkpoint_key", "image_size", "position_rule", "num_classes", "average_directions",
+    "seed",
+)  # fmt: skip
+
+
+def model_options(image_size: str) -> Callable[[Decorated], Decorated]:
+    """A decorator that adds them; `image_size` describes the default of --image-size."""
+    options = [
+        click.option("--checkpoint", help="Weights: a .pth or .safetensors file, or hf://owner/repo[/file]."),
+        click.option(
+            "--checkpoint-key",
+            type=click.Choice(("model", "model_ema")),
+            default="model",
+            show_default=True,
+            help="Which weights of a training checkpoint to use.",
+        ),
+        click.option(
+            "--image-size", type=ImageSize(), help=f"Input size, N or HEIGHTxWIDTH.  [default: {image_size}]"
+        ),
+        click.option(
+            "--position-rule",
+            type=click.Choice(("geometric", "reference")),
+            default="geometric",
+            show_default=True,
+            help="How to resize the position embedding: keep the class token in its place, or follow the "
+            "reference's fine-tuning.",
+        ),
+        click.option(
+            "--num-classes",
+            type=click.IntRange(min=0),
+            help="Number of classes: checked for a checkpoint, set for synthetic weights.",
+        ),
+        click.option(
+            "--average-directions/--no-average-directions",
+            default=None,
+            help="Whether the outputs of both scan directions are averaged or summed, which weights do not "
+            "show.  [default: from the configuration, or averaged]",
+        ),
+        click.option("--seed", type=int, default=0, show_default=True, help="Seed of synthetic weights."),
+    ]
+    return with_options(options)
+
+
+def model_source(name: str, options: Mapping[str, Any]) -> ModelSource:
+    """The model called `name` with the values of `model_options`."""
+    return ModelSource(name=name, **{key: options[key] for key in _NAMES})
+
+
+def model_names() -> str:
+    """A paragraph of help with the named models of each kind."""
+    lines = (f"  {family.kind}: {', '.join(family.presets)}" for family in families())
+    return "\b\nNamed models:\n" + "\n".join(lines)

@@ -1,0 +1,26 @@
+"""Vision Mamba classifiers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vim_deploy.families.family import Family
+from vim_deploy.model.config import PRESETS, REGISTERED_NAMES, VimConfig, variant_name
+
+
+def _parse_config(values: dict[str, Any]) -> VimConfig:
+    """Fields of VimConfig, or options of the reference implementation, which are spelled differently."""
+    is_reference = any(key.startswith("if_") or key in ("img_size", "d_state") for key in values)
+    return VimConfig.from_reference(values) if is_reference else VimConfig.from_dict(values)
+
+
+FAMILY = Family(
+    name="vim",
+    kind="classifier",
+    model="vim_deploy.model.vim:VisionMamba",
+    load="vim_deploy.model.checkpoint:load_model",
+    parse_config=_parse_config,
+    presets=PRESETS,
+    aliases=REGISTERED_NAMES,
+    name_of=variant_name,
+)

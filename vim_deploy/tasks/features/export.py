@@ -1,0 +1,48 @@
+"""The exported network of a feature extractor."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+from vim_deploy.errors import ExportError
+from vim_deploy.export.task import Network, TaskModule
+from vim_deploy.tasks.features.spec import SPEC
+
+FEATURE_KINDS = ("pooled", "tokens", "map")
+
+
+class FeatureNetwork(Network, Protocol):
+    """A model whose features can be read."""
+
+    def forward_features(self, pixels: Tensor) -> Tensor:
+        """Pixels to normalised tokens (batch, tokens, embed)."""
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        """Tokens to the input of the head (batch, embed)."""
+
+    def feature_map(self, tokens: Tensor) -> Tensor:
+        """Tokens to (batch, embed, grid height, grid width), patches only."""
+
+
+class FeaturesModule(TaskModule):
+    """`features`: pooled (batch, embed), tokens (batch, tokens, embed), or a map of the patches
+    (batch, embed, grid height, grid width)."""
+
+    spec = SPEC
+    option_names = ("features",)
+
+    def __init__(self, model: FeatureNetwork, features: str = "pooled") -> None:
+        if features not in FEATURE_KINDS:
+            raise ExportError(f"features is {features!r}; expected one of {', '.join(FEATURE_KINDS)}.")
+        super().__init__(model, features=features)
+        self.features = features
+
+    def forward(self, pixels: Tensor) -> Tensor:  # type: ignore[override]  # no settings
+        features: Tensor = self.model.forward_features(pixels)
+        if self.features == "map":
+            features = self.model.feature_map(features)
+        elif self.features == "pooled":
+            features = self.model.pool(features)
+        return features
