@@ -1,4 +1,4 @@
-// Counts tasks and chooses the kernels of the scan's instruction set.
+// Task counts, and selection of the kernels for the scan's instruction set.
 #include "fused.h"
 
 #include <cstring>
@@ -17,17 +17,17 @@ std::int64_t task_count(const ScanPair& scan) { return scan.batch * vim_scan::ch
 
 std::int64_t task_count(const NormProject& norm) {
   const std::int64_t before = norm.before.panels != nullptr ? norm.before.depth : 0;
-  return product_tasks(norm.rows, before > norm.size ? before : norm.size);
+  return matmul_tasks(norm.rows, before > norm.size ? before : norm.size);
 }
 
 std::int64_t task_count(const ConvProject& conv) {
-  return conv.conv.batch * product_tasks(conv.conv.length, conv.conv.channels);
+  return conv.conv.batch * matmul_tasks(conv.conv.length, conv.conv.channels);
 }
 
 const Kernels& kernels() {
   const char* wanted = vim_scan::instruction_set();
 #if defined(VIM_SCAN_AVX512)
-  if (std::strcmp(wanted, kAvx512Bfloat16.name) == 0) return kAvx512Bfloat16;
+  if (std::strcmp(wanted, kAvx512BFloat16.name) == 0) return kAvx512BFloat16;
   if (std::strcmp(wanted, kAvx512.name) == 0) return kAvx512;
 #endif
 #if defined(VIM_SCAN_AVX2)

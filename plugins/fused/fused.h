@@ -1,13 +1,13 @@
-// Operators private to CPU engines: raw pointers and sizes, no framework and no threads of their own.
-// README.md in this folder says what each computes.
+// Operators that are private to CPU engines: they take raw pointers and sizes, use no framework and start no threads.
+// README.md in this folder specifies them.
 #pragma once
 
 #include <cstdint>
 
 namespace vim_fused {
 
-// The version of the operators' private contract.
-constexpr std::int32_t kVersion = 2;
+// The version of the private domain.
+constexpr std::int32_t kVersion = 3;
 constexpr char kDomain[] = "vim_deploy.cpu";
 
 struct Norm {
@@ -15,13 +15,13 @@ struct Norm {
   std::int64_t size;
   float epsilon;
   const float* x;         // (rows, size)
-  const float* residual;  // (rows, size); null: nothing is added
+  const float* residual;  // (rows, size); null: no residual
   const float* weight;    // (size)
   float* y;               // (rows, size)
-  float* sum;             // (rows, size), x + residual; null where nothing is added
+  float* sum;             // (rows, size), x + residual; null without a residual
 };
 
-// Of the two directions the first runs forwards in time, the second backwards.
+// The first direction runs forward in time, the second backward.
 struct ConvPair {
   std::int64_t batch;
   std::int64_t length;
@@ -36,26 +36,28 @@ struct ConvPair {
   } directions[2];
 };
 
-// The right factor of a product, (depth, columns), packed: panels of kPanel columns each, zeros after the last one.
-// Left factors are rounded to the weights' type; sums and results are float32.
+enum class WeightType { kFloat32, kBFloat16 };
+
+// The weights of a matmul, (depth, columns), packed into panels of kPanel columns, the last one padded with zeros.
+// The inputs are rounded to the weights' type; sums and outputs are float32.
 struct Weights {
   std::int64_t depth;
   std::int64_t columns;
-  bool bfloat16;       // otherwise float32
+  WeightType type;
   const void* panels;  // float32: (panels, depth, kPanel); bfloat16: (panels, (depth + 1) / 2, kPanel, 2)
 };
 constexpr std::int64_t kPanel = 48;
 
-// The largest depth that the products below take.
-constexpr std::int64_t kLargestDepth = 3072;
+// The largest supported depth of a matmul.
+constexpr std::int64_t kMaxDepth = 3072;
 
 // sum = x, or residual + x @ before; y = RMSNorm(sum) @ after.
 struct NormProject {
   std::int64_t rows;
-  std::int64_t size;  // of what is normalised
+  std::int64_t size;  // of the normalized rows
   float epsilon;
   const float* x;         // (rows, size) or (rows, before.depth)
-  Weights before;         // (.., size); panels null: x itself is normalised
+  Weights before;         // (.., size); panels null: x itself is normalized
   const float* residual;  // (rows, size); null without `before`
   const float* weight;    // (size), the norm's
   Weights after;          // (size, columns)
@@ -63,7 +65,7 @@ struct NormProject {
   float* y;               // (rows, columns)
 };
 
-// ConvPair, and the product of each direction's u.
+// ConvPair, followed by a matmul of each direction's u.
 struct ConvProject {
   ConvPair conv;
   struct Direction {
@@ -79,7 +81,7 @@ struct ScanPair {
   std::int64_t state;
   std::int64_t rank;
   bool delta_softplus;
-  float scale;     // of the output
+  float scale;     // factor of the output
   const float* z;  // (batch, length, channels), rows z_pitch floats apart
   std::int64_t z_pitch;
   float* y;  // (batch, length, channels)
@@ -93,15 +95,15 @@ struct ScanPair {
   } directions[2];
 };
 
-// Each kind of work falls into this many independent tasks, which any threads may run in any order; the result's
-// bits depend on neither. Sizes must be at least 1, `rows` and `batch` at least 0.
+// The number of independent tasks, which may run on any threads in any order without affecting the result's bits.
+// Sizes must be at least 1, `rows` and `batch` at least 0.
 std::int64_t task_count(const Norm& norm);
 std::int64_t task_count(const ConvPair& conv);
 std::int64_t task_count(const ScanPair& scan);
 std::int64_t task_count(const NormProject& norm);
 std::int64_t task_count(const ConvProject& conv);
 
-// One instruction set's kernels; each runs the tasks first .. last-1.
+// The kernels of one instruction set; each runs the tasks first .. last-1.
 struct Kernels {
   const char* name;
   void (*norm)(const Norm& norm, std::int64_t first, std::int64_t last);
@@ -111,7 +113,7 @@ struct Kernels {
   void (*conv_project)(const ConvProject& conv, std::int64_t first, std::int64_t last);
 };
 
-// Those of vim_scan::instruction_set(), which must be usable.
+// The kernels of vim_scan::instruction_set(), which must not be null.
 const Kernels& kernels();
 
 }  // namespace vim_fused

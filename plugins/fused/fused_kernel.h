@@ -1,10 +1,10 @@
-// The kernels' text, for vectors of any width; included once by each instruction set's file, with the cautions of
-// lanes.h. The lanes of a vector are neighbouring channels.
+// The kernels, for vectors of any width; included once by each instruction set's file, with the restrictions of
+// lanes.h. The lanes of a vector are neighboring channels.
 #pragma once
 
 #include "fused_tasks.h"
 #include "lanes.h"
-#include "products.h"
+#include "matmul.h"
 #include "scan_kernel.h"
 
 namespace vim_fused {
@@ -19,7 +19,7 @@ struct Constant {
   static constexpr bool value = Value;
 };
 
-// Calls work(channel, lanes, full) for vector after vector of a row; `full.value` is a compile-time constant.
+// Calls work(channel, lanes, full) for each vector of a row; `full.value` is a compile-time constant.
 template <class M, class Work>
 void for_vectors(int64_t channels, const Work& work) {
   int64_t channel = 0;
@@ -28,7 +28,7 @@ void for_vectors(int64_t channels, const Work& work) {
 }
 
 template <class M>
-void normalise_row(const Norm& norm, int64_t row) {
+void normalize_row(const Norm& norm, int64_t row) {
   using Float = typename M::Float;
   const float* x = norm.x + row * norm.size;
   const float* residual = norm.residual ? norm.residual + row * norm.size : nullptr;
@@ -58,19 +58,19 @@ void normalise_row(const Norm& norm, int64_t row) {
 template <class M>
 void norm_tasks(const Norm& norm, int64_t first, int64_t last) {
   const int64_t end = last * kNormRows < norm.rows ? last * kNormRows : norm.rows;
-  for (int64_t row = first * kNormRows; row < end; ++row) normalise_row<M>(norm, row);
+  for (int64_t row = first * kNormRows; row < end; ++row) normalize_row<M>(norm, row);
 }
 
-// One token of one direction, from a channel on: those taps that lie inside the sequence.
+// One token of one direction, from `channel` on: only the taps inside the sequence.
 template <class M>
 void convolve_token(const ConvPair& conv, int index, int64_t element_row, int64_t token, int64_t channel) {
   using Float = typename M::Float;
   const ConvPair::Direction& direction = conv.directions[index];
-  const int64_t under_tap_0 = index == 0 ? token - (conv.width - 1) : token;
-  const int64_t first = under_tap_0 < 0 ? -under_tap_0 : 0;
-  const int64_t reach = conv.length - under_tap_0;
+  const int64_t first_tapped = index == 0 ? token - (conv.width - 1) : token;
+  const int64_t first = first_tapped < 0 ? -first_tapped : 0;
+  const int64_t reach = conv.length - first_tapped;
   const int64_t last = reach < conv.width ? reach : conv.width;
-  const float* x = conv.x + (element_row + under_tap_0) * conv.x_pitch + channel;
+  const float* x = conv.x + (element_row + first_tapped) * conv.x_pitch + channel;
   const float* taps = direction.taps + channel;
   float* u = direction.u + (element_row + token) * conv.channels + channel;
   for_vectors<M>(conv.channels - channel, [&](int64_t at, int lanes, auto full) {
@@ -83,7 +83,7 @@ void convolve_token(const ConvPair& conv, int index, int64_t element_row, int64_
   });
 }
 
-// Four taps, one vector of channels, both directions: each x is loaded once and serves seven outputs. Outside of the
+// Four taps, one vector of channels, both directions: each x is loaded once and used for seven outputs. Outside the
 // sequence it is 0.
 template <class M>
 void convolve_four(const ConvPair& conv, int64_t element_row, int64_t from, int64_t to, int64_t channel) {
@@ -134,18 +134,18 @@ void conv_tasks(const ConvPair& conv, int64_t first, int64_t last) {
 }
 
 struct Scratch {
-  alignas(64) float left[kScratchFloats];        // factors in the weights' type
-  alignas(64) float normalised[kScratchFloats];
+  alignas(64) float inputs[kScratchFloats];  // in the weights' type
+  alignas(64) float normalized[kScratchFloats];
 };
 
-// x @ weights in the arithmetic of the weights' type; H: that of bfloat16.
+// x @ weights in the arithmetic of the weights' type; H: the policy for bfloat16.
 template <class M, class H>
-void project(const float* x, int64_t pitch, int64_t rows, const Weights& weights, const Result& result,
+void project(const float* x, int64_t pitch, int64_t rows, const Weights& weights, const Output& output,
              Scratch& scratch) {
-  if (weights.bfloat16)
-    multiply<H>(x, pitch, rows, weights, result, scratch.left);
+  if (weights.type == WeightType::kBFloat16)
+    matmul<H>(x, pitch, rows, weights, output, scratch.inputs);
   else
-    multiply<Float32<M>>(x, pitch, rows, weights, result, scratch.left);
+    matmul<Float32<M>>(x, pitch, rows, weights, output, scratch.inputs);
 }
 
 template <class M, class H>
@@ -155,16 +155,16 @@ void norm_project_tasks(const NormProject& problem, int64_t first, int64_t last)
   for (int64_t task = first; task < last; ++task) {
     const int64_t from = problem.rows * task / tasks, rows = problem.rows * (task + 1) / tasks - from;
     const int64_t at = from * problem.size;
-    Norm norm = {rows, problem.size, problem.epsilon, problem.x + at, nullptr, problem.weight, scratch.normalised,
+    Norm norm = {rows, problem.size, problem.epsilon, problem.x + at, nullptr, problem.weight, scratch.normalized,
                  nullptr};
     if (problem.before.panels != nullptr) {
-      const Result sum = {problem.sum + at, problem.size, problem.residual + at};
+      const Output sum = {problem.sum + at, problem.size, problem.residual + at};
       project<M, H>(problem.x + from * depth, depth, rows, problem.before, sum, scratch);
       norm.x = sum.y;
     }
-    for (int64_t row = 0; row < rows; ++row) normalise_row<M>(norm, row);
-    const Result y = {problem.y + from * columns, columns, nullptr};
-    project<M, H>(scratch.normalised, problem.size, rows, problem.after, y, scratch);
+    for (int64_t row = 0; row < rows; ++row) normalize_row<M>(norm, row);
+    const Output y = {problem.y + from * columns, columns, nullptr};
+    project<M, H>(scratch.normalized, problem.size, rows, problem.after, y, scratch);
   }
 }
 
@@ -202,7 +202,7 @@ vim_scan::Pass pass_of(const ScanPair& scan, int index) {
   arguments.B = direction.projection + scan.rank;
   arguments.C = direction.projection + scan.rank + scan.state;
   arguments.D = direction.D;
-  arguments.z = last ? scan.z : nullptr;  // both directions are gated alike, so their sum is
+  arguments.z = last ? scan.z : nullptr;  // the gate is the same for both directions: it is applied to the sum
   arguments.delta_bias = direction.delta_bias;
   arguments.y = scan.y;
   arguments.u_pitch = arguments.y_pitch = scan.channels;
@@ -220,15 +220,15 @@ vim_scan::Pass pass_of(const ScanPair& scan, int index) {
 
 template <class M>
 void scan_tasks(const ScanPair& scan, int64_t first, int64_t last) {
-  const vim_scan::Pass forwards = pass_of(scan, 0), backwards = pass_of(scan, 1);
+  const vim_scan::Pass forward = pass_of(scan, 0), backward = pass_of(scan, 1);
   for (int64_t task = first; task < last; ++task) {
-    vim_scan::sweep<M>(forwards, task);
-    vim_scan::sweep<M>(backwards, task);
+    vim_scan::sweep<M>(forward, task);
+    vim_scan::sweep<M>(backward, task);
   }
 }
 
-// H: the arithmetic of products in bfloat16.
-template <class M, class H = Bfloat16<M>>
+// H: the policy for matmuls in bfloat16.
+template <class M, class H = BFloat16<M>>
 constexpr Kernels kernels_of(const char* name) {
   return {name, norm_tasks<M>, conv_tasks<M>, scan_tasks<M>, norm_project_tasks<M, H>, conv_project_tasks<M, H>};
 }

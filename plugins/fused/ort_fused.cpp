@@ -1,5 +1,5 @@
-// The fused operators for ONNX Runtime: translates shapes, attributes and the caller's threads; the arithmetic is
-// fused.h's.
+// The fused operators for ONNX Runtime: reads inputs and attributes and runs the tasks of fused.h on the session's
+// threads.
 #include "ort_fused.h"
 
 #include "ort_kernel.h"
@@ -121,8 +121,10 @@ constexpr InputSpec kScanSpecs[kScanInputs] = {
 Status* create_scan(const CustomOp*, const ApiTable* table, const KernelInfo* info, void** kernel) {
   Kernel* created = nullptr;
   if (Status* failure = new_kernel(table, kScanPair, &created)) return failure;
-  Status* failure = read_switch(created->api, kScanPair, info, "delta_softplus", &created->delta_softplus);
-  if (failure == nullptr) failure = read_switch(created->api, kScanPair, info, "halve", &created->halve);
+  Status* failure = read_flag(created->api, kScanPair, info, "delta_softplus", &created->delta_softplus);
+  if (failure == nullptr)
+    failure =
+      read_flag(created->api, kScanPair, info, "average_directions", &created->average_directions);
   if (failure != nullptr) {
     destroy_kernel(created);
     return failure;
@@ -152,7 +154,7 @@ Status* compute_scan(void* state, KernelContext* context) {
   if (Status* failure = expect_shapes(api, kScanPair, kScanSpecs, shapes, expected, "u, delta_weight and A"))
     return failure;
   scan.delta_softplus = kernel.delta_softplus != 0;
-  scan.scale = kernel.halve != 0 ? 0.5f : 1.0f;
+  scan.scale = kernel.average_directions != 0 ? 0.5f : 1.0f;
   scan.z = data[0] + scan.channels;
   scan.z_pitch = 2 * scan.channels;
   for (std::size_t i = 0; i < 2; ++i) {
@@ -200,9 +202,9 @@ const CustomOp kAddNormOperator = describe_add_norm();
 const CustomOp kConvOperator = describe_conv();
 const CustomOp kScanOperator = describe_scan();
 const CustomOp* const kOperators[] = {&kNormOperator, &kAddNormOperator, &kConvOperator, &kScanOperator,
-                                      kProducts[0],   kProducts[1],      kProducts[2],   kProducts[3],
-                                      kProducts[4],   kProducts[5]};
-static_assert(kProductOperators == 6, "");
+                                      kMatmulOperators[0], kMatmulOperators[1], kMatmulOperators[2],
+                                      kMatmulOperators[3], kMatmulOperators[4], kMatmulOperators[5]};
+static_assert(kMatmulOperatorCount == 6, "");
 
 }  // namespace
 

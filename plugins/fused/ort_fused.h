@@ -7,7 +7,7 @@
 
 namespace vim_fused {
 
-// The domain's operators, which live as long as the library.
+// The operators of the domain, with static lifetime.
 const ort_abi::CustomOp* const* operators(std::size_t* count);
 
 }  // namespace vim_fused

@@ -1,4 +1,4 @@
-// What the fused operators for ONNX Runtime share. Nothing here throws or keeps state between kernels.
+// Shared by the fused operators for ONNX Runtime. Nothing here throws or has global state.
 #pragma once
 
 #include <cstdlib>
@@ -12,18 +12,18 @@ namespace vim_fused {
 using namespace ort_abi;
 using namespace ort_tensor;
 
-// A kernel's settings; every operator uses the part that its attributes fill.
+// The attributes of a node; each operator uses some of them.
 struct Kernel {
   Api api;
   float epsilon = 0.0f;
   std::int32_t delta_softplus = 0;
-  std::int32_t halve = 0;
+  std::int32_t average_directions = 0;
   std::int64_t columns = 0;
 };
 
 inline Status* new_kernel(const ApiTable* table, const char* name, Kernel** kernel) {
   const Api api(table);
-  void* memory = std::malloc(sizeof(Kernel));  // operator new would bring a C++ runtime along
+  void* memory = std::malloc(sizeof(Kernel));  // operator new would require a C++ runtime
   if (memory == nullptr) return refuse(api, name, "out of memory");
   *kernel = new (memory) Kernel{api};
   return nullptr;
@@ -55,7 +55,7 @@ Status* expect_shapes(const Api& api, const char* name, const InputSpec (&specs)
   return nullptr;
 }
 
-// As many batches as tasks: whichever thread of the session is free takes the next.
+// One batch per task, so that the next free thread takes the next task.
 template <class Problem, void (*Kernels::*Run)(const Problem&, std::int64_t, std::int64_t)>
 Status* run(const Api& api, const KernelContext* context, Problem& problem) {
   const auto tasks = static_cast<std::size_t>(task_count(problem));
@@ -77,8 +77,8 @@ CustomOp describe() {
   return op;
 }
 
-// The operators of ort_products.cpp.
-constexpr std::size_t kProductOperators = 6;
-extern const CustomOp* const kProducts[kProductOperators];
+// The operators of ort_matmul.cpp.
+constexpr std::size_t kMatmulOperatorCount = 6;
+extern const CustomOp* const kMatmulOperators[kMatmulOperatorCount];
 
 }  // namespace vim_fused

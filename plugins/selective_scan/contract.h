@@ -1,6 +1,8 @@
-// The operator's names and version, as in README.md.
+// The operator's names, version, inputs and attributes, as in README.md. The adapters for the runtimes are written
+// in terms of these tables; tests/ops/test_signature.py compares them with vim_deploy/ops/signature.py.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace vim_contract {
@@ -8,5 +10,74 @@ namespace vim_contract {
 constexpr char kDomain[] = "vim_deploy";
 constexpr char kName[] = "SelectiveScan";
 constexpr std::int32_t kVersion = 1;
+constexpr char kVersionText[] = "1";
+static_assert(kVersionText[0] - '0' == kVersion && kVersionText[1] == '\0', "");
+
+enum Size { kBatch, kLength, kChannels, kState, kSizes };
+
+constexpr std::size_t kMaxRank = 3;
+
+struct Shape {
+  std::size_t rank;
+  Size sizes[kMaxRank];
+};
+constexpr Shape kSequence = {3, {kBatch, kLength, kChannels}};
+constexpr Shape kProjection = {3, {kBatch, kLength, kState}};
+constexpr Shape kPerState = {2, {kChannels, kState}};
+constexpr Shape kPerChannel = {1, {kChannels}};
+
+// The type T of u, delta, B, C, z and y, or float32 in every precision.
+enum class InputType { kT, kFloat32 };
+
+// X(index, name, shape, shape in words, type), in the operator's order.
+#define VIM_SCAN_INPUTS(X)                                                        \
+  X(kU, u, kSequence, "(batch, length, channels)", InputType::kT)                 \
+  X(kDelta, delta, kSequence, "(batch, length, channels)", InputType::kT)         \
+  X(kA, A, kPerState, "(channels, state)", InputType::kFloat32)                   \
+  X(kB, B, kProjection, "(batch, length, state)", InputType::kT)                  \
+  X(kC, C, kProjection, "(batch, length, state)", InputType::kT)                  \
+  X(kD, D, kPerChannel, "(channels)", InputType::kFloat32)                        \
+  X(kZ, z, kSequence, "(batch, length, channels)", InputType::kT)                 \
+  X(kDeltaBias, delta_bias, kPerChannel, "(channels)", InputType::kFloat32)
+
+#define VIM_SCAN_INDEX(index, name, shape, text, type) index,
+#define VIM_SCAN_SPEC(index, name, shape, text, type) {#name, shape, text, type},
+#define VIM_SCAN_SET(index, name, shape, text, type) \
+  arguments.name = static_cast<decltype(arguments.name)>(data[index]);
+
+enum Input : std::size_t { VIM_SCAN_INPUTS(VIM_SCAN_INDEX) kInputs };
+
+struct InputSpec {
+  const char* name;
+  Shape shape;
+  const char* shape_text;
+  InputType type;
+};
+constexpr InputSpec kInputSpecs[kInputs] = {VIM_SCAN_INPUTS(VIM_SCAN_SPEC)};
+
+// Sets the members of vim_scan::Arguments or vim_scan::CudaArguments that point to the inputs.
+template <class Arguments>
+void set_inputs(Arguments& arguments, const void* const* data) {
+  VIM_SCAN_INPUTS(VIM_SCAN_SET)
+}
+
+#undef VIM_SCAN_INDEX
+#undef VIM_SCAN_SPEC
+#undef VIM_SCAN_SET
+
+// The attributes: integers, 0 or 1.
+struct Flags {
+  std::int32_t delta_softplus;
+  std::int32_t reverse;
+};
+constexpr std::size_t kAttributes = 2;
+struct AttributeSpec {
+  const char* name;
+  std::int32_t Flags::*value;
+};
+constexpr AttributeSpec kAttributeSpecs[kAttributes] = {
+    {"delta_softplus", &Flags::delta_softplus},
+    {"reverse", &Flags::reverse},
+};
 
 }  // namespace vim_contract

@@ -1,4 +1,4 @@
-// Marks the few functions that the library shows; everything else is built hidden.
+// Marks exported functions; all other symbols are hidden.
 #pragma once
 
 #define VIM_EXPORT __attribute__((visibility("default")))

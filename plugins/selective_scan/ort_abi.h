@@ -1,7 +1,7 @@
-// The part of ONNX Runtime's C interface that this library uses, declared here because few systems carry its
-// headers. The interface only ever grows: OrtApi is a table of functions whose slots stay where they are, and
-// OrtCustomOp a struct whose later members are read only when `version` says that they are there.
-// abi_check.cpp holds all of this against the real header where a build is given one (ONNXRUNTIME_ROOT).
+// The part of ONNX Runtime's C API that this library uses, declared here because few systems have its headers. The
+// API only grows: OrtApi is a table of functions whose slots never move, and later members of OrtCustomOp are read
+// only if `version` includes them. abi_check.cpp compares all of this with the real header, if a build has one
+// (ONNXRUNTIME_ROOT).
 #pragma once
 
 #include <cstddef>
@@ -58,7 +58,7 @@ struct CustomOp {  // OrtCustomOp as of version 18
   Status* (*InferOutputShapeFn)(const CustomOp*, ShapeInferContext*);
   int (*GetStartVersion)(const CustomOp*);
   int (*GetEndVersion)(const CustomOp*);
-  // From here on read where `version` is 18 or later; null: nothing of the kind.
+  // Read if `version` is 18 or later; may be null.
   std::size_t (*GetMayInplace)(int** inputs, int** outputs);
   void (*ReleaseMayInplace)(int* inputs, int* outputs);
   std::size_t (*GetAliasMap)(int** inputs, int** outputs);
@@ -86,7 +86,7 @@ struct CustomOp {  // OrtCustomOp as of version 18
   X(KernelContext_ParallelFor, 274, Status*, const KernelContext*, void (*task)(void*, std::size_t),         \
     std::size_t total, std::size_t batches, void* data)
 
-// What an operator on a GPU needs besides; there from kCudaApiVersion on.
+// Additional functions for operators on GPUs; available from kCudaApiVersion on.
 #define VIM_ORT_CUDA_FUNCTIONS(X)                                                                           \
   X(AllocatorFree, 76, Status*, Allocator*, void* memory)                                                   \
   X(ReleaseAllocator, 132, void, Allocator*)                                                                \
@@ -97,28 +97,28 @@ struct CustomOp {  // OrtCustomOp as of version 18
     void** memory)
 
 #define VIM_ORT_MEMBER(function, slot, result, ...) result (*function)(__VA_ARGS__);
-#define VIM_ORT_TAKE(function, slot, result, ...) \
+#define VIM_ORT_LOAD(function, slot, result, ...) \
   function = reinterpret_cast<result (*)(__VA_ARGS__)>(slots[slot]);
 
-struct Api {  // the functions above, taken out of one runtime's table
+struct Api {  // the functions above, from one runtime's table
   VIM_ORT_FUNCTIONS(VIM_ORT_MEMBER)
 
   explicit Api(const ApiTable* table) {
     auto* slots = reinterpret_cast<void* const*>(table);
-    VIM_ORT_FUNCTIONS(VIM_ORT_TAKE)
+    VIM_ORT_FUNCTIONS(VIM_ORT_LOAD)
   }
 };
 
-struct CudaApi {  // likewise; only of a table of kCudaApiVersion or later, since older ones are shorter
+struct CudaApi {  // likewise; requires a table of kCudaApiVersion or later, since older ones are shorter
   VIM_ORT_CUDA_FUNCTIONS(VIM_ORT_MEMBER)
 
   explicit CudaApi(const ApiTable* table) {
     auto* slots = reinterpret_cast<void* const*>(table);
-    VIM_ORT_CUDA_FUNCTIONS(VIM_ORT_TAKE)
+    VIM_ORT_CUDA_FUNCTIONS(VIM_ORT_LOAD)
   }
 };
 
 #undef VIM_ORT_MEMBER
-#undef VIM_ORT_TAKE
+#undef VIM_ORT_LOAD
 
 }  // namespace ort_abi

@@ -1,10 +1,9 @@
-// vim_deploy::SelectiveScan for ONNX Runtime's CUDA provider: translates shapes, types and the run's stream; the
-// arithmetic is scan_cuda.h's. One operator for each type of u, all of one name: the runtime takes the one whose
-// types are the node's. Nothing here throws or keeps state between kernels, and nothing waits for the GPU.
+// vim_deploy::SelectiveScan for ONNX Runtime's CUDA provider: reads inputs and attributes and launches the kernel of
+// scan_cuda.h on the run's stream. There is one operator for each type of u, all with the same name: the runtime
+// chooses by the node's types. Nothing here throws, has global state or waits for the GPU.
 #include <cstdlib>
 #include <new>
 
-#include "contract.h"
 #include "ort_domain.h"
 #include "ort_op.h"
 #include "ort_scan.h"
@@ -19,7 +18,7 @@ using ort_scan::kOperator;
 using vim_scan::Type;
 
 struct Operator {
-  CustomOp op;  // first: the runtime hands back a pointer to it
+  CustomOp op;  // the first member: the runtime passes a pointer to it
   ElementType element;
   Type type;
 };
@@ -27,7 +26,7 @@ struct Operator {
 struct Kernel {
   Api api;
   CudaApi cuda;
-  ort_scan::Switches switches;
+  vim_contract::Flags flags;
   Type type;
 };
 
@@ -38,7 +37,7 @@ Status* create_kernel(const CustomOp* op, const ApiTable* table, const KernelInf
   void* memory = std::malloc(sizeof(Kernel));
   if (memory == nullptr) return refuse(api, kOperator, "out of memory");
   auto* created = new (memory) Kernel{api, CudaApi(table), {}, operator_of(op).type};
-  if (Status* failure = ort_scan::read_switches(api, info, &created->switches)) {
+  if (Status* failure = ort_scan::read_flags(api, info, &created->flags)) {
     std::free(memory);
     return failure;
   }
@@ -48,22 +47,22 @@ Status* create_kernel(const CustomOp* op, const ApiTable* table, const KernelInf
 
 void destroy_kernel(void* kernel) { std::free(kernel); }
 
-// Memory of the provider's own arena beside u, for the work that is queued on the run's stream until this object
-// goes: the arena hands memory on to later work of the same stream alone, so it need not outlive the computation.
+// Memory from the arena of u's device, for work that is queued on the run's stream before this object is destroyed.
+// The arena reuses it only for later work on the same stream, so it may be freed before the kernel has run.
 class Workspace {
  public:
   Workspace(const Kernel& kernel, const KernelContext* context) : kernel_(kernel), context_(context) {}
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
 
-  Status* take(const Value* beside, std::size_t bytes) {
+  Status* allocate(const Value* tensor, std::size_t bytes) {
     if (bytes == 0) return nullptr;
     const CudaApi& cuda = kernel_.cuda;
     const MemoryInfo* info = nullptr;
-    if (Status* failure = cuda.GetTensorMemoryInfo(beside, &info)) return failure;
+    if (Status* failure = cuda.GetTensorMemoryInfo(tensor, &info)) return failure;
     if (Status* failure = cuda.KernelContext_GetAllocator(context_, info, &allocator_)) return failure;
     if (Status* failure = cuda.KernelContext_GetScratchBuffer(context_, info, bytes, &memory_)) return failure;
-    if (memory_ == nullptr) return refuse(kernel_.api, kOperator, "no workspace of %zu bytes on the GPU", bytes);
+    if (memory_ == nullptr) return refuse(kernel_.api, kOperator, "cannot allocate %zu bytes of workspace on the GPU", bytes);
     return nullptr;
   }
 
@@ -87,46 +86,31 @@ Status* compute(void* state, KernelContext* context) {
   const Api& api = kernel.api;
   ort_scan::Inputs inputs;
   if (Status* failure = ort_scan::read_inputs(api, context, &inputs)) return failure;
-  // Before memory is asked for: a size that is not served must not look like a lack of memory.
-  if (const char* wrong = vim_scan::cuda_sizes_error(inputs.batch, inputs.length, inputs.channels, inputs.state))
-    return refuse(api, kOperator, "%s", wrong);
-  void* y = nullptr;
-  if (Status* failure = ort_scan::make_y(api, context, inputs, &y)) return failure;
-  if (inputs.batch == 0) return nullptr;
+  vim_scan::CudaArguments arguments = {};
+  inputs.set(arguments);
+  // Before any allocation: an unsupported size must not look like a lack of memory.
+  if (const char* error =
+          vim_scan::cuda_sizes_error(arguments.batch, arguments.length, arguments.channels, arguments.state))
+    return refuse(api, kOperator, "%s", error);
+  if (Status* failure = ort_scan::make_y(api, context, inputs, &arguments.y)) return failure;
+  if (arguments.batch == 0) return nullptr;
   Workspace workspace(kernel, context);
-  const std::size_t bytes = vim_scan::cuda_workspace_bytes(inputs.channels, inputs.state);
-  if (Status* failure = workspace.take(inputs.values[ort_scan::kU], bytes)) return failure;
+  const std::size_t bytes = vim_scan::cuda_workspace_bytes(arguments.channels, arguments.state);
+  if (Status* failure = workspace.allocate(inputs.values[vim_contract::kU], bytes)) return failure;
   void* stream = nullptr;
   if (Status* failure = kernel.cuda.KernelContext_GetGPUComputeStream(context, &stream)) return failure;
-
-  const auto floats = [&](ort_scan::Input input) { return static_cast<const float*>(inputs.data[input]); };
-  vim_scan::CudaArguments arguments = {};
-  arguments.batch = inputs.batch;
-  arguments.length = inputs.length;
-  arguments.channels = inputs.channels;
-  arguments.state = inputs.state;
   arguments.type = kernel.type;
-  arguments.delta_softplus = kernel.switches.delta_softplus != 0;
-  arguments.reverse = kernel.switches.reverse != 0;
-  arguments.u = inputs.data[ort_scan::kU];
-  arguments.delta = inputs.data[ort_scan::kDelta];
-  arguments.A = floats(ort_scan::kA);
-  arguments.B = inputs.data[ort_scan::kB];
-  arguments.C = inputs.data[ort_scan::kC];
-  arguments.D = floats(ort_scan::kD);
-  arguments.z = inputs.data[ort_scan::kZ];
-  arguments.delta_bias = floats(ort_scan::kDeltaBias);
-  arguments.y = y;
+  arguments.delta_softplus = kernel.flags.delta_softplus != 0;
+  arguments.reverse = kernel.flags.reverse != 0;
   arguments.workspace = workspace.get();
-  if (const char* wrong = vim_scan::launch_cuda(arguments, static_cast<CUstream_st*>(stream)))
-    return refuse(api, kOperator, "%s", wrong);
+  if (const char* error = vim_scan::launch_cuda(arguments, static_cast<CUstream_st*>(stream)))
+    return refuse(api, kOperator, "%s", error);
   return nullptr;
 }
 
-// A, D and delta_bias are float32 whatever the type of u.
 ElementType input_type(const CustomOp* op, std::size_t index) {
-  const bool wide = index == ort_scan::kA || index == ort_scan::kD || index == ort_scan::kDeltaBias;
-  return wide ? kFloat : operator_of(op).element;
+  const bool float32 = vim_contract::kInputSpecs[index].type == vim_contract::InputType::kFloat32;
+  return float32 ? kFloat : operator_of(op).element;
 }
 
 Operator describe(ElementType element, Type type) {

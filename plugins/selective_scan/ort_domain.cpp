@@ -11,8 +11,8 @@ const ApiTable* table_of(const ApiBase* base, std::uint32_t version, Status** fa
   if (const ApiTable* table = base->GetApi(version)) return table;
   char message[240];
   std::snprintf(message, sizeof message,
-                "vim_deploy: ONNX Runtime %s is too old for this operator library, expected 1.%u or later; install "
-                "a newer onnxruntime",
+                "vim_deploy: ONNX Runtime %s is too old for this operator library, expected 1.%u or later; upgrade "
+                "onnxruntime",
                 base->GetVersionString(), version);
   const Api oldest(base->GetApi(1));
   *failure = oldest.CreateStatus(kFail, message);

@@ -1,11 +1,10 @@
-// vim_deploy::SelectiveScan for ONNX Runtime: translates shapes, attributes and the caller's threads; the
-// arithmetic is scan.h's. Nothing here throws or keeps state between kernels: two runtimes may share a process.
+// vim_deploy::SelectiveScan for ONNX Runtime on the CPU: reads inputs and attributes and runs the tasks of scan.h
+// on the session's threads. Nothing here throws or has global state: two runtimes may share a process.
 #include "ort_op.h"
 
 #include <cstdlib>
 #include <new>
 
-#include "contract.h"
 #include "fused.h"
 #include "ort_domain.h"
 #include "ort_fused.h"
@@ -21,15 +20,15 @@ using ort_scan::kOperator;
 
 struct Kernel {
   Api api;
-  ort_scan::Switches switches;
+  vim_contract::Flags flags;
 };
 
 Status* create_kernel(const CustomOp*, const ApiTable* table, const KernelInfo* info, void** kernel) {
   const Api api(table);
-  void* memory = std::malloc(sizeof(Kernel));  // operator new would bring a C++ runtime along
+  void* memory = std::malloc(sizeof(Kernel));  // operator new would require a C++ runtime
   if (memory == nullptr) return refuse(api, kOperator, "out of memory");
   auto* created = new (memory) Kernel{api, {}};
-  if (Status* failure = ort_scan::read_switches(api, info, &created->switches)) {
+  if (Status* failure = ort_scan::read_flags(api, info, &created->flags)) {
     std::free(memory);
     return failure;
   }
@@ -42,21 +41,9 @@ void destroy_kernel(void* kernel) { std::free(kernel); }
 Status* read_arguments(const Kernel& kernel, KernelContext* context, vim_scan::Arguments* arguments) {
   ort_scan::Inputs inputs;
   if (Status* failure = ort_scan::read_inputs(kernel.api, context, &inputs)) return failure;
-  const auto floats = [&](ort_scan::Input input) { return static_cast<const float*>(inputs.data[input]); };
-  arguments->batch = inputs.batch;
-  arguments->length = inputs.length;
-  arguments->channels = inputs.channels;
-  arguments->state = inputs.state;
-  arguments->delta_softplus = kernel.switches.delta_softplus;
-  arguments->reverse = kernel.switches.reverse;
-  arguments->u = floats(ort_scan::kU);
-  arguments->delta = floats(ort_scan::kDelta);
-  arguments->A = floats(ort_scan::kA);
-  arguments->B = floats(ort_scan::kB);
-  arguments->C = floats(ort_scan::kC);
-  arguments->D = floats(ort_scan::kD);
-  arguments->z = floats(ort_scan::kZ);
-  arguments->delta_bias = floats(ort_scan::kDeltaBias);
+  inputs.set(*arguments);
+  arguments->delta_softplus = kernel.flags.delta_softplus;
+  arguments->reverse = kernel.flags.reverse;
   vim_scan::set_dense_pitches(*arguments);
   void* y = nullptr;
   if (Status* failure = ort_scan::make_y(kernel.api, context, inputs, &y)) return failure;
@@ -75,7 +62,7 @@ Status* compute(void* state, KernelContext* context) {
   if (Status* failure = read_arguments(kernel, context, &arguments)) return failure;
   const auto tasks = static_cast<std::size_t>(vim_scan::task_count(arguments));
   if (tasks == 0) return nullptr;
-  // As many batches as tasks: whichever thread of the session is free takes the next.
+  // One batch per task, so that the next free thread takes the next task.
   return kernel.api.KernelContext_ParallelFor(context, run_one_task, tasks, tasks, &arguments);
 }
 

@@ -1,69 +1,64 @@
 #include "ort_scan.h"
 
-#include "contract.h"
 #include "ort_tensor.h"
 
 namespace ort_scan {
 
 using namespace ort_abi;
 using namespace ort_tensor;
+using namespace vim_contract;
 
 namespace {
 
-constexpr InputSpec kSpecs[kInputs] = {
-    {"u", 3, "(batch, length, channels)"},     {"delta", 3, "(batch, length, channels)"},
-    {"A", 2, "(channels, state)"},             {"B", 3, "(batch, length, state)"},
-    {"C", 3, "(batch, length, state)"},        {"D", 1, "(channels)"},
-    {"z", 3, "(batch, length, channels)"},     {"delta_bias", 1, "(channels)"},
-};
+ort_tensor::Shape shape_of(const vim_contract::Shape& shape, const std::int64_t* sizes) {
+  ort_tensor::Shape result = {shape.rank, {}};
+  for (std::size_t i = 0; i < shape.rank; ++i) result.size[i] = sizes[shape.sizes[i]];
+  return result;
+}
 
-Status* check_shapes(const Api& api, const Shape (&shapes)[kInputs], const Inputs& sizes) {
-  const Shape sequence = {3, {sizes.batch, sizes.length, sizes.channels}};
-  const Shape projection = {3, {sizes.batch, sizes.length, sizes.state}};
-  const Shape per_channel = {1, {sizes.channels}};
-  const Shape expected[kInputs] = {sequence,   sequence,    {2, {sizes.channels, sizes.state}},
-                                   projection, projection,  per_channel,
-                                   sequence,   per_channel};
-  for (std::size_t i = 0; i < kInputs; ++i) {
-    Status* failure = expect_shape(api, kOperator, kSpecs[i], shapes[i], expected[i], "u and A");
-    if (failure != nullptr) return failure;
-  }
-  if (sizes.length == 0 || sizes.channels == 0 || sizes.state == 0)
-    return refuse(api, kOperator, "length %lld, channels %lld, state %lld: each must be at least 1",
-                  static_cast<long long>(sizes.length), static_cast<long long>(sizes.channels),
-                  static_cast<long long>(sizes.state));
-  return nullptr;
+ort_tensor::InputSpec spec_of(std::size_t index) {
+  return {kInputSpecs[index].name, kInputSpecs[index].shape.rank, kInputSpecs[index].shape_text};
 }
 
 }  // namespace
 
-Status* read_switches(const Api& api, const KernelInfo* info, Switches* switches) {
-  if (Status* failure = read_switch(api, kOperator, info, "delta_softplus", &switches->delta_softplus)) return failure;
-  return read_switch(api, kOperator, info, "reverse", &switches->reverse);
+Status* read_flags(const Api& api, const KernelInfo* info, Flags* flags) {
+  for (const AttributeSpec& spec : kAttributeSpecs)
+    if (Status* failure = read_flag(api, kOperator, info, spec.name, &(flags->*spec.value))) return failure;
+  return nullptr;
 }
 
 Status* read_inputs(const Api& api, const KernelContext* context, Inputs* inputs) {
-  Shape shapes[kInputs];
+  ort_tensor::Shape shapes[kInputs];
   for (std::size_t i = 0; i < kInputs; ++i)
     if (Status* failure =
-            read_value(api, kOperator, context, i, kSpecs[i], &inputs->values[i], &inputs->data[i], &shapes[i]))
+            read_value(api, kOperator, context, i, spec_of(i), &inputs->values[i], &inputs->data[i], &shapes[i]))
       return failure;
-  inputs->batch = shapes[kU].size[0];
-  inputs->length = shapes[kU].size[1];
-  inputs->channels = shapes[kU].size[2];
-  inputs->state = shapes[kA].size[1];
-  return check_shapes(api, shapes, *inputs);
+  std::int64_t(&sizes)[kSizes] = inputs->sizes;
+  sizes[kBatch] = shapes[kU].size[0];
+  sizes[kLength] = shapes[kU].size[1];
+  sizes[kChannels] = shapes[kU].size[2];
+  sizes[kState] = shapes[kA].size[1];
+  for (std::size_t i = 0; i < kInputs; ++i) {
+    const ort_tensor::Shape expected = shape_of(kInputSpecs[i].shape, sizes);
+    if (Status* failure = expect_shape(api, kOperator, spec_of(i), shapes[i], expected, "u and A")) return failure;
+  }
+  if (sizes[kLength] == 0 || sizes[kChannels] == 0 || sizes[kState] == 0)
+    return refuse(api, kOperator, "length %lld, channels %lld, state %lld: each must be at least 1",
+                  static_cast<long long>(sizes[kLength]), static_cast<long long>(sizes[kChannels]),
+                  static_cast<long long>(sizes[kState]));
+  return nullptr;
 }
 
 Status* make_y(const Api& api, KernelContext* context, const Inputs& inputs, void** y) {
-  return make_value(api, context, 0, {3, {inputs.batch, inputs.length, inputs.channels}}, y);
+  return make_value(api, context, 0, shape_of(kSequence, inputs.sizes), y);
 }
 
 void describe(CustomOp* op) {
-  op->GetName = [](const CustomOp*) { return vim_contract::kName; };
-  op->GetInputTypeCount = [](const CustomOp*) { return kInputs; };
+  op->GetName = [](const CustomOp*) { return kName; };
+  op->GetInputTypeCount = [](const CustomOp*) -> std::size_t { return kInputs; };
   op->GetOutputTypeCount = [](const CustomOp*) -> std::size_t { return 1; };
-  op->GetStartVersion = [](const CustomOp*) -> int { return vim_contract::kVersion; };
+  op->GetStartVersion = [](const CustomOp*) -> int { return kVersion; };
 }
 
 }  // namespace ort_scan

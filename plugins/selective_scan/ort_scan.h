@@ -1,37 +1,41 @@
-// What the scan's operators for ONNX Runtime share, on processors and GPUs: its inputs and its attributes.
+// Shared by the scan's operators for ONNX Runtime, on CPUs and GPUs: its inputs and attributes.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
+#include "contract.h"
 #include "ort_abi.h"
 
 namespace ort_scan {
 
 constexpr char kOperator[] = "vim_deploy::SelectiveScan";
-constexpr std::size_t kInputs = 8;
-enum Input : std::size_t { kU, kDelta, kA, kB, kC, kD, kZ, kDeltaBias };
-
-struct Switches {
-  std::int32_t delta_softplus = 0;
-  std::int32_t reverse = 0;
-};
 
 struct Inputs {
-  std::int64_t batch, length, channels, state;
-  const ort_abi::Value* values[kInputs];
-  const void* data[kInputs];
+  std::int64_t sizes[vim_contract::kSizes];
+  const ort_abi::Value* values[vim_contract::kInputs];
+  const void* data[vim_contract::kInputs];
+
+  // Sets sizes and input pointers of the kernel's arguments.
+  template <class Arguments>
+  void set(Arguments& arguments) const {
+    arguments.batch = sizes[vim_contract::kBatch];
+    arguments.length = sizes[vim_contract::kLength];
+    arguments.channels = sizes[vim_contract::kChannels];
+    arguments.state = sizes[vim_contract::kState];
+    vim_contract::set_inputs(arguments, data);
+  }
 };
 
-ort_abi::Status* read_switches(const ort_abi::Api& api, const ort_abi::KernelInfo* info, Switches* switches);
+ort_abi::Status* read_flags(const ort_abi::Api& api, const ort_abi::KernelInfo* info, vim_contract::Flags* flags);
 
-// Every input. The sizes come from u and A; the others must agree with them, and none but the batch may be 0.
+// Reads all inputs. The sizes come from u and A; the other inputs must match them, and only the batch may be 0.
 ort_abi::Status* read_inputs(const ort_abi::Api& api, const ort_abi::KernelContext* context, Inputs* inputs);
 
-// Memory of y, (batch, length, channels).
+// Allocates y, (batch, length, channels).
 ort_abi::Status* make_y(const ort_abi::Api& api, ort_abi::KernelContext* context, const Inputs& inputs, void** y);
 
-// The members of a custom operator that every form of the scan has.
+// Sets the members of a custom operator that are the same for every version of the scan.
 void describe(ort_abi::CustomOp* op);
 
 }  // namespace ort_scan

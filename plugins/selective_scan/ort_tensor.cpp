@@ -26,12 +26,12 @@ Status* refuse(const Api& api, const char* name, const char* format, ...) {
   return api.CreateStatus(kInvalidArgument, message);
 }
 
-Status* read_switch(const Api& api, const char* name, const KernelInfo* info, const char* attribute,
+Status* read_flag(const Api& api, const char* name, const KernelInfo* info, const char* attribute,
                     std::int32_t* value) {
   std::int64_t read = 0;
   if (Status* missing = api.KernelInfoGetAttribute_int64(info, attribute, &read)) {
     api.ReleaseStatus(missing);
-    return refuse(api, name, "attribute %s is missing; write it on the node as an integer, 0 or 1", attribute);
+    return refuse(api, name, "attribute %s is missing; set it on the node, to the integer 0 or 1", attribute);
   }
   if (read != 0 && read != 1)
     return refuse(api, name, "attribute %s is %lld, expected 0 or 1", attribute, static_cast<long long>(read));
@@ -43,17 +43,17 @@ Status* read_value(const Api& api, const char* name, const KernelContext* contex
                    const InputSpec& spec, const Value** found, const void** data, Shape* shape) {
   if (Status* failure = api.KernelContext_GetInput(context, index, found)) return failure;
   const Value* value = *found;
-  if (value == nullptr) return refuse(api, name, "input %s is absent; all inputs are required", spec.name);
+  if (value == nullptr) return refuse(api, name, "input %s is missing; all inputs are required", spec.name);
   TensorShape* info = nullptr;
   if (Status* failure = api.GetTensorTypeAndShape(value, &info)) return failure;
   Status* failure = api.GetDimensionsCount(info, &shape->rank);
-  const bool fits = failure == nullptr && shape->rank == spec.rank;
-  if (fits) failure = api.GetDimensions(info, shape->size, shape->rank);
+  const bool rank_matches = failure == nullptr && shape->rank == spec.rank;
+  if (rank_matches) failure = api.GetDimensions(info, shape->size, shape->rank);
   api.ReleaseTensorTypeAndShapeInfo(info);
   if (failure != nullptr) return failure;
-  if (!fits)
+  if (!rank_matches)
     return refuse(api, name, "input %s has rank %zu, expected %zu, %s", spec.name, shape->rank, spec.rank,
-                  spec.meaning);
+                  spec.shape_text);
   void* raw = nullptr;
   if (Status* failed = api.GetTensorMutableData(const_cast<Value*>(value), &raw)) return failed;
   *data = raw;
@@ -74,7 +74,7 @@ Status* expect_shape(const Api& api, const char* name, const InputSpec& spec, co
   for (std::size_t i = 0; i < expected.rank; ++i)
     if (shape.size[i] != expected.size[i])
       return refuse(api, name, "input %s has shape %s, expected %s = %s from the shapes of %s", spec.name,
-                    ShapeText(shape).text, spec.meaning, ShapeText(expected).text, from);
+                    ShapeText(shape).text, spec.shape_text, ShapeText(expected).text, from);
   return nullptr;
 }
 
@@ -99,8 +99,8 @@ CustomOp float_operator() {
   op.GetOutputType = [](const CustomOp*, std::size_t) { return kFloat; };
   op.GetInputCharacteristic = [](const CustomOp*, std::size_t) { return kRequired; };
   op.GetOutputCharacteristic = [](const CustomOp*, std::size_t) { return kRequired; };
-  op.GetInputMemoryType = [](const CustomOp*, std::size_t) { return 0; };  // the provider's own memory
-  // No InferOutputShapeFn: versions 1.17 to 1.23 get shapes wrong or crash where one is set.
+  op.GetInputMemoryType = [](const CustomOp*, std::size_t) { return 0; };  // the execution provider's memory
+  // No InferOutputShapeFn: with one, versions 1.17 to 1.23 infer wrong shapes or crash.
   op.GetEndVersion = [](const CustomOp*) { return std::numeric_limits<int>::max(); };
   return op;
 }

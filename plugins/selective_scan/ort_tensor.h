@@ -1,4 +1,4 @@
-// What the operators for ONNX Runtime share: reading tensors and attributes, and saying what is wrong with them.
+// Shared by all operators for ONNX Runtime: reading tensors and attributes, and error messages about them.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +18,7 @@ struct Shape {
 struct InputSpec {
   const char* name;
   std::size_t rank;
-  const char* meaning;  // the shape in words
+  const char* shape_text;  // the expected shape, for messages
 };
 
 struct ShapeText {
@@ -26,35 +26,35 @@ struct ShapeText {
   explicit ShapeText(const Shape& shape);
 };
 
-// A status whose message begins with the operator's name, "domain::Name".
+// A status whose message starts with the operator's name, "domain::Name".
 [[gnu::format(printf, 3, 4)]] ort_abi::Status* refuse(const ort_abi::Api& api, const char* name, const char* format,
                                                       ...);
 
-// The attribute, which must be there and be 0 or 1.
-ort_abi::Status* read_switch(const ort_abi::Api& api, const char* name, const ort_abi::KernelInfo* info,
+// Reads an attribute, which must be present and 0 or 1.
+ort_abi::Status* read_flag(const ort_abi::Api& api, const char* name, const ort_abi::KernelInfo* info,
                              const char* attribute, std::int32_t* value);
 
-// The value, data and shape of input `index`, which must have the rank of its spec. The runtime has checked its type.
+// Reads value, data and shape of input `index`, which must have the rank of its spec. Its type is checked by the runtime.
 ort_abi::Status* read_value(const ort_abi::Api& api, const char* name, const ort_abi::KernelContext* context,
                             std::size_t index, const InputSpec& spec, const ort_abi::Value** value, const void** data,
                             Shape* shape);
 
-// The same of a float32 input.
+// The same for a float32 input.
 ort_abi::Status* read_input(const ort_abi::Api& api, const char* name, const ort_abi::KernelContext* context,
                             std::size_t index, const InputSpec& spec, const float** data, Shape* shape);
 
-// Refuses an input whose shape is not the expected one; the rank has been checked.
+// An error if the shape is not the expected one; the ranks must be equal.
 ort_abi::Status* expect_shape(const ort_abi::Api& api, const char* name, const InputSpec& spec, const Shape& shape,
                               const Shape& expected, const char* from);
 
-// Memory of output `index`, made with this shape, of any type and of float32.
+// Allocates output `index` with this shape: of any type, and of float32.
 ort_abi::Status* make_value(const ort_abi::Api& api, ort_abi::KernelContext* context, std::size_t index,
                             const Shape& shape, void** data);
 ort_abi::Status* make_output(const ort_abi::Api& api, ort_abi::KernelContext* context, std::size_t index,
                              const Shape& shape, float** data);
 
-// The members of a custom operator that are the same for all of this library's: float32 in and out, on the
-// processor, every input and output required.
+// The members that are the same for all custom operators of this library: float32 inputs and outputs, all required,
+// on the CPU.
 ort_abi::CustomOp float_operator();
 
 }  // namespace ort_tensor

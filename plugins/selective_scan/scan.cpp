@@ -1,4 +1,4 @@
-// Chooses the kernel for this processor and hands the tasks to it.
+// Selects the kernel for this CPU.
 #include "scan.h"
 
 #include <cstdio>
@@ -30,7 +30,7 @@ struct InstructionSet {
 
 constexpr InstructionSet kInstructionSets[] = {  // best first
 #if defined(VIM_SCAN_AVX512)
-    {"avx512_bf16", has_avx512_bf16, run_tasks_avx512},  // the scan's is the same; the fused operators' is not
+    {"avx512_bf16", has_avx512_bf16, run_tasks_avx512},  // same scan kernel; the fused operators differ
     {"avx512", has_avx512, run_tasks_avx512},
 #endif
 #if defined(VIM_SCAN_AVX2)
@@ -47,7 +47,7 @@ struct Choice {
 
 Choice choose() {
 #if defined(__x86_64__)
-  __builtin_cpu_init();  // this runs before main
+  __builtin_cpu_init();  // required before main
 #endif
   Choice choice;
   const char* wanted = std::getenv("VIM_DEPLOY_ISA");
@@ -61,8 +61,8 @@ Choice choose() {
   }
   if (choice.chosen == nullptr)
     std::snprintf(choice.error, sizeof choice.error,
-                  "VIM_DEPLOY_ISA=%.40s: this build on this processor can use %s; choose one of them, or unset "
-                  "the variable to use the best",
+                  "VIM_DEPLOY_ISA=%.40s: this build supports %s on this CPU; set it to one of these, or unset it "
+                  "to use the best",
                   wanted, choice.usable);
   return choice;
 }

@@ -1,4 +1,4 @@
-// The selective scan on a CPU: raw pointers and sizes, no framework and no threads of its own.
+// The selective scan on a CPU: takes raw pointers and sizes, uses no framework and starts no threads.
 // README.md in this folder is the operator's contract.
 #pragma once
 
@@ -6,7 +6,7 @@
 
 namespace vim_scan {
 
-// Sizes, tensors and how far apart their tokens are. Plain C layout: the Python binding mirrors it.
+// Sizes, tensors and row pitches. Plain C layout, which vim_deploy/ops/native.py mirrors.
 struct Arguments {
   std::int64_t batch;
   std::int64_t length;
@@ -22,9 +22,9 @@ struct Arguments {
   const float* D;               // (channels); null: no skip term
   const float* z;               // (batch, length, channels); null: no gate
   const float* delta_bias;      // (channels); null: no bias
-  float* y;                     // (batch, length, channels); overlaps no input
-  // Floats from one token's row to the next, at least the row's own size. Larger ones read or write
-  // slices of wider tensors; a batch element is `length` rows further on.
+  float* y;                     // (batch, length, channels); must not overlap an input
+  // Number of floats from one token's row to the next, at least the row's size; larger for slices of wider tensors.
+  // Batch elements are `length` rows apart.
   std::int64_t u_pitch;
   std::int64_t delta_pitch;
   std::int64_t B_pitch;
@@ -33,23 +33,23 @@ struct Arguments {
   std::int64_t y_pitch;
 };
 
-// Sets every pitch to that of a dense tensor.
+// Sets all pitches for dense tensors.
 void set_dense_pitches(Arguments& arguments);
 
-// The work falls into this many independent tasks, which any threads may run in any order. It depends on
-// the sizes alone, and so does every bit of the result. Sizes must be at least 1, `batch` at least 0.
+// The number of independent tasks, which may run on any threads in any order without affecting the result's bits. It
+// depends only on the sizes. Sizes must be at least 1, `batch` at least 0.
 std::int64_t task_count(const Arguments& arguments);
 
-// Runs the tasks first .. last-1. Needs a usable `instruction_set()`.
+// Runs the tasks first .. last-1. Requires a valid `instruction_set()`.
 void run_tasks(const Arguments& arguments, std::int64_t first, std::int64_t last);
 
-// The instruction set in use ("avx512", "avx2" or "portable"): the best that the processor has, or the one
-// that the environment variable VIM_DEPLOY_ISA names; chosen once, when the library is loaded. Null where
-// that variable names one that is unknown or that this processor lacks; `instruction_set_error()` says so.
+// The instruction set in use ("avx512_bf16", "avx512", "avx2" or "portable"): the best of this CPU, or the one in the
+// environment variable VIM_DEPLOY_ISA. It is selected once, when the library is loaded. Null if the variable names an
+// unknown or unsupported one; then `instruction_set_error()` is the message.
 const char* instruction_set();
 const char* instruction_set_error();
 
-// All that this build on this processor can use, best first, as in "avx2, portable".
+// All instruction sets of this build that this CPU supports, best first, such as "avx2, portable".
 const char* usable_instruction_sets();
 
 }  // namespace vim_scan

@@ -1,4 +1,4 @@
-// What both adapters need to translate between TensorRT's types and the core's. Included by one adapter per library.
+// Conversions between TensorRT's types and the core's, for both adapters. Each library has one adapter.
 #pragma once
 
 #include <NvInferRuntime.h>
@@ -12,17 +12,17 @@ namespace vim_trt {
 
 inline std::atomic<nvinfer1::ILoggerFinder*> logger_finder{nullptr};
 
-// Errors go to TensorRT's own log; without one the caller sees the refusal alone.
+// Logs to TensorRT's logger, if there is one.
 inline void log_error(const char* message) {
   nvinfer1::ILoggerFinder* finder = logger_finder.load();
   nvinfer1::ILogger* logger = finder != nullptr ? finder->findLogger() : nullptr;
   if (logger != nullptr) logger->log(nvinfer1::ILogger::Severity::kERROR, message);
 }
 
-// 0 where nothing is wrong, as TensorRT wants it; otherwise says what.
-inline std::int32_t status(const char* wrong) {
-  if (wrong == nullptr) return 0;
-  log_error(wrong);
+// TensorRT's return code: 0 without an error; otherwise logs the error.
+inline std::int32_t status(const char* error) {
+  if (error == nullptr) return 0;
+  log_error(error);
   return 1;
 }
 
@@ -49,7 +49,7 @@ inline Tensor tensor_of(const nvinfer1::PluginTensorDesc& tensor) {
 
 inline Tensor tensor_of(const nvinfer1::DynamicPluginTensorDesc& tensor) { return tensor_of(tensor.desc); }
 
-// The inputs of a call, in the core's terms.
+// The inputs of a call, as the core's type.
 struct Inputs {
   Tensor tensors[kInputs];
 
@@ -59,10 +59,12 @@ struct Inputs {
   }
 };
 
-// Null, or what is wrong with the numbers of tensors.
+// An error in the number of tensors, or null.
 inline const char* count_error(std::int32_t inputs, std::int32_t outputs) {
+#define VIM_TRT_NAME(index, name, shape, text, type) " " #name
   if (inputs == kInputs && outputs == kOutputs) return nullptr;
-  return "SelectiveScan: it has eight inputs (u, delta, A, B, C, D, z, delta_bias) and one output";
+  return "SelectiveScan: expected one output, and the inputs" VIM_SCAN_INPUTS(VIM_TRT_NAME);
+#undef VIM_TRT_NAME
 }
 
 template <class Description>
@@ -71,36 +73,38 @@ bool supports(std::int32_t position, const Description* tensors, std::int32_t in
   return accepts(position, tensor_of(tensors[position]), tensor_of(tensors[kU]));
 }
 
-// Null, or what is wrong with the inputs.
+// An error in the inputs, or null.
 template <class Description>
 const char* call_error(const Description* inputs, std::int32_t input_count, std::int32_t output_count) {
-  if (const char* wrong = count_error(input_count, output_count)) return wrong;
+  if (const char* error = count_error(input_count, output_count)) return error;
   return inputs_error(Inputs(inputs).tensors);
 }
 
-// The settings in the fields; false, with the reason logged, where they are wrong.
-inline bool settings_of(const nvinfer1::PluginFieldCollection* collection, Settings& settings) {
-  constexpr std::int32_t kMost = 8;
-  Field fields[kMost];
-  if (collection == nullptr || collection->nbFields < 0 || collection->nbFields > kMost) {
-    return status("SelectiveScan: its fields are delta_softplus and reverse, each once") == 0;
+// Reads the attributes from the fields; if they are invalid, logs the error and returns false.
+inline bool flags_of(const nvinfer1::PluginFieldCollection* collection, Flags& flags) {
+  Field fields[kFields];
+  if (collection == nullptr || collection->nbFields != kFields) {
+    return status("SelectiveScan: expected the fields delta_softplus and reverse, each once") == 0;
   }
   for (std::int32_t i = 0; i < collection->nbFields; ++i) {
     const nvinfer1::PluginField& field = collection->fields[i];
     fields[i] = {field.name, field.data, field.type == nvinfer1::PluginFieldType::kINT32, field.length};
   }
-  return status(read_fields(fields, collection->nbFields, settings)) == 0;
+  return status(read_fields(fields, collection->nbFields, flags)) == 0;
 }
 
-// The two fields, with the settings' values where there are settings.
+// The fields; with `flags`, they point to its values.
 struct Fields {
-  nvinfer1::PluginField fields[2];
-  nvinfer1::PluginFieldCollection collection;
+  nvinfer1::PluginField fields[kFields];
+  nvinfer1::PluginFieldCollection collection{kFields, fields};
 
-  explicit Fields(const Settings* settings)
-      : fields{{kFieldSoftplus, settings ? &settings->delta_softplus : nullptr, nvinfer1::PluginFieldType::kINT32, 1},
-               {kFieldReverse, settings ? &settings->reverse : nullptr, nvinfer1::PluginFieldType::kINT32, 1}},
-        collection{2, fields} {}
+  explicit Fields(const Flags* flags) {
+    for (std::int32_t i = 0; i < kFields; ++i) {
+      const AttributeSpec& spec = kAttributeSpecs[i];
+      const std::int32_t* value = flags != nullptr ? &(flags->*spec.value) : nullptr;
+      fields[i] = {spec.name, value, nvinfer1::PluginFieldType::kINT32, 1};
+    }
+  }
   Fields(const Fields&) = delete;
   Fields& operator=(const Fields&) = delete;
 };

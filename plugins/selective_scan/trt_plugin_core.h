@@ -1,38 +1,24 @@
-// What the plugin is, apart from any version of TensorRT: names, accepted types and shapes, settings, and the call
-// of the kernel. The adapters trt_plugin_v3.cpp and trt_plugin_v2.cpp only translate.
+// The plugin independently of TensorRT's version: names, supported types and shapes, attributes, and the launch of the
+// kernel. The adapters trt_plugin_v3.cpp and trt_plugin_v2.cpp only convert types.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
+#include "contract.h"
 #include "scan_cuda.h"
 
 namespace vim_trt {
 
-constexpr char kName[] = "SelectiveScan";
-constexpr char kVersion[] = "1";
-constexpr char kNamespace[] = "vim_deploy";
+using namespace vim_contract;
+
+constexpr const char* kVersion = vim_contract::kVersionText;
+constexpr const char* kNamespace = vim_contract::kDomain;
 
 // Positions of the tensors: the inputs in the order of the contract, then the output.
-enum Position : std::int32_t { kU, kDelta, kA, kB, kC, kD, kZ, kDeltaBias, kY };
-constexpr std::int32_t kInputs = 8;
+constexpr std::int32_t kInputs = vim_contract::kInputs;
 constexpr std::int32_t kOutputs = 1;
-
-struct Port {
-  const char* name;
-  int rank;
-  bool float32_only;  // otherwise of the graph's type, the same at all such ports
-};
-extern const Port kPorts[kInputs + kOutputs];
-
-constexpr char kFieldSoftplus[] = "delta_softplus";
-constexpr char kFieldReverse[] = "reverse";
-
-// Both 0 or 1, as in the contract.
-struct Settings {
-  std::int32_t delta_softplus;
-  std::int32_t reverse;
-};
+constexpr std::int32_t kFields = vim_contract::kAttributes;
 
 // The first three are vim_scan::Type.
 enum class Element : std::int32_t { kFloat32, kFloat16, kBFloat16, kOther };
@@ -42,9 +28,9 @@ static_assert(static_cast<int>(Element::kFloat32) == static_cast<int>(vim_scan::
 
 struct Tensor {
   Element element;
-  bool linear;  // rows in order, no vectors of channels
+  bool linear;  // TensorFormat::kLINEAR
   std::int32_t rank;
-  std::int64_t dims[3];  // as many as the rank has, at most 3; -1 where not known yet
+  std::int64_t dims[3];  // -1: not known yet
 };
 
 struct Field {
@@ -54,26 +40,26 @@ struct Field {
   std::int32_t length;
 };
 
-// Whether the tensor may stand at the position; `u` is the tensor at position 0.
+// Whether type and format of the tensor are supported at the position; `u` is the tensor at position 0.
 bool accepts(std::int32_t position, const Tensor& tensor, const Tensor& u);
 
-// What is wrong with the eight inputs' types or shapes, or null; sizes that are not known yet fit everywhere.
+// An error in the inputs' types or shapes, or null; sizes that are not known yet match any size.
 const char* inputs_error(const Tensor* inputs);
 
-// Reads the settings; null, or what is wrong: each field has to be there once, an int32 of 0 or 1, and no other.
-const char* read_fields(const Field* fields, std::int32_t count, Settings& settings);
+// Reads the attributes. Returns null or an error: each field must be given once, as an int32 of 0 or 1, and no other.
+const char* read_fields(const Field* fields, std::int32_t count, Flags& flags);
 
 constexpr std::size_t kSerializedBytes = 16;
-void serialize(const Settings& settings, void* to);
-const char* deserialize(const void* from, std::size_t bytes, Settings& settings);
+void serialize(const Flags& flags, void* to);
+const char* deserialize(const void* from, std::size_t bytes, Flags& flags);
 
-// Plugins with the same identity and shapes run the same kernels, so that TensorRT may reuse their timing.
-const char* timing_identity(const Settings& settings);
+// Plugins with the same ID and shapes run the same kernels, so that TensorRT can reuse their timings.
+const char* timing_cache_id(const Flags& flags);
 
 std::size_t workspace_bytes(const Tensor* inputs);
 
-// Queues the scan; null, or what is wrong.
-const char* enqueue(const Settings& settings, const Tensor* tensors, const void* const* inputs, void* const* outputs,
+// Enqueues the scan. Returns null or an error.
+const char* enqueue(const Flags& flags, const Tensor* tensors, const void* const* inputs, void* const* outputs,
                     void* workspace, CUstream_st* stream);
 
 }  // namespace vim_trt

@@ -1,5 +1,5 @@
-// The plugin for TensorRT 10 and 11. Exported creators and no registration macro: the library then needs no symbol
-// of TensorRT, and one build serves both.
+// The plugin for TensorRT 10 and 11. It exports its creators rather than using a registration macro, so that the
+// library needs no symbol of TensorRT and one build works with both.
 #include <new>
 
 #include "trt_plugin_adapter.h"
@@ -22,7 +22,7 @@ class Plugin final : public nvinfer1::IPluginV3,
                      public nvinfer1::IPluginV3OneBuild,
                      public nvinfer1::IPluginV3OneRuntime {
  public:
-  explicit Plugin(const Settings& settings) : settings_(settings), fields_(&settings_) {}
+  explicit Plugin(const Flags& flags) : flags_(flags), fields_(&flags_) {}
 
   nvinfer1::IPluginCapability* getCapabilityInterface(nvinfer1::PluginCapabilityType type) noexcept override {
     switch (type) {
@@ -32,7 +32,7 @@ class Plugin final : public nvinfer1::IPluginV3,
     }
     return nullptr;
   }
-  Plugin* clone() noexcept override { return new (std::nothrow) Plugin(settings_); }
+  Plugin* clone() noexcept override { return new (std::nothrow) Plugin(flags_); }
 
   const char* getPluginName() const noexcept override { return kName; }
   const char* getPluginVersion() const noexcept override { return kVersion; }
@@ -42,7 +42,7 @@ class Plugin final : public nvinfer1::IPluginV3,
 
   std::int32_t getOutputDataTypes(DataType* outputs, std::int32_t output_count, const DataType* inputs,
                                   std::int32_t input_count) const noexcept override {
-    if (const char* wrong = count_error(input_count, output_count)) return status(wrong);
+    if (const char* error = count_error(input_count, output_count)) return status(error);
     outputs[0] = inputs[kU];
     return 0;
   }
@@ -50,7 +50,7 @@ class Plugin final : public nvinfer1::IPluginV3,
   std::int32_t getOutputShapes(const DimsExprs* inputs, std::int32_t input_count, const DimsExprs*, std::int32_t,
                                DimsExprs* outputs, std::int32_t output_count,
                                nvinfer1::IExprBuilder&) noexcept override {
-    if (const char* wrong = count_error(input_count, output_count)) return status(wrong);
+    if (const char* error = count_error(input_count, output_count)) return status(error);
     outputs[0] = inputs[kU];
     return 0;
   }
@@ -72,7 +72,7 @@ class Plugin final : public nvinfer1::IPluginV3,
     return workspace_bytes(at_most.tensors);
   }
 
-  const char* getTimingCacheID() noexcept override { return timing_identity(settings_); }
+  const char* getTimingCacheID() noexcept override { return timing_cache_id(flags_); }
 
   std::int32_t onShapeChange(const PluginTensorDesc* inputs, std::int32_t input_count, const PluginTensorDesc*,
                              std::int32_t output_count) noexcept override {
@@ -82,7 +82,7 @@ class Plugin final : public nvinfer1::IPluginV3,
   std::int32_t enqueue(const PluginTensorDesc* input_descriptions, const PluginTensorDesc*, const void* const* inputs,
                        void* const* outputs, void* workspace, cudaStream_t stream) noexcept override {
     return status(
-        vim_trt::enqueue(settings_, Inputs(input_descriptions).tensors, inputs, outputs, workspace, stream));
+        vim_trt::enqueue(flags_, Inputs(input_descriptions).tensors, inputs, outputs, workspace, stream));
   }
 
   Plugin* attachToContext(nvinfer1::IPluginResourceContext*) noexcept override { return clone(); }
@@ -90,17 +90,17 @@ class Plugin final : public nvinfer1::IPluginV3,
   const PluginFieldCollection* getFieldsToSerialize() noexcept override { return &fields_.collection; }
 
  private:
-  Settings settings_;
-  Fields fields_;  // points into settings_
+  Flags flags_;
+  Fields fields_;  // points into flags_
 };
 
 class Creator final : public nvinfer1::IPluginCreatorV3One {
  public:
-  // The same for a node of the graph and for an engine that is read: both name every field.
+  // The same for nodes of a graph and for deserialization: both have every field.
   Plugin* createPlugin(const char*, const PluginFieldCollection* fields,
                        nvinfer1::TensorRTPhase) noexcept override {
-    Settings settings{};
-    return settings_of(fields, settings) ? new (std::nothrow) Plugin(settings) : nullptr;
+    Flags flags{};
+    return flags_of(fields, flags) ? new (std::nothrow) Plugin(flags) : nullptr;
   }
   const PluginFieldCollection* getFieldNames() noexcept override { return &names_.collection; }
   const char* getPluginName() const noexcept override { return kName; }

@@ -1,5 +1,5 @@
 // The fused operators at every width and instruction set against scalar oracles in double precision. Buffers end
-// where the tensors end, so that AddressSanitizer sees a step beyond them.
+// with the tensors, so that AddressSanitizer detects accesses beyond them.
 #include "fused_kernel.h"
 
 #include <cmath>
@@ -17,14 +17,15 @@ using vim_fused::ConvPair;
 using vim_fused::Kernels;
 using vim_fused::Norm;
 using vim_fused::ScanPair;
+using vim_fused::WeightType;
 using Floats = std::vector<float>;
 using Doubles = std::vector<double>;
 
-// Relative to the largest value. Sums of a few products, one exponential: worst seen 5e-7; the scan's is that of
-// its own test.
+// Relative to the largest value. Sums of few products and one exponential; the largest error measured is 5e-7. The
+// scan has the tolerance of its own test.
 constexpr double kTolerance = 2e-6;
 constexpr double kScanTolerance = 3e-6;
-// In bfloat16 a normalised number may round to the neighbour of what the oracle rounds it to.
+// A normalized value may round to another bfloat16 value than in the oracle.
 constexpr double kFlipTolerance = 2e-3;
 constexpr float kUntouched = 123.25f;
 
@@ -43,7 +44,7 @@ std::vector<Kernels> kernels_here() {
   const char* usable = vim_scan::usable_instruction_sets();
   if (std::strstr(usable, "avx2") != nullptr) kernels.push_back(vim_fused::kAvx2);
   if (std::strstr(usable, "avx512") != nullptr) kernels.push_back(vim_fused::kAvx512);
-  if (std::strstr(usable, "avx512_bf16") != nullptr) kernels.push_back(vim_fused::kAvx512Bfloat16);
+  if (std::strstr(usable, "avx512_bf16") != nullptr) kernels.push_back(vim_fused::kAvx512BFloat16);
 #endif
   return kernels;
 }
@@ -73,7 +74,7 @@ void compare(const Kernels& kernels, const char* what, const Floats& found, cons
   std::printf("%s, %s: off by %g of %g\n", kernels.name, what, difference, largest);
 }
 
-// Runs all tasks at once and one by one, last first, which must give the same bits in `outputs`.
+// Runs all tasks in one call, and one by one in reverse order; `outputs` must have the same bits.
 template <class Problem>
 void run(const Kernels& kernels, const char* what, void (*kernel)(const Problem&, std::int64_t, std::int64_t),
          const Problem& problem, std::initializer_list<Floats*> outputs) {
@@ -90,7 +91,7 @@ void run(const Kernels& kernels, const char* what, void (*kernel)(const Problem&
   for (Floats* output : outputs) {
     if (*output == once[i++]) continue;  // no NaN is expected
     ++failures;
-    std::printf("%s, %s: other bits when the tasks run one by one\n", kernels.name, what);
+    std::printf("%s, %s: different bits if the tasks run one by one\n", kernels.name, what);
   }
 }
 
@@ -126,7 +127,7 @@ void check_conv(const std::vector<Kernels>& all, std::int64_t batch, std::int64_
                 std::int64_t width) {
   const std::int64_t pitch = 2 * channels;
   Floats xz = random(batch * length * pitch);
-  xz.resize(xz.size() - static_cast<std::size_t>(channels));  // the last row's z is not to be read
+  xz.resize(xz.size() - static_cast<std::size_t>(channels));  // the last row's z must not be read
   const Floats taps[2] = {random(width * channels), random(width * channels)};
   const Floats bias[2] = {random(channels), random(channels)};
   Floats u[2] = {Floats(static_cast<std::size_t>(batch * length * channels)), {}};
@@ -150,8 +151,8 @@ void check_conv(const std::vector<Kernels>& all, std::int64_t batch, std::int64_
       }
   for (const Kernels& kernels : all) {
     run(kernels, "convolution", kernels.conv, conv, {&u[0], &u[1]});
-    compare(kernels, "convolution forwards", u[0], expected[0], kTolerance);
-    compare(kernels, "convolution backwards", u[1], expected[1], kTolerance);
+    compare(kernels, "forward convolution", u[0], expected[0], kTolerance);
+    compare(kernels, "backward convolution", u[1], expected[1], kTolerance);
   }
 }
 
@@ -161,49 +162,50 @@ std::uint32_t bits_of(float x) {
   return bits;
 }
 
-// To the nearest number with 8 significant bits, by arithmetic of its own.
+// To the nearest value with 8 significant bits, computed independently of the kernels.
 float to_bfloat16(double x) {
   int exponent;
   const double fraction = std::frexp(x, &exponent);
   return static_cast<float>(std::ldexp(std::nearbyint(std::ldexp(fraction, 8)), exponent - 8));
 }
 
-// A right factor, and the same packed.
-struct Factor {
+// The weights of a matmul, plain and packed.
+struct MatmulWeights {
   std::int64_t depth, columns;
-  bool bfloat16;
-  Floats numbers, packed;
+  WeightType type;
+  Floats values, packed;
 
-  Factor(std::int64_t rows, std::int64_t count, bool half)
-      : depth(rows), columns(count), bfloat16(half), numbers(random(rows * count)) {
+  MatmulWeights(std::int64_t rows, std::int64_t count, WeightType weight_type)
+      : depth(rows), columns(count), type(weight_type), values(random(rows * count)) {
+    const bool half = type == WeightType::kBFloat16;
     if (half)
-      for (float& number : numbers) number = to_bfloat16(number);
+      for (float& value : values) value = to_bfloat16(value);
     const std::int64_t panel = vim_fused::kPanel, steps = half ? (depth + 1) / 2 : depth;
     packed.assign(static_cast<std::size_t>((columns + panel - 1) / panel * steps * panel), 0.0f);
     for (std::int64_t k = 0; k < depth; ++k)
       for (std::int64_t c = 0; c < columns; ++c) {
-        const float number = numbers[static_cast<std::size_t>(k * columns + c)];
+        const float value = values[static_cast<std::size_t>(k * columns + c)];
         float& place = packed[static_cast<std::size_t>((c / panel * steps + (half ? k / 2 : k)) * panel + c % panel)];
-        const std::uint32_t pair = bits_of(place) | (k % 2 == 0 ? bits_of(number) >> 16 : bits_of(number));
+        const std::uint32_t pair = bits_of(place) | (k % 2 == 0 ? bits_of(value) >> 16 : bits_of(value));
         if (half)
           std::memcpy(&place, &pair, sizeof place);
         else
-          place = number;
+          place = value;
       }
   }
 
-  vim_fused::Weights weights() const { return {depth, columns, bfloat16, packed.data()}; }
+  vim_fused::Weights weights() const { return {depth, columns, type, packed.data()}; }
 
-  // x of these rows times the factor, plus what `add` has where it is not null.
+  // x @ weights, plus `add` if it is not null.
   template <class T>
-  Doubles times(const T& x, const Floats* add = nullptr) const {
+  Doubles matmul(const T& x, const Floats* add = nullptr) const {
     Doubles y(x.size() / static_cast<std::size_t>(depth) * static_cast<std::size_t>(columns));
     for (std::size_t i = 0; i < y.size(); ++i) {
       const std::size_t row = i / static_cast<std::size_t>(columns), column = i % static_cast<std::size_t>(columns);
       double sum = add != nullptr ? (*add)[i] : 0.0;
       for (std::size_t k = 0; k < static_cast<std::size_t>(depth); ++k) {
-        const double left = x[row * static_cast<std::size_t>(depth) + k];
-        sum += (bfloat16 ? to_bfloat16(left) : left) * numbers[k * static_cast<std::size_t>(columns) + column];
+        const double input = x[row * static_cast<std::size_t>(depth) + k];
+        sum += (type == WeightType::kBFloat16 ? to_bfloat16(input) : input) * values[k * static_cast<std::size_t>(columns) + column];
       }
       y[i] = sum;
     }
@@ -212,9 +214,9 @@ struct Factor {
 };
 
 void check_norm_project(const std::vector<Kernels>& all, std::int64_t rows, std::int64_t size, std::int64_t columns,
-                        std::int64_t depth, bool half) {
+                        std::int64_t depth, WeightType type) {
   const Floats x = random(rows * (depth > 0 ? depth : size)), residual = random(rows * size), weight = random(size);
-  const Factor before(depth > 0 ? depth : 1, size, half), after(size, columns, half);
+  const MatmulWeights before(depth > 0 ? depth : 1, size, type), after(size, columns, type);
   Floats y(static_cast<std::size_t>(rows * columns)), sum(depth > 0 ? residual.size() : 0);
   vim_fused::NormProject problem = {rows, size, 1e-5f, x.data(), {}, nullptr, weight.data(), after.weights(), nullptr,
                                     y.data()};
@@ -223,29 +225,29 @@ void check_norm_project(const std::vector<Kernels>& all, std::int64_t rows, std:
     problem.before = before.weights();
     problem.residual = residual.data();
     problem.sum = sum.data();
-    expected_sum = before.times(x, &residual);
+    expected_sum = before.matmul(x, &residual);
   }
-  Doubles normalised = expected_sum;
+  Doubles normalized = expected_sum;
   for (std::int64_t row = 0; row < rows; ++row) {
     double squares = 0.0;
     const auto first = static_cast<std::size_t>(row * size), count = static_cast<std::size_t>(size);
-    for (std::size_t i = 0; i < count; ++i) squares += normalised[first + i] * normalised[first + i];
+    for (std::size_t i = 0; i < count; ++i) squares += normalized[first + i] * normalized[first + i];
     const double root = std::sqrt(squares / static_cast<double>(size) + 1e-5);
-    for (std::size_t i = 0; i < count; ++i) normalised[first + i] *= weight[i] / root;
+    for (std::size_t i = 0; i < count; ++i) normalized[first + i] *= weight[i] / root;
   }
-  const Doubles expected = after.times(normalised);
+  const Doubles expected = after.matmul(normalized);
   for (const Kernels& kernels : all) {
-    run(kernels, "norm and product", kernels.norm_project, problem, {&y, &sum});
-    if (depth > 0) compare(kernels, "product before a norm", sum, expected_sum, kTolerance);
-    compare(kernels, "norm and product", y, expected, half ? kFlipTolerance : kTolerance);
+    run(kernels, "norm and matmul", kernels.norm_project, problem, {&y, &sum});
+    if (depth > 0) compare(kernels, "matmul before a norm", sum, expected_sum, kTolerance);
+    compare(kernels, "norm and matmul", y, expected, type == WeightType::kBFloat16 ? kFlipTolerance : kTolerance);
   }
 }
 
 void check_conv_project(const std::vector<Kernels>& all, std::int64_t length, std::int64_t channels,
-                        std::int64_t columns, bool half) {
+                        std::int64_t columns, WeightType type) {
   const std::int64_t batch = 2, width = 4, pitch = 2 * channels;
   const Floats xz = random(batch * length * pitch), taps = random(width * channels), bias = random(channels);
-  const Factor factors[2] = {{channels, columns, half}, {channels, columns, half}};
+  const MatmulWeights weights[2] = {{channels, columns, type}, {channels, columns, type}};
   const Floats room(static_cast<std::size_t>(batch * length * channels));
   Floats u[2] = {room, room}, alone[2] = {room, room}, projection[2];
   vim_fused::ConvProject problem = {{batch, length, channels, width, xz.data(), pitch, {}}, {}};
@@ -254,20 +256,20 @@ void check_conv_project(const std::vector<Kernels>& all, std::int64_t length, st
     projection[i].resize(static_cast<std::size_t>(batch * length * columns));
     conv.directions[i] = {taps.data(), bias.data(), alone[i].data()};
     problem.conv.directions[i] = {taps.data(), bias.data(), u[i].data()};
-    problem.directions[i] = {factors[i].weights(), projection[i].data()};
+    problem.directions[i] = {weights[i].weights(), projection[i].data()};
   }
   for (const Kernels& kernels : all) {
     run(kernels, "convolution", kernels.conv, conv, {&alone[0], &alone[1]});
-    run(kernels, "convolution and product", kernels.conv_project, problem,
+    run(kernels, "convolution and matmul", kernels.conv_project, problem,
         {&u[0], &u[1], &projection[0], &projection[1]});
     for (int i = 0; i < 2; ++i) {
-      compare(kernels, "convolution before a product", u[i], Doubles(alone[i].begin(), alone[i].end()), 0.0);
-      compare(kernels, "product of a convolution", projection[i], factors[i].times(u[i]), kTolerance);
+      compare(kernels, "convolution before a matmul", u[i], Doubles(alone[i].begin(), alone[i].end()), 0.0);
+      compare(kernels, "matmul of a convolution", projection[i], weights[i].matmul(u[i]), kTolerance);
     }
   }
 }
 
-// One direction's inputs, and its part of the sum by the scan's own oracle.
+// One direction's inputs, and its part of the sum, from the scan's oracle.
 struct Direction {
   Floats u, projection, weight, A, D, bias;
 
@@ -304,7 +306,7 @@ struct Direction {
 };
 
 void check_scan(const std::vector<Kernels>& all, std::int64_t batch, std::int64_t length, std::int64_t channels,
-                std::int64_t state, std::int64_t rank, bool halve = true) {
+                std::int64_t state, std::int64_t rank, bool average = true) {
   const std::int64_t rows = batch * length;
   const Floats xz = random(rows * 2 * channels);
   const Direction ahead(rows, channels, state, rank), back(rows, channels, state, rank);
@@ -312,11 +314,11 @@ void check_scan(const std::vector<Kernels>& all, std::int64_t batch, std::int64_
   const auto pointers = [](const Direction& d) {
     return ScanPair::Direction{d.u.data(), d.projection.data(), d.weight.data(), d.A.data(), d.D.data(), d.bias.data()};
   };
-  const ScanPair scan = {batch, length, channels, state, rank, true, halve ? 0.5f : 1.0f, xz.data() + channels,
+  const ScanPair scan = {batch, length, channels, state, rank, true, average ? 0.5f : 1.0f, xz.data() + channels,
                          2 * channels, y.data(), {pointers(ahead), pointers(back)}};
   Doubles expected = ahead.oracle(scan, 0, xz);
   const Doubles other = back.oracle(scan, 1, xz);
-  for (std::size_t i = 0; i < expected.size(); ++i) expected[i] = (expected[i] + other[i]) * (halve ? 0.5 : 1.0);
+  for (std::size_t i = 0; i < expected.size(); ++i) expected[i] = (expected[i] + other[i]) * (average ? 0.5 : 1.0);
   for (const Kernels& kernels : all) {
     run(kernels, "scan", kernels.scan, scan, {&y});
     compare(kernels, "scan", y, expected, kScanTolerance);
@@ -333,16 +335,16 @@ int main() {
   for (std::int64_t length : {1, 2, 3, 4, 5, 15, 16, 17, 40})
     for (std::int64_t channels : {1, 5, 8, 16, 19, 33})
       for (std::int64_t width : {2, 3, 4, 5}) check_conv(all, 2, length, channels, width);
-  for (bool half : {false, true}) {
+  for (WeightType type : {WeightType::kFloat32, WeightType::kBFloat16}) {
     for (std::int64_t rows : {1, 7, 8, 9, 33, 130})
-      for (std::int64_t depth : {0, 1, 6, 65}) check_norm_project(all, rows, 33, 50, depth, half);
+      for (std::int64_t depth : {0, 1, 6, 65}) check_norm_project(all, rows, 33, 50, depth, type);
     for (std::int64_t size : {1, 2, 15, 16, 48, 97})
       for (std::int64_t columns : {1, 11, 16, 24, 47, 48, 49, 96, 100})
-        check_norm_project(all, 11, size, columns, 31, half);
-    check_norm_project(all, 10, vim_fused::kLargestDepth, 3, 5, half);
-    check_norm_project(all, 10, 5, 3, vim_fused::kLargestDepth, half);
+        check_norm_project(all, 11, size, columns, 31, type);
+    check_norm_project(all, 10, vim_fused::kMaxDepth, 3, 5, type);
+    check_norm_project(all, 10, 5, 3, vim_fused::kMaxDepth, type);
     for (std::int64_t length : {1, 3, 8, 33, 70})
-      for (std::int64_t channels : {1, 5, 16, 19, 33, 64}) check_conv_project(all, length, channels, 44, half);
+      for (std::int64_t channels : {1, 5, 16, 19, 33, 64}) check_conv_project(all, length, channels, 44, type);
   }
   for (std::int64_t length : {1, 3, 4, 31, 32, 33, 65})
     for (std::int64_t channels : {1, 5, 16, 31, 32, 33, 65}) check_scan(all, 2, length, channels, 16, 3);

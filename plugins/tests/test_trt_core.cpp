@@ -1,4 +1,4 @@
-// What the TensorRT plugin accepts, without TensorRT. With the argument `describe`: prints it as JSON.
+// Tests of the TensorRT plugin without TensorRT. With the argument `describe`: prints what it supports as JSON.
 #include <cstring>
 #include <string>
 #include <vector>
@@ -10,17 +10,22 @@ namespace {
 
 using vim_trt::Element;
 using vim_trt::Field;
-using vim_trt::Settings;
+using vim_trt::Flags;
 using vim_trt::Tensor;
 
 constexpr Element kElements[] = {Element::kFloat32, Element::kFloat16, Element::kBFloat16, Element::kOther};
 constexpr const char* kElementNames[] = {"float32", "float16", "bfloat16", "other"};
 
 std::vector<Tensor> inputs_of(Element element) {
-  const Element fixed = Element::kFloat32;
-  return {{element, true, 3, {2, 5, 24}}, {element, true, 3, {2, 5, 24}}, {fixed, true, 2, {24, 16, -1}},
-          {element, true, 3, {2, 5, 16}}, {element, true, 3, {2, 5, 16}}, {fixed, true, 1, {24, -1, -1}},
-          {element, true, 3, {2, 5, 24}}, {fixed, true, 1, {24, -1, -1}}};
+  constexpr std::int64_t kSizesHere[] = {2, 5, 24, 16};
+  std::vector<Tensor> tensors;
+  for (const vim_trt::InputSpec& spec : vim_trt::kInputSpecs) {
+    const bool float32 = spec.type == vim_trt::InputType::kFloat32;
+    Tensor tensor{float32 ? Element::kFloat32 : element, true, static_cast<std::int32_t>(spec.shape.rank), {-1, -1, -1}};
+    for (std::size_t i = 0; i < spec.shape.rank; ++i) tensor.dims[i] = kSizesHere[spec.shape.sizes[i]];
+    tensors.push_back(tensor);
+  }
+  return tensors;
 }
 
 void check_inputs() {
@@ -28,7 +33,7 @@ void check_inputs() {
     CHECK((vim_trt::inputs_error(inputs_of(element).data()) == nullptr) == (element != Element::kOther));
   }
   for (int position = 0; position < vim_trt::kInputs; ++position) {
-    const int rank = vim_trt::kPorts[position].rank;
+    const int rank = static_cast<int>(vim_trt::kInputSpecs[position].shape.rank);
     for (int dimension = 0; dimension < rank; ++dimension) {
       std::vector<Tensor> inputs = inputs_of(Element::kFloat16);
       inputs[position].dims[dimension] = -1;
@@ -44,10 +49,10 @@ void check_inputs() {
 
 void check_fields() {
   const std::int32_t zero = 0, one = 1, two = 2;
-  Settings settings{};
+  Flags flags{};
   const Field good[] = {{"reverse", &one, true, 1}, {"delta_softplus", &zero, true, 1}};
-  CHECK(vim_trt::read_fields(good, 2, settings) == nullptr);
-  CHECK(settings.reverse == 1 && settings.delta_softplus == 0);
+  CHECK(vim_trt::read_fields(good, 2, flags) == nullptr);
+  CHECK(flags.reverse == 1 && flags.delta_softplus == 0);
   const Field bad[][2] = {
       {{"reverse", &one, true, 1}, {"reverse", &one, true, 1}},
       {{"reverse", &two, true, 1}, {"delta_softplus", &one, true, 1}},
@@ -57,9 +62,9 @@ void check_fields() {
       {{nullptr, &one, true, 1}, {"delta_softplus", &one, true, 1}},
       {{"Reverse", &one, true, 1}, {"delta_softplus", &one, true, 1}},
   };
-  for (const auto& fields : bad) CHECK(vim_trt::read_fields(fields, 2, settings) != nullptr);
-  CHECK(vim_trt::read_fields(good, 1, settings) != nullptr);
-  CHECK(vim_trt::read_fields(nullptr, 0, settings) != nullptr);
+  for (const auto& fields : bad) CHECK(vim_trt::read_fields(fields, 2, flags) != nullptr);
+  CHECK(vim_trt::read_fields(good, 1, flags) != nullptr);
+  CHECK(vim_trt::read_fields(nullptr, 0, flags) != nullptr);
 }
 
 void check_serialisation() {
@@ -67,15 +72,15 @@ void check_serialisation() {
   for (const std::int32_t softplus : {0, 1}) {
     for (const std::int32_t reverse : {0, 1}) {
       vim_trt::serialize({softplus, reverse}, bytes.data());
-      Settings settings{};
-      CHECK(vim_trt::deserialize(bytes.data(), bytes.size(), settings) == nullptr);
-      CHECK(settings.delta_softplus == softplus && settings.reverse == reverse);
+      Flags flags{};
+      CHECK(vim_trt::deserialize(bytes.data(), bytes.size(), flags) == nullptr);
+      CHECK(flags.delta_softplus == softplus && flags.reverse == reverse);
     }
   }
-  Settings settings{};
-  CHECK(vim_trt::deserialize(bytes.data(), bytes.size() - 1, settings) != nullptr);
+  Flags flags{};
+  CHECK(vim_trt::deserialize(bytes.data(), bytes.size() - 1, flags) != nullptr);
   bytes[0] = 'X';
-  CHECK(vim_trt::deserialize(bytes.data(), bytes.size(), settings) != nullptr);
+  CHECK(vim_trt::deserialize(bytes.data(), bytes.size(), flags) != nullptr);
 }
 
 void check_enqueue() {
@@ -93,26 +98,29 @@ void check_enqueue() {
   CHECK(trt_test::launch.calls == 1);
 }
 
-// The accepted types of every port, with the other ports of one type at a time.
+// The supported types of every tensor, for each type of u.
 void describe() {
   std::printf("{\"name\": \"%s\", \"version\": \"%s\", \"namespace\": \"%s\",\n", vim_trt::kName, vim_trt::kVersion,
               vim_trt::kNamespace);
-  std::printf(" \"fields\": [\"%s\", \"%s\"], \"inputs\": %d, \"largest_state\": %d, \"ports\": [",
-              vim_trt::kFieldSoftplus, vim_trt::kFieldReverse, vim_trt::kInputs,
-              static_cast<int>(vim_scan::kCudaMaxState));
+  std::printf(" \"largest_state\": %d, \"attributes\": [", static_cast<int>(vim_scan::kCudaMaxState));
+  for (const vim_trt::AttributeSpec& spec : vim_trt::kAttributeSpecs)
+    std::printf("%s\"%s\"", &spec == vim_trt::kAttributeSpecs ? "" : ", ", spec.name);
+  std::printf("], \"tensors\": [");
   for (int position = 0; position < vim_trt::kInputs + vim_trt::kOutputs; ++position) {
-    const vim_trt::Port& port = vim_trt::kPorts[position];
+    const bool is_input = position < vim_trt::kInputs;
+    const char* name = is_input ? vim_trt::kInputSpecs[position].name : "y";
+    const char* shape = is_input ? vim_trt::kInputSpecs[position].shape_text : "(batch, length, channels)";
     std::string types;
     for (int of_u = 0; of_u < 3; ++of_u) {
       for (int own = 0; own < 4; ++own) {
-        const Tensor tensor{kElements[own], true, port.rank, {-1, -1, -1}};
+        const Tensor tensor{kElements[own], true, 3, {-1, -1, -1}};
         const Tensor u{kElements[of_u], true, 3, {-1, -1, -1}};
         if (!vim_trt::accepts(position, tensor, u)) continue;
         types += std::string(types.empty() ? "" : ", ") + "[\"" + kElementNames[of_u] + "\", \"" + kElementNames[own] +
                  "\"]";
       }
     }
-    std::printf("%s\n  {\"name\": \"%s\", \"rank\": %d, \"types\": [%s]}", position ? "," : "", port.name, port.rank,
+    std::printf("%s\n  {\"name\": \"%s\", \"shape\": \"%s\", \"types\": [%s]}", position ? "," : "", name, shape,
                 types.c_str());
   }
   std::printf("]}\n");

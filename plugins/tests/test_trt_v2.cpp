@@ -76,7 +76,7 @@ void check_formats() {
         auto tensors = trt_test::tensors_of(type, 1, 5, 3, 16);
         if (position == 0 && offered != type) continue;  // position 0 sets the type
         tensors[position].type = offered;
-        const bool fixed = vim_trt::kPorts[position].float32_only;
+        const bool fixed = trt_test::is_float32(position);
         CHECK(plugin->supportsFormatCombination(position, tensors.data(), 8, 1) ==
               (offered == (fixed ? DataType::kFLOAT : type)));
         tensors[position].format = TensorFormat::kCHW32;

@@ -79,7 +79,7 @@ void check_formats() {
         auto tensors = trt_test::dynamic(trt_test::tensors_of(type, 1, 5, 3, 16));
         if (position == 0 && offered != type) continue;  // position 0 sets the type
         tensors[position].desc.type = offered;
-        const bool fixed = vim_trt::kPorts[position].float32_only;
+        const bool fixed = trt_test::is_float32(position);
         CHECK(build->supportsFormatCombination(position, tensors.data(), 8, 1) ==
               (offered == (fixed ? DataType::kFLOAT : type)));
         tensors[position].desc.format = TensorFormat::kCHW32;

@@ -36,19 +36,24 @@ inline nvinfer1::Dims dims_of(const std::vector<int>& sizes) {
   return dims;
 }
 
-// The eight inputs and the output of a call; batch or length -1: not known yet.
+// Whether the tensor at the position is float32 in every precision.
+inline bool is_float32(int position) {
+  return position < vim_trt::kInputs && vim_trt::kInputSpecs[position].type == vim_trt::InputType::kFloat32;
+}
+
+// The inputs and the output of a call; batch or length -1: not known yet.
 inline std::vector<nvinfer1::PluginTensorDesc> tensors_of(nvinfer1::DataType type, int batch, int length, int channels,
                                                           int state) {
-  const std::vector<int> rows{batch, length, channels}, projections{batch, length, state};
-  std::vector<nvinfer1::PluginTensorDesc> tensors(9);
-  for (int i = 0; i < 9; ++i) {
-    const bool vector = i == vim_trt::kD || i == vim_trt::kDeltaBias;
-    tensors[i].type = vim_trt::kPorts[i].float32_only ? nvinfer1::DataType::kFLOAT : type;
+  const int sizes[] = {batch, length, channels, state};
+  std::vector<nvinfer1::PluginTensorDesc> tensors(vim_trt::kInputs + vim_trt::kOutputs);
+  for (int i = 0; i < vim_trt::kInputs + vim_trt::kOutputs; ++i) {
+    const vim_trt::Shape& shape = i < vim_trt::kInputs ? vim_trt::kInputSpecs[i].shape : vim_trt::kSequence;
+    std::vector<int> dims;
+    for (std::size_t k = 0; k < shape.rank; ++k) dims.push_back(sizes[shape.sizes[k]]);
+    tensors[i].type = is_float32(i) ? nvinfer1::DataType::kFLOAT : type;
     tensors[i].format = nvinfer1::TensorFormat::kLINEAR;
     tensors[i].scale = 1.0f;
-    tensors[i].dims = dims_of(i == vim_trt::kA ? std::vector<int>{channels, state}
-                              : vector         ? std::vector<int>{channels}
-                              : i == vim_trt::kB || i == vim_trt::kC ? projections : rows);
+    tensors[i].dims = dims_of(dims);
   }
   return tensors;
 }

@@ -1,4 +1,4 @@
-"""The fused operators in ONNX Runtime: what they say about wrong inputs, and empty batches."""
+"""The fused operators in ONNX Runtime: errors for invalid inputs, and empty batches."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ COLUMNS, PANEL = 50, 48
 
 
 def packed(depth: int, columns: int, half: bool) -> tuple[int, ...]:
-    """The shape of a product's right factor."""
+    """The shape of a matmul's packed weights."""
     panels = -(-columns // PANEL)
     return (panels, -(-depth // 2), 2 * PANEL) if half else (panels, depth, PANEL)
 
 
-def products(half: bool) -> dict[str, dict[str, tuple[int, ...]]]:
-    """The operators with products, for weights in bfloat16 or float32."""
+def matmuls(half: bool) -> dict[str, dict[str, tuple[int, ...]]]:
+    """The operators with matmuls, for weights in bfloat16 or float32."""
     after = packed(CHANNELS, COLUMNS, half)
     norm = {"residual": ONE["u"], "weight": BIAS, "after": after}
     conv = {"taps": TAPS, "bias": BIAS, "weights": after}
@@ -51,15 +51,15 @@ SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
     "AddRMSNorm": {"x": ONE["u"], "residual": ONE["u"], "weight": BIAS},
     "CausalConvPair": {"xz": XZ, "taps": TAPS, "bias": BIAS, "taps_b": TAPS, "bias_b": BIAS},
     "ScanPair": {"xz": XZ, **ONE, **{f"{name}_b": shape for name, shape in ONE.items()}},
-    **products(half=False),
-    **products(half=True),
+    **matmuls(half=False),
+    **matmuls(half=True),
 }
-FACTORS = ("before", "after", "weights", "weights_b")  # in bfloat16 where the operator's name says so
+PACKED = ("before", "after", "weights", "weights_b")  # bfloat16 if the operator's name ends in Bfloat16
 ATTRIBUTES: dict[str, dict[str, Any]] = {
     "RMSNorm": {"epsilon": 1e-5},
     "AddRMSNorm": {"epsilon": 1e-5},
     "CausalConvPair": {},
-    "ScanPair": {"delta_softplus": 1, "halve": 1},
+    "ScanPair": {"delta_softplus": 1, "average_directions": 1},
     "NormProject": {"epsilon": 1e-5, "columns": COLUMNS},
     "ProjectNormProject": {"epsilon": 1e-5, "columns": COLUMNS},
     "ConvProject": {"columns": COLUMNS},
@@ -71,16 +71,16 @@ OUTPUTS = {
 
 
 def plain(kind: str) -> str:
-    """The operator's name without its weights' type."""
+    """The operator's name without the weights' type."""
     return kind.removesuffix("Bfloat16")
 
 
 def is_half(kind: str, name: str) -> bool:
-    return kind != plain(kind) and name in FACTORS
+    return kind != plain(kind) and name in PACKED
 
 
 def session(kind: str, attributes: dict[str, Any] | None = None) -> Any:
-    """One node, no shapes."""
+    """A session of one node, without shapes."""
     names = [*SHAPES[kind], *(f"out{index}" for index in range(OUTPUTS[plain(kind)]))]
     types = [TensorProto.BFLOAT16 if is_half(kind, name) else TensorProto.FLOAT for name in names]
     values = [helper.make_tensor_value_info(*pair, None) for pair in zip(names, types, strict=True)]
@@ -130,13 +130,13 @@ def test_an_empty_batch_gives_an_empty_output(kind):
     empty = {
         name: (0, *shape[1:])
         for name, shape in SHAPES[kind].items()
-        if len(shape) == len(XZ) and name not in FACTORS
+        if len(shape) == len(XZ) and name not in PACKED
     }
     for output in run(session(kind), ones(kind, **empty)):
         assert output.shape[:-1] == (0, LENGTH)
 
 
-def test_sizes_of_nothing_are_refused():
+def test_empty_sizes_are_refused():
     with pytest.raises(Exception, match="only the batch may be 0"):
         run(session("RMSNorm"), ones("RMSNorm", x=(1, 2, 0), weight=(0,)))
     with pytest.raises(Exception, match="only the batch may be 0"):
@@ -144,10 +144,10 @@ def test_sizes_of_nothing_are_refused():
 
 
 @pytest.mark.parametrize("kind", ["NormProject", "NormProjectBfloat16"])
-def test_products_deeper_than_the_kernels_are_refused(kind):
+def test_matmuls_deeper_than_supported_are_refused(kind):
     depth = 3073
     given = ones(kind, x=(1, 1, depth), weight=(depth,), after=packed(depth, COLUMNS, kind != plain(kind)))
-    with pytest.raises(Exception, match="products of 3073 numbers; at most 3072 are possible"):
+    with pytest.raises(Exception, match="matmul of depth 3073; at most 3072 is supported"):
         run(session(kind), given)
 
 
@@ -155,8 +155,12 @@ def test_products_deeper_than_the_kernels_are_refused(kind):
     ("kind", "attributes", "message"),
     [
         ("RMSNorm", {}, "epsilon"),
-        ("ScanPair", {"delta_softplus": 1}, "attribute halve is missing"),
-        ("ScanPair", {"delta_softplus": 2, "halve": 1}, "attribute delta_softplus is 2, expected 0 or 1"),
+        ("ScanPair", {"delta_softplus": 1}, "attribute average_directions is missing"),
+        (
+            "ScanPair",
+            {"delta_softplus": 2, "average_directions": 1},
+            "attribute delta_softplus is 2, expected 0 or 1",
+        ),
         ("NormProject", {"columns": 3}, "epsilon"),
         ("ConvProject", {}, "columns"),
         ("ConvProjectBfloat16", {"columns": 0}, "attribute columns is 0, expected 1 or more"),

@@ -91,7 +91,7 @@ def test_empty_sizes_are_refused(sizes, sessions):
     [
         ({"delta_softplus": 2, "reverse": 0}, "attribute delta_softplus is 2, expected 0 or 1"),
         ({"delta_softplus": 1, "reverse": -1}, "attribute reverse is -1, expected 0 or 1"),
-        ({"delta_softplus": 1}, "attribute reverse is missing; write it on the node"),
+        ({"delta_softplus": 1}, "attribute reverse is missing; set it on the node"),
         ({"delta_softplus": 1.0, "reverse": 0}, "attribute delta_softplus is missing"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The TensorRT plugins: the core everywhere, the adapters where `TENSORRT_ROOT` names headers."""
+"""The TensorRT plugins: the core everywhere, the adapters where `TENSORRT_ROOT` points to headers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from typing import Any
 import pytest
 from native_programs import PROGRAMS, SANITIZERS, SCAN, WARNINGS, build, run
 
-from vim_deploy.ops.signature import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
-
 CORE = [SCAN / "trt_plugin_core.cpp", SCAN / "scan_cuda_plan.cpp"]
-RANKS = {"[batch, length, channels]": 3, "[batch, length, state]": 3, "[channels, state]": 2, "[channels]": 1}
 
 
 @pytest.fixture(scope="module")
@@ -23,40 +20,33 @@ def core_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(target, [PROGRAMS / "test_trt_core.cpp", *CORE], *SANITIZERS, *WARNINGS)
 
 
-def test_core_accepts_the_contract_and_refuses_the_rest(core_program: Path) -> None:
+def test_core_accepts_exactly_the_contract(core_program: Path) -> None:
     assert ": 0 failures" in run(core_program)
 
 
-def test_configuration_page_is_what_the_code_does(core_program: Path) -> None:
-    yaml = pytest.importorskip("yaml", reason="no PyYAML: the configuration page is not checked")
+def test_core_implements_the_configuration(core_program: Path) -> None:
+    yaml = pytest.importorskip("yaml", reason="no PyYAML: the plugin's configuration is not checked")
     page: dict[str, Any] = yaml.safe_load((SCAN / "SelectiveScan_PluginConfig.yaml").read_text())
     code: dict[str, Any] = json.loads(run(core_program, "describe"))
     assert all(page[key] == code[key] for key in ("name", "version", "namespace"))
-    assert [field["name"] for field in page["attributes"]] == code["fields"]
+    assert [field["name"] for field in page["attributes"]] == code["attributes"]
     assert all(field["type"] == "int32" and field["values"] == [0, 1] for field in page["attributes"])
     assert page["limits"]["state"] == code["largest_state"]
-    assert len(page["inputs"]) == code["inputs"]
-    for written, port in zip(page["inputs"] + page["outputs"], code["ports"], strict=True):
-        shape = "[" + ", ".join(written["shape"]) + "]"
-        assert (written["name"], RANKS[shape]) == (port["name"], port["rank"])
-        pairs = [[of_u, of_u if written["type"] == "T" else written["type"]] for of_u in page["types"]["T"]]
-        assert port["types"] == pairs, written["name"]
-
-
-def test_names_are_the_operators(core_program: Path) -> None:
-    code = json.loads(run(core_program, "describe"))
-    assert (code["name"], code["namespace"], code["version"]) == (OP_NAME, OP_DOMAIN, str(CONTRACT_VERSION))
+    for entry, tensor in zip(page["inputs"] + page["outputs"], code["tensors"], strict=True):
+        assert (entry["name"], f"({', '.join(entry['shape'])})") == (tensor["name"], tensor["shape"])
+        pairs = [[of_u, of_u if entry["type"] == "T" else entry["type"]] for of_u in page["types"]["T"]]
+        assert tensor["types"] == pairs, entry["name"]
 
 
 def headers_version(include: Path) -> int:
-    """TensorRT's major version, as its headers say it under one of two names."""
+    """TensorRT's major version; its headers define it under one of two names."""
     text = (include / "NvInferVersion.h").read_text()
     found = re.search(r"#define (?:NV_TENSORRT_MAJOR|TRT_MAJOR_ENTERPRISE) (\d+)", text)
     assert found is not None, f"{include}/NvInferVersion.h does not say which version it is"
     return int(found.group(1))
 
 
-def test_adapter_answers_every_call_under_the_sanitizers(tmp_path: Path) -> None:
+def test_adapter_handles_every_call_under_the_sanitizers(tmp_path: Path) -> None:
     root = os.environ.get("TENSORRT_ROOT")
     if not root:
         pytest.skip("TENSORRT_ROOT is not set: the adapters are not compiled here")

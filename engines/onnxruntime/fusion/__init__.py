@@ -1,1 +1,1 @@
-"""Graph fusion for CPU engines: groups of nodes become the operators of `plugins/fused/`."""
+"""Graph fusion for CPU engines: groups of nodes are replaced with the operators of `plugins/fused/`."""

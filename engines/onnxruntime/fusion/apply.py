@@ -32,7 +32,7 @@ def fuse_graph(name: str, data: bytes, options: OnnxruntimeOptions) -> FusedGrap
     """The graph with fused operators. Raises EngineError if no matmul can be in bfloat16 as requested."""
     import onnx
 
-    from vim_deploy.engines.onnxruntime.fusion.matmul import join_products
+    from vim_deploy.engines.onnxruntime.fusion.matmul import fuse_matmuls
     from vim_deploy.engines.onnxruntime.fusion.rewrite import fuse
 
     model = onnx.load_model_from_string(data)
@@ -41,7 +41,7 @@ def fuse_graph(name: str, data: bytes, options: OnnxruntimeOptions) -> FusedGrap
     # With 16 lanes our float32 matmuls are as fast as the runtime's, with fewer lanes slower. Fusing them
     # with their neighbours saves synchronization between threads.
     if bfloat16 or instruction_set().startswith("avx512"):
-        operators = join_products(model, bfloat16=bfloat16)
+        operators = fuse_matmuls(model, bfloat16=bfloat16)
     if bfloat16 and not any(kind.endswith("Bfloat16") for kind in operators):
         raise EngineError(f"{name} has no matmul that can be fused in bfloat16; leave out --cpu-precision.")
     payload = model.SerializeToString() if operators else data

@@ -1,4 +1,4 @@
-"""Names and version of the operators that engines for the processor may use: plugins/fused/README.md."""
+"""Domain and version of the fused operators of CPU engines; see plugins/fused/README.md."""
 
 FUSED_DOMAIN = "vim_deploy.cpu"
-FUSED_VERSION = 2
+FUSED_VERSION = 3

@@ -1,4 +1,4 @@
-"""The forms that the fused operators can stand for: everything is checked, what differs does not match."""
+"""The patterns of nodes that fused operators can replace. Every node is checked, and must match exactly."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 import onnx
 
 from vim_deploy.onnx_graph.index import GraphIndex, NoMatchError, demand, integer, integers
-from vim_deploy.ops.signature import OP_DOMAIN, OP_NAME
+from vim_deploy.ops.signature import OP_DOMAIN, OP_NAME, by_name
 
 _SEQUENCE_RANK = 3  # (batch, length, channels)
 
 
 @dataclass
 class Norm:
-    """y = RMSNorm(x), or RMSNorm(x + residual) where the sum, too, is an output."""
+    """y = RMSNorm(x), or RMSNorm(x + residual) with the sum as a second output."""
 
     y: str
     x: str
@@ -40,7 +40,7 @@ class Conv:
 
 @dataclass
 class Direction:
-    """What one scan of a mixer is made of."""
+    """One scan of a mixer, with its convolution and projections."""
 
     conv: Conv
     projection: str
@@ -55,17 +55,17 @@ class Direction:
 
 @dataclass
 class Mixer:
-    """y = the gated scans of both directions, added and perhaps halved."""
+    """y = the sum or the average of the gated scans of both directions."""
 
     y: str
     xz: str
-    halve: bool
-    directions: tuple[Direction, Direction]  # forwards, backwards
+    average: bool
+    directions: tuple[Direction, Direction]  # forward, backward
     nodes: list[onnx.NodeProto]
 
 
 def match_norm(graph: GraphIndex, scaled: onnx.NodeProto) -> Norm:
-    """The norm that ends in the product `scaled`. Raises NoMatchError."""
+    """The norm whose last node is the Mul `scaled`. Raises NoMatchError."""
     quotient, weight = graph.with_constant(scaled)
     divide = graph.producer(quotient, "Div")
     x, root = divide.input
@@ -81,12 +81,12 @@ def match_norm(graph: GraphIndex, scaled: onnx.NodeProto) -> Norm:
     norm = Norm(scaled.output[0], x, weight, _scalar(graph, epsilon))
     norm.nodes = [scaled, divide, sqrt, add, reduce, square]
     demand(graph.is_closed(norm.nodes, exposed=[norm.y]))
-    _take_in_residual(graph, norm)
+    _add_residual(graph, norm)
     return norm
 
 
-def _take_in_residual(graph: GraphIndex, norm: Norm) -> None:
-    """Let the norm also make the sum that it normalises, where that is one of two like tensors."""
+def _add_residual(graph: GraphIndex, norm: Norm) -> None:
+    """Include the addition before the norm, if its inputs have the same shape."""
     try:
         add = graph.producer(norm.x, "Add")
         if any(graph.shape(name) != graph.shape(norm.x) for name in add.input):
@@ -99,75 +99,81 @@ def _take_in_residual(graph: GraphIndex, norm: Norm) -> None:
 
 
 def match_mixer(graph: GraphIndex, total: onnx.NodeProto) -> Mixer:
-    """The mixer whose two scans the node `total` adds. Raises NoMatchError."""
+    """The mixer whose two scans are added by `total`. Raises NoMatchError."""
     scans = [graph.producer(name, OP_NAME, OP_DOMAIN) for name in total.input]
     scans.sort(key=lambda scan: integer(scan, "reverse"))
     demand([integer(scan, "reverse") for scan in scans] == [0, 1])
-    ahead, back = (_direction(graph, scan) for scan in scans)
-    demand(ahead.softplus == back.softplus and ahead.conv.x == back.conv.x and ahead.z == back.z)
-    demand(not ahead.conv.reverse and back.conv.reverse)
-    for one, other in ((ahead.A, back.A), (ahead.delta_weight, back.delta_weight)):
+    forward, backward = (_direction(graph, scan) for scan in scans)
+    demand(
+        forward.softplus == backward.softplus
+        and forward.conv.x == backward.conv.x
+        and forward.z == backward.z
+    )
+    demand(not forward.conv.reverse and backward.conv.reverse)
+    for one, other in ((forward.A, backward.A), (forward.delta_weight, backward.delta_weight)):
         demand(graph.constant(one, rank=2).shape == graph.constant(other, rank=2).shape)
-    demand(ahead.conv.taps.shape == back.conv.taps.shape)
-    split = graph.producer(ahead.z, "Split")
-    channels = graph.constant(ahead.D, rank=1).size
-    demand(list(split.output) == [ahead.conv.x, ahead.z] and integer(split, "axis") == _SEQUENCE_RANK - 1)
-    demand(graph.shape(split.input[0])[-1:] == (2 * channels,) and graph.shape(ahead.z)[-1:] == (channels,))
-    nodes = [split, *ahead.nodes, *back.nodes, *scans, total]
-    half = graph.only_consumer(total.output[0], "Div")
-    if half is not None and half.input[0] == total.output[0] and _is_scalar(graph, half.input[1], 2.0):
-        nodes.append(half)
-    else:
-        half = None
-    y = (half or total).output[0]
-    demand(graph.is_closed(nodes, exposed=[y, ahead.conv.u, back.conv.u]))
-    return Mixer(y, split.input[0], half is not None, (ahead, back), nodes)
+    demand(forward.conv.taps.shape == backward.conv.taps.shape)
+    split = graph.producer(forward.z, "Split")
+    channels = graph.constant(forward.D, rank=1).size
+    demand(list(split.output) == [forward.conv.x, forward.z] and integer(split, "axis") == _SEQUENCE_RANK - 1)
+    demand(graph.shape(split.input[0])[-1:] == (2 * channels,) and graph.shape(forward.z)[-1:] == (channels,))
+    nodes = [split, *forward.nodes, *backward.nodes, *scans, total]
+    last = total
+    divide = graph.only_consumer(total.output[0], "Div")
+    if divide is not None and divide.input[0] == total.output[0] and _is_scalar(graph, divide.input[1], 2.0):
+        last = divide
+        nodes.append(divide)
+    y = last.output[0]
+    demand(graph.is_closed(nodes, exposed=[y, forward.conv.u, backward.conv.u]))
+    return Mixer(y, split.input[0], last is not total, (forward, backward), nodes)
 
 
 def _direction(graph: GraphIndex, scan: onnx.NodeProto) -> Direction:
-    u, delta, A, B, C, D, z, delta_bias = scan.input
-    product = graph.producer(delta, "MatMul")
-    split = graph.producer(product.input[0], "Split")
-    demand(list(split.output) == [product.input[0], B, C] and integer(split, "axis") == _SEQUENCE_RANK - 1)
+    inputs = by_name(scan.input)
+    dt_proj = graph.producer(inputs["delta"], "MatMul")
+    split = graph.producer(dt_proj.input[0], "Split")
+    demand(list(split.output) == [dt_proj.input[0], inputs["B"], inputs["C"]])
+    demand(integer(split, "axis") == _SEQUENCE_RANK - 1)
     x_proj = graph.producer(split.input[0], "MatMul")
-    demand(x_proj.input[0] == u)
-    channels, state = graph.constant(A, rank=2).shape
-    rank = graph.constant(product.input[1], rank=2).shape[0]
+    demand(x_proj.input[0] == inputs["u"])
+    channels, state = graph.constant(inputs["A"], rank=2).shape
+    rank = graph.constant(dt_proj.input[1], rank=2).shape[0]
     demand(graph.constant(split.input[1]).tolist() == [rank, state, state])
-    demand(graph.constant(product.input[1]).shape == (rank, channels))
-    demand(graph.constant(D, rank=1).shape == graph.constant(delta_bias, rank=1).shape == (channels,))
-    conv = _conv(graph, u)
+    demand(graph.constant(dt_proj.input[1]).shape == (rank, channels))
+    for name in ("D", "delta_bias"):
+        demand(graph.constant(inputs[name], rank=1).shape == (channels,))
+    conv = _conv(graph, inputs["u"])
     demand(conv.bias.shape == (channels,))
     return Direction(
         conv=conv,
         projection=split.input[0],
-        delta_weight=product.input[1],
-        A=A,
-        D=D,
-        delta_bias=delta_bias,
-        z=z,
+        delta_weight=dt_proj.input[1],
+        A=inputs["A"],
+        D=inputs["D"],
+        delta_bias=inputs["delta_bias"],
+        z=inputs["z"],
         softplus=integer(scan, "delta_softplus"),
-        nodes=[*conv.nodes, split, product],
+        nodes=[*conv.nodes, split, dt_proj],
     )
 
 
 def _conv(graph: GraphIndex, u: str) -> Conv:
-    product = graph.producer(u, "Mul")
-    before = product.input[0]
-    sigmoid = graph.producer(product.input[1], "Sigmoid")
+    silu = graph.producer(u, "Mul")
+    before = silu.input[0]
+    sigmoid = graph.producer(silu.input[1], "Sigmoid")
     demand(sigmoid.input[0] == before)
     node = graph.producer(before, "Add")
-    nodes = [product, sigmoid]
+    nodes = [silu, sigmoid]
     bias = None
     if any(graph.is_constant(name) for name in node.input):
         nodes.append(node)
         before, constant = graph.with_constant(node)
         bias = graph.constant(constant, rank=1)
     terms = _terms(graph, before, nodes)
-    padded, taps = _shifted_products(graph, terms, nodes)
+    padded, taps = _tapped_slices(graph, terms, nodes)
     pad = graph.producer(padded, "Pad")
     nodes.append(pad)
-    # Without a value Pad fills in zeros; its mode is "constant" unless written otherwise.
+    # By default Pad has the mode "constant" and the value 0.
     demand(len(pad.input) == 2 and all(item.s == b"constant" for item in pad.attribute))
     front = [0, len(taps) - 1, 0, 0, 0, 0]
     pads = graph.constant(pad.input[1]).tolist()
@@ -181,7 +187,7 @@ def _conv(graph: GraphIndex, u: str) -> Conv:
 
 
 def _terms(graph: GraphIndex, value: str, nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """The products that a chain of additions ending in `value` adds up; the additions go to `nodes`."""
+    """The Mul nodes that a chain of Add nodes ending in `value` sums; appends the Add nodes to `nodes`."""
     try:
         add = graph.producer(value, "Add")
     except NoMatchError:
@@ -190,10 +196,10 @@ def _terms(graph: GraphIndex, value: str, nodes: list[onnx.NodeProto]) -> list[o
     return [*_terms(graph, add.input[0], nodes), graph.producer(add.input[1], "Mul")]
 
 
-def _shifted_products(
+def _tapped_slices(
     graph: GraphIndex, terms: list[onnx.NodeProto], nodes: list[onnx.NodeProto]
 ) -> tuple[str, np.ndarray]:
-    """The padded sequence whose slice from token k on term k multiplies with its tap, and all taps."""
+    """The padded sequence and the taps, where term k multiplies the slice from token k on with tap k."""
     padded: set[str] = set()
     taps = []
     for shift, term in enumerate(terms):
@@ -201,7 +207,7 @@ def _shifted_products(
         taps.append(graph.constant(tap, rank=1))
         piece = graph.producer(shifted, "Slice")
         start, _, axis, step = (graph.constant(name).tolist() for name in piece.input[1:])
-        # Where it ends follows from its length, which is that of the convolution's result.
+        # The end is not compared: it follows from the length, which is that of the convolution's output.
         demand((start, axis, step) == ([shift], [1], [1]))
         demand(graph.shape(shifted) == graph.shape(term.output[0]))
         nodes += [term, piece]

@@ -1,7 +1,6 @@
-"""Exported graphs for the processor: known groups of nodes become one operator each of `plugins/fused/`.
+"""Replaces known groups of nodes of an exported graph with the fused operators of `plugins/fused/`.
 
-The exported file stays as it is; only the engine's copy of the graph changes. What does not have exactly the
-form of `rewrite_match.py` is left alone.
+Only the engine's copy of the graph changes. Nodes that do not match exactly (`match.py`) are not changed.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ from vim_deploy.onnx_graph.index import GraphIndex, NoMatchError, is_op
 
 
 def fuse(model: onnx.ModelProto) -> dict[str, int]:
-    """Put fused operators where the graph has their form; in place. Returns how many of each kind."""
-    view, edit = GraphIndex(model.graph), Edit(model.graph)
+    """Fuse in place. Returns the number of fused operators of each kind."""
+    index, edit = GraphIndex(model.graph), Edit(model.graph)
     for node in model.graph.node:
         try:
             if is_op(node, "Mul"):
-                norm = match_norm(view, node)
+                norm = match_norm(index, node)
                 edit.replace(norm.nodes, _norm_nodes(norm))
             elif is_op(node, "Add"):
-                mixer = match_mixer(view, node)
-                edit.replace(mixer.nodes, _mixer_nodes(view, edit, mixer))
-        except (NoMatchError, ValueError):  # ValueError: another number of inputs or dimensions
+                mixer = match_mixer(index, node)
+                edit.replace(mixer.nodes, _mixer_nodes(index, edit, mixer))
+        except (NoMatchError, ValueError):  # ValueError: a different number of inputs or dimensions
             continue
     edit.apply()
     if edit.counts and FUSED_DOMAIN not in {entry.domain for entry in model.opset_import}:
@@ -44,29 +43,28 @@ def _norm_nodes(norm: Norm) -> list[onnx.NodeProto]:
     return [_node(kind, norm.y, inputs, outputs, epsilon=norm.epsilon)]
 
 
-def _mixer_nodes(view: GraphIndex, edit: Edit, mixer: Mixer) -> list[onnx.NodeProto]:
-    ahead, back = (direction.conv for direction in mixer.directions)
-    filters = []
-    scans = []
+def _mixer_nodes(index: GraphIndex, edit: Edit, mixer: Mixer) -> list[onnx.NodeProto]:
+    forward, backward = (direction.conv for direction in mixer.directions)
+    filters, scans = [], []
     for direction in mixer.directions:
         conv = direction.conv
         filters += [edit.constant(f"{conv.u}/taps", conv.taps), edit.constant(f"{conv.u}/bias", conv.bias)]
-        scans += _scan_inputs(view, edit, direction)
+        scans += _scan_inputs(index, edit, direction)
     return [
-        _node("CausalConvPair", ahead.u, [mixer.xz, *filters], [ahead.u, back.u]),
+        _node("CausalConvPair", forward.u, [mixer.xz, *filters], [forward.u, backward.u]),
         _node(
             "ScanPair",
             mixer.y,
             [mixer.xz, *scans],
             [mixer.y],
             delta_softplus=mixer.directions[0].softplus,
-            halve=int(mixer.halve),
+            average_directions=int(mixer.average),
         ),
     ]
 
 
-def _scan_inputs(view: GraphIndex, edit: Edit, direction: Direction) -> list[str]:
-    by_state = edit.constant(f"{direction.conv.u}/A", view.constant(direction.A).T)
+def _scan_inputs(index: GraphIndex, edit: Edit, direction: Direction) -> list[str]:
+    by_state = edit.constant(f"{direction.conv.u}/A", index.constant(direction.A).T)
     return [
         direction.conv.u,
         direction.projection,

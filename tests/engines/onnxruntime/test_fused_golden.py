@@ -13,7 +13,7 @@ import pytest
 import torch
 from golden_data import assert_close, golden_dir, load_json, load_tensors
 
-from vim_deploy.engines.onnxruntime.fusion.matmul import join_products
+from vim_deploy.engines.onnxruntime.fusion.matmul import fuse_matmuls
 from vim_deploy.engines.onnxruntime.fusion.rewrite import fuse
 from vim_deploy.export.onnx import to_onnx
 from vim_deploy.model import VimConfig, VisionMamba
@@ -80,7 +80,7 @@ def folder(tmp_path_factory) -> Path:
         for form in ("joined", "bfloat16"):
             joined = onnx.ModelProto()
             joined.CopyFrom(model)
-            join_products(joined, bfloat16=form == "bfloat16")
+            fuse_matmuls(joined, bfloat16=form == "bfloat16")
             onnx.save(joined, place / f"{name}@{form}.onnx")
         np.save(place / f"{name}.npy", load_tensors(f"model_{name}")["image"])
     return place

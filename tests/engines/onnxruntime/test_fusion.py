@@ -208,17 +208,17 @@ def test_norms_of_another_form_stay(change, graph):
     assert kinds(graph)["Pow"] == 1
 
 
-def test_not_halved_sums_are_fused_too(graph):
-    halves = [node for node in graph.graph.node if node.op_type == "Div" and node.name.endswith("mixer/Div")]
-    assert halves
-    for node in halves:
+def test_sums_without_averaging_are_fused_too(graph):
+    divides = [node for node in graph.graph.node if node.op_type == "Div" and node.name.endswith("mixer/Div")]
+    assert divides
+    for node in divides:
         user = next(other for other in graph.graph.node if node.output[0] in other.input)
         user.input[0] = node.input[0]
         graph.graph.node.remove(node)
     fuse(graph)
     pairs = [node for node in graph.graph.node if node.op_type == "ScanPair"]
-    assert len(pairs) == len(halves)
-    assert all(item.i == 0 for node in pairs for item in node.attribute if item.name == "halve")
+    assert len(pairs) == len(divides)
+    assert all(item.i == 0 for node in pairs for item in node.attribute if item.name == "average_directions")
 
 
 @pytest.mark.parametrize(

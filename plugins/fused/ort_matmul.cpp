@@ -1,11 +1,11 @@
-// The fused operators with matrix products for ONNX Runtime, each for weights in float32 and in bfloat16.
+// The fused operators with matmuls for ONNX Runtime, each for weights in float32 and in bfloat16.
 #include "ort_kernel.h"
 
 namespace vim_fused {
 namespace {
 
 constexpr InputSpec kX = {"x", 3, "(batch, length, size)"};
-constexpr InputSpec kFactor = {"x", 3, "(batch, length, depth)"};
+constexpr InputSpec kProjected = {"x", 3, "(batch, length, depth)"};
 constexpr InputSpec kBefore = {"before", 3, "packed (depth, size)"};
 constexpr InputSpec kResidual = {"residual", 3, "(batch, length, size)"};
 constexpr InputSpec kWeight = {"weight", 1, "(size)"};
@@ -13,17 +13,21 @@ constexpr InputSpec kAfter = {"after", 3, "packed (size, columns)"};
 constexpr InputSpec kXz = {"xz", 3, "(batch, length, 2 * channels)"};
 constexpr const char* kPackedConv = "packed (channels, columns)";
 
-// The operator's name, which differs by the weights' type.
-#define VIM_NAME(name) (Bfloat16 ? "vim_deploy.cpu::" name "Bfloat16" : "vim_deploy.cpu::" name)
+// The operator's name, which depends on the weights' type.
+#define VIM_NAME(name) (Type == WeightType::kBFloat16 ? "vim_deploy.cpu::" name "Bfloat16" : "vim_deploy.cpu::" name)
 
-template <bool Bfloat16>
+template <WeightType Type>
 Shape packed(std::int64_t depth, std::int64_t columns) {
   const std::int64_t panels = (columns + kPanel - 1) / kPanel;
-  if (Bfloat16) return {3, {panels, (depth + 1) / 2, 2 * kPanel}};
+  if (Type == WeightType::kBFloat16) return {3, {panels, (depth + 1) / 2, 2 * kPanel}};
   return {3, {panels, depth, kPanel}};
 }
 
-Status* create(const ApiTable* table, const KernelInfo* info, const char* name, bool normalises, void** kernel) {
+constexpr ElementType element_type(WeightType type) {
+  return type == WeightType::kBFloat16 ? kBFloat16 : kFloat;
+}
+
+Status* create(const ApiTable* table, const KernelInfo* info, const char* name, bool has_norm, void** kernel) {
   Kernel* created = nullptr;
   if (Status* failure = new_kernel(table, name, &created)) return failure;
   const Api& api = created->api;
@@ -31,7 +35,7 @@ Status* create(const ApiTable* table, const KernelInfo* info, const char* name, 
   if (failure == nullptr && created->columns < 1)
     failure = refuse(api, name, "attribute columns is %lld, expected 1 or more",
                      static_cast<long long>(created->columns));
-  if (failure == nullptr && normalises)
+  if (failure == nullptr && has_norm)
     failure = api.KernelInfoGetAttribute_float(info, "epsilon", &created->epsilon);
   if (failure != nullptr) {
     destroy_kernel(created);
@@ -53,13 +57,13 @@ Status* read_all(const Api& api, const char* name, const KernelContext* context,
 const float* floats(const void* data) { return static_cast<const float*>(data); }
 
 Status* check_depth(const Api& api, const char* name, std::int64_t depth) {
-  if (depth <= kLargestDepth) return nullptr;
-  return refuse(api, name, "products of %lld numbers; at most %lld are possible", static_cast<long long>(depth),
-                static_cast<long long>(kLargestDepth));
+  if (depth <= kMaxDepth) return nullptr;
+  return refuse(api, name, "matmul of depth %lld; at most %lld is supported", static_cast<long long>(depth),
+                static_cast<long long>(kMaxDepth));
 }
 
 // NormProject(x, weight, after).
-template <bool Bfloat16>
+template <WeightType Type>
 Status* compute_norm_project(void* state, KernelContext* context) {
   const auto& kernel = *static_cast<const Kernel*>(state);
   const Api& api = kernel.api;
@@ -70,7 +74,7 @@ Status* compute_norm_project(void* state, KernelContext* context) {
   if (Status* failure = read_all(api, name, context, specs, data, shapes)) return failure;
   const Shape& x = shapes[0];
   const std::int64_t size = x.size[2];
-  const Shape expected[] = {x, {1, {size}}, packed<Bfloat16>(size, kernel.columns)};
+  const Shape expected[] = {x, {1, {size}}, packed<Type>(size, kernel.columns)};
   if (Status* failure = expect_shapes(api, name, specs, shapes, expected, "x and columns")) return failure;
   if (Status* failure = check_depth(api, name, size)) return failure;
   NormProject problem = {};
@@ -79,26 +83,26 @@ Status* compute_norm_project(void* state, KernelContext* context) {
   problem.epsilon = kernel.epsilon;
   problem.x = floats(data[0]);
   problem.weight = floats(data[1]);
-  problem.after = {size, kernel.columns, Bfloat16, data[2]};
+  problem.after = {size, kernel.columns, Type, data[2]};
   const Shape y = {3, {x.size[0], x.size[1], kernel.columns}};
   if (Status* failure = make_output(api, context, 0, y, &problem.y)) return failure;
   return run<NormProject, &Kernels::norm_project>(api, context, problem);
 }
 
 // ProjectNormProject(x, before, residual, weight, after).
-template <bool Bfloat16>
+template <WeightType Type>
 Status* compute_project_norm_project(void* state, KernelContext* context) {
   const auto& kernel = *static_cast<const Kernel*>(state);
   const Api& api = kernel.api;
   constexpr const char* name = VIM_NAME("ProjectNormProject");
-  constexpr InputSpec specs[] = {kFactor, kBefore, kResidual, kWeight, kAfter};
+  constexpr InputSpec specs[] = {kProjected, kBefore, kResidual, kWeight, kAfter};
   const void* data[5];
   Shape shapes[5];
   if (Status* failure = read_all(api, name, context, specs, data, shapes)) return failure;
   const Shape &x = shapes[0], &residual = shapes[2];
   const std::int64_t depth = x.size[2], size = residual.size[2];
-  const Shape expected[] = {x, packed<Bfloat16>(depth, size), {3, {x.size[0], x.size[1], size}}, {1, {size}},
-                            packed<Bfloat16>(size, kernel.columns)};
+  const Shape expected[] = {x, packed<Type>(depth, size), {3, {x.size[0], x.size[1], size}}, {1, {size}},
+                            packed<Type>(size, kernel.columns)};
   if (Status* failure = expect_shapes(api, name, specs, shapes, expected, "x, residual and columns")) return failure;
   if (Status* failure = check_depth(api, name, depth > size ? depth : size)) return failure;
   NormProject problem = {};
@@ -106,10 +110,10 @@ Status* compute_project_norm_project(void* state, KernelContext* context) {
   problem.size = size;
   problem.epsilon = kernel.epsilon;
   problem.x = floats(data[0]);
-  problem.before = {depth, size, Bfloat16, data[1]};
+  problem.before = {depth, size, Type, data[1]};
   problem.residual = floats(data[2]);
   problem.weight = floats(data[3]);
-  problem.after = {size, kernel.columns, Bfloat16, data[4]};
+  problem.after = {size, kernel.columns, Type, data[4]};
   const Shape y = {3, {x.size[0], x.size[1], kernel.columns}};
   if (Status* failure = make_output(api, context, 0, y, &problem.y)) return failure;
   if (Status* failure = make_output(api, context, 1, residual, &problem.sum)) return failure;
@@ -117,7 +121,7 @@ Status* compute_project_norm_project(void* state, KernelContext* context) {
 }
 
 // ConvProject(xz, then for each direction taps, bias, weights).
-template <bool Bfloat16>
+template <WeightType Type>
 Status* compute_conv_project(void* state, KernelContext* context) {
   const auto& kernel = *static_cast<const Kernel*>(state);
   const Api& api = kernel.api;
@@ -138,7 +142,7 @@ Status* compute_conv_project(void* state, KernelContext* context) {
   conv.width = shapes[1].size[0];
   conv.channels = shapes[1].size[1];
   const Shape taps = {2, {conv.width, conv.channels}}, bias = {1, {conv.channels}};
-  const Shape weights = packed<Bfloat16>(conv.channels, kernel.columns);
+  const Shape weights = packed<Type>(conv.channels, kernel.columns);
   const Shape expected[] = {{3, {conv.batch, conv.length, 2 * conv.channels}}, taps, bias, weights,
                             taps, bias, weights};
   if (Status* failure = expect_shapes(api, name, specs, shapes, expected, "xz, taps and columns")) return failure;
@@ -150,7 +154,7 @@ Status* compute_conv_project(void* state, KernelContext* context) {
   for (std::size_t i = 0; i < 2; ++i) {
     const void* const* in = data + 1 + 3 * i;
     conv.directions[i] = {floats(in[0]), floats(in[1]), nullptr};
-    problem.directions[i].weights = {conv.channels, kernel.columns, Bfloat16, in[2]};
+    problem.directions[i].weights = {conv.channels, kernel.columns, Type, in[2]};
     if (Status* failure = make_output(api, context, i, u, &conv.directions[i].u)) return failure;
     Status* failure = make_output(api, context, 2 + i, projection, &problem.directions[i].projection);
     if (failure != nullptr) return failure;
@@ -158,54 +162,54 @@ Status* compute_conv_project(void* state, KernelContext* context) {
   return run<ConvProject, &Kernels::conv_project>(api, context, problem);
 }
 
-template <bool Bfloat16>
+template <WeightType Type>
 CustomOp describe_norm_project() {
   CustomOp op = describe<3, 1>();
-  op.GetName = [](const CustomOp*) { return Bfloat16 ? "NormProjectBfloat16" : "NormProject"; };
-  op.GetInputType = [](const CustomOp*, std::size_t i) { return Bfloat16 && i == 2 ? kBFloat16 : kFloat; };
+  op.GetName = [](const CustomOp*) { return Type == WeightType::kBFloat16 ? "NormProjectBfloat16" : "NormProject"; };
+  op.GetInputType = [](const CustomOp*, std::size_t i) { return i == 2 ? element_type(Type) : kFloat; };
   op.CreateKernelV2 = [](const CustomOp*, const ApiTable* table, const KernelInfo* info, void** kernel) {
     return create(table, info, VIM_NAME("NormProject"), true, kernel);
   };
-  op.KernelComputeV2 = compute_norm_project<Bfloat16>;
+  op.KernelComputeV2 = compute_norm_project<Type>;
   return op;
 }
 
-template <bool Bfloat16>
+template <WeightType Type>
 CustomOp describe_project_norm_project() {
   CustomOp op = describe<5, 2>();
-  op.GetName = [](const CustomOp*) { return Bfloat16 ? "ProjectNormProjectBfloat16" : "ProjectNormProject"; };
+  op.GetName = [](const CustomOp*) { return Type == WeightType::kBFloat16 ? "ProjectNormProjectBfloat16" : "ProjectNormProject"; };
   op.GetInputType = [](const CustomOp*, std::size_t i) {
-    return Bfloat16 && (i == 1 || i == 4) ? kBFloat16 : kFloat;
+    return i == 1 || i == 4 ? element_type(Type) : kFloat;
   };
   op.CreateKernelV2 = [](const CustomOp*, const ApiTable* table, const KernelInfo* info, void** kernel) {
     return create(table, info, VIM_NAME("ProjectNormProject"), true, kernel);
   };
-  op.KernelComputeV2 = compute_project_norm_project<Bfloat16>;
+  op.KernelComputeV2 = compute_project_norm_project<Type>;
   return op;
 }
 
-template <bool Bfloat16>
+template <WeightType Type>
 CustomOp describe_conv_project() {
   CustomOp op = describe<7, 4>();
-  op.GetName = [](const CustomOp*) { return Bfloat16 ? "ConvProjectBfloat16" : "ConvProject"; };
+  op.GetName = [](const CustomOp*) { return Type == WeightType::kBFloat16 ? "ConvProjectBfloat16" : "ConvProject"; };
   op.GetInputType = [](const CustomOp*, std::size_t i) {
-    return Bfloat16 && (i == 3 || i == 6) ? kBFloat16 : kFloat;
+    return i == 3 || i == 6 ? element_type(Type) : kFloat;
   };
   op.CreateKernelV2 = [](const CustomOp*, const ApiTable* table, const KernelInfo* info, void** kernel) {
     return create(table, info, VIM_NAME("ConvProject"), false, kernel);
   };
-  op.KernelComputeV2 = compute_conv_project<Bfloat16>;
+  op.KernelComputeV2 = compute_conv_project<Type>;
   return op;
 }
 
-const CustomOp kNormProject[] = {describe_norm_project<false>(), describe_norm_project<true>()};
-const CustomOp kProjectNormProject[] = {describe_project_norm_project<false>(),
-                                        describe_project_norm_project<true>()};
-const CustomOp kConvProject[] = {describe_conv_project<false>(), describe_conv_project<true>()};
+const CustomOp kNormProject[] = {describe_norm_project<WeightType::kFloat32>(), describe_norm_project<WeightType::kBFloat16>()};
+const CustomOp kProjectNormProject[] = {describe_project_norm_project<WeightType::kFloat32>(),
+                                        describe_project_norm_project<WeightType::kBFloat16>()};
+const CustomOp kConvProject[] = {describe_conv_project<WeightType::kFloat32>(), describe_conv_project<WeightType::kBFloat16>()};
 
 }  // namespace
 
-const CustomOp* const kProducts[] = {&kNormProject[0],        &kNormProject[1], &kProjectNormProject[0],
+const CustomOp* const kMatmulOperators[] = {&kNormProject[0],        &kNormProject[1], &kProjectNormProject[0],
                                      &kProjectNormProject[1], &kConvProject[0], &kConvProject[1]};
 
 }  // namespace vim_fused

@@ -1,0 +1,157 @@
+// Matmuls of a few rows with packed weights, for vectors of any width; included like lanes.h, with the same
+// restrictions. Every output is summed in the order of the depth, independently of the other rows.
+#pragma once
+
+#include "fused_tasks.h"
+#include "lanes.h"
+
+namespace vim_fused {
+namespace {
+
+using std::int64_t;
+using std::uint32_t;
+
+constexpr int kTileVectors = 3;  // columns of a tile, in vectors; panels are multiples of a tile
+
+// Arithmetic policies. `Input`: the values of an input row that one step along the depth consumes; `Weight`: those of
+// one column of the weights; `depth`: their number; `rows`: rows of a tile, limited by the number of registers.
+
+template <class M>
+struct Float32 {
+  using Lanes = M;
+  using Float = typename M::Float;
+  using Input = float;
+  using Weight = float;
+  static constexpr int depth = 1;
+  static constexpr int rows = M::width == 16 ? 8 : 4;
+
+  static Float load(const Weight* from) { return M::load(from); }
+  static Float broadcast(Input x) { return M::splat(x); }
+  static Float multiply_add(Float sum, Float x, Float w) { return x * w + sum; }
+
+  static const Input* prepare(const float* x, int64_t, int64_t, int64_t, float*) { return x; }
+  static int64_t input_pitch(int64_t pitch, int64_t) { return pitch; }
+};
+
+// bfloat16 inputs and weights in float32 arithmetic, in which their products are exact: two values per step.
+template <class M>
+struct BFloat16 {
+  using Lanes = M;
+  using Float = typename M::Float;
+  using Int = typename M::Int;
+  struct Input {
+    float even, odd;
+  };
+  using Weight = uint32_t;  // the odd value in the upper half
+  static constexpr int depth = 2;
+  static constexpr int rows = 4;
+  struct Pair {
+    Float even, odd;
+  };
+
+  static Pair load(const Weight* from) {
+    Int both;
+    __builtin_memcpy(&both, from, sizeof both);
+    return {M::from_bits(both << 16), M::from_bits(both & static_cast<std::int32_t>(0xffff0000))};
+  }
+  static Pair broadcast(Input x) { return {M::splat(x.even), M::splat(x.odd)}; }
+  static Float multiply_add(Float sum, Pair x, Pair w) { return x.even * w.even + (x.odd * w.odd + sum); }
+
+  // To nearest, ties to even. Setting the quiet bit keeps a NaN from becoming infinite.
+  static float round(float x) {
+    uint32_t bits;
+    __builtin_memcpy(&bits, &x, sizeof bits);
+    bits = x != x ? bits | 0x00400000 : bits + 0x7fff + (bits >> 16 & 1);
+    bits &= 0xffff0000;
+    __builtin_memcpy(&x, &bits, sizeof x);
+    return x;
+  }
+  static const Input* prepare(const float* x, int64_t pitch, int64_t count, int64_t size, float* buffer) {
+    const int64_t padded = size + size % 2;
+    for (int64_t row = 0; row < count; ++row) {
+      float* to = buffer + row * padded;
+      for (int64_t k = 0; k < size; ++k) to[k] = round(x[row * pitch + k]);
+      if (padded > size) to[size] = 0.0f;
+    }
+    return reinterpret_cast<const Input*>(buffer);
+  }
+  static int64_t input_pitch(int64_t, int64_t size) { return blocks(size, depth); }
+};
+
+// Output rows, `pitch` floats apart; `add`: rows of the same layout that are added, or null.
+struct Output {
+  float* y;
+  int64_t pitch;
+  const float* add;
+};
+
+// `Rows` rows by `kTileVectors` vectors of columns, of which `columns` exist.
+template <class P, int Rows>
+void matmul_tile(const typename P::Input* input, int64_t input_pitch, const typename P::Weight* weights, int64_t steps,
+                   const Output& output, int64_t columns) {
+  using M = typename P::Lanes;
+  using Float = typename M::Float;
+  Float sum[Rows][kTileVectors] = {};
+  for (int64_t step = 0; step < steps; ++step, weights += kPanel) {
+    decltype(P::load(weights)) w[kTileVectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < kTileVectors; ++v) w[v] = P::load(weights + v * M::width);
+#pragma GCC unroll 8
+    for (int row = 0; row < Rows; ++row) {
+      const auto x = P::broadcast(input[row * input_pitch + step]);
+#pragma GCC unroll 4
+      for (int v = 0; v < kTileVectors; ++v) sum[row][v] = P::multiply_add(sum[row][v], x, w[v]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int row = 0; row < Rows; ++row)
+#pragma GCC unroll 4
+    for (int v = 0; v < kTileVectors; ++v) {
+      const int64_t at = row * output.pitch + v * M::width;
+      const int64_t remaining = columns - v * M::width;
+      if (remaining >= M::width) {
+        if (output.add != nullptr) sum[row][v] = sum[row][v] + M::load(output.add + at);
+        M::store(output.y + at, sum[row][v]);
+      } else if (remaining > 0) {
+        const int lanes = static_cast<int>(remaining);
+        if (output.add != nullptr)
+          sum[row][v] = sum[row][v] + vim_scan::load_lanes<M, false>(output.add + at, lanes);
+        vim_scan::store_lanes<M, false>(output.y + at, sum[row][v], lanes);
+      }
+    }
+}
+
+template <class P, int Rows>
+void matmul_rows(int count, const typename P::Input* input, int64_t input_pitch, const typename P::Weight* weights,
+                   int64_t steps, const Output& output, int64_t columns) {
+  if (count == Rows)
+    matmul_tile<P, Rows>(input, input_pitch, weights, steps, output, columns);
+  else if constexpr (Rows > 1)
+    matmul_rows<P, Rows - 1>(count, input, input_pitch, weights, steps, output, columns);
+}
+
+// output = x @ weights for `count` rows of `x`, `pitch` floats apart. `buffer`: memory for the inputs in P's type.
+template <class P>
+void matmul(const float* x, int64_t pitch, int64_t count, const Weights& weights, const Output& output,
+              float* buffer) {
+  using M = typename P::Lanes;
+  const auto* input = P::prepare(x, pitch, count, weights.depth, buffer);
+  const int64_t input_pitch = P::input_pitch(pitch, weights.depth);
+  const int64_t steps = blocks(weights.depth, P::depth);
+  const int64_t groups = blocks(count, P::rows);  // of rows, of similar size: tiles of few rows are slow
+  constexpr int64_t tile = kTileVectors * M::width;
+  for (int64_t column = 0; column < weights.columns; column += tile) {
+    const auto* panel = static_cast<const typename P::Weight*>(weights.panels) +
+                        column / kPanel * steps * kPanel + column % kPanel;
+    for (int64_t group = 0; group < groups; ++group) {
+      const int64_t from = count * group / groups, to = count * (group + 1) / groups;
+      const int64_t at = from * output.pitch + column;
+      const Output tile_output = {output.y + at, output.pitch, output.add != nullptr ? output.add + at : nullptr};
+      matmul_rows<P, P::rows>(static_cast<int>(to - from), input + from * input_pitch, input_pitch, panel, steps,
+                               tile_output, weights.columns - column);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace vim_fused
