@@ -60,16 +60,18 @@ const char* read_fields(const Field* fields, std::int32_t count, Flags& flags) {
   for (const AttributeSpec& spec : kAttributeSpecs) flags.*spec.value = -1;
   for (std::int32_t i = 0; i < count; ++i) {
     const Field& field = fields[i];
-    std::int32_t* target = nullptr;
+    const AttributeSpec* found = nullptr;
     for (const AttributeSpec& spec : kAttributeSpecs)
-      if (field.name != nullptr && std::strcmp(field.name, spec.name) == 0) target = &(flags.*spec.value);
-    if (target == nullptr) return "SelectiveScan: unknown field; its fields are delta_softplus and reverse";
-    if (*target != -1) return "SelectiveScan: a field is given twice";
+      if (field.name != nullptr && std::strcmp(field.name, spec.name) == 0) found = &spec;
+    if (found == nullptr) return "SelectiveScan: unknown field; its fields are delta_softplus and reverse";
+    if (flags.*found->value != -1) return "SelectiveScan: a field is given twice";
     if (!field.is_int32 || field.length != 1 || field.data == nullptr) {
       return "SelectiveScan: each field must be one int32";
     }
-    std::memcpy(target, field.data, sizeof *target);
-    if (!is_flag(*target)) return "SelectiveScan: each field must be 0 or 1";
+    std::int32_t value = 0;
+    std::memcpy(&value, field.data, sizeof value);
+    if (!is_flag(value)) return "SelectiveScan: each field must be 0 or 1";
+    flags.*found->value = value;
   }
   for (const AttributeSpec& spec : kAttributeSpecs)
     if (flags.*spec.value == -1) return "SelectiveScan: a field is missing; its fields are delta_softplus and reverse";

@@ -1,10 +1,11 @@
-// Every method of ONNX Runtime's CUDA operator, called as the runtime calls it. The runtime is a fake and the
-// kernel a double: what is tested is what the adapter asks of the one and hands to the other.
+// Every method of ONNX Runtime's CUDA operator, called as the runtime calls it. The runtime and the kernel are fakes:
+// the tests check what the adapter requests from the runtime and passes to the kernel.
 #include <memory>
 
-#include "launch_double.h"
-#include "ort_op.h"
+#include "contract.h"
+#include "launch_fake.h"
 #include "ort_fake.h"
+#include "ort_op.h"
 
 namespace {
 
@@ -25,14 +26,13 @@ struct Registered {
 };
 
 struct Node {
-  Value values[8];
+  Value values[vim_contract::kInputs];
   KernelContext context;
   Node(std::int64_t batch, std::int64_t length, std::int64_t channels, std::int64_t state) {
-    const std::vector<std::int64_t> rows{batch, length, channels}, projections{batch, length, state};
-    const std::vector<std::int64_t> shapes[8] = {rows,        rows,       {channels, state}, projections,
-                                                 projections, {channels}, rows,              {channels}};
-    for (int i = 0; i < 8; ++i) {
-      values[i].shape = shapes[i];
+    const std::int64_t sizes[] = {batch, length, channels, state};
+    for (std::size_t i = 0; i < vim_contract::kInputs; ++i) {
+      const vim_contract::Shape& shape = vim_contract::kInputSpecs[i].shape;
+      for (std::size_t k = 0; k < shape.rank; ++k) values[i].shape.push_back(sizes[shape.sizes[k]]);
       context.inputs.push_back(&values[i]);
     }
   }
@@ -130,7 +130,7 @@ void check_refusals() {
   CHECK(has(kernel.run(flat), "input u has rank 2, expected 3"));
   Node absent(2, 5, 24, 16);
   absent.context.inputs[6] = nullptr;
-  CHECK(has(kernel.run(absent), "input z is absent"));
+  CHECK(has(kernel.run(absent), "input z is missing"));
   Node empty(2, 0, 24, 16);
   CHECK(has(kernel.run(empty), "each must be at least 1"));
   Node large(1, 5, 24, 257);

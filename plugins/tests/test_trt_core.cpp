@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "launch_double.h"
+#include "launch_fake.h"
 #include "trt_plugin_core.h"
 
 namespace {
