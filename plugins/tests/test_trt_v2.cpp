@@ -144,9 +144,9 @@ void check_serialisation() {
       std::vector<char> bytes = bytes_of(*copy);
       const Owned again = own(creator()->deserializePlugin("node", bytes.data(), bytes.size()));
       CHECK(again != nullptr && bytes_of(*again) == bytes);
-      vim_trt::Settings settings{};
-      CHECK(vim_trt::deserialize(bytes.data(), bytes.size(), settings) == nullptr);
-      CHECK(settings.delta_softplus == softplus && settings.reverse == reverse);
+      vim_trt::Flags flags{};
+      CHECK(vim_trt::deserialize(bytes.data(), bytes.size(), flags) == nullptr);
+      CHECK(flags.delta_softplus == softplus && flags.reverse == reverse);
       for (std::size_t i = 0; i < bytes.size(); ++i) {  // every damaged byte is noticed
         std::vector<char> damaged = bytes;
         damaged[i] = static_cast<char>(damaged[i] ^ 0x40);

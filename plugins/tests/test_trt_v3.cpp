@@ -180,7 +180,7 @@ void check_serialisation() {
       CHECK(again != nullptr);
       const std::string identity = build_of(*again)->getTimingCacheID();
       CHECK(identity == build_of(*copy)->getTimingCacheID());
-      CHECK(identity == vim_trt::timing_identity({softplus, reverse}));
+      CHECK(identity == vim_trt::timing_cache_id({softplus, reverse}));
     }
   }
 }

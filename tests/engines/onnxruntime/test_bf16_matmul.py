@@ -92,7 +92,7 @@ def test_a_file_without_such_products_is_refused(tmp_path):
 def test_a_network_in_parts_is_not_this_one(file, tmp_path):
     engine = tmp_path / "bf16.engine"
     build_engine(file, engine, BF16)
-    with pytest.raises(EngineError, match="leave out --layers"):
+    with pytest.raises(EngineError, match="drop --layers"):
         open_probed(Target(engine, RunMode.ENGINE), file)
 
 
