@@ -295,10 +295,10 @@ def test_annotations_of_other_images_are_an_error_and_rows_are_kept():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"config": {}}, "is for None classes"),
-        ({"config": {"head": {"num_classes": "3", "score_threshold": 0.05}}}, "is for '3' classes"),
+        ({"config": {}}, "has num_classes None"),
+        ({"config": {"head": {"num_classes": "3", "score_threshold": 0.05}}}, "has num_classes '3'"),
         ({"config": {"head": {"num_classes": 3, "score_threshold": "low"}}}, "score threshold 'low'"),
-        ({"class_names": ("red", "green")}, "3 classes and 2 class names"),
+        ({"class_names": ("red", "green")}, "3 classes but 2 class names"),
     ],
 )
 def test_invalid_classes_or_threshold_in_the_metadata_are_refused(changes, message):

@@ -120,7 +120,7 @@ def test_names_are_safe_and_reversible(output):
     assert [os.fsencode(unescaped_path(path)) for path in paths] == NAMES
 
 
-def test_equal_base_names_and_repeated_inputs_stay_apart():
+def test_equal_base_names_and_repeated_inputs_are_separate_rows():
     make_images("a", 1)
     make_images("b", 1)
     assert run("colours.engine", "a", "b", "a/00000.png", "-o", "out.csv").exit_code == 0
@@ -162,7 +162,7 @@ def test_full_disk_keeps_complete_rows_and_can_be_resumed():
     errors = process.communicate()[1].decode()
     assert process.returncode == 3, errors
     assert "File too large" in errors and "--resume" in errors and "Traceback" not in errors
-    kept = json_rows("out.jsonl.partial")  # would raise for half a record
+    kept = json_rows("out.jsonl.partial")  # raises for an incomplete record
     assert 0 < len(kept) < 60
     assert run("colours.engine", "images", "-o", "out.jsonl", "--resume").exit_code == 0
     assert [row["path"] for row in json_rows("out.jsonl")] == sorted(map(str, Path("images").iterdir()))
@@ -252,7 +252,7 @@ def test_stopped_without_a_file_there_is_nothing_to_resume(number, code):
     process.stdin.write("\n".join(paths).encode() + b"\n")
     process.stdin.flush()
     assert process.stdout.readline().startswith(b"path,")
-    process.send_signal(number)  # while it waits for more of the list
+    process.send_signal(number)  # while it waits for more paths
     errors = process.stderr.read().decode()
     assert process.wait(timeout=60) == code
     assert "stopped by" in errors and "--resume" not in errors and "Traceback" not in errors

@@ -206,8 +206,8 @@ def test_a_jpeg_is_reduced_on_request_but_not_below_the_minimum_size(tmp_path, o
     assert reduced.image.size == tuple(side // 4 for side in upright)  # an eighth would be below 73 pixels
     assert "reduced" in reduced.flags and "reduced" not in whole.flags
     # Two resamplings instead of one: differences of a few steps, but no shift.
-    far = np.abs(preprocessing.crop(whole.image).astype(int) - preprocessing.crop(reduced.image))
-    assert far.max() > 0 and far.mean() < 2
+    difference = np.abs(preprocessing.crop(whole.image).astype(int) - preprocessing.crop(reduced.image))
+    assert difference.max() > 0 and difference.mean() < 2
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from vim_deploy.errors import VimDeployError
 
 PREPROCESSING = Preprocessing((8, 6), 1.0)
 # Files with these names make the decoder fail like hostile files do.
-TRAPS = """
+FAILURES = """
 import vim_deploy.data.decode as module
 original = module.decode
 def decode(path, limits, minimum_size):
@@ -46,9 +46,9 @@ module.decode = decode
 
 
 @pytest.fixture
-def trapped(monkeypatch):
+def failing(monkeypatch):
     first, rest = child._BOOTSTRAP.split("; from ", 1)
-    monkeypatch.setattr(child, "_BOOTSTRAP", f"{first}; exec({TRAPS!r})\nfrom {rest}")
+    monkeypatch.setattr(child, "_BOOTSTRAP", f"{first}; exec({FAILURES!r})\nfrom {rest}")
 
 
 def picture(folder: Path, name: str) -> Item:
@@ -79,7 +79,7 @@ def test_pixels_are_those_of_the_thread_loader(tmp_path):
         ("noise.png", "sent an invalid reply"),
     ],
 )
-def test_failed_decoders_are_reported_and_replaced(tmp_path, trapped, name, reason):
+def test_failed_decoders_are_reported_and_replaced(tmp_path, failing, name, reason):
     good, bad = picture(tmp_path, "good.png"), picture(tmp_path, name)
     with contextlib.closing(ProcessLoader(PREPROCESSING, Limits(seconds=10))) as loader:
         for item in (good, bad, good, bad, good) if name != "hang.png" else (good, bad, good):
@@ -92,7 +92,7 @@ def test_failed_decoders_are_reported_and_replaced(tmp_path, trapped, name, reas
         assert len(loader._processes) == 1
 
 
-def test_failed_decoders_do_not_affect_other_files(tmp_path, trapped):
+def test_failed_decoders_do_not_affect_other_files(tmp_path, failing):
     names = ["a.png", "crash.png", "b.png", "c.png", "killed.png", "killed.png", "d.png", "bug.png"]
     items = [picture(tmp_path, name) for name in names]
     with contextlib.closing(ProcessLoader(PREPROCESSING, Limits(seconds=30))) as loader:
@@ -114,7 +114,7 @@ def test_a_decoder_that_ended_while_idle_is_replaced_without_an_error(tmp_path):
         assert [loaded.reason for loaded in loader.load_many([item] * 3)] == [""] * 3
 
 
-def test_closing_ends_a_hanging_decoder(tmp_path, trapped):
+def test_closing_ends_a_hanging_decoder(tmp_path, failing):
     bad = picture(tmp_path, "hang.png")
     loader = ProcessLoader(PREPROCESSING, Limits(seconds=None))
     with ThreadPoolExecutor(1) as pool:
@@ -143,8 +143,8 @@ def test_a_decoder_that_does_not_start_is_an_error(monkeypatch, tmp_path):
         loader.load(picture(tmp_path, "a.png"))
 
 
-def test_pixels_above_pillows_own_limit_are_allowed_when_asked_for(tmp_path):
-    # 200 million pixels of one bit: more than Pillow opens by itself.
+def test_max_pixels_may_exceed_the_limit_of_pillow(tmp_path):
+    # 200 million pixels of one bit: more than Pillow's default limit.
     path = tmp_path / "large.png"
     Image.new("1", (20_000, 10_000), 1).save(path)
     for limit, fine in ((200_000_000, True), (199_999_999, False)):

@@ -25,11 +25,11 @@ from vim_deploy.data.preprocess import Preprocessing
         ((333, 500), (1024, 682)),
     ],
 )
-def test_the_longest_side_fits_and_proportions_stay(size, expected):
+def test_images_are_scaled_to_fit_and_keep_their_proportions(size, expected):
     assert Padded((1024, 1024)).scaled_size(size) == expected
 
 
-def test_the_references_image_gives_its_input():
+def test_preprocessing_matches_the_reference():
     image = Image.fromarray(load_tensors("detector")["image"].transpose(1, 2, 0))
     preprocessing = Preprocessing((128, 128), 1.0)
     values = Padded((128, 128)).crop(image)
@@ -37,8 +37,8 @@ def test_the_references_image_gives_its_input():
     assert_close(padded_pixels(values, preprocessing), golden_input()[0], 1e-5)
 
 
-def test_padding_is_zero_and_no_pixel_is():
-    """By which the graph tells them apart, with the reference's means."""
+def test_only_padding_is_zero():
+    """The graph detects padding by its zeros; with the reference's means, pixels are not zero."""
     values = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
     pixels = padded_pixels(values, Preprocessing((20, 24), 1.0))
     assert (pixels[:, :16, :16] != 0).all()
@@ -46,6 +46,6 @@ def test_padding_is_zero_and_no_pixel_is():
     assert (pixels[:, :, 16:] == 0).all()
 
 
-def test_a_worker_process_prepares_the_same():
+def test_decoder_processes_give_the_same_pixels():
     given = Padded((32, 48), 1)
     assert preparation_from(given.to_dict()) == given

@@ -49,7 +49,7 @@ def test_one_channel_is_grayscale():
     np.testing.assert_allclose(out, (76 / 255 - 0.5) / 0.5, atol=1e-6)
 
 
-def test_extreme_proportions_stay_small_and_keep_the_centre():
+def test_extreme_proportions_are_cropped_at_the_centre():
     values = np.zeros((60000, 1, 3), np.uint8)
     values[30000 - 300 : 30000 + 300] = 200
     out = Preprocessing((224, 224), **PLAIN)(Image.fromarray(values))
@@ -79,7 +79,7 @@ def test_cropped_resize_is_within_one_step(monkeypatch):
         ({"channels": True}, "channels"),
     ],
 )
-def test_unusable_values_are_named(change, named):
+def test_invalid_values_are_named_in_the_error(change, named):
     with pytest.raises(ConfigError, match=named):
         dataclasses.replace(Preprocessing(), **change)
 
@@ -95,7 +95,7 @@ def test_malformed_dict_is_refused(values):
         Preprocessing.from_dict(values)
 
 
-def test_channels_that_images_do_not_have():
+def test_unsupported_channel_counts_are_refused():
     preprocess = Preprocessing((8, 8), mean=(0.0,) * 5, std=(1.0,) * 5, channels=5)
     with pytest.raises(ConfigError, match="5 channels"):
         preprocess(Image.new("RGB", (8, 8)))

@@ -127,7 +127,7 @@ def test_a_resumed_run_counts_the_earlier_rows():
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_shards_are_the_whole_run_without_overlap(count):
+def test_shards_cover_the_run_without_overlap(count):
     paths = make_images("images", 60)
     assert run("colours.engine", "images", "-o", "whole.csv").exit_code == 0
     whole = Path("whole.csv").read_text().splitlines()
@@ -141,7 +141,7 @@ def test_shards_are_the_whole_run_without_overlap(count):
     assert sorted(lines) == sorted(whole[1:])
 
 
-def test_watched_folder_is_done_file_by_file():
+def test_new_files_in_a_watched_folder_are_processed():
     make_images("images", 3)
     process = start("colours.engine", "images", "-o", "out.csv", "--watch", "--idle", 4)
     partial = Path("out.csv.partial")
@@ -149,7 +149,7 @@ def test_watched_folder_is_done_file_by_file():
     while not partial.exists() or len(partial.read_text().splitlines()) < 4:
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.05)
-    # Its rows are there while the run waits; a file that grows is not taken before it is whole.
+    # Rows are written while the run waits; a growing file is not read before it is complete.
     data = Path("images/00000.png").read_bytes()
     with Path("images/late.png").open("wb") as file:
         for byte in range(0, len(data), len(data) // 4):
@@ -162,7 +162,7 @@ def test_watched_folder_is_done_file_by_file():
     assert rows[3]["status"] == "ok"
 
 
-def test_watching_is_stopped_and_continued_without_doubles():
+def test_watching_is_resumed_without_duplicates():
     make_images("images", 3)
     for expected in (3, 4):
         process = start("colours.engine", "images", "-o", "out.csv", "--watch", "--resume")
