@@ -13,7 +13,7 @@ from vim_deploy.options import check_values, option
 
 def device_option(*devices: str) -> Any:
     """The field `device` of a backend's options; the first device is the default."""
-    return option(devices[0], "--device", type=click.Choice(devices), help="Device that the engine runs on.")
+    return option(devices[0], type=click.Choice(devices), help="Device that the engine runs on.")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class BackendSpec:
     def devices(self) -> tuple[str, ...]:
         """The devices that it builds engines for, the default one first."""
         (device,) = (item for item in fields(self.options) if item.name == "device")
-        return tuple(device.metadata["type"].choices)
+        return tuple(device.metadata["settings"]["type"].choices)
 
     def default_options(self, device: str | None = None) -> BuildOptions:
         return self.options(device or self.devices[0])

@@ -1,8 +1,9 @@
-"""Options that are declared once, as dataclass fields that are also command-line options."""
+"""Options that are declared once: dataclass fields that are also command-line options. No numpy."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import Field, field
 from pathlib import Path
 from typing import Any
@@ -18,62 +19,61 @@ class ImageSize(click.ParamType):
     name = "size"
 
     def convert(
-        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, int]:
         sides = value.lower().split("x") if isinstance(value, str) else [str(side) for side in value]
         if len(sides) not in (1, 2) or not all(side.isdecimal() and int(side) > 0 for side in sides):
             self.fail(
-                f"{value!r} is not a valid size; expected N or HEIGHTxWIDTH, like 224 or 96x64.",
-                parameter,
-                context,
+                f"{value!r} is not a size; expected N or HEIGHTxWIDTH, such as 224 or 96x64.", param, ctx
             )
         return int(sides[0]), int(sides[-1])
 
 
 def option(
-    default: Any,
-    flag: str,
+    default: Any = None,
     *,
-    help: str,
-    type: click.ParamType = click.BOOL,
-    metavar: str | None = None,
+    flag: str | None = None,
     recorded: bool = True,
+    writes_file: bool = False,
+    **settings: Any,
 ) -> Any:
-    """A dataclass field that is set by `flag` on the command line.
+    """A dataclass field that is also a command-line option; `settings` are those of click.Option.
 
-    A Boolean that is true by default has a flag of the form "--name/--no-name". With `recorded` False the
-    value is left out of `to_record` and `to_words`: it does not change the result.
+    `flag` None: `--NAME`. A Boolean that is true by default has a flag of the form "--name/--no-name".
+    `recorded` False: the value does not change the result, and is left out of `to_record` and `to_words`.
+    `writes_file`: the value is the path of a file that the run creates or replaces.
     """
-    declaration = {"flag": flag, "help": help, "type": type, "metavar": metavar, "recorded": recorded}
-    return field(default=default, metadata=declaration)
+    metadata = {"flag": flag, "recorded": recorded, "writes_file": writes_file, "settings": settings}
+    return field(default=default, metadata=metadata)
+
+
+def flag_of(name: str) -> str:
+    """The flag of a field that declares no other one."""
+    return f"--{name.replace('_', '-')}"
 
 
 def click_option(item: Field[Any]) -> click.Option:
     """The command-line option of a field made with `option`; its parameter has the field's name."""
-    declared, default = item.metadata, item.default
-    text = "" if default is None or isinstance(default, bool) else f"  [default: {default}]"
-    return click.Option(
-        [declared["flag"], item.name],
-        type=declared["type"],
-        is_flag=True if declared["type"] is click.BOOL else None,
-        default=default,
-        metavar=declared["metavar"],
-        help=declared["help"] + text,
-        show_default=False,
-    )
+    settings = {
+        "default": item.default,
+        "show_default": item.default not in (None, False),
+        "is_flag": True if _type(item) is click.BOOL else None,
+        **item.metadata["settings"],
+    }
+    return click.Option([item.metadata["flag"] or flag_of(item.name), item.name], **settings)
 
 
 def check_values(options: Any, error: type[VimDeployError]) -> None:
     """Raises `error` for a value that the command line would not accept."""
     for item in dataclasses.fields(options):
-        value, kind = getattr(options, item.name), item.metadata.get("type")
+        value, kind = getattr(options, item.name), _type(item)
         if kind is None or (value is None and item.default is None):
             continue
         try:
             found = kind.convert(value, None, None)
-            # The command line converts text; a caller has to give the right type.
+            # The command line converts text; here the type has to be right.
             valid = found == value and (isinstance(value, (str, Path)) or type(found) is type(value))
-        except (click.UsageError, AttributeError, TypeError, ValueError):  # of values that are not text
+        except (click.UsageError, AttributeError, TypeError, ValueError):  # for values that are not text
             valid = False
         if not valid:
             raise error(f"{item.name} is {value!r:.100}; expected {_expected(kind)}.")
@@ -84,8 +84,8 @@ def to_record(options: Any) -> dict[str, Any]:
     return {item.name: getattr(options, item.name) for item in _recorded(options)}
 
 
-def from_record(kind: type[Any], record: dict[str, Any]) -> Any:
-    """Reads `to_record`. Raises TypeError for names that `kind` does not have or requires."""
+def from_record(kind: type[Any], record: Mapping[str, Any]) -> Any:
+    """Reads `to_record`. Raises TypeError for names that `kind` does not have."""
     return kind(
         **{name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
     )
@@ -95,7 +95,8 @@ def to_words(options: Any) -> list[str]:
     """The command-line words that give the recorded values; defaults are left out."""
     words = []
     for item in _recorded(options):
-        value, (on, _, off) = getattr(options, item.name), item.metadata["flag"].partition("/")
+        value = getattr(options, item.name)
+        on, _, off = (item.metadata["flag"] or flag_of(item.name)).partition("/")
         if value == item.default:
             continue
         if isinstance(value, bool):
@@ -109,9 +110,16 @@ def _recorded(options: Any) -> list[Field[Any]]:
     return [item for item in dataclasses.fields(options) if item.metadata.get("recorded")]
 
 
+def _type(item: Field[Any]) -> click.ParamType | None:
+    kind: click.ParamType | None = item.metadata.get("settings", {}).get("type")
+    return click.BOOL if kind is None and isinstance(item.default, bool) else kind
+
+
 def _expected(kind: click.ParamType) -> str:
     if isinstance(kind, click.Choice):
-        return f"one of {', '.join(map(str, kind.choices))}" if len(kind.choices) > 1 else kind.choices[0]
+        return (
+            f"one of {', '.join(map(str, kind.choices))}" if len(kind.choices) > 1 else str(kind.choices[0])
+        )
     if isinstance(kind, click.IntRange):
         return f"{kind.min} or more" if kind.max is None else f"{kind.min} to {kind.max}"
     return {"boolean": "true or false", "size": "two numbers of 1 or more"}.get(kind.name, kind.name)

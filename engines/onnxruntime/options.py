@@ -24,31 +24,27 @@ class OnnxruntimeOptions(BuildOptions):
     device: str = device_option("cpu", "cuda")
     threads: int | None = option(
         None,
-        "--threads",
         type=click.IntRange(1, MAX_THREADS),
         help="Threads of one inference.  [default: all CPUs that the process may use]",
     )
     optimization: str = option(
         "all",
-        "--optimization",
         type=click.Choice(OPTIMIZATIONS),
         help="Graph optimization level. 'all' ties a CPU engine to this CPU's instruction set.",
     )
     use_library: bool = option(
         True,
-        "--library/--no-library",
+        flag="--library/--no-library",
         help="Run the selective scan with the operator library. Without it standard operators are used, "
-        "which is several times slower.  [default: --library]",
+        "which is several times slower.",
     )
     fuse: bool = option(
         True,
-        "--fusion/--no-fusion",
-        help="On CPU: replace groups of nodes with the fused operators of the operator library.  "
-        "[default: --fusion]",
+        flag="--fusion/--no-fusion",
+        help="On CPU: replace groups of nodes with the fused operators of the operator library.",
     )
     cpu_precision: str = option(
         Precision.FP32.value,
-        "--cpu-precision",
         type=click.Choice((Precision.FP32.value, Precision.BF16.value)),
         help="On CPU: precision of matmul inputs. bf16 is faster on CPUs with bfloat16 instructions; sums, "
         "norms and the scan stay in fp32. The manifest records the error.",

@@ -35,30 +35,26 @@ class TensorrtOptions(BuildOptions):
 
     device: str = device_option("cuda")
     min_batch: int | None = option(
-        None, "--min-batch", type=_COUNT, help="Smallest batch size of the profile.  [default: 1]"
+        None, type=_COUNT, help="Smallest batch size of the profile.  [default: 1]"
     )
     opt_batch: int | None = option(
         None,
-        "--opt-batch",
         type=_COUNT,
         help=f"Batch size that the engine is tuned for.  [default: {DEFAULT_OPT_BATCH}]",
     )
     max_batch: int | None = option(
         None,
-        "--max-batch",
         type=_COUNT,
         help=f"Largest batch size of the profile.  [default: {DEFAULT_MAX_BATCH}]",
     )
     min_size: Size | None = option(
         None,
-        "--min-size",
         type=_SIZE,
         metavar="HxW",
         help="Smallest height and width, where they are dynamic.  [default: --opt-size]",
     )
     opt_size: Size | None = option(
         None,
-        "--opt-size",
         type=_SIZE,
         metavar="HxW",
         help="Height and width that the engine is tuned for, where they are dynamic.  [default: the input "
@@ -66,54 +62,48 @@ class TensorrtOptions(BuildOptions):
     )
     max_size: Size | None = option(
         None,
-        "--max-size",
         type=_SIZE,
         metavar="HxW",
         help="Largest height and width, where they are dynamic.  [default: --opt-size]",
     )
     workspace_mib: int | None = option(
         None,
-        "--workspace",
+        flag="--workspace",
         type=_COUNT,
         metavar="MIB",
         help="Workspace memory limit of a layer in MiB.  [default: TensorRT's]",
     )
     level: int | None = option(
         None,
-        "--builder-level",
+        flag="--builder-level",
         type=click.IntRange(0, 5),
         help="Builder optimization level, 0 (fastest build) to 5.  [default: TensorRT's]",
     )
     timing_cache: Path | None = option(
         None,
-        "--timing-cache",
         type=_FILE,
         recorded=False,
         help="Timing cache file. It is read if it exists, and written after the build.",
     )
     layers: Path | None = option(
         None,
-        "--layers",
         type=_FILE,
         recorded=False,
         help="Write the engine's layer information to this JSON file.",
     )
     hardware: str = option(
         "none",
-        "--hardware",
         type=click.Choice(HARDWARE),
         help="Hardware compatibility level: other GPUs that the engine can run on.",
     )
     version_compatible: bool = option(
         False,
-        "--version-compatible",
         help="Build an engine that runs in later versions of the same major version. Opening it runs code "
         "that is stored in the engine.",
     )
-    refit: bool = option(False, "--refit", help="Build a refittable engine: its weights can be replaced.")
+    refit: bool = option(False, help="Build a refittable engine: its weights can be replaced.")
     strip: bool = option(
         False,
-        "--strip",
         help="TensorRT 10 and later: build an engine without weights, to be opened with --source MODEL.",
     )
 

@@ -18,12 +18,13 @@ from small_onnx import metadata
 from vim_deploy.cli import export, infer
 from vim_deploy.data.loading import Loaded
 from vim_deploy.errors import EngineError
+from vim_deploy.options import option
 from vim_deploy.prediction import Prediction
 from vim_deploy.results.columns import COMMON_FIELDS, INTEGER, Columns
 from vim_deploy.results.row import Row
 from vim_deploy.tasks.base import Network, TaskHandler
 from vim_deploy.tasks.open import open_task
-from vim_deploy.tasks.options import option, task_options, written_files
+from vim_deploy.tasks.options import task_options, written_files
 from vim_deploy.tasks.registry import TASKS
 from vim_deploy.tasks.spec import TaskSpec
 

@@ -12,53 +12,24 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from vim_deploy.cli.common import Command, command, log_to_stderr, quiet_option, stages
+from vim_deploy.cli.common import command, log_to_stderr, quiet_option, stages
+from vim_deploy.cli.registry_type import RegistryType
+from vim_deploy.cli.sections import SectionedCommand
 from vim_deploy.engines.registry import BACKENDS, DEFAULT_BACKEND, all_devices
-from vim_deploy.errors import EngineError
 from vim_deploy.options import click_option
 
 if TYPE_CHECKING:
     from vim_deploy.engines.manifest import Manifest
 
 
-class _BackendName(click.ParamType):
-    """The name of a registered backend."""
+class _BuildCommand(SectionedCommand):
+    """Has the options of all registered backends."""
 
-    name = "backend"
-
-    def get_metavar(self, *arguments: Any, **named: Any) -> str:
-        return f"[{'|'.join(BACKENDS.names())}]"
-
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> str:
-        try:
-            return BACKENDS.get(value).name
-        except EngineError as error:
-            self.fail(str(error), parameter, context)
-
-
-class _BuildCommand(Command):
-    """Has the options of all registered backends besides its own."""
-
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        own = super().get_params(ctx)
-        given = [parameter.name for parameter in own]
-        options = {
-            parameter.name: parameter
-            for backend in BACKENDS.names()
-            for parameter in _click_options(backend)
-            if parameter.name not in given
+    def sections(self) -> dict[str, tuple[click.Option, ...]]:
+        return {
+            f"{BACKENDS.get(name).title} options (--backend {name})": _click_options(name)
+            for name in BACKENDS.names()
         }
-        return [*own, *options.values()]
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        sections = {"Options": super().get_params(ctx)}
-        for name in BACKENDS.names():
-            sections[f"{BACKENDS.get(name).title} options (--backend {name})"] = [*_click_options(name)]
-        for title, parameters in sections.items():
-            records = (parameter.get_help_record(ctx) for parameter in parameters)
-            if rows := [record for record in records if record is not None]:
-                with formatter.section(title):
-                    formatter.write_dl(rows)
 
 
 @cache
@@ -77,7 +48,7 @@ _DEFAULT_DEVICES = ", ".join(f"{BACKENDS.get(name).devices[0]} for {name}" for n
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Engine file to write.")
 @click.option(
     "--backend",
-    type=_BackendName(),
+    type=RegistryType(BACKENDS),
     default=DEFAULT_BACKEND,
     show_default=True,
     help="Runtime that the engine is built for.",

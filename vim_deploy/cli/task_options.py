@@ -7,39 +7,29 @@ from typing import Any
 
 import click
 
-from vim_deploy.cli.common import Command
-from vim_deploy.tasks.options import flag, option_fields
+from vim_deploy.cli.sections import SectionedCommand
+from vim_deploy.options import click_option
+from vim_deploy.tasks.options import option_fields
 from vim_deploy.tasks.registry import TASKS
 
 
-class TaskOptionsCommand(Command):
+class TaskOptionsCommand(SectionedCommand):
     """A command with the options of all registered tasks, each task's in its own section of the help."""
 
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        return [*super().get_params(ctx), *_task_parameters(TASKS.names()).values()]
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def sections(self) -> dict[str, list[click.Option]]:
         parameters = _task_parameters(TASKS.names())
-        sections = {"Options": super().get_params(ctx)}
-        for name in TASKS.names():
-            fields = option_fields(TASKS.get(name))
-            sections[f"Options of the task {name}"] = [parameters[item.name] for item in fields]
-        for title, section in sections.items():
-            options = [parameter for parameter in section if isinstance(parameter, click.Option)]
-            records = [option.get_help_record(ctx) for option in options]
-            if shown := [record for record in records if record is not None]:
-                with formatter.section(title):
-                    formatter.write_dl(shown)
+        return {
+            f"Options of the task {name}": [parameters[item.name] for item in option_fields(TASKS.get(name))]
+            for name in TASKS.names()
+        }
 
 
 @cache
-def _task_parameters(tasks: tuple[str, ...]) -> dict[str, click.Parameter]:
+def _task_parameters(tasks: tuple[str, ...]) -> dict[str, click.Option]:
     """By name; an option of several tasks is one parameter."""
-    parameters: dict[str, click.Parameter] = {}
+    parameters: dict[str, click.Option] = {}
     for item in (item for name in tasks for item in option_fields(TASKS.get(name))):
-        settings = {"show_default": item.default not in (None, False), **item.metadata["settings"]}
-        option = click.Option([flag(item.name)], default=item.default, **settings)
-        parameters.setdefault(item.name, option)
+        parameters.setdefault(item.name, click_option(item))
     return parameters
 
 

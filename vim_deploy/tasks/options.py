@@ -1,14 +1,15 @@
-"""Options of a task: dataclass fields that vim-infer offers on its command line. No runtime, no numpy."""
+"""The options of a task, see `vim_deploy.options`. No runtime, no numpy."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vim_deploy.errors import EngineError
+from vim_deploy.options import flag_of
 from vim_deploy.registry import load_object
 from vim_deploy.tasks.registry import TASKS
 from vim_deploy.tasks.spec import TaskSpec
@@ -17,19 +18,6 @@ from vim_deploy.tasks.spec import TaskSpec
 @dataclass(frozen=True)
 class NoOptions:
     """The options of a task that has none."""
-
-
-def option(default: Any = None, *, writes_file: bool = False, **settings: Any) -> Any:
-    """A dataclass field that is also the option `--NAME`; `settings` are those of click.Option.
-
-    `writes_file`: the value is the path of a file that the run creates or replaces.
-    """
-    return field(default=default, metadata={"settings": settings, "writes_file": writes_file})
-
-
-def flag(name: str) -> str:
-    """The command line's spelling of a field's name."""
-    return f"--{name.replace('_', '-')}"
 
 
 def option_fields(spec: TaskSpec) -> tuple[dataclasses.Field[Any], ...]:
@@ -46,7 +34,7 @@ def task_options(spec: TaskSpec, given: Mapping[str, Any], source: str) -> Any:
     if foreign := [name for name in given if name not in own]:
         for other in map(TASKS.get, TASKS.names()):
             names = {item.name for item in option_fields(other)}
-            if shown := [flag(name) for name in foreign if name in names]:
+            if shown := [flag_of(name) for name in foreign if name in names]:
                 raise EngineError(
                     f"{', '.join(shown)}: only for models of the task {other.name}, and {source} is for the "
                     f"task {spec.name}. Leave it out, or export a model with --task {other.name}."
@@ -59,4 +47,4 @@ def written_files(given: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
     """The files that a run with the `given` options writes, each with the flag that names it."""
     fields = [item for name in TASKS.names() for item in option_fields(TASKS.get(name))]
     writing = {item.name for item in fields if item.metadata["writes_file"]}
-    return ((flag(name), value) for name, value in given.items() if name in writing and value is not None)
+    return ((flag_of(name), value) for name, value in given.items() if name in writing and value is not None)

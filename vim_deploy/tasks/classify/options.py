@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import click
 
-from vim_deploy.tasks.options import option
+from vim_deploy.options import option
 
 DEFAULT_TOP_K = 5
 

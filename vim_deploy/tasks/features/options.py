@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from vim_deploy.tasks.options import option
+from vim_deploy.options import option
 
 FORMATS = ("npy", "safetensors")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from vim_deploy.tasks.options import option
+from vim_deploy.options import option
 
 ORIGINAL_SIZE = "none"  # --scale: images are not scaled
 DEFAULT_MEMORY = 4 << 30
