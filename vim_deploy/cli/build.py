@@ -20,6 +20,7 @@ from vim_deploy.options import click_option
 
 if TYPE_CHECKING:
     from vim_deploy.engines.manifest import Manifest
+    from vim_deploy.engines.spec import BuildOptions
 
 
 class _BuildCommand(SectionedCommand):
@@ -38,6 +39,26 @@ def _click_options(backend: str) -> tuple[click.Option, ...]:
     return tuple(
         click_option(item) for item in fields(BACKENDS.get(backend).options) if item.name != "device"
     )
+
+
+def build_options(context: click.Context) -> BuildOptions:
+    """The options of a parsed command line. Raises UsageError for options of another backend."""
+    backend: str = context.params["backend"]
+    given = {
+        name: value
+        for name, value in context.params.items()
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    own = {option.name for option in _click_options(backend)}
+    for other in BACKENDS.names():
+        foreign = [
+            (option.secondary_opts if given[option.name] is False else option.opts)[-1]
+            for option in _click_options(other)
+            if option.name in given.keys() - own
+        ]
+        if foreign:
+            raise click.UsageError(f"{', '.join(foreign)}: only valid with --backend {other}.")
+    return BACKENDS.get(backend).options(**{name: given[name] for name in {*own, "device"} & given.keys()})
 
 
 _DEFAULT_DEVICES = ", ".join(f"{BACKENDS.get(name).devices[0]} for {name}" for name in BACKENDS.names())
@@ -65,8 +86,6 @@ def main(
     context: click.Context,
     model: Path,
     output: Path,
-    backend: str,
-    device: str | None,
     as_json: bool,
     quiet: bool,
     **values: Any,
@@ -80,38 +99,16 @@ def main(
     """
     from vim_deploy.engines.build import build_engine
 
-    given = _given(context, backend, values)
-    if device is not None:
-        given["device"] = device
-    options = BACKENDS.get(backend).options(**given)
+    options = build_options(context)
     log_to_stderr(quiet)
     started = time.perf_counter()
     with stages("vim-build", quiet) as report:
-        report(f"{output.name} for {backend}")
+        report(f"{output.name} for {options.backend}")
         manifest = build_engine(model, output, options)
     if as_json:
         click.echo(json.dumps(manifest.to_dict(), indent=2, sort_keys=True))
     if not quiet:
         click.echo(_summary(output, manifest, time.perf_counter() - started), err=True)
-
-
-def _given(context: click.Context, backend: str, values: dict[str, Any]) -> dict[str, Any]:
-    """The options on the command line. Raises UsageError for options of another backend."""
-    given = {
-        name: value
-        for name, value in values.items()
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    }
-    own = {option.name for option in _click_options(backend)}
-    for other in BACKENDS.names():
-        foreign = [
-            (option.secondary_opts if given[option.name] is False else option.opts)[-1]
-            for option in _click_options(other)
-            if option.name in given.keys() - own
-        ]
-        if foreign:
-            raise click.UsageError(f"{', '.join(foreign)}: only valid with --backend {other}.")
-    return given
 
 
 def _summary(output: Path, manifest: Manifest, seconds: float) -> str:

@@ -1,0 +1,126 @@
+"""The seam for backends: registration from outside the package, and rebuild commands with every option."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import toy_backend
+from click.testing import CliRunner
+from PIL import Image
+from small_onnx import colour_model, save
+
+from vim_deploy import load_engine
+from vim_deploy.cli.build import build_options, main
+from vim_deploy.engines.build import build_engine
+from vim_deploy.engines.cache import cached_engine
+from vim_deploy.engines.container import read_manifest
+from vim_deploy.engines.manifest import Manifest
+from vim_deploy.engines.onnxruntime.options import OPTIMIZATIONS, OnnxruntimeOptions
+from vim_deploy.engines.registry import BACKENDS
+from vim_deploy.engines.spec import BuildOptions
+from vim_deploy.engines.tensorrt.options import TensorrtOptions
+from vim_deploy.errors import EngineError
+
+
+@pytest.fixture
+def toy():
+    BACKENDS.register("toy", toy_backend.SPEC)
+    yield
+    BACKENDS.unregister("toy")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return save(colour_model(), tmp_path / "colours.onnx")
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_a_registered_backend_builds_and_opens_engines(toy, model, tmp_path):
+    engine = tmp_path / "toy.engine"
+    result = run(model, "-o", engine, "--backend", "toy", "--beads", 5)
+    assert result.exit_code == 0, result.output
+    assert "toy on abacus" in result.stderr
+    manifest = read_manifest(engine)
+    assert manifest.options == toy_backend.ToyOptions(beads=5)
+    assert manifest.rebuild_command("x").endswith("-o x --backend toy --beads 5")
+    pixels = np.random.default_rng(0).random((3, 3, 8, 8), np.float32)
+    build_engine(model, tmp_path / "reference.engine")
+    with load_engine(engine) as opened, load_engine(tmp_path / "reference.engine") as reference:
+        np.testing.assert_allclose(opened.run(pixels)["logits"], reference.run(pixels)["logits"], rtol=1e-5)
+        (row,) = opened.predict(Image.new("RGB", (9, 9), "blue"))
+        assert row.result.top[0].name == "blue"
+    with pytest.raises(EngineError, match="built for device abacus, not cpu"):
+        load_engine(engine, device="cpu")
+
+
+def test_its_engines_are_cached_by_its_options(toy, model, tmp_path, monkeypatch):
+    monkeypatch.setenv("VIM_DEPLOY_CACHE", str(tmp_path / "cache"))
+    entries = {cached_engine(model, toy_backend.ToyOptions(beads=beads))[0] for beads in (1, 2, 2)}
+    assert len(entries) == 2
+
+
+def test_its_options_are_in_the_help_and_only_valid_with_it(toy, model):
+    help = run("--help").output
+    assert "Toy options (--backend toy):" in help and "--beads" in help
+    result = run(model, "-o", "x", "--beads", 5)
+    assert result.exit_code == 2 and "--beads: only valid with --backend toy" in result.stderr
+    result = run(model, "-o", "x", "--backend", "toy", "--beads", 11)
+    assert result.exit_code == 2 and "--beads" in result.stderr
+    assert run("--help").exit_code == 0
+
+
+def test_an_engine_of_an_unregistered_backend_is_refused(model, tmp_path):
+    BACKENDS.register("toy", toy_backend.SPEC)
+    try:
+        build_engine(model, tmp_path / "toy.engine", toy_backend.ToyOptions())
+    finally:
+        BACKENDS.unregister("toy")
+    with pytest.raises(EngineError, match="unknown backend 'toy'; expected one of onnxruntime, tensorrt"):
+        load_engine(tmp_path / "toy.engine")
+
+
+def combinations() -> list[BuildOptions]:
+    onnxruntime = itertools.product(
+        ("cpu", "cuda"), (None, 3), OPTIMIZATIONS, (True, False), (True, False), ("fp32", "bf16")
+    )
+    tensorrt = (
+        {},
+        {"min_batch": 2, "opt_batch": 3, "max_batch": 4},
+        {"min_size": (4, 6), "opt_size": (8, 8), "max_size": (16, 32), "workspace_mib": 64},
+        {"level": 0, "hardware": "ampere_plus", "version_compatible": True},
+        {"refit": True, "strip": True, "hardware": "same_compute_capability"},
+    )
+    return [
+        *(OnnxruntimeOptions(*values) for values in onnxruntime),
+        *(TensorrtOptions(**values) for values in tensorrt),
+    ]
+
+
+@pytest.fixture
+def manifest(model, tmp_path) -> Manifest:
+    return build_engine(model, tmp_path / "colours.engine")
+
+
+def test_the_rebuild_command_has_every_option(manifest):
+    for options in combinations():
+        built = Manifest.from_json(dataclasses.replace(manifest, options=options).to_json(), "x")
+        assert built.options == options
+        program, *words = shlex.split(built.rebuild_command("x.engine"))
+        assert program == "vim-build" and words[:3] == ["colours.onnx", "-o", "x.engine"]
+        with main.make_context("vim-build", words) as context:
+            assert build_options(context) == options
+
+
+def test_files_of_a_build_are_not_recorded(manifest):
+    options = TensorrtOptions(level=3, timing_cache=Path("timings"), layers=Path("layers.json"))
+    built = Manifest.from_json(dataclasses.replace(manifest, options=options).to_json(), "x")
+    assert built.options == TensorrtOptions(level=3)
+    assert built.rebuild_command("x").endswith("--backend tensorrt --builder-level 3")
