@@ -14,16 +14,6 @@ from vim_deploy.tasks.registry import TASKS
 
 PREFIX = "vim_deploy."
 FORMAT = 2
-# What a file computes, and the outputs it has for it, the first one being what is compared and counted.
-OUTPUTS = {
-    "classify": ("logits",),
-    "features": ("features",),
-    "segment": ("logits",),
-    "detect": ("boxes", "scores", "classes", "masks"),
-}
-# Scalar inputs that have a value in the file, and what they get where a file is compared: with a threshold in
-# force there might be nothing to compare.
-COMPARED_AT = {"score_threshold": 0.0}
 
 
 @dataclass(frozen=True)

@@ -56,9 +56,7 @@ def test_unknown_instruction_set_is_refused_by_the_runtime_too():
     )
     run = in_a_fresh_process(code, VIM_DEPLOY_ISA="avx9")
     assert run.returncode == 1
-    assert (
-        "vim_deploy::SelectiveScan: VIM_DEPLOY_ISA=avx9: this build supports" in run.stderr
-    )
+    assert "vim_deploy::SelectiveScan: VIM_DEPLOY_ISA=avx9: this build supports" in run.stderr
 
 
 def test_finding_the_library_needs_neither_pytorch_nor_a_runtime():

@@ -13,13 +13,17 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner
-from small_onnx import metadata
+from PIL import Image
+from small_onnx import colour_model, metadata, save
 
 from vim_deploy.cli import export, infer
 from vim_deploy.data.loading import Loaded
+from vim_deploy.engine import load_engine
+from vim_deploy.engines.build import build_engine
 from vim_deploy.errors import EngineError
 from vim_deploy.options import option
 from vim_deploy.prediction import Prediction
+from vim_deploy.results import Format, read_rows
 from vim_deploy.results.columns import COMMON_FIELDS, INTEGER, Columns
 from vim_deploy.results.row import Row
 from vim_deploy.tasks.base import Network, TaskHandler
@@ -58,12 +62,14 @@ class CountHandler(TaskHandler):
         return CountColumns()
 
     def predict(self, loaded: Sequence[Loaded], batch: int) -> Iterator[Prediction]:
-        return (Prediction(None, "ok", result=self.options.minimum) for _ in loaded)
+        outputs = self.run([entry.pixels for entry in loaded], (3,)) if loaded else ()
+        for entry, output in zip(loaded, outputs, strict=True):
+            yield Prediction(entry.item.path, "ok", result=int((output > self.options.minimum).sum()))
 
 
 SPEC = TaskSpec(
     name="count",
-    outputs=("counts",),
+    outputs=("features",),
     model_kinds=("classifier",),
     handler=f"{__name__}:CountHandler",
     module="unused:unused",
@@ -97,6 +103,19 @@ def test_registered_tasks_are_opened_with_their_options(counting):
     assert handler.options == CountOptions(5)
     assert handler.inputs == ("images",)
     assert list(written_files({"minimum": 5, "table": Path("t.csv")})) == [("--table", Path("t.csv"))]
+
+
+def test_registered_tasks_run(counting, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    build_engine(save(colour_model(task="count"), Path("count.onnx")), "count.engine")
+    for index, colour in enumerate(("red", "yellow", "black")):
+        Image.new("RGB", (8, 8), colour).save(f"{index}.png")
+    result = CliRunner().invoke(infer.main, ["count.engine", ".", "-o", "out.csv", "--minimum", "2"])
+    assert result.exit_code == 0, result.output
+    assert [row.result for row in read_rows(Path("out.csv"), Format.CSV, CountColumns())] == [1, 2, 0]
+    with load_engine("count.engine") as engine:
+        assert [row.result for row in engine.predict(["1.png"], minimum=20)] == [0]
+    assert CliRunner().invoke(infer.main, ["count.engine", ".", "--tile"]).exit_code == 2
 
 
 @pytest.mark.parametrize(
