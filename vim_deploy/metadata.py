@@ -9,7 +9,7 @@ from typing import Any
 
 from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.errors import EngineError
-from vim_deploy.precision import Precision
+from vim_deploy.precision import FILE_PRECISIONS, Precision
 from vim_deploy.tasks.registry import TASKS
 
 PREFIX = "vim_deploy."
@@ -72,6 +72,11 @@ class ModelMetadata:
             raise EngineError(
                 f"{source} is for the task {values['task']!r:.100}; expected one of "
                 f"{', '.join(TASKS.names())}."
+            )
+        if values["precision"] not in FILE_PRECISIONS:
+            raise EngineError(
+                f"{source} has the precision {values['precision']!r:.100}; expected one of "
+                f"{', '.join(FILE_PRECISIONS)}. Export the model again."
             )
         values["precision"] = Precision(values["precision"])
         values["preprocessing"] = Preprocessing.from_dict(values["preprocessing"])

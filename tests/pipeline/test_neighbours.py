@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import random
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "cli"))
-
 from infer_command import json_rows, run, start
 from PIL import Image
 from small_onnx import save, scan_model

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import random
 import signal
-import sys
 import time
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "cli"))
-
 from infer_command import csv_rows, json_rows, make_engine, make_images, run, start
 from PIL import Image
 

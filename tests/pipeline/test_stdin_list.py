@@ -10,11 +10,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "cli"))
-
 from infer_command import json_rows, start
+from PIL import Image
 from small_onnx import save, scan_model
 
 from vim_deploy.data.discover import Discovery, FlushMarker, Item

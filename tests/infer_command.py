@@ -18,7 +18,7 @@ from small_onnx import COLOURS, colour_model, save
 from vim_deploy.cli.infer import main
 from vim_deploy.engines.build import build_engine
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, "-c", "from vim_deploy.cli.infer import main; main()"]
 
 

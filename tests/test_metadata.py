@@ -1,0 +1,41 @@
+"""The metadata of exported files: what is written is read back, and other versions are refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from small_onnx import metadata
+
+from vim_deploy.errors import EngineError
+from vim_deploy.metadata import FORMAT, PREFIX, ModelMetadata
+
+
+def test_metadata_is_read_back_unchanged():
+    written = metadata()
+    assert ModelMetadata.from_props(written.to_props(), "a.onnx") == written
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("format", FORMAT - 1, f"a.onnx has metadata format {FORMAT - 1}; this version reads {FORMAT}"),
+        ("task", "paint", "a.onnx is for the task 'paint'; expected one of classify, features, segment"),
+        ("task", ["classify"], r"for the task \['classify'\]"),
+        ("precision", "bf16-matmul", "has the precision 'bf16-matmul'; expected one of fp32, fp16, bf16"),
+        ("precision", [], "has the precision"),
+    ],
+)
+def test_invalid_values_are_refused(name, value, message):
+    props = {**metadata().to_props(), PREFIX + name: json.dumps(value)}
+    with pytest.raises(EngineError, match=message):
+        ModelMetadata.from_props(props, "a.onnx")
+
+
+def test_missing_and_damaged_fields_are_refused():
+    props = metadata().to_props()
+    with pytest.raises(EngineError, match=r"metadata field vim_deploy\.task is not JSON"):
+        ModelMetadata.from_props({**props, PREFIX + "task": "{"}, "a.onnx")
+    del props[PREFIX + "task"]
+    with pytest.raises(EngineError, match=r"has no metadata field vim_deploy\.task"):
+        ModelMetadata.from_props(props, "a.onnx")
