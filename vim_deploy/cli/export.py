@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vim_deploy.cli.common import command, log_to_stderr, needs_extra, quiet_option, stages
+from vim_deploy.cli.common import Command, command, log_to_stderr, needs_extra, quiet_option, stages
 from vim_deploy.cli.model_options import model_names, model_options, model_source
 from vim_deploy.cli.registry_type import RegistryType
 from vim_deploy.precision import FILE_PRECISIONS, Precision
@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from vim_deploy.export.exporter import ExportRequest, ExportResult
 
 
-@command(epilog=model_names())
+class _ExportCommand(Command):
+    """Lists the named models of all registered families at the end of its help."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.epilog = model_names()
+        super().format_epilog(ctx, formatter)
+
+
+@command(_ExportCommand)
 @click.argument("model")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File to write."

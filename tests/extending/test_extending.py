@@ -1,0 +1,145 @@
+"""The recipes of docs/extending.md: a task, a backend and a model family that are not part of the package."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+from safetensors.torch import save_file
+from toy_family import TINY, ToyMamba
+
+from vim_deploy.cli import build, export, infer
+from vim_deploy.data.preprocess import Preprocessing
+from vim_deploy.engines.container import read_manifest
+from vim_deploy.engines.registry import BACKENDS
+from vim_deploy.families.registry import FAMILIES
+from vim_deploy.ops import use_scan
+from vim_deploy.registry import Registry
+from vim_deploy.tasks.registry import TASKS
+
+HERE = Path(__file__).parent
+# One line each: this is all that a registry needs.
+LINES: list[tuple[Registry[Any], str, str]] = [
+    (TASKS, "certainty", "toy_task.spec:SPEC"),
+    (BACKENDS, "onnx_reference", "toy_backend.spec:SPEC"),
+    (FAMILIES, "toy_mamba", "toy_family:FAMILY"),
+]
+
+
+@pytest.fixture(autouse=True)
+def registered() -> Iterator[None]:
+    for registry, name, target in LINES:
+        registry.register(name, target)
+    yield
+    for registry, name, _ in LINES:
+        registry.unregister(name)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for index in range(3):
+        pixels = generator.integers(0, 256, (40, 40, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    return folder
+
+
+def run(command: Any, *arguments: object) -> str:
+    result = CliRunner().invoke(command, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def trained_model(path: Path) -> ToyMamba:
+    """A model with random weights, and its checkpoint."""
+    torch.manual_seed(1)
+    model = ToyMamba(TINY).eval()
+    torch.nn.init.normal_(model.head.weight, std=3)
+    save_file(model.state_dict(), path, metadata={"toy_config": json.dumps(TINY.to_dict())})
+    return model
+
+
+def expected_certainties(model: ToyMamba, images: Path) -> list[float]:
+    preprocessing = Preprocessing(TINY.image_size)
+    pixels = np.stack([preprocessing(Image.open(path)) for path in sorted(images.iterdir())])
+    with torch.inference_mode(), use_scan("reference"):
+        found = model(torch.from_numpy(pixels)).softmax(-1).amax(-1)
+    return found.tolist()
+
+
+def test_all_three_work_together(tmp_path, images):
+    """A toy family for a toy task on a toy backend, by the commands, gives what the eager model gives."""
+    checkpoint, model, engine, table = (
+        tmp_path / name for name in ("toy.safetensors", "toy.onnx", "toy.engine", "rows.csv")
+    )
+    eager = trained_model(checkpoint)
+    arguments = ("--checkpoint", checkpoint, "--task", "certainty", "-o", model)
+    assert "equal to the eager model" in run(export.main, "toy_mamba", *arguments)
+    run(build.main, model, "-o", engine, "--backend", "onnx_reference", "--decimals", 7)
+    run(infer.main, engine, images, "-o", table, "--unit", "percent")
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["unit"] for row in rows] == ["percent"] * 3
+    found = [float(row["certainty"]) / 100 for row in rows]
+    assert found == pytest.approx(expected_certainties(eager, images), rel=1e-4)
+
+
+@pytest.mark.parametrize("task", ["classify", "certainty"])
+def test_a_family_has_all_tasks_of_its_kind_and_runs_on_the_own_backend(task, tmp_path, images):
+    model, engine = tmp_path / "toy.onnx", tmp_path / "toy.engine"
+    run(export.main, "toy_tiny", "--task", task, "-o", model)
+    run(build.main, model, "-o", engine)
+    lines = run(infer.main, engine, images, "--quiet").splitlines()
+    assert len(lines) == 1 + 3
+    assert ("top1" if task == "classify" else "certainty") in lines[0]
+
+
+def test_a_task_works_with_the_own_families(tmp_path, images):
+    config = tmp_path / "small.json"
+    config.write_text(
+        json.dumps({"embed_dim": 16, "depth": 1, "patch_size": 8, "stride": 8, "image_size": [16, 16],
+                    "num_classes": 3})
+    )  # fmt: skip
+    run(export.main, config, "--task", "certainty", "-o", tmp_path / "vim.onnx")
+    assert "certainty" in run(infer.main, tmp_path / "vim.onnx", images, "--quiet")
+
+
+def test_a_backend_records_its_options_and_names_them_when_it_refuses(tmp_path):
+    model, engine = tmp_path / "toy.onnx", tmp_path / "toy.engine"
+    run(export.main, "toy_tiny", "-o", model, "--no-check")
+    run(build.main, model, "-o", engine, "--backend", "onnx_reference", "--decimals", 5)
+    command = read_manifest(engine).rebuild_command(str(engine))
+    assert command == f"vim-build toy.onnx -o {engine} --backend onnx_reference --decimals 5"
+    refused = CliRunner().invoke(build.main, [str(model), "-o", str(engine), "--decimals", "5"])
+    assert refused.exit_code == 2
+    assert "only valid with --backend onnx_reference" in refused.output
+
+
+@pytest.mark.parametrize(("command", "words"), [
+    (export.main, ["certainty", "toy_tiny"]),
+    (build.main, ["onnx_reference", "--decimals"]),
+    (infer.main, ["--unit"]),
+])  # fmt: skip
+def test_help_names_what_is_registered(command, words):
+    shown = CliRunner().invoke(command, ["--help"]).output
+    assert [word for word in words if word not in shown] == []
+
+
+def test_what_an_extension_touches():
+    """The files of each toy; docs/extending.md states these numbers. Nothing inside the package changes."""
+    files = {
+        "task": list((HERE / "toy_task").glob("*.py")),
+        "backend": list((HERE / "toy_backend").glob("*.py")),
+        "family": [HERE / "toy_family.py"],
+    }
+    assert {name: len(found) for name, found in files.items()} == {"task": 4, "backend": 3, "family": 1}

@@ -1,0 +1,1 @@
+"""A backend from outside the package: ONNX's reference evaluator."""

@@ -1,0 +1,1 @@
+"""A task from outside the package: how certain a classifier is, as one number per image."""
