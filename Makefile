@@ -1,8 +1,8 @@
-# `make demo` and `make test` are all that a fresh machine needs (Python 3.11, g++, make).
+# `make demo` and `make test` set up everything on a machine with Python 3.11, g++ and make.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# The editable installation lists its modules, so that a moved one needs a new installation.
+# The editable installation lists its modules: install again when one is added or moved.
 STAMP := $(VENV)/.set-up-$(shell find vim_deploy export engines -name "*.py" | sort | cksum | cut -d" " -f1)
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find plugins -type f)
 
@@ -23,11 +23,12 @@ $(STAMP): $(SOURCES)
 	    -e '.[cpu,export,parquet,detect,plots,examples,test,dev]'
 	touch $@
 
-# Format, lint and types in one command; `make check test` is what a change has to pass.
+# A change is ready when `make check test` passes.
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python tools/typecheck.py
+	$(BIN)/python tools/architecture.py
 
 format: setup
 	$(BIN)/ruff format .

@@ -37,8 +37,12 @@ def commands() -> dict[str, click.Command]:
     return {f"vim-{name}": import_module(f"vim_deploy.cli.{name}").main for name in names}
 
 
+def parameters_of(command: click.Command) -> list[click.Parameter]:
+    return command.get_params(click.Context(command))
+
+
 def options_of(command: click.Command) -> set[str]:
-    return {name for item in command.params for name in (*item.opts, *item.secondary_opts)}
+    return {name for item in parameters_of(command) for name in (*item.opts, *item.secondary_opts)}
 
 
 def options_in_scripts() -> set[str]:
@@ -99,7 +103,7 @@ def test_every_option_has_a_help_text():
     missing = [
         f"{name} {item.opts[-1]}"
         for name, command in commands().items()
-        for item in command.params
+        for item in parameters_of(command)
         if isinstance(item, click.Option) and not item.help
     ]
     assert not missing

@@ -1,7 +1,7 @@
 """Checks the imports of the package: no cycles, and only the dependencies that docs/architecture.md allows.
 
-Every import counts, also those inside functions and below `if TYPE_CHECKING`. Names that registries look up
-("module:name") are not imports.
+Every import counts, also those inside functions and below `if TYPE_CHECKING`. Names in registries
+("module:name") are not imports. import-linter cannot do this: it expects all modules below one folder.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _HEADING = "## Dependencies"
 
 @dataclass(frozen=True)
 class Rule:
-    """One row of the table: what the modules of `part` may import, besides each other.
+    """What the modules of a part may import, besides each other: other parts, and third-party packages.
 
-    `internal`: other parts; `external`: third-party packages.
+    `part` is a module or folder below the package; "*" in it stands for any folder.
     """
 
     part: str
@@ -80,53 +80,64 @@ def read_rules(page: Path = PAGE) -> dict[str, Rule]:
     section = text[text.index(_HEADING) + len(_HEADING) :].split("\n## ")[0]
     rules = {}
     for line in section.splitlines():
-        cells = [re.findall(r"`([\w.]+)`", cell) for cell in line.strip().strip("|").split("|")]
+        cells = [re.findall(r"`([\w.*]+)`", cell) for cell in line.strip().strip("|").split("|")]
         if line.startswith("| `"):
             for part in cells[0]:
                 rules[part] = Rule(part, frozenset(cells[1]), frozenset(cells[2]))
     return rules
 
 
-def part_of(module: str, rules: dict[str, Rule]) -> str | None:
-    """The part with the longest name that the module belongs to."""
-    name = module.removeprefix(f"{PACKAGE}.")
-    while name and name not in rules:
-        name = name.rpartition(".")[0]
-    return name or None
+def rule_of(module: str, rules: dict[str, Rule], known: dict[str, Path]) -> tuple[Rule, str] | None:
+    """The most specific rule for a module, and the name of the part with the wildcards filled in."""
+    words = module.removeprefix(f"{PACKAGE}.").split(".")
+    best = None
+    for rule in rules.values():
+        pattern = rule.part.split(".")
+        if len(words) < len(pattern) or (best and len(best[0].part.split(".")) >= len(pattern)):
+            continue
+        folders = [".".join((PACKAGE, *words[: size + 1])) for size in range(len(pattern))]
+        if all(
+            word == expected or (expected == "*" and known.get(folder, Path()).name == "__init__.py")
+            for word, expected, folder in zip(words, pattern, folders, strict=False)
+        ):
+            best = rule, ".".join(words[: len(pattern)])
+    return best
 
 
-def violations(edges: dict[str, set[str]], rules: dict[str, Rule]) -> list[str]:
-    """Imports that no rule allows, parts that depend on each other, and rules without a module."""
+def violations(edges: dict[str, set[str]], rules: dict[str, Rule], known: dict[str, Path]) -> list[str]:
+    """Imports that the table does not allow, unmatched modules and parts, and cycles in the table."""
     found = []
     used = set()
     for module, targets in sorted(edges.items()):
-        part = part_of(module, rules)
-        if part is None:
+        match = rule_of(module, rules, known)
+        if match is None:
             found.append(f"{module} belongs to no part of the table")
             continue
-        used.add(part)
+        rule, part = match
+        used.add(rule.part)
         for target in sorted(targets - sys.stdlib_module_names):
-            if target.partition(".")[0] != PACKAGE:
-                allowed, kind = target in rules[part].external, target
+            other = rule_of(target, rules, known) if target in edges else None
+            if target not in edges:
+                allowed = target in rule.external
             else:
-                kind = part_of(target, rules) or target
-                allowed = kind == part or kind in rules[part].internal
+                allowed = other is not None and (other[1] == part or other[0].part in rule.internal)
             if not allowed:
-                found.append(f"{module} imports {target}; {part} may not import {kind}")
+                found.append(f"{module} imports {other[1] if other else target}: {target}")
     found += [f"the part {part} has no modules" for part in sorted(rules.keys() - used)]
-    if found_cycle := cycle({part: set(rule.internal) for part, rule in rules.items()}):
-        found.append(f"the table has a cycle: {' <- '.join(found_cycle)}")
+    if names := cycle({part: set(rule.internal) - {part} for part, rule in rules.items()}):
+        found.append(f"the table has a cycle: {' <- '.join(names)}")
     return found
 
 
 def check() -> list[str]:
-    """Everything that is wrong, one line each."""
-    edges = graph(modules())
-    found = cycle(edges)
-    return [f"import cycle: {' <- '.join(found)}"] * bool(found) + violations(edges, read_rules())
+    """All problems, one line each."""
+    known = modules()
+    edges = graph(known)
+    found = [f"import cycle: {' <- '.join(names)}" for names in [cycle(edges)] if names]
+    return found + violations(edges, read_rules(), known)
 
 
 if __name__ == "__main__":
     problems = check()
-    print("\n".join(problems))
+    print("\n".join(problems) or f"{len(modules())} modules, no violations")
     sys.exit(1 if problems else 0)

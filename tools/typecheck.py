@@ -1,7 +1,6 @@
-"""Run mypy over the package as it is installed: `export/` and `engines/` inside `vim_deploy/`.
+"""Runs mypy on the package with `export/` and `engines/` inside `vim_deploy/`, as it is installed.
 
-mypy follows folders, not the path that `vim_deploy/__init__.py` extends in a checkout, so the checker gets a
-folder of links in the installed shape.
+mypy does not follow the `__path__` that `vim_deploy/__init__.py` extends in a checkout.
 """
 
 from __future__ import annotations
@@ -18,14 +17,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "vim_deploy"
         package.mkdir()
-        for item in (ROOT / "vim_deploy").iterdir():
-            if item.name != "__pycache__":
-                (package / item.name).symlink_to(item)
-        for name in ("export", "engines"):
-            (package / name).symlink_to(ROOT / name)
-        command = [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"), str(package)]
-        cache = ["--cache-dir", str(ROOT / ".mypy_cache")]
-        return subprocess.run([*command, *cache], cwd=folder, check=False).returncode
+        for item in (*(ROOT / "vim_deploy").iterdir(), ROOT / "export", ROOT / "engines"):
+            (package / item.name).symlink_to(item)
+        options = ["--config-file", ROOT / "pyproject.toml", "--cache-dir", ROOT / ".mypy_cache"]
+        command = [sys.executable, "-m", "mypy", *options, package]
+        return subprocess.run(command, cwd=folder, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from small_segmenter import CROP, colour_segmenter, striped
 from vim_deploy.data.bilinear import resize
 from vim_deploy.engine import load_engine
 from vim_deploy.engines.build import build_engine
-from vim_deploy.tasks.segment.visualization import palette
+from vim_deploy.tasks.palette import palette
 
 OWN = ("--scale", "none")
 

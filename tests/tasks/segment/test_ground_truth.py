@@ -12,7 +12,7 @@ from vim_deploy.errors import ImageError
 from vim_deploy.tasks.segment import ground_truth
 from vim_deploy.tasks.segment.ground_truth import GroundTruth, OverlapTotals, class_overlaps, class_pixels
 from vim_deploy.tasks.segment.options import GroundTruthValues
-from vim_deploy.tasks.segment.visualization import palette
+from vim_deploy.tasks.palette import palette
 
 CLASSES = 4
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from vim_deploy.tasks.detect.result import Detection
-from vim_deploy.tasks.segment.visualization import palette
+from vim_deploy.tasks.palette import palette
 
 OPACITY = 0.45  # of the masks
 _JPEG_QUALITY = 90
