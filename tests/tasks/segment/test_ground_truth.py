@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from vim_deploy.errors import ImageError
+from vim_deploy.tasks.palette import palette
 from vim_deploy.tasks.segment import ground_truth
 from vim_deploy.tasks.segment.ground_truth import GroundTruth, OverlapTotals, class_overlaps, class_pixels
 from vim_deploy.tasks.segment.options import GroundTruthValues
-from vim_deploy.tasks.palette import palette
 
 CLASSES = 4
 
