@@ -16,11 +16,12 @@ from small_vim import build_model, exported, open_model
 
 from vim_deploy.errors import ConfigError
 from vim_deploy.export.onnx import to_onnx
+from vim_deploy.families.parts import PIXELS, run_parts
+from vim_deploy.families.vim_parts import FINAL_NORM, find_probes, model_parts
 from vim_deploy.parity.difference import difference
 from vim_deploy.tasks.classify.export import ClassifyModule
 from vim_deploy.validation.layers import LayerReport, compare_layers, worst_slice
-from vim_deploy.validation.parts import FINAL_NORM, PIXELS, model_parts, run_parts
-from vim_deploy.validation.probes import find_probes, with_probes
+from vim_deploy.validation.probes import with_probes
 
 PIXELS_GIVEN = np.random.default_rng(0).standard_normal((2, 3, 32, 48)).astype(np.float32)
 

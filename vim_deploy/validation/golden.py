@@ -22,6 +22,7 @@ from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.source import read_source
 from vim_deploy.export.exporter import ExportRequest, export
 from vim_deploy.families.family import ModelSource
+from vim_deploy.families.vim_parts import find_probes
 from vim_deploy.model import create_model, save_checkpoint
 from vim_deploy.model.config import REGISTERED_NAMES
 from vim_deploy.model.synthetic import fill_synthetic, synthetic_pixels
@@ -33,7 +34,7 @@ from vim_deploy.validation.artifacts import (
     open_artifact,
     open_source_model,
 )
-from vim_deploy.validation.probes import find_probes, with_probes
+from vim_deploy.validation.probes import with_probes
 
 HEADER = (
     "| case | run mode | max abs difference | max relative | SNR | worst block | same top 5 |",

@@ -17,24 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from vim_deploy.families.parts import PIXELS, Part, run_part
 from vim_deploy.validation.artifacts import Artifact
-from vim_deploy.validation.parts import PIXELS, Part, run_part
 
-# Limits of the local error, in units of the output's rounding error (2^-24, 2^-11 or 2^-8 of a value). Sums
-# of hundreds of products accumulate some tens of these units, and the scan accumulates over the sequence.
-# A wrong epsilon or a single rounded weight exceeds the limits; docs/parity.md has the measurements.
-LOCAL_LIMITS = {
-    "tokens": 32.0,
-    "residual": 4.0,
-    "norm": 8.0,
-    "in_proj": 32.0,
-    "convolution": 16.0,
-    "x_proj": 48.0,
-    "dt_proj": 32.0,
-    "scan": 64.0,
-    "sum": 4.0,
-    "out_proj": 64.0,
-}
 _ROUNDING = {"float32": 2.0**-24, "float64": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 
 
@@ -48,6 +33,7 @@ class PartFigures:
     accumulated_error: float
     local_error: float
     limit: float
+    stream: bool = False  # whether it is the residual stream
 
     @property
     def exceeds_limit(self) -> bool:
@@ -117,7 +103,8 @@ def compare_layers(
                 part.block,
                 _relative(reference[part.name].numpy(), made),
                 worst_slice(run_part(part, doubles).numpy(), made),
-                LOCAL_LIMITS[part.kind] * unit,
+                part.limit * unit,
+                part.stream,
             )
         )
     return LayerReport(artifact.label, tuple(figures))

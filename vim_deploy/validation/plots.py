@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = ("png", "svg", "pdf")
-STREAM = ("tokens", "residual")
 
 
 def error_against_depth(reports: Sequence[LayerReport]) -> Figure:
@@ -27,7 +26,7 @@ def error_against_depth(reports: Sequence[LayerReport]) -> Figure:
     figure, (above, below) = _figure()
     for report in reports:
         depth = [_depth(report, index) for index in range(len(report.parts))]
-        stream = [index for index, part in enumerate(report.parts) if part.kind in STREAM]
+        stream = [index for index, part in enumerate(report.parts) if part.stream]
         (line,) = above.semilogy(
             [depth[index] for index in stream],
             [report.parts[index].accumulated_error or math.nan for index in stream],

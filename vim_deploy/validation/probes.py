@@ -1,8 +1,9 @@
-"""Intermediate outputs (probes) of exported graphs: the values that belong to the parts of a model."""
+"""Intermediate outputs (probes): artifacts rebuilt with the values of a model's parts as outputs."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -12,65 +13,11 @@ from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.container import read_manifest
 from vim_deploy.engines.source import read_source
 from vim_deploy.errors import EngineError
-from vim_deploy.onnx_graph.index import GraphIndex
-from vim_deploy.ops.signature import OP_DOMAIN, OP_NAME, by_name
 from vim_deploy.precision import Precision
 from vim_deploy.validation.artifacts import Artifact, RunMode, Target, open_artifact, open_source_model
-from vim_deploy.validation.parts import FINAL_NORM, TOKENS
 
-
-def find_probes(model: onnx.ModelProto) -> dict[str, str]:
-    """Part names (see `parts.py`) to value names. Raises EngineError for a graph without a scan."""
-    graph = GraphIndex(model.graph)
-    scans: dict[int, list[onnx.NodeProto]] = {}
-    for node in graph.nodes:
-        if node.domain == OP_DOMAIN and node.op_type == OP_NAME:
-            scans.setdefault(int(node.name.split(".")[1]), []).append(node)
-    if not scans:
-        raise EngineError("the graph has no selective scan; expected an ONNX file written by vim-export.")
-    probes = {}
-    for index in sorted(scans):
-        probes.update(_block_probes(graph, index, scans[index]))
-    first = probes["layers.0.residual"]
-    # A rotary embedding comes between the tokens and the residual stream.
-    probes[TOKENS] = graph.upstream(first, lambda node: node.name.startswith("rope/"))
-    probes[FINAL_NORM] = next(
-        node.output[0] for node in reversed(graph.nodes) if node.name.startswith("norm_f/")
-    )
-    return probes
-
-
-def _block_probes(graph: GraphIndex, index: int, scans: list[onnx.NodeProto]) -> dict[str, str]:
-    block = f"layers.{index}"
-    probes = {}
-    for direction, node in zip(("forward", "backward"), scans, strict=False):
-        inputs = by_name(node.input)
-        probes[f"{block}.convolution {direction}"] = inputs["u"]
-        probes[f"{block}.x_proj {direction}"] = graph.upstream(inputs["B"], _is_slicing)
-        probes[f"{block}.dt_proj {direction}"] = inputs["delta"]
-        probes[f"{block}.scan {direction}"] = node.output[0]
-    in_proj = graph.upstream(by_name(scans[0].input)["z"], _is_slicing)
-    out_proj = next(node for node in graph.nodes if node.name == f"{block}.mixer.out_proj/MatMul")
-    probes[f"{block}.in_proj"] = in_proj
-    norm = graph.producers[in_proj].input[0]
-    probes[f"{block}.norm"] = norm
-    normed = graph.upstream(norm, lambda node: node.op_type == "Cast")
-    probes[f"{block}.residual"] = graph.upstream(normed, lambda node: node.name.startswith(f"{block}.norm/"))
-    probes[f"{block}.sum"] = out_proj.input[0]
-    probes[f"{block}.out_proj"] = _scaled(graph, out_proj.output[0], f"{block}.mixer")
-    return probes
-
-
-def _is_slicing(node: onnx.NodeProto) -> bool:
-    return node.op_type in ("Split", "Slice")
-
-
-def _scaled(graph: GraphIndex, value: str, module: str) -> str:
-    """The block's output: the projection, or the projection times the layer scale."""
-    for node in graph.nodes:
-        if value in node.input and node.op_type == "Mul" and node.name.startswith(f"{module}/"):
-            return node.output[0]
-    return value
+# The names of values in an exported graph, by part; see Family.probes.
+FindProbes = Callable[[onnx.ModelProto], dict[str, str]]
 
 
 def with_probes(model: onnx.ModelProto, values: set[str]) -> onnx.ModelProto:
@@ -86,7 +33,9 @@ def with_probes(model: onnx.ModelProto, values: set[str]) -> onnx.ModelProto:
     return copy
 
 
-def open_probed(target: Target, source: Path, threads: int | None = None) -> tuple[Artifact, dict[str, str]]:
+def open_probed(
+    target: Target, source: Path, find_probes: FindProbes, threads: int | None = None
+) -> tuple[Artifact, dict[str, str]]:
     """The artifact rebuilt from `source` with probes and the same options, and the value names by part.
 
     Raises the EngineErrors of building and opening.

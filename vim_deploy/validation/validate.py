@@ -15,9 +15,11 @@ from vim_deploy.engines.onnxruntime.session import runtime
 from vim_deploy.errors import EngineError
 from vim_deploy.export.model import ExportModel, open_export_model
 from vim_deploy.families.family import ModelSource
+from vim_deploy.families.parts import Part, run_parts
 from vim_deploy.files import sha256_of_file
 from vim_deploy.metadata import ModelMetadata
 from vim_deploy.package import VERSION
+from vim_deploy.registry import load_object
 from vim_deploy.tasks.registry import TASKS
 from vim_deploy.text import plural
 from vim_deploy.validation.accuracy import labelled_set, measure
@@ -28,7 +30,6 @@ from vim_deploy.validation.inputs import Input, digest, hard_inputs, random_inpu
 from vim_deploy.validation.invariance import check_invariance
 from vim_deploy.validation.labels import LabelSource
 from vim_deploy.validation.layers import compare_layers
-from vim_deploy.validation.parts import model_parts, run_parts
 from vim_deploy.validation.probes import open_probed
 from vim_deploy.validation.results import TargetResult, Validation
 
@@ -197,10 +198,12 @@ def _with_accuracy(
 def _with_layers(
     result: TargetResult, request: ValidationRequest, source: ExportModel, pixels: np.ndarray
 ) -> TargetResult:
-    parts = model_parts(source.task.model)
+    family = source.family
+    assert family.parts and family.probes  # see _reference
+    parts: list[Part] = load_object(family.parts)(source.task.model)
     reference = run_parts(parts, torch.from_numpy(pixels))
     path = source_of(result.target, list(request.artifacts))
-    artifact, probes = open_probed(result.target, path, request.threads)
+    artifact, probes = open_probed(result.target, path, load_object(family.probes), request.threads)
     with artifact:
         return replace(result, layers=compare_layers(parts, reference, artifact, probes, pixels))
 

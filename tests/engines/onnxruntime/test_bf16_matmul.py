@@ -16,6 +16,7 @@ from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.onnxruntime import backend
 from vim_deploy.engines.onnxruntime.options import OnnxruntimeOptions
 from vim_deploy.errors import EngineError
+from vim_deploy.families.vim_parts import find_probes
 from vim_deploy.precision import Precision
 from vim_deploy.validation.artifacts import RunMode, Target
 from vim_deploy.validation.probes import open_probed
@@ -93,7 +94,7 @@ def test_a_network_in_parts_is_not_this_one(file, tmp_path):
     engine = tmp_path / "bf16.engine"
     build_engine(file, engine, BF16)
     with pytest.raises(EngineError, match="drop --layers"):
-        open_probed(Target(engine, RunMode.ENGINE), file)
+        open_probed(Target(engine, RunMode.ENGINE), file, find_probes)
 
 
 def test_the_cache_keeps_precisions_apart():

@@ -105,13 +105,14 @@ def test_bfloat16(place):
 @pytest.mark.parametrize("major", [8, 10])
 def test_an_engine_is_looked_into_as_it_was_built(place, major):
     """With probes, from the same file and by the same options; not stripped: it has no file to refit from."""
+    from vim_deploy.families.vim_parts import find_probes
     from vim_deploy.validation.artifacts import RunMode, Target
     from vim_deploy.validation.probes import open_probed
 
     place.install(major)
     options = {"max_batch": 3, "level": 2, "workspace_mib": 64, "hardware": "ampere_plus"}
     engine = place.build("fp16", strip=major >= 10, **options)
-    probed, probes = open_probed(Target(engine, RunMode.ENGINE), place.folder / "fp16.onnx")
+    probed, probes = open_probed(Target(engine, RunMode.ENGINE), place.folder / "fp16.onnx", find_probes)
     with probed:
         found = probed.run_all(pixels(5))
         assert probed.manifest.build_info["batches"] == [1, 3, 3]

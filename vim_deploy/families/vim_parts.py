@@ -1,40 +1,42 @@
-"""A Vision Mamba as a chain of named parts, each a function of the outputs of earlier parts.
-
-The chain computes exactly what the model does. With the intermediate values of another implementation, every
-part can be recomputed from that implementation's own inputs to it, which separates the error of the part from
-the error of its inputs.
-"""
+"""The parts of a Vision Mamba classifier: in the eager model, and in its exported graph."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 
+import onnx
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from vim_deploy.errors import ConfigError
+from vim_deploy.errors import ConfigError, ExportError
+from vim_deploy.families.parts import PIXELS, Part
 from vim_deploy.model.blocks import Block
 from vim_deploy.model.config import Directions
 from vim_deploy.model.mixer import Mixer, causal_conv
 from vim_deploy.model.vim import VisionMamba
-from vim_deploy.ops import selective_scan, use_scan
+from vim_deploy.onnx_graph.index import GraphIndex
+from vim_deploy.ops import selective_scan
+from vim_deploy.ops.signature import OP_DOMAIN, OP_NAME, by_name
 
-PIXELS, TOKENS, FINAL_NORM = "pixels", "tokens", "final norm"
-
-
-@dataclass(frozen=True)
-class Part:
-    """`compute` takes the values named in `inputs`. `kind` is the name without block and direction."""
-
-    name: str
-    kind: str
-    block: int | None
-    inputs: tuple[str, ...]
-    compute: Callable[..., Tensor]
+TOKENS, FINAL_NORM = "tokens", "final norm"
+# See Part.limit. Sums of hundreds of products accumulate some tens of rounding errors, and the scan accumulates
+# over the sequence. A wrong epsilon or a single rounded weight exceeds the limits; docs/parity.md has the
+# measurements.
+LIMITS = {
+    "tokens": 32.0,
+    "residual": 4.0,
+    "norm": 8.0,
+    "in_proj": 32.0,
+    "convolution": 16.0,
+    "x_proj": 48.0,
+    "dt_proj": 32.0,
+    "scan": 64.0,
+    "sum": 4.0,
+    "out_proj": 64.0,
+}
 
 
 def model_parts(model: VisionMamba) -> list[Part]:
@@ -49,29 +51,21 @@ def model_parts(model: VisionMamba) -> list[Part]:
             "--layers does not support models with paired directions, one per layer; drop --layers."
         )
     double = copy.deepcopy(model).double().eval()
-    parts = [Part(TOKENS, TOKENS, None, (PIXELS,), double.forward_tokens)]
+    parts = [_part(TOKENS, TOKENS, None, (PIXELS,), double.forward_tokens)]
     stream, hidden = None, TOKENS
     for index in range(double.config.depth):
         block = list(_block(double, index, stream, hidden))
         parts += block
         stream, hidden = f"layers.{index}.residual", block[-1].name
     assert stream is not None
-    parts.append(Part(FINAL_NORM, "norm", None, (stream, hidden), lambda a, b: double.norm_f(a + b)))
+    parts.append(_part(FINAL_NORM, "norm", None, (stream, hidden), lambda a, b: double.norm_f(a + b)))
     return parts
 
 
-def run_parts(parts: list[Part], pixels: Tensor) -> dict[str, Tensor]:
-    """The outputs of all parts in float64, each computed from the outputs before it."""
-    values = {PIXELS: pixels.double()}
-    for part in parts:
-        values[part.name] = run_part(part, values)
-    return values
-
-
-def run_part(part: Part, values: dict[str, Tensor]) -> Tensor:
-    """The output of one part for the given values, in float64."""
-    with torch.inference_mode(), use_scan("reference"):
-        return part.compute(*(values[name].double() for name in part.inputs))
+def _part(
+    name: str, kind: str, block: int | None, inputs: tuple[str, ...], compute: Callable[..., Tensor]
+) -> Part:
+    return Part(name, kind, block, inputs, LIMITS[kind], compute, stream=kind in ("tokens", "residual"))
 
 
 def _block(model: VisionMamba, index: int, stream: str | None, hidden: str) -> Iterator[Part]:
@@ -81,7 +75,7 @@ def _block(model: VisionMamba, index: int, stream: str | None, hidden: str) -> I
 
     def part(kind: str, inputs: tuple[str, ...], compute: Callable[..., Tensor], direction: str = "") -> Part:
         name = f"layers.{index}.{kind}{direction and ' ' + direction}"
-        return Part(name, kind, index, inputs, compute)
+        return _part(name, kind, index, inputs, compute)
 
     before = (hidden,) if stream is None else (hidden, stream)
     yield (residual := part("residual", before, partial(_stream, model)))
@@ -150,3 +144,57 @@ def _sum(mixer: Mixer, *scans: Tensor) -> Tensor:
 def _project_out(mixer: Mixer, mixed: Tensor) -> Tensor:
     hidden: Tensor = mixer.out_proj(mixed)
     return hidden * mixer.gamma if mixer.config.layer_scale else hidden
+
+
+def find_probes(model: onnx.ModelProto) -> dict[str, str]:
+    """Names of parts to names of values in an exported graph. Raises ExportError without a scan."""
+    graph = GraphIndex(model.graph)
+    scans: dict[int, list[onnx.NodeProto]] = {}
+    for node in graph.nodes:
+        if node.domain == OP_DOMAIN and node.op_type == OP_NAME:
+            scans.setdefault(int(node.name.split(".")[1]), []).append(node)
+    if not scans:
+        raise ExportError("the graph has no selective scan; expected an ONNX file written by vim-export.")
+    probes = {}
+    for index in sorted(scans):
+        probes.update(_block_probes(graph, index, scans[index]))
+    first = probes["layers.0.residual"]
+    # A rotary embedding comes between the tokens and the residual stream.
+    probes[TOKENS] = graph.upstream(first, lambda node: node.name.startswith("rope/"))
+    probes[FINAL_NORM] = next(
+        node.output[0] for node in reversed(graph.nodes) if node.name.startswith("norm_f/")
+    )
+    return probes
+
+
+def _block_probes(graph: GraphIndex, index: int, scans: list[onnx.NodeProto]) -> dict[str, str]:
+    block = f"layers.{index}"
+    probes = {}
+    for direction, node in zip(("forward", "backward"), scans, strict=False):
+        inputs = by_name(node.input)
+        probes[f"{block}.convolution {direction}"] = inputs["u"]
+        probes[f"{block}.x_proj {direction}"] = graph.upstream(inputs["B"], _is_slicing)
+        probes[f"{block}.dt_proj {direction}"] = inputs["delta"]
+        probes[f"{block}.scan {direction}"] = node.output[0]
+    in_proj = graph.upstream(by_name(scans[0].input)["z"], _is_slicing)
+    out_proj = next(node for node in graph.nodes if node.name == f"{block}.mixer.out_proj/MatMul")
+    probes[f"{block}.in_proj"] = in_proj
+    norm = graph.producers[in_proj].input[0]
+    probes[f"{block}.norm"] = norm
+    normed = graph.upstream(norm, lambda node: node.op_type == "Cast")
+    probes[f"{block}.residual"] = graph.upstream(normed, lambda node: node.name.startswith(f"{block}.norm/"))
+    probes[f"{block}.sum"] = out_proj.input[0]
+    probes[f"{block}.out_proj"] = _scaled(graph, out_proj.output[0], f"{block}.mixer")
+    return probes
+
+
+def _is_slicing(node: onnx.NodeProto) -> bool:
+    return node.op_type in ("Split", "Slice")
+
+
+def _scaled(graph: GraphIndex, value: str, module: str) -> str:
+    """The block's output: the projection, or the projection times the layer scale."""
+    for node in graph.nodes:
+        if value in node.input and node.op_type == "Mul" and node.name.startswith(f"{module}/"):
+            return node.output[0]
+    return value
