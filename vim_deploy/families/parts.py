@@ -1,7 +1,7 @@
 """A model as a chain of named parts, each a function of the outputs of earlier parts.
 
-With the intermediate values of another implementation, every part can be recomputed from that implementation's
-own inputs to it, which separates the error of the part from the error of its inputs.
+With the intermediate values of another implementation, every part can be recomputed from that
+implementation's own inputs to it, which separates the error of the part from the error of its inputs.
 """
 
 from __future__ import annotations

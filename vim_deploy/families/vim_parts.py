@@ -22,9 +22,9 @@ from vim_deploy.ops import selective_scan
 from vim_deploy.ops.signature import OP_DOMAIN, OP_NAME, by_name
 
 TOKENS, FINAL_NORM = "tokens", "final norm"
-# See Part.limit. Sums of hundreds of products accumulate some tens of rounding errors, and the scan accumulates
-# over the sequence. A wrong epsilon or a single rounded weight exceeds the limits; docs/parity.md has the
-# measurements.
+# See Part.limit. Sums of hundreds of products accumulate some tens of rounding errors, and the scan
+# accumulates over the sequence. A wrong epsilon or a single rounded weight exceeds the limits; docs/parity.md
+# has the measurements.
 LIMITS = {
     "tokens": 32.0,
     "residual": 4.0,
