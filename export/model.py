@@ -9,7 +9,7 @@ from typing import Any
 from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.errors import CheckpointError, ExportError
 from vim_deploy.export.task import TaskModule, task_module
-from vim_deploy.families.family import ModelSource
+from vim_deploy.families.family import Family, ModelSource
 from vim_deploy.families.open import open_model
 from vim_deploy.families.registry import families, find_family
 from vim_deploy.model.kind import OtherKindError
@@ -27,6 +27,7 @@ class ExportModel:
     None if it has none for this number of channels. `class_names`: those of the weights, if known.
     """
 
+    family: Family
     task: TaskModule
     variant: str
     config: dict[str, Any]
@@ -58,6 +59,7 @@ def open_export_model(
         raise ExportError(f"the model has no head, which --task {task} needs; choose another task.")
     size, channels = opened.config.image_size, opened.model.channels
     return ExportModel(
+        family=family,
         task=task_module(spec, opened.model, dict(options or {})),
         variant=family.name_of(opened.config),
         config=family.exported_config(opened.config).to_dict(),

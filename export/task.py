@@ -62,6 +62,11 @@ class TaskModule(nn.Module, ABC):
     @abstractmethod
     def forward(self, pixels: Tensor, *settings: Tensor) -> Tensor | tuple[Tensor, ...]: ...
 
+    @classmethod
+    def options_of(cls, output: np.ndarray) -> dict[str, Any]:
+        """The options of the module that an artifact with this primary output was exported from."""
+        return {}
+
     @property
     def outputs(self) -> tuple[str, ...]:
         return self.spec.outputs

@@ -151,5 +151,5 @@ def test_only_classification_has_labels():
 
     request = ValidationRequest(ModelSource("vim_tiny"), (Path("m.onnx"),), labels=LabelSource("folder"))
     check_task(request, metadata())
-    with pytest.raises(EngineError, match="--labels is only supported for classifiers"):
+    with pytest.raises(EngineError, match="--labels needs a task with one class per image"):
         check_task(request, metadata(task="features"))

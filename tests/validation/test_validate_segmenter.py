@@ -41,9 +41,15 @@ def test_weights_read_with_another_option_fail(place):
     assert "relative difference" in result.output
 
 
-@pytest.mark.parametrize("option", ["--layers", "--labels"])
-def test_options_for_classifiers_are_refused(place, option, tmp_path):
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--layers", "--layers is not supported for the model family upernet_vim"),
+        ("--labels", "--labels needs a task with one class per image"),
+    ],
+)
+def test_options_for_classifiers_are_refused(place, option, message, tmp_path):
     given = ["--layers"] if option == "--layers" else ["--labels", "folder", "--images", str(tmp_path)]
     result = run(place, *given)
     assert result.exit_code == 2
-    assert f"{option} is only supported for classifiers" in result.output
+    assert message in result.output

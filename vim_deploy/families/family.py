@@ -46,6 +46,8 @@ class Family:
     preset of a configuration, whatever its image size and number of classes, or "custom".
     `exported_config`: the part of a configuration that describes the exported model. `class_names`: those of
     `dataset`, used for models with as many classes and without names. `crop_ratio`: of the preprocessing.
+    `parts` and `probes` are functions for `vim-validate --layers`: from a model to its parts (see
+    `vim_deploy.families.parts`), and from its ONNX graph to the names of their outputs by part.
     """
 
     name: str
@@ -60,6 +62,8 @@ class Family:
     class_names: tuple[str, ...] = ()
     dataset: str = ""
     crop_ratio: float = 0.875
+    parts: str | None = None
+    probes: str | None = None
 
     def knows(self, name: str) -> bool:
         """Whether `name` is the family or one of its named models."""

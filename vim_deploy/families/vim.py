@@ -23,4 +23,6 @@ FAMILY = Family(
     presets=PRESETS,
     aliases=REGISTERED_NAMES,
     name_of=variant_name,
+    parts="vim_deploy.families.vim_parts:model_parts",
+    probes="vim_deploy.families.vim_parts:find_probes",
 )

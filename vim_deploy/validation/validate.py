@@ -13,7 +13,9 @@ import torch
 
 from vim_deploy.engines.onnxruntime.session import runtime
 from vim_deploy.errors import EngineError
+from vim_deploy.export.eager import EagerModel
 from vim_deploy.export.model import ExportModel, open_export_model
+from vim_deploy.export.task import TaskModule
 from vim_deploy.families.family import ModelSource
 from vim_deploy.families.parts import Part, run_parts
 from vim_deploy.files import sha256_of_file
@@ -25,7 +27,6 @@ from vim_deploy.text import plural
 from vim_deploy.validation.accuracy import labelled_set, measure
 from vim_deploy.validation.artifacts import Artifact, Target, open_artifact, source_of, targets_of
 from vim_deploy.validation.compare import compare_outputs
-from vim_deploy.validation.eager import EagerModel, features_kind
 from vim_deploy.validation.inputs import Input, digest, hard_inputs, random_inputs, real_inputs, stacked
 from vim_deploy.validation.invariance import check_invariance
 from vim_deploy.validation.labels import LabelSource
@@ -106,20 +107,25 @@ def _reference(request: ValidationRequest, target: Target, progress: Progress) -
     """The eager model for the task, features and image size of the first target."""
     with open_artifact(target, request.threads) as first:
         metadata = first.metadata
-        options = {"features": features_kind(_one_run(first))} if metadata.task == "features" else {}
-    check_task(request, metadata)
+        check_task(request, metadata)
+        module: type[TaskModule] = load_object(TASKS.get(metadata.task).module)
+        options = module.options_of(_one_run(first)) if module.option_names else {}
     progress("opening the eager model")
     source = request.source
     if source.image_size is None:
         source = replace(source, image_size=metadata.preprocessing.image_size)
     model = open_export_model(source, metadata.task, options)
+    if request.layers and not model.family.parts:
+        raise EngineError(
+            f"--layers is not supported for the model family {model.family.name}; drop --layers."
+        )
     inputs = _inputs(request, metadata)
     pixels = stacked(inputs)
     outputs = []
-    for double in (False, True):
-        eager = EagerModel(model.task, double)
+    for float64 in (False, True):
+        eager = EagerModel(model.task, float64=float64)
         progress(f"{eager.label} on {plural(len(inputs), 'input')}")
-        outputs.append(eager(pixels))
+        outputs.append(eager.run(pixels)[0])
     return _Reference(model, metadata, inputs, pixels, *outputs)
 
 
@@ -184,10 +190,11 @@ def _with_accuracy(
 ) -> list[TargetResult]:
     labelled = labelled_set(request.images, labels, reference.metadata, reference.model.num_classes)
     progress(f"accuracy on {plural(len(labelled), 'image')}")
+    eager = EagerModel(reference.model.task)
     with ExitStack() as stack:
         opened = [stack.enter_context(open_artifact(item.target, request.threads)) for item in results]
         found = measure(
-            EagerModel(reference.model.task),
+            lambda pixels: eager.run(pixels)[0],
             [artifact.run for artifact in opened],
             labelled,
             reference.metadata.preprocessing,
@@ -199,7 +206,7 @@ def _with_layers(
     result: TargetResult, request: ValidationRequest, source: ExportModel, pixels: np.ndarray
 ) -> TargetResult:
     family = source.family
-    assert family.parts and family.probes  # see _reference
+    assert family.parts and family.probes  # checked by _reference
     parts: list[Part] = load_object(family.parts)(source.task.model)
     reference = run_parts(parts, torch.from_numpy(pixels))
     path = source_of(result.target, list(request.artifacts))
@@ -225,21 +232,17 @@ def _one_run(artifact: Artifact) -> np.ndarray:
 
 
 def check_task(request: ValidationRequest, metadata: ModelMetadata) -> None:
-    """Raises EngineError for a task that cannot be validated, and for checks that it does not support."""
+    """Raises EngineError for a task that cannot be validated, and for labels that it does not have."""
     task = TASKS.get(metadata.task)
     if len(task.outputs) > 1:
         raise EngineError(
             f"{request.artifacts[0]} is for the task {task.name}, which has {len(task.outputs)} outputs; "
             "vim-validate supports tasks with one output. vim-export and vim-build compare all outputs."
         )
-    unsupported = {
-        "--layers": request.layers and "classifier" not in task.model_kinds,
-        "--labels": request.labels is not None and not task.labelled,
-    }
-    for option in (name for name, refused in unsupported.items() if refused):
+    if request.labels is not None and not task.labelled:
         raise EngineError(
-            f"{option} is only supported for classifiers; {request.artifacts[0]} is for the task "
-            f"{task.name}. Leave the option out."
+            f"--labels needs a task with one class per image; {request.artifacts[0]} is for the task "
+            f"{task.name}. Drop --labels."
         )
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
 from torch import Tensor
 
 from vim_deploy.errors import ExportError
 from vim_deploy.export.task import Network, TaskModule
 from vim_deploy.tasks.features.spec import SPEC
 
-FEATURE_KINDS = ("pooled", "tokens", "map")
+FEATURE_KINDS = ("pooled", "tokens", "map")  # outputs with 2, 3 and 4 axes
 
 
 class FeatureNetwork(Network, Protocol):
@@ -38,6 +39,15 @@ class FeaturesModule(TaskModule):
             raise ExportError(f"features is {features!r}; expected one of {', '.join(FEATURE_KINDS)}.")
         super().__init__(model, features=features)
         self.features = features
+
+    @classmethod
+    def options_of(cls, output: np.ndarray) -> dict[str, Any]:
+        kinds = dict(enumerate(FEATURE_KINDS, 2))
+        if output.ndim not in kinds:
+            raise ExportError(
+                f"features of shape {output.shape}; expected 2, 3 or 4 axes. Export them again."
+            )
+        return {"features": kinds[output.ndim]}
 
     def forward(self, pixels: Tensor) -> Tensor:  # type: ignore[override]  # no settings
         features: Tensor = self.model.forward_features(pixels)
