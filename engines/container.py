@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 from vim_deploy.engines.manifest import Manifest
+from vim_deploy.engines.registry import BACKENDS
 from vim_deploy.engines.source import check_interface, check_payload
 from vim_deploy.errors import EngineError
 from vim_deploy.files import atomic_write, sha256_of
@@ -91,7 +92,7 @@ class _EngineFile:
                     f"{found} in the file. Build it again: {self.manifest.rebuild_command(self.path)}"
                 )
         if record.name.endswith(".onnx"):
-            check_payload(self.path, data)
+            check_payload(self.path, data, BACKENDS.get(self.manifest.options.backend).payload_domains)
         return data
 
     def _read(self, name: str, limit: int) -> bytes:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vim_deploy.engines.manifest import FileRecord, read_metadata
-from vim_deploy.engines.onnxruntime.fusion.domain import FUSED_DOMAIN
 from vim_deploy.engines.tensors import TensorSpec
 from vim_deploy.errors import EngineError
 from vim_deploy.files import sha256_of
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 MAX_BYTES = (1 << 31) - 1  # the largest size of an ONNX file
 INPUT = "pixels"
 _STANDARD_DOMAINS = ("", "ai.onnx")
-# Of our operators, and of those that ONNX Runtime's optimizer adds to a payload.
-_PAYLOAD_DOMAINS = (*_STANDARD_DOMAINS, OP_DOMAIN, FUSED_DOMAIN, "com.microsoft", "com.microsoft.nchwc")
 # Operators whose nodes name a file of compiled code to load.
 _LOADING_OPERATORS = ("EPContext",)
 MAX_ELEMENTS = 1 << 29  # of an input or output with fixed sizes
@@ -75,13 +72,17 @@ def read_source(path: str | os.PathLike[str]) -> SourceModel:
     )
 
 
-def check_payload(name: str, data: bytes) -> None:
-    """Raises EngineError for an ONNX payload that would make the runtime load other files or operators."""
+def check_payload(name: str, data: bytes, domains: Sequence[str]) -> None:
+    """Raises EngineError for an ONNX payload that would make the runtime load other files or operators.
+
+    `domains`: the operator domains that it may use, besides ONNX's and ours.
+    """
+    allowed = (*_STANDARD_DOMAINS, OP_DOMAIN, *domains)
     model = _parsed(name, data)
     nodes = list(_nodes(model))
     _check_tensors(name, model, nodes, len(data))
     for node in nodes:
-        if node.domain not in _PAYLOAD_DOMAINS or node.op_type in _LOADING_OPERATORS:
+        if node.domain not in allowed or node.op_type in _LOADING_OPERATORS:
             raise EngineError(
                 f"{name}: the payload uses the operator {node.domain}::{node.op_type}, which vim-build does "
                 "not write; the engine was edited. Build it again."

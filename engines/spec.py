@@ -40,12 +40,14 @@ class BackendSpec:
     """One backend. Importing a spec imports no runtime.
 
     `title` is its name in texts, `module` the module with its functions (see `base.BackendModule`).
+    `payload_domains`: the operator domains that an ONNX payload may use, besides ONNX's and ours.
     `fixed_size_only`: whether it can run only tasks whose outputs have a size known before a run.
     """
 
     title: str
     options: type[BuildOptions]
     module: str
+    payload_domains: tuple[str, ...] = ()
     fixed_size_only: bool = False
 
     @property

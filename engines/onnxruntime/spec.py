@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vim_deploy.engines.onnxruntime.fusion.domain import FUSED_DOMAIN
 from vim_deploy.engines.onnxruntime.options import OnnxruntimeOptions
 from vim_deploy.engines.spec import BackendSpec
 
@@ -9,4 +10,6 @@ SPEC = BackendSpec(
     title="ONNX Runtime",
     options=OnnxruntimeOptions,
     module="vim_deploy.engines.onnxruntime.backend",
+    # Those of vim-build's fusion, and of ONNX Runtime's optimizer.
+    payload_domains=(FUSED_DOMAIN, "com.microsoft", "com.microsoft.nchwc"),
 )
