@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from importlib import import_module
 from pathlib import Path
@@ -105,5 +106,19 @@ def test_every_option_has_a_help_text():
         for name, command in commands().items()
         for item in parameters_of(command)
         if isinstance(item, click.Option) and not item.help
+    ]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_python_examples_import_names_that_exist(page):
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    missing = [
+        f"{node.module}.{alias.name}"
+        for block in blocks
+        for node in ast.walk(ast.parse(block))
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+        if not hasattr(import_module(node.module), alias.name)
     ]
     assert not missing

@@ -16,7 +16,7 @@ class ToyOptions(BuildOptions):
     backend: ClassVar[str] = "onnx_reference"
 
     device: str = device_option("cpu")
-    decimals: int = option(9, "--decimals", type=click.IntRange(0, 9), help="Decimals of the outputs.")
+    decimals: int = option(9, type=click.IntRange(0, 9), help="Decimals of the outputs.")
 
 
 SPEC = BackendSpec(title="ONNX reference", options=ToyOptions, module="toy_backend.backend")

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from vim_deploy.options import option
 from vim_deploy.results.columns import COMMON_FIELDS, REAL, TEXT, Columns
 from vim_deploy.results.row import Row
 from vim_deploy.tasks.array_output import ArrayOutputHandler
 from vim_deploy.tasks.base import Network
-from vim_deploy.tasks.options import option
 
 
 @dataclass(frozen=True)
