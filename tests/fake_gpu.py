@@ -1,4 +1,4 @@
-"""Fakes for the NVIDIA driver's library and for pycuda; memory is the host's. Not CUDA."""
+"""Fakes of the NVIDIA driver's library and of pycuda. They use host memory, not CUDA."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class FakeGpu:
             work()
 
     def driver(self) -> Any:
-        """In place of `libcuda.so.1`."""
+        """A replacement for `libcuda.so.1`."""
         library: Any = ModuleType("libcuda")
         library.cuInit = lambda flags: self.init_status
         library.cuDeviceGetCount = lambda count: _put(count, self.count)
@@ -76,7 +76,7 @@ class FakeGpu:
         return 0
 
     def pycuda_driver(self) -> Any:
-        """In place of `pycuda.driver`."""
+        """A replacement for `pycuda.driver`."""
         gpu = self
         cuda: Any = ModuleType("pycuda.driver")
 
@@ -135,6 +135,6 @@ class FakeGpu:
 
 
 def _put(reference: Any, value: int) -> int:
-    """Through ctypes.byref."""
+    """Assign through ctypes.byref."""
     reference._obj.value = value
     return 0

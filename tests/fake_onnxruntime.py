@@ -1,4 +1,4 @@
-"""A fake for onnxruntime-gpu on a machine with a GPU. Not CUDA.
+"""A fake of onnxruntime-gpu on a machine with a GPU. It does not use CUDA.
 
 It records the providers, options and libraries that our code uses. Its sessions run on the CPU in float32,
 and their profiles name the GPU.

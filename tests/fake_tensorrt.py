@@ -1,6 +1,6 @@
-"""A fake for the module `tensorrt`, in the shapes of 8.6, 10 and 11. Not TensorRT.
+"""A fake of the module `tensorrt` in the versions 8.6, 10 and 11. It does not use TensorRT.
 
-It shows which calls our code makes, with the names that each version has and lacks in its public headers.
+It records the calls of our code, and has exactly the names of each version's public headers.
 
 Its "engine" is the ONNX graph, run by ONNX Runtime through the function body.
 """
@@ -49,20 +49,20 @@ _SPELLED = {1: "Float", 10: "Half", 16: "BFloat16"}
 
 @dataclass
 class Recorder:
-    """What happened, and how the fake is to behave."""
+    """The recorded calls, and how the fake behaves."""
 
     calls: list[tuple[str, Any]] = field(default_factory=list)
     flags: set[str] = field(default_factory=set)
     cleared: set[str] = field(default_factory=set)
     layers: list[Any] = field(default_factory=list)
-    ignores_types: bool = False  # build fp32 whatever was asked
-    refuses_plugin: bool = False  # the registry stays silent and empty
+    ignores_types: bool = False  # always builds fp32
+    refuses_plugin: bool = False  # the registry silently ignores the plugin
     fails_to_parse: bool = False
     fails_to_build: bool = False
-    cannot_obey: bool = False  # 8.6: a layer has no form in the type that it is held to
-    lacking_weights: tuple[str, ...] = ()  # what refitting does not find
-    own_names: bool = False  # layers have names of TensorRT's own, the graph's as metadata
-    tensor_fields: Any = None  # a tensor's description out of its name and type; None: as in 10
+    cannot_obey: bool = False  # 8.6: a layer has no implementation in its type
+    lacking_weights: tuple[str, ...] = ()  # weights that refitting does not find
+    own_names: bool = False  # layers have new names, with the graph's names as metadata
+    tensor_fields: Any = None  # function from a type's name to the tensor's fields; None: as in 10
     plain_names: bool = False  # layer information without types
 
     def named(self, name: str) -> list[Any]:
@@ -74,7 +74,7 @@ def _enumeration(name: str, members: str) -> Any:
 
 
 def fake(major: int, gpu: FakeGpu, recorder: Recorder, strongly_typed_flag: bool = True) -> Any:
-    """The module. `strongly_typed_flag` False takes the deprecated flag out of 11, as later ones may."""
+    """The module. `strongly_typed_flag` False: 11 without its deprecated flag."""
     trt: Any = ModuleType("tensorrt")
     trt.__version__ = _VERSIONS[major]
     trt.__spec__ = ModuleSpec("tensorrt", None)  # PyTorch looks for it
@@ -148,7 +148,7 @@ class _Builder:
         cannot_obey = self._recorder.cannot_obey and "OBEY_PRECISION_CONSTRAINTS" in self._recorder.flags
         if self._recorder.fails_to_build or cannot_obey:
             return None
-        # As 8.6 does without the flag, and as newer ones did with packages that were not ready for them.
+        # Without the flag 8.6 builds fp32; so did newer versions with outdated packages.
         keeps_types = (network.strong or "FP16" in self._recorder.flags) and not self._recorder.ignores_types
         return bytes([keeps_types]) + network.data
 
@@ -247,7 +247,7 @@ class _Parser:
 
 class _Runtime:
     def __init__(self, gpu: FakeGpu, recorder: Recorder) -> None:
-        # The real one ends the process.
+        # TensorRT's Runtime terminates the process.
         assert gpu.count, "Runtime was made without a GPU"
         self._gpu, self._recorder = gpu, recorder
         self.engine_host_code_allowed = False
@@ -332,7 +332,7 @@ class _Inspector:
         assert form.name == "JSON"
         if self._engine.recorder.plain_names:
             return json.dumps({"Layers": ["layer 1", "layer 2"]})
-        # The real one says "N/A due to dynamic shapes" without a context that has shapes.
+        # TensorRT says "N/A due to dynamic shapes" without a context that has shapes.
         known = self.execution_context is not None and bool(self.execution_context.shapes)
         model = onnx.ModelProto()
         model.CopyFrom(self._engine.model)

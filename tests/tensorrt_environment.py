@@ -1,4 +1,4 @@
-"""Building and opening TensorRT engines without TensorRT and a GPU: with fakes for both."""
+"""Building and opening TensorRT engines with fakes of TensorRT and the GPU."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vim_deploy.engines.tensorrt.options import TensorrtOptions
 
 
 class Environment:
-    """A folder with exported files, and TensorRT as one of its versions."""
+    """A folder for exported files, and a fake of one TensorRT version."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.monkeypatch = folder, monkeypatch

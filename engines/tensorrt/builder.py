@@ -134,13 +134,13 @@ def _prefer_types(trt: ModuleType, config: Any, name: str, chosen: list[str], lo
     return [_PREFER if flag == _OBEY else flag for flag in chosen]
 
 
-def _constrain_types(trt: ModuleType, network: Any, types: dict[str, str]) -> None:
+def _constrain_types(trt: ModuleType, network: Any, types: dict[str, Precision]) -> None:
     """Constrain every layer whose output types the graph defines: norms to float32, matmuls to float16."""
-    kinds = {"fp32": trt.DataType.FLOAT, "fp16": trt.DataType.HALF}
+    kinds = {Precision.FP32: trt.DataType.FLOAT, Precision.FP16: trt.DataType.HALF}
     free = [getattr(trt.LayerType, name) for name in _UNCONSTRAINED if hasattr(trt.LayerType, name)]
-    for index in range(network.num_layers):
-        layer = network.get_layer(index)
-        outputs = [kinds.get(types.get(layer.get_output(i).name, "")) for i in range(layer.num_outputs)]
+    for layer in map(network.get_layer, range(network.num_layers)):
+        names = [layer.get_output(index).name for index in range(layer.num_outputs)]
+        outputs = [kinds.get(types[name]) if name in types else None for name in names]
         if layer.type in free or not outputs or None in outputs:
             continue
         layer.precision = outputs[0]

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 from vim_deploy.engines.tensorrt.parser_rules import Constants, detection_problems
 from vim_deploy.errors import EngineError
 from vim_deploy.ops.signature import ATTRIBUTES, CONTRACT_VERSION, INPUTS, OP_DOMAIN, OP_NAME
+from vim_deploy.precision import FILE_PRECISIONS, Precision
 
 if TYPE_CHECKING:
     import onnx
 
 PLUGIN_VERSION = str(CONTRACT_VERSION)
 PLUGIN_NAMESPACE = OP_DOMAIN
-_PRECISIONS = {1: "fp32", 10: "fp16", 16: "bf16"}  # by ONNX element type
+_PRECISIONS = {precision.onnx_type: precision for precision in FILE_PRECISIONS}
 _INT32 = (-(1 << 31), (1 << 31) - 1)
 
 # Operators of exported models (opset 17) that the parsers of 8.6 and later support.
@@ -44,11 +45,11 @@ class PreparedGraph:
     """
 
     data: bytes
-    types: dict[str, str]
+    types: dict[str, Precision]
     scans: tuple[str, ...]
 
 
-def prepare(name: str, data: bytes, precision: str, major: int) -> PreparedGraph:
+def prepare(name: str, data: bytes, precision: Precision, major: int) -> PreparedGraph:
     """The graph of an exported file for TensorRT `major`.
 
     Removes the function body, adds the plugin's attributes, fixes inputs with a default to it, and for 8.6
@@ -124,7 +125,9 @@ def _plugin_problems(node: onnx.NodeProto, types: dict[str, int]) -> Iterator[st
             yield f"node {node.name}: input {index} has ONNX type {kind}, the plugin wants {expected}"
 
 
-def _precision_problems(scans: list[onnx.NodeProto], types: dict[str, int], precision: str) -> Iterator[str]:
+def _precision_problems(
+    scans: list[onnx.NodeProto], types: dict[str, int], precision: Precision
+) -> Iterator[str]:
     for node in scans:
         found = _PRECISIONS.get(types.get(node.input[0] if node.input else "", 0))
         if found != precision:

@@ -14,9 +14,9 @@ from vim_deploy.precision import Precision
 
 # Type names in the inspectors of 8.6, 10 and 11. Longer names come first: they contain the shorter ones.
 _SPELLINGS = {
-    "bf16": ("bf16", "bfloat16"),
-    "fp16": ("fp16", "half", "float16"),
-    "fp32": ("fp32", "float"),
+    Precision.BF16: ("bf16", "bfloat16"),
+    Precision.FP16: ("fp16", "half", "float16"),
+    Precision.FP32: ("fp32", "float"),
 }
 _PLUGIN_TYPE = "plugin"
 _log = logging.getLogger("vim_deploy")

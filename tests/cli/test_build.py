@@ -1,4 +1,4 @@
-"""vim-build as a user meets it."""
+"""The command vim-build."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def run(*arguments: object):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def test_builds_and_tells_where(tmp_path):
+def test_builds_an_engine(tmp_path):
     model = save(scan_model(), tmp_path / "scan.onnx")
     result = run(model, "-o", tmp_path / "scan.engine")
     assert result.exit_code == 0, result.output
@@ -67,7 +67,7 @@ def test_json_is_the_manifest(tmp_path):
         (("text.onnx", "-o", "x.engine"), "no metadata|is not an ONNX file"),
     ],
 )
-def test_mistakes_exit_2_without_traceback(tmp_path, monkeypatch, arguments, message):
+def test_user_errors_exit_2_without_traceback(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     save(colour_model(), Path("model.onnx"))
     Path("text.onnx").write_text("some text")

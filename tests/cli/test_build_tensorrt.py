@@ -1,4 +1,4 @@
-"""vim-build --backend tensorrt as a user meets it; TensorRT and the GPU are fakes."""
+"""The command vim-build --backend tensorrt, with fakes of TensorRT and the GPU."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_json_names_the_environment(place):
         ((), "the operator library computes only in fp32"),
     ],
 )
-def test_options_that_do_not_belong_together(place, arguments, message):
+def test_incompatible_options(place, arguments, message):
     result = run("model.onnx", "-o", "model.engine", *arguments)
     assert result.exit_code == 2
     assert message in result.stderr
@@ -63,7 +63,7 @@ def test_options_that_do_not_belong_together(place, arguments, message):
     assert not (place.folder / "model.engine").exists()
 
 
-def test_without_onnxruntime_the_summary_says_that_nothing_was_compared(place, monkeypatch):
+def test_without_onnxruntime_the_summary_says_not_compared(place, monkeypatch):
     from vim_deploy.engines.tensorrt import backend as tensorrt
     from vim_deploy.errors import MissingDependencyError
 

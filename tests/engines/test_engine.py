@@ -1,4 +1,4 @@
-"""An opened engine: run, predict, and the cache behind ONNX files."""
+"""An opened engine: run, predict, and the cache for ONNX files."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_run_converts_nothing(tmp_path, pixels, message):
         engine.run(pixels)
 
 
-def test_closed_engine_says_so(tmp_path):
+def test_closed_engine_is_an_error(tmp_path):
     engine = opened(tmp_path, colour_model())
     engine.close()
     with pytest.raises(EngineError, match="closed"):
@@ -94,7 +94,7 @@ def test_one_path_is_one_image(tmp_path):
         assert engine.predict([]) == []
 
 
-def test_fixed_batch_is_filled_for_images_and_kept_for_arrays(tmp_path):
+def test_fixed_batch_is_padded_for_images_and_required_for_arrays(tmp_path):
     with opened(tmp_path, colour_model(batch=4)) as engine:
         assert engine.batch == 4
         predictions = engine.predict([picture("red")] * 4 + [picture("blue")])
@@ -106,12 +106,12 @@ def test_fixed_batch_is_filled_for_images_and_kept_for_arrays(tmp_path):
 
 
 @pytest.mark.parametrize("options", [{"top_k": 0}, {"batch_size": 0}])
-def test_options_that_cannot_be(tmp_path, options):
+def test_invalid_options(tmp_path, options):
     with opened(tmp_path, colour_model()) as engine, pytest.raises(EngineError, match="expected 1 or more"):
         engine.predict(picture("red"), **options)
 
 
-def test_nan_logits_are_a_failure_of_their_image_alone(tmp_path):
+def test_nan_logits_fail_only_their_image(tmp_path):
     # 0 / 0 for black images, finite for others.
     pixels = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["batch", 3, 8, 8])
     output = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])
@@ -143,7 +143,7 @@ def test_classes_without_names_are_numbers(tmp_path):
         assert engine.predict(picture("blue"))[0].result.top[0].name == "2"
 
 
-def test_channels_that_images_do_not_have(tmp_path):
+def test_images_need_the_models_channels(tmp_path):
     model = colour_model()
     model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 5
     model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 5
@@ -182,7 +182,7 @@ def test_onnx_file_is_built_once_into_the_cache(tmp_path, cache, caplog):
     assert [record.message.split()[0] for record in caplog.records] == ["building"]
 
 
-def test_changed_onnx_file_gets_an_engine_of_its_own(tmp_path, cache):
+def test_changed_onnx_file_gets_a_new_engine(tmp_path, cache):
     path = save(colour_model(), tmp_path / "colours.onnx")
     load_engine(path).close()
     save(colour_model(class_names=("r", "g", "b")), path)
@@ -191,7 +191,7 @@ def test_changed_onnx_file_gets_an_engine_of_its_own(tmp_path, cache):
     assert len(list((cache / "engines").iterdir())) == 2
 
 
-def test_damaged_cache_entry_is_built_again_and_told(tmp_path, cache, caplog):
+def test_damaged_cache_entry_is_rebuilt_with_a_warning(tmp_path, cache, caplog):
     path = save(colour_model(), tmp_path / "colours.onnx")
     load_engine(path).close()
     (entry,) = (cache / "engines").iterdir()
@@ -201,7 +201,7 @@ def test_damaged_cache_entry_is_built_again_and_told(tmp_path, cache, caplog):
     assert "building the cached engine again" in caplog.text
 
 
-def test_cache_that_cannot_be_written(tmp_path, monkeypatch):
+def test_unwritable_cache(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("VIM_DEPLOY_CACHE", str(tmp_path / "file"))
     with pytest.raises(EngineError, match="VIM_DEPLOY_CACHE"):

@@ -1,4 +1,4 @@
-"""Engine files: written whole, opened only when everything fits, refused with the differing field named."""
+"""Engine files: atomic writes, checks when opening, and errors that name the differing field."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def engine(model: Path) -> Path:
 
 
 def rewritten(engine: Path, **changes) -> Path:
-    """The engine with another manifest, its own hash right."""
+    """The engine with a changed manifest and a valid hash."""
     manifest, payload = read_engine(engine)
     write_engine(engine, dataclasses.replace(manifest, **changes), payload)
     return engine
 
 
-def test_manifest_tells_the_build(model, engine):
+def test_manifest_describes_the_build(model, engine):
     manifest = read_manifest(engine)
     assert manifest.source.name == "colours.onnx"
     assert manifest.source.sha256 == sha256_of_file(model)
@@ -54,19 +54,19 @@ def test_manifest_tells_the_build(model, engine):
     assert manifest.model_metadata("it").class_names == ("red", "green", "blue")
 
 
-def test_only_the_file_itself_is_left(engine):
+def test_no_temporary_files_are_left(engine):
     assert sorted(path.name for path in engine.parent.iterdir()) == ["colours.engine", "colours.onnx"]
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.001, 0.5, 0.99])
-def test_cut_off_engine_is_refused(engine, kept):
+def test_truncated_engine_is_refused(engine, kept):
     data = engine.read_bytes()
     engine.write_bytes(data[: int(kept * len(data))])
     with pytest.raises(EngineError, match=r"is not an engine|neither an engine"):
         load_engine(engine)
 
 
-def test_every_flipped_byte_is_noticed_or_harmless(engine):
+def test_every_flipped_byte_is_detected_or_harmless(engine):
     data = engine.read_bytes()
     manifest, payload = read_engine(engine)
     for place in range(0, len(data), max(1, len(data) // 200)):
@@ -89,7 +89,7 @@ def test_edited_manifest_is_refused(engine):
         load_engine(engine)
 
 
-def test_exchanged_payload_is_refused(engine):
+def test_replaced_payload_is_refused(engine):
     manifest, payload = read_engine(engine)
     write_engine(engine, manifest, payload[:-1] + b"x")
     with pytest.raises(EngineError, match=r"payload\.sha256.*vim-build colours.onnx"):
@@ -122,7 +122,7 @@ def test_additional_and_compressed_entries_are_refused(engine):
         ("something new", "1"),
     ],
 )
-def test_foreign_engine_is_refused_with_the_field(engine, field, value):
+def test_engine_for_another_environment_is_refused_with_the_field(engine, field, value):
     environment = {**read_manifest(engine).environment, field: value}
     rewritten(engine, environment=environment)
     message = (
@@ -142,7 +142,7 @@ def test_foreign_engine_is_refused_with_the_field(engine, field, value):
         ({"created": None}, "malformed"),
     ],
 )
-def test_other_manifests_are_refused(engine, changes, message):
+def test_invalid_manifests_are_refused(engine, changes, message):
     with pytest.raises(EngineError, match=message):
         load_engine(rewritten(engine, **changes))
 
@@ -154,7 +154,7 @@ def test_stale_engine_is_refused(model, engine):
         load_engine(engine, source=model)
 
 
-def test_other_device_and_unusable_options_are_refused(engine):
+def test_other_device_and_invalid_options_are_refused(engine):
     with pytest.raises(EngineError, match="built for device cpu, not cuda"):
         load_engine(engine, device="cuda")
     with pytest.raises(EngineError, match="threads is 0"):
@@ -185,7 +185,7 @@ def test_failed_write_leaves_the_old_engine(model, engine, monkeypatch):
     assert len(list(engine.parent.iterdir())) == 2
 
 
-def test_outputs_that_cannot_be(model, tmp_path):
+def test_invalid_output_paths(model, tmp_path):
     for output, message in (
         (tmp_path, "not a regular file"),
         (tmp_path / "none" / "x.engine", "does not exist"),
@@ -206,7 +206,7 @@ def test_optimizations(model, tmp_path, optimization):
     load_engine(tmp_path / "x.engine").close()
 
 
-def test_wrong_build_is_noticed(model, tmp_path, monkeypatch):
+def test_wrong_build_is_detected(model, tmp_path, monkeypatch):
     other = colour_model()
     other.graph.initializer[0].raw_data = b"\x00\x00\x80\x3f"  # 1.0 for 10.0
     original = backend.make_session
@@ -223,7 +223,7 @@ def test_wrong_build_is_noticed(model, tmp_path, monkeypatch):
     assert not (tmp_path / "x.engine").exists()
 
 
-def test_absent_provider_is_no_silent_fallback(model, tmp_path):
+def test_missing_provider_is_an_error(model, tmp_path):
     import onnxruntime
 
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
@@ -242,7 +242,7 @@ def test_operator_with_and_without_library(tmp_path):
     assert "operator_contract" not in function.environment
 
 
-def test_missing_library_is_told(tmp_path, monkeypatch):
+def test_missing_library_is_an_error(tmp_path, monkeypatch):
     model = save(scan_model(), tmp_path / "scan.onnx")
     build_engine(model, tmp_path / "scan.engine")
     monkeypatch.setenv("VIM_DEPLOY_ORT_LIBRARY", str(tmp_path / "missing.so"))
@@ -253,7 +253,7 @@ def test_missing_library_is_told(tmp_path, monkeypatch):
     build_engine(model, tmp_path / "other.engine", OnnxruntimeOptions(use_library=False))
 
 
-def test_damaged_library_is_told(tmp_path, monkeypatch):
+def test_damaged_library_is_an_error(tmp_path, monkeypatch):
     model = save(scan_model(), tmp_path / "scan.onnx")
     (tmp_path / "not.so").write_bytes(b"\x7fELF but not really")
     monkeypatch.setenv("VIM_DEPLOY_ORT_LIBRARY", str(tmp_path / "not.so"))
@@ -261,7 +261,7 @@ def test_damaged_library_is_told(tmp_path, monkeypatch):
         build_engine(model, tmp_path / "scan.engine")
 
 
-def test_other_build_of_the_library_is_told(tmp_path, caplog):
+def test_another_build_of_the_library_is_a_warning(tmp_path, caplog):
     build_engine(save(scan_model(), tmp_path / "scan.onnx"), tmp_path / "scan.engine")
     load_engine(tmp_path / "scan.engine").close()
     assert "another build" not in caplog.text
@@ -276,7 +276,7 @@ def test_missing_runtime_says_what_to_install(engine, monkeypatch):
         load_engine(engine)
 
 
-def test_two_runtimes_at_once_are_told(engine, monkeypatch, caplog):
+def test_two_installed_runtimes_are_a_warning(engine, monkeypatch, caplog):
     monkeypatch.setattr(onnxruntime_session, "_is_installed", lambda name: True)
     load_engine(engine).close()
     assert "both installed" in caplog.text

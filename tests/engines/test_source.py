@@ -1,4 +1,4 @@
-"""ONNX files that are refused before a runtime sees them."""
+"""ONNX files that are refused before a runtime loads them."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_other_files(tmp_path, content):
         read_source(path)
 
 
-def test_cut_off_file(tmp_path):
+def test_truncated_file(tmp_path):
     path = save(scan_model(), tmp_path / "model.onnx")
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(EngineError):
@@ -164,12 +164,12 @@ def test_cut_off_file(tmp_path):
 def test_too_large(tmp_path):
     path = tmp_path / "model.onnx"
     with path.open("wb") as file:
-        file.truncate(1 << 31)  # sparse: takes no space
+        file.truncate(1 << 31)  # sparse: needs no disk space
     with pytest.raises(EngineError, match="at most"):
         read_source(path)
 
 
-def test_things_that_are_no_files(tmp_path):
+def test_paths_that_are_not_regular_files(tmp_path):
     for path in (tmp_path, tmp_path / "missing.onnx", Path("/dev/zero")):
         with pytest.raises(EngineError, match=r"regular file|No such file"):
             read_source(path)

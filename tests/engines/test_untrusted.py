@@ -1,4 +1,4 @@
-"""Engines whose hashes are all right and whose content is not believed."""
+"""Engines with valid hashes and invalid content."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def engine(tmp_path: Path) -> Path:
 
 
 def forged(engine: Path, payload: bytes | None = None, **changes: Any) -> Path:
-    """The engine with other content and right hashes."""
+    """The engine with changed content and valid hashes."""
     manifest, before = read_engine(engine)
     payload = before if payload is None else payload
     record = FileRecord(manifest.payload.name, sha256_of(payload), len(payload))
@@ -79,7 +79,7 @@ def _loading(model: onnx.ModelProto) -> None:
         (_loading, "EPContext"),
     ],
 )
-def test_payloads_are_checked_before_the_runtime_sees_them(engine, change, message):
+def test_payloads_are_checked_before_the_runtime_loads_them(engine, change, message):
     with pytest.raises(EngineError, match=message):
         load_engine(forged(engine, edited(engine, change)))
 
@@ -96,7 +96,7 @@ def test_payloads_are_checked_before_the_runtime_sees_them(engine, change, messa
         ({"outputs": ()}, r"expected \['logits'\]"),
     ],
 )
-def test_manifests_with_right_hashes_are_checked(engine, changes, message):
+def test_manifests_with_valid_hashes_are_checked(engine, changes, message):
     with pytest.raises(EngineError, match=message):
         load_engine(forged(engine, **changes))
 
@@ -120,7 +120,7 @@ def test_values_that_no_build_records_are_refused(engine, changes, message):
         Manifest.from_json(hashed({**values, **changes}), "x")
 
 
-def test_outputs_that_are_not_as_promised_are_no_classes(engine):
+def test_outputs_that_differ_from_the_manifest_are_refused(engine):
     names = tuple(f"class {index}" for index in range(7))
     promised = (TensorSpec("logits", "float32", (None, 7)),)
     path = forged(engine, metadata=metadata(class_names=names).to_props(), outputs=promised)
@@ -152,7 +152,7 @@ def test_nested_metadata_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("size", [16384, 16383])
-def test_inputs_that_no_memory_holds_are_refused(tmp_path, size):
+def test_too_large_inputs_are_refused(tmp_path, size):
     from vim_deploy.data.preprocess import Preprocessing
 
     model = colour_model()

@@ -1,4 +1,4 @@
-"""Two sets of detections are compared as sets, and a wrong one does not pass."""
+"""Detections are compared as sets, and wrong ones do not pass."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def changed(given, place, change):
     return tuple(values)
 
 
-def test_another_order_is_no_difference():
+def test_order_does_not_matter():
     given = detections()
     order = np.random.default_rng(1).permutation(100)
     assert detections_difference(given, tuple(values[order] for values in given)).relative == 0
 
 
-def test_rounding_is_a_difference_of_its_size():
+def test_rounding_is_a_difference_of_that_size():
     given = detections()
     found = detections_difference(given, changed(given, 0, lambda boxes: boxes + 0.01))
     assert found.relative == pytest.approx(0.01 / given[0].max(), rel=1e-2)
@@ -49,12 +49,12 @@ def test_rounding_is_a_difference_of_its_size():
     ],
     ids=["boxes", "scores", "classes", "masks", "three boxes", "NaN"],
 )
-def test_what_is_wrong_does_not_pass(place, change):
+def test_wrong_detections_do_not_pass(place, change):
     given = detections()
     assert not detections_difference(given, changed(given, place, change)).within("fp32")
 
 
-def test_as_many_members_as_rounding_may_exchange_are_left_out():
+def test_allowed_mismatches_are_ignored():
     given = detections()
     few = int(ALLOWED_MISMATCHES * 100)
 
@@ -65,7 +65,7 @@ def test_as_many_members_as_rounding_may_exchange_are_left_out():
     assert not detections_difference(given, moved(few + 1)).within("fp32")
 
 
-def test_counts_may_differ_by_as_many_and_no_more():
+def test_counts_may_differ_by_the_allowed_mismatches():
     given = detections()
     few = int(ALLOWED_MISMATCHES * 100)
     assert detections_difference(given, tuple(v[: 100 - few] for v in given)).relative == 0
@@ -73,8 +73,8 @@ def test_counts_may_differ_by_as_many_and_no_more():
     assert not detections_difference(given, tuple(v[:0] for v in given)).within("fp32")
 
 
-def test_one_member_has_one_partner():
-    """Ten times the same detection is not ten detections."""
+def test_each_detection_has_one_counterpart():
+    """Ten copies of a detection do not match ten detections."""
     given = detections(10)
     same = tuple(np.repeat(values[:1], 10, axis=0) for values in given)
     assert not detections_difference(given, same).within("fp32")

@@ -11,7 +11,7 @@ from vim_deploy.tasks.registry import TASKS
 @pytest.mark.parametrize(
     ("images", "at_once", "sizes"), [(5, 2, [1, 2, 2]), (4, 2, [2, 2]), (3, 8, [3]), (0, 2, [0])]
 )
-def test_parts_hold_every_image_once_in_order(images, at_once, sizes):
+def test_parts_contain_every_image_once_in_order(images, at_once, sizes):
     pixels = np.arange(images * 2).reshape(images, 2)
     found = split(pixels, at_once)
     assert [len(part) for part in found] == sizes
@@ -22,7 +22,7 @@ def test_parts_hold_every_image_once_in_order(images, at_once, sizes):
 @pytest.mark.parametrize(
     ("side", "threads", "expected"), [(224, 1, 1), (224, 2, 1), (224, 8, 4), (1248, 2, 1), (28, 2, 64)]
 )
-def test_more_threads_and_smaller_images_are_given_more_at_once(side, threads, expected):
+def test_more_threads_and_smaller_images_run_more_at_once(side, threads, expected):
     assert images_at_once((100, 3, side, side), threads) == expected
 
 

@@ -1,6 +1,6 @@
-"""ONNX Runtime on GPUs: what is asked of it, and that nothing runs on the processor unsaid.
+"""ONNX Runtime on GPUs: providers and options of the sessions, and no silent fallback to the CPU.
 
-Against a fake (tests/fake_onnxruntime.py) but for the last test: no GPU takes part in any of them.
+Against a fake (tests/fake_onnxruntime.py) except for the last test. None of them needs a GPU.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def test_every_precision_is_built_with_the_library_for_cuda(place, precision):
     manifest = read_manifest(place.build(precision))
     assert (manifest.device, manifest.precision) == ("cuda", precision)
     assert manifest.operator["implementation"] == "library"
-    # The processor's library serves the comparison alone.
+    # The CPU library is only for the comparison.
     assert set(place.behaviour.libraries) == {"libvim_deploy_ort_cuda_fake.so", "libvim_deploy_ort.so"}
     assert manifest.build_info["nodes"][CUDA] > manifest.build_info["nodes"][CPU]
     assert manifest.self_check["max_relative_diff"] <= manifest.self_check["tolerance"]
@@ -63,13 +63,13 @@ def test_tf32_never_rounds_a_float32_file(place, precision, tf32):
     engine = place.build(precision)
     load_engine(engine).close()
     on_cuda = [session for session in place.behaviour.sessions if session["providers"] != [CPU]]
-    # The first sessions that ask for CUDA are the probe of the provider.
+    # The first sessions with CUDA probe the provider.
     with_options = [session["providers"] for session in on_cuda if session["providers"][0] != CUDA]
     assert len(with_options) >= 3
     assert all(providers == [(CUDA, {"use_tf32": tf32}), CPU] for providers in with_options)
 
 
-def test_the_runtimes_own_fallback_is_off(place):
+def test_the_runtimes_fallback_is_off(place):
     load_engine(place.build()).close()
     on_cuda = [session for session in place.behaviour.sessions if session["providers"] != [CPU]]
     assert on_cuda and not any(session["enable_fallback"] for session in on_cuda)
@@ -85,7 +85,7 @@ def test_the_runtimes_own_fallback_is_off(place):
         ({"fails_with": "CUDA failure 100: no device"}, "CUDA failure 100: no device"),
     ],
 )
-def test_a_provider_that_does_not_start_stops_building_and_opening(place, change, message):
+def test_a_provider_that_does_not_start_fails_building_and_opening(place, change, message):
     engine = place.build()
     vars(place.behaviour).update(change)
     for attempt in (place.build, lambda: load_engine(engine)):
@@ -94,7 +94,7 @@ def test_a_provider_that_does_not_start_stops_building_and_opening(place, change
 
 
 @pytest.mark.parametrize("operator", ["MatMul", "SelectiveScan"])
-def test_numbers_that_the_processor_computes_are_a_failure(place, operator):
+def test_tensors_computed_on_the_cpu_are_refused(place, operator):
     place.behaviour.on_cpu = (operator,)
     with pytest.raises(EngineError, match=f"computes on the CPU: .*{operator} 'layers.0"):
         place.build(optimization="none")
@@ -105,13 +105,13 @@ def test_numbers_that_the_processor_computes_are_a_failure(place, operator):
     ("profile", "message"),
     [("cut off", "cannot be read"), ("[]", "no node on the GPU"), ('[{"cat": "Node"}]', "cannot be read")],
 )
-def test_a_profile_that_does_not_tell_is_not_believed(place, profile, message):
+def test_an_unreadable_profile_is_refused(place, profile, message):
     place.behaviour.profile = profile
     with pytest.raises(EngineError, match=message):
         place.build()
 
 
-def test_a_profile_without_the_scan_is_not_believed(place):
+def test_a_profile_without_the_scan_is_refused(place):
     place.behaviour.profile = (
         '[{"cat": "Node", "args": {"op_name": "Add", "provider": "CUDAExecutionProvider"}}]'
     )
@@ -119,19 +119,19 @@ def test_a_profile_without_the_scan_is_not_believed(place):
         place.build()
 
 
-def test_an_engine_opens_and_gives_what_its_file_gives(place):
+def test_an_engine_opens_and_runs(place):
     with load_engine(place.build("fp16")) as engine:
         pixels = np.random.default_rng(1).standard_normal((3, 3, *IMAGE_SIZE), np.float32)
         assert engine.run(pixels)["logits"].shape == (3, 5)
 
 
-def test_a_missing_library_is_told(place, monkeypatch):
+def test_a_missing_library_is_an_error(place, monkeypatch):
     monkeypatch.setenv("VIM_DEPLOY_ORT_CUDA_LIBRARY", str(place.folder / "absent.so"))
     with pytest.raises(OperatorLibraryError, match=r"absent\.so"):
         place.build()
 
 
-def test_bfloat16_nodes_without_a_kernel_are_done_in_float32_and_change_nothing():
+def test_bfloat16_nodes_without_a_kernel_run_in_float32_with_the_same_results():
     import onnx
     import onnxruntime
 
@@ -154,8 +154,8 @@ def test_bfloat16_nodes_without_a_kernel_are_done_in_float32_and_change_nothing(
     assert np.array_equal(runs[0][0], runs[1][0])
 
 
-def test_this_machine_s_own_runtime_never_goes_on_without_cuda(tmp_path):
-    """No fake: where the real runtime's CUDA provider is missing or does not start, building stops."""
+def test_the_installed_runtime_never_falls_back_from_cuda(tmp_path):
+    """Without a fake: a build fails if the CUDA provider is missing or does not start."""
     from vim_deploy.engines.onnxruntime.providers import probe_provider
 
     if not probe_provider(CUDA):

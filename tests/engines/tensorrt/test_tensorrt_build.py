@@ -1,4 +1,4 @@
-"""What the builder asks of TensorRT 8.6, 10 and 11, and what becomes of an engine that is not as asked.
+"""Building with TensorRT 8.6, 10 and 11: flags, options, and engines that differ from the request.
 
 All of it against fakes (tests/fake_tensorrt.py): TensorRT itself needs a GPU even to start.
 """
@@ -34,7 +34,7 @@ def place(tmp_path, monkeypatch):
         (11, "strong", 1 << 0, {"TF32"}),
     ],
 )
-def test_precision_is_asked_for_in_each_version_s_own_way(place, major, typing, network, flags):
+def test_each_version_gets_its_own_precision_flags(place, major, typing, network, flags):
     place.install(major)
     manifest = read_manifest(place.build("fp16"))
     assert manifest.precision == "fp16"
@@ -45,13 +45,13 @@ def test_precision_is_asked_for_in_each_version_s_own_way(place, major, typing, 
     assert manifest.build_info["layers"]["block_matmuls"] >= 4 * BLOCKS
 
 
-def test_strong_typing_is_taken_for_granted_when_its_flag_is_gone(place):
+def test_strong_typing_is_implied_without_its_flag(place):
     place.install(11, strongly_typed_flag=False)
     assert read_manifest(place.build("fp16")).build_info["typing"] == "implied"
     assert place.recorder.named("create_network") == [0]
 
 
-def test_8_6_is_held_to_the_types_of_the_graph(place):
+def test_8_6_is_constrained_to_the_types_of_the_graph(place):
     place.install(8)
     place.build("fp16")
     layers = {layer.name: layer for layer in place.recorder.layers}
@@ -62,7 +62,7 @@ def test_8_6_is_held_to_the_types_of_the_graph(place):
     assert layers["model/Shape"].precision is None
 
 
-def test_newer_versions_are_left_to_the_graph_s_types(place):
+def test_newer_versions_have_no_type_constraints(place):
     place.install(10)
     place.build("fp16")
     assert all(layer.precision is None for layer in place.recorder.layers)
@@ -77,17 +77,17 @@ def test_tf32_never_rounds_a_float32_file(place, major):
 
 
 @pytest.mark.parametrize("major", [8, 10, 11])
-def test_asked_for_fp16_and_got_fp32_is_a_failure(place, major):
+def test_an_fp32_engine_of_an_fp16_file_is_refused(place, major):
     place.install(major)
     place.recorder.ignores_types = True
     with pytest.raises(EngineError, match=r"the file is in fp16, but TensorRT built layers\.0.* in fp32"):
         place.build("fp16", layers=place.folder / "layers.json")
     assert not (place.folder / "built.engine").exists()
-    # What was built can be looked at all the same.
+    # The layers are written for inspection.
     assert json.loads((place.folder / "layers.json").read_text())["Layers"]
 
 
-def test_an_engine_that_tells_nothing_of_its_types_is_not_kept(place):
+def test_an_engine_without_layer_types_is_refused(place):
     place.install(10)
     place.recorder.plain_names = True
     with pytest.raises(EngineError, match="0 plugin layers, the graph 4 selective scans"):
@@ -103,7 +103,7 @@ def test_bfloat16(place):
 
 
 @pytest.mark.parametrize("major", [8, 10])
-def test_an_engine_is_looked_into_as_it_was_built(place, major):
+def test_an_engine_is_rebuilt_with_probes_and_the_same_options(place, major):
     """With probes, from the same file and by the same options; not stripped: it has no file to refit from."""
     from vim_deploy.families.vim_parts import find_probes
     from vim_deploy.validation.artifacts import RunMode, Target
@@ -123,10 +123,10 @@ def test_an_engine_is_looked_into_as_it_was_built(place, major):
     assert [level.name for level in place.recorder.named("hardware_compatibility_level")] == [
         "AMPERE_PLUS"
     ] * 2
-    assert place.recorder.named("refit_from_bytes")[1:] == []  # the first engine alone was stripped
+    assert place.recorder.named("refit_from_bytes")[1:] == []  # only the first engine was stripped
 
 
-def test_options_survive_the_manifest(place):
+def test_the_manifest_records_the_options(place):
     place.install(10)
     given = {"min_batch": 2, "opt_batch": 3, "max_batch": 4, "level": 1, "refit": True}
     assert read_manifest(place.build("fp32", **given)).options == TensorrtOptions(**given)
@@ -158,7 +158,7 @@ def test_a_fixed_batch_has_no_profile(place):
         ({"min_batch": 16}, (16, 16, 32)),
     ],
 )
-def test_batches_that_are_left_out_follow_the_others(given, expected):
+def test_default_batches_follow_the_given_ones(given, expected):
     assert TensorrtOptions(**given).batches(None) == expected
 
 
@@ -193,7 +193,7 @@ def test_options_reach_the_builder(place):
 
 
 @pytest.mark.parametrize("major", [8, 10, 11])
-def test_no_tactics_of_libraries_that_would_have_to_be_installed(place, major):
+def test_no_tactics_of_cublas_and_cudnn(place, major):
     place.install(major)
     place.build("fp32")
     assert place.recorder.named("set_tactic_sources") == ([] if major == 11 else [(1 << 3 | 1 << 4,)])
@@ -208,7 +208,7 @@ def test_no_tactics_of_libraries_that_would_have_to_be_installed(place, major):
         (10, {"hardware": "same_compute_capability"}, "SAME_COMPUTE_CAPABILITY"),
     ],
 )
-def test_what_a_version_lacks_is_refused_by_name(place, major, given, name):
+def test_features_that_a_version_lacks_are_refused_by_name(place, major, given, name):
     place.install(major)
     with pytest.raises(EngineError, match=f"has no {name}.*leave out the option"):
         place.build("fp32", **given)
@@ -236,7 +236,7 @@ def test_failures_of_parser_and_builder(place):
         place.build("fp32")
 
 
-def test_a_registry_that_says_nothing_is_not_believed(place):
+def test_a_plugin_that_is_not_registered_is_an_error(place):
     place.install(10)
     place.recorder.refuses_plugin = True
     with pytest.raises(OperatorLibraryError, match="the registry has no plugin vim_deploy::SelectiveScan"):
@@ -269,7 +269,7 @@ def test_an_engine_opens_and_predicts(place):
 def test_stripped_engines_get_their_weights_from_the_file(place):
     place.install(10)
     engine = place.build("fp16", strip=True)
-    # The flag that promises the same weights again; REFIT alone loses biases in 11.3.
+    # The flag for refitting with the same weights; REFIT loses biases in 11.3.
     assert place.recorder.flags >= {"STRIP_PLAN", "REFIT_IDENTICAL"}
     assert "REFIT" not in place.recorder.flags
     with pytest.raises(EngineError, match=r"has no weights.*--source fp16\.onnx"):
@@ -278,14 +278,14 @@ def test_stripped_engines_get_their_weights_from_the_file(place):
     assert len(place.recorder.named("refit_from_bytes")) == 2  # when built, and when opened
 
 
-def test_weights_that_cannot_be_given_back_are_named(place):
+def test_missing_weights_are_named(place):
     place.install(11)
     place.recorder.lacking_weights = ("layers.0.mixer.A", "layers.0.mixer.D")
     with pytest.raises(EngineError, match=r"missing: layers\.0\.mixer\.A, .*D\. Build .* without --strip"):
         place.build("fp16", strip=True)
 
 
-def test_8_6_prefers_the_types_where_it_cannot_be_held_to_them_and_says_so(place, caplog):
+def test_8_6_prefers_types_that_it_cannot_obey_with_a_warning(place, caplog):
     place.install(8)
     place.recorder.cannot_obey = True
     manifest = read_manifest(place.build("fp16"))
@@ -293,7 +293,7 @@ def test_8_6_prefers_the_types_where_it_cannot_be_held_to_them_and_says_so(place
     assert "no implementation of some layer of fp16.onnx in the file's type" in caplog.text
     builds = place.recorder.named("build_serialized_network")
     assert ["OBEY_PRECISION_CONSTRAINTS" in flags for flags in builds] == [True, False]
-    # What comes of it is read back all the same.
+    # The result is still read back and checked.
     place.recorder.ignores_types = True
     with pytest.raises(EngineError, match="the file is in fp16, but TensorRT built"):
         place.build("fp16")
@@ -307,10 +307,10 @@ def test_8_6_prefers_the_types_where_it_cannot_be_held_to_them_and_says_so(place
         lambda text: {"DataType": text.lower(), "Format": "Row major linear FP32 or FP16"},
         lambda text: {"Format": f"Channel major {text.replace('Half', 'FP16').replace('Float', 'FP32')}"},
     ],
-    ids=["8.6", "11", "a type beats a format", "format alone"],
+    ids=["8.6", "11", "a type before a format", "only a format"],
 )
 @pytest.mark.parametrize("keeps", [True, False])
-def test_types_are_read_however_they_are_spelled(place, fields, keeps):
+def test_types_are_read_in_all_spellings(place, fields, keeps):
     place.install(11)
     place.recorder.tensor_fields, place.recorder.ignores_types = fields, not keeps
     if keeps:
@@ -320,13 +320,13 @@ def test_types_are_read_however_they_are_spelled(place, fields, keeps):
             place.build("fp16")
 
 
-def test_products_are_found_by_the_graphs_names_in_the_metadata(place):
+def test_matmuls_are_found_by_their_names_in_the_metadata(place):
     place.install(10)
     place.recorder.own_names = True
     assert read_manifest(place.build("fp16")).build_info["layers"]["block_matmuls"] >= 4 * BLOCKS
 
 
-def test_products_that_cannot_be_told_are_a_remark(place, caplog, monkeypatch):
+def test_unidentified_matmuls_are_a_warning(place, caplog, monkeypatch):
     from vim_deploy.engines.tensorrt import readback as tensorrt_readback
 
     monkeypatch.setattr(tensorrt_readback, "_is_block_matmul", lambda layer: False)
@@ -335,7 +335,7 @@ def test_products_that_cannot_be_told_are_a_remark(place, caplog, monkeypatch):
     assert "does not show which layers are matmuls" in caplog.text
 
 
-def test_version_compatible_engines_run_code_from_a_file_only_when_told(place, monkeypatch):
+def test_version_compatible_engines_run_code_only_when_allowed(place, monkeypatch):
     place.install(10)
     engine = place.build("fp16", version_compatible=True)
     assert read_manifest(engine).environment["tensorrt_major"] == "10"
@@ -346,7 +346,7 @@ def test_version_compatible_engines_run_code_from_a_file_only_when_told(place, m
     assert place.recorder.named("engine_host_code_allowed")[-1] is True
 
 
-def test_others_never_run_code_from_a_file(place, monkeypatch):
+def test_other_engines_never_run_code(place, monkeypatch):
     monkeypatch.setenv("VIM_DEPLOY_ALLOW_ENGINE_CODE", "1")
     place.install(10)
     load_engine(place.build("fp16")).close()

@@ -44,20 +44,20 @@ def test_a_task_with_outputs_of_variable_size_is_refused(exported, tmp_path, mon
 
 
 @pytest.mark.parametrize("major", [8, 10, 11])
-def test_a_detector_suits_every_version(exported, major):
+def test_a_detector_passes_for_every_version(exported, major):
     prepared = prepare("detector.onnx", exported, "fp32", major)
     assert len(prepared.scans) == 2 * golden_config().backbone.vim.depth
 
 
-def test_what_a_run_could_set_is_fixed(exported):
+def test_optional_inputs_are_fixed(exported):
     model = onnx.load_model_from_string(prepare("detector.onnx", exported, "fp32", 10).data)
     assert [value.name for value in model.graph.input] == ["pixels"]
     (threshold,) = [item for item in model.graph.initializer if item.name == "score_threshold"]
     assert numpy_helper.to_array(threshold) == np.float32(golden_config().score_threshold)
 
 
-def test_every_step_whose_size_depends_on_values_is_bounded(exported):
-    """Behind each suppression stands a TopK of constant k; NonZero looks at as many as there are places."""
+def test_every_data_dependent_size_is_bounded(exported):
+    """Each NonMaxSuppression is followed by a TopK with a constant k; NonZero has inputs of fixed size."""
     model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(exported), data_prop=True)
     shapes = {
         value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
@@ -74,7 +74,7 @@ def test_every_step_whose_size_depends_on_values_is_bounded(exported):
     assert all(0 not in shapes[name] for name in nodes if "roi_heads" in name)
 
 
-def test_no_box_without_extent_reaches_the_pooling():
+def test_no_empty_box_reaches_the_pooling():
     """TensorRT's plugin divides by the number of samples, which is zero for such a box."""
     import torch
 
@@ -144,7 +144,7 @@ def attribute(name, value):
         ("RoiAlign", attribute("sampling_ratio", -1), "negative sampling ratio"),
     ],
 )
-def test_what_its_parser_would_refuse_is_refused_by_name(exported, kind, edit, message):
+def test_each_rule_for_detectors_is_checked(exported, kind, edit, message):
     assert message in broken(exported, kind, edit)
 
 
@@ -156,7 +156,7 @@ def test_a_detector_with_too_many_proposals_is_refused():
         prepare("detector.onnx", data, "fp32", 10)
 
 
-def test_8_6_reduces_no_whole_numbers():
+def test_8_6_reduces_no_integers():
     node = helper.make_node("ReduceMin", ["x"], ["y"], name="least", axes=[0])
     value = helper.make_tensor_value_info
     graph = helper.make_graph(

@@ -1,4 +1,4 @@
-"""The graph that TensorRT is given: what is changed in it, and what is refused before TensorRT sees it."""
+"""Preparing graphs for TensorRT: what is changed, and what is refused before TensorRT parses it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAJORS = (8, 10, 11)
 
 
 def changed(edit, precision="fp32"):
-    """A one-scan file after `edit(model, scan)`."""
+    """A file with one scan after `edit(model, scan)`."""
     model = scan_model()
     edit(model, next(node for node in model.graph.node if node.op_type == OP_NAME))
     return prepare("model.onnx", model.SerializeToString(), precision, 10)
@@ -26,7 +26,7 @@ def changed(edit, precision="fp32"):
 
 @pytest.mark.parametrize("major", MAJORS)
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_an_exported_file_suits_every_version(precision, major):
+def test_an_exported_file_passes_for_every_version(precision, major):
     prepared = prepare("model.onnx", small_export(precision), precision, major)
     model = onnx.load_model_from_string(prepared.data)
     assert not model.functions
@@ -39,7 +39,7 @@ def test_an_exported_file_suits_every_version(precision, major):
         assert attributes["plugin_namespace"] == b"vim_deploy"
         assert prepared.types[node.input[0]] == prepared.types[node.output[0]] == precision
         assert prepared.types[node.input[2]] == "fp32"
-    # The plugin's own node aside, the graph stays ONNX that any checker takes.
+    # Except for the plugin's node, the graph is valid ONNX.
     onnx.shape_inference.infer_shapes(model, check_type=True)
 
 
@@ -53,7 +53,7 @@ def test_nothing_but_functions_and_attributes_changes():
     assert (before.graph.input, before.graph.output) == (after.graph.input, after.graph.output)
 
 
-def test_whole_numbers_fit_32_bits_for_8_6_alone():
+def test_integers_are_clipped_to_32_bits_only_for_8_6():
     def integers(major):
         model = onnx.load_model_from_string(prepare("m", small_export("fp32"), "fp32", major).data)
         values = (numpy_helper.to_array(item) for item in model.graph.initializer if item.data_type == 7)
@@ -69,7 +69,7 @@ def test_bfloat16_is_for_10_and_later():
         prepare("m", small_export("bf16"), "bf16", 8)
 
 
-def test_a_graph_in_another_precision_than_it_says_is_refused():
+def test_a_graph_in_another_precision_than_its_metadata_is_refused():
     with pytest.raises(EngineError, match=r"says fp16, but node layers\.0\.mixer/SelectiveScan is fp32"):
         prepare("m", small_export("fp32"), "fp16", 10)
 
@@ -123,7 +123,7 @@ def test_each_rule_of_the_parser_is_checked(edit, message):
         changed(edit)
 
 
-def test_gelu_is_unknown_to_8_6():
+def test_gelu_is_not_supported_by_8_6():
     model = helper.make_model(
         helper.make_graph([helper.make_node("Gelu", ["x"], ["y"], name="g")], "g", [], [])
     )
@@ -152,7 +152,7 @@ FORMS = {
 
 
 @pytest.mark.slow
-def test_the_forms_that_differ_in_their_graphs_suit_every_version():
+def test_all_model_variants_pass_for_every_version():
     from vim_deploy.export.onnx import to_onnx
     from vim_deploy.export.reduced import in_precision
     from vim_deploy.model import VimConfig, VisionMamba

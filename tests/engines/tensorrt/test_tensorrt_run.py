@@ -1,6 +1,6 @@
-"""Running TensorRT engines: what is checked before TensorRT is touched, graphs, threads, misfits.
+"""Running TensorRT engines: checks before TensorRT is used, CUDA graphs, threads, other environments.
 
-Against fakes for TensorRT, the driver and pycuda (tests/fake_*.py), but for the last two tests.
+Against fakes for TensorRT, the driver and pycuda (tests/fake_*.py), except for the last two tests.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def place(tmp_path, monkeypatch):
 
 
 class Doubling:
-    """In place of an engine: y is twice x. Says how often it really computed."""
+    """A fake engine: y is twice x. Counts its computations."""
 
     def __init__(self, device: FakeGpu) -> None:
         self.gpu, self.computed, self.fails = device, 0, False
@@ -91,10 +91,10 @@ def numbers(batch: int, start: int = 0) -> np.ndarray:
     return np.arange(start, start + 4 * batch, dtype=np.float32).reshape(batch, 4)
 
 
-def test_batches_that_come_again_run_as_a_graph_and_give_their_own_results(device):
+def test_repeated_shapes_run_as_a_graph_with_the_right_results(device):
     runner, engine = doubling(device, contexts=1)
     launches = []
-    # Twice the same shape records it, another shape drops the recording.
+    # The second run with a shape captures a graph, another shape drops it.
     for start, batch in enumerate((3, 3, 3, 5, 5, 3)):
         x = numbers(batch, start)
         assert np.array_equal(runner.run(x)["y"], 2 * x)
@@ -103,7 +103,7 @@ def test_batches_that_come_again_run_as_a_graph_and_give_their_own_results(devic
     assert engine.computed == 6
 
 
-def test_without_graphs_everything_still_runs_and_says_so(device, caplog):
+def test_a_failed_capture_is_a_warning(device, caplog):
     device.capture_status = 900
     runner, _ = doubling(device, contexts=1)
     for _ in range(3):
@@ -121,7 +121,7 @@ def test_results_are_not_overwritten_by_the_next_batch(device):
     assert np.array_equal(first, 2 * numbers(2))
 
 
-def test_computing_alone_is_timed_without_copies(device):
+def test_computing_is_timed_without_copies(device):
     runner, engine = doubling(device, contexts=1)
     assert len(runner.computing_seconds((3, 4), 5)) == 5
     assert (engine.computed, device.launches) == (7, 6)
@@ -167,7 +167,7 @@ def test_a_failing_engine_is_an_error_and_the_next_batch_has_a_context(device):
     assert np.array_equal(runner.run(numbers(1))["y"], 2 * numbers(1))
 
 
-def test_a_closed_engine_says_so_and_has_given_its_memory_back(device):
+def test_a_closed_engine_has_released_its_memory(device):
     runner, _ = doubling(device)
     runner.run(numbers(1))
     runner.close()
@@ -181,7 +181,7 @@ def test_a_closed_engine_says_so_and_has_given_its_memory_back(device):
     ("change", "message"),
     [({"count": 0}, "finds none"), ({"init_status": 100}, r"does not start \(error 100\)")],
 )
-def test_no_gpu_is_said_before_tensorrt_is_touched(place, change, message):
+def test_a_missing_gpu_is_reported_before_tensorrt_is_used(place, change, message):
     engine = place.build("fp32")
     vars(place.gpu).update(change)
     calls = len(place.recorder.calls)
@@ -218,7 +218,7 @@ def test_an_engine_that_does_not_fit_names_the_field_and_the_command(place, chan
         load_engine(engine)
 
 
-def test_hardware_compatible_engines_open_on_later_gpus_and_on_no_earlier_one(place):
+def test_hardware_compatible_engines_open_only_on_later_gpus(place):
     engine = place.build("fp16", hardware="ampere_plus")
     place.gpu.name, place.gpu.capability = "Another GPU", (12, 0)
     load_engine(engine).close()
@@ -254,7 +254,7 @@ def test_the_engine_equals_its_file(place):
         ({}, 8, ""),
     ],
 )
-def test_images_come_in_batches_that_the_engine_runs(place, caplog, profile, size, said):
+def test_batches_fit_the_profile(place, caplog, profile, size, said):
     caplog.set_level(logging.INFO, logger="vim_deploy")
     pictures = [Image.new("RGB", (20, 20), (index, 0, 0)) for index in range(10)]
     with load_engine(place.build("fp32", **profile)) as engine:
@@ -264,14 +264,14 @@ def test_images_come_in_batches_that_the_engine_runs(place, caplog, profile, siz
         rows = engine.predict(pictures)
         alone = [engine.predict(picture)[0] for picture in pictures[-1:]]
     assert [row.status for row in rows] == ["ok"] * 10
-    # The last images in a batch filled with nothing give what they give otherwise.
+    # The last images, in a padded batch, have the same results.
     assert rows[-1].result.top[0].index == alone[0].result.top[0].index
     assert rows[-1].result.top[0].probability == pytest.approx(alone[0].result.top[0].probability, rel=1e-6)
     assert max(sizes) == size and min(sizes) >= profile.get("min_batch", 1)
     assert said in caplog.text and bool(said) == ("the engine runs" in caplog.text)
 
 
-def test_a_batch_that_is_asked_for_and_cannot_be_run_is_refused(place):
+def test_a_batch_size_outside_the_profile_is_refused(place):
     with (
         load_engine(place.build("fp32", max_batch=3)) as engine,
         pytest.raises(EngineError, match=r"batch_size is 4; the engine runs batches of 1 to 3.*--max-batch"),
@@ -279,7 +279,7 @@ def test_a_batch_that_is_asked_for_and_cannot_be_run_is_refused(place):
         engine.predict(Image.new("RGB", (20, 20)), batch_size=4)
 
 
-def test_validation_keeps_to_the_batches_of_an_engine(place):
+def test_validation_uses_batches_within_the_profile(place):
     from vim_deploy.validation.artifacts import RunMode, Target, open_artifact
 
     x = pixels(7)
@@ -289,7 +289,7 @@ def test_validation_keeps_to_the_batches_of_an_engine(place):
             found = artifact.run(x)
         assert found.shape == (7, 5)
         expected = found if expected is None else expected
-        # Batches of other sizes are other sums in ONNX Runtime, which runs the fake.
+        # ONNX Runtime, which runs the fake, sums in another order for other batch sizes.
         assert np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max()
 
 
@@ -304,7 +304,7 @@ def test_options_of_the_other_backend_are_refused(place):
             TensorrtOptions(**options)
 
 
-def test_versions_that_are_not_known_are_refused(place):
+def test_unsupported_versions_are_refused(place):
     for version in ("8.5.3.1", "9.1.0", "12.0.0"):
         sys.modules["tensorrt"].__version__ = version
         with pytest.raises(
@@ -314,7 +314,7 @@ def test_versions_that_are_not_known_are_refused(place):
 
 
 def _without(module: str, model: Path) -> subprocess.CompletedProcess[str]:
-    """vim-build for TensorRT in a process of its own, in which `module` is not installed."""
+    """vim-build for TensorRT in a new process in which `module` is not installed."""
     code = (
         f"import sys; sys.modules[{module!r}] = None\n"
         "from vim_deploy.cli.build import main\n"
@@ -333,8 +333,8 @@ def test_without_tensorrt_the_command_says_what_to_install(tmp_path):
     assert "Traceback" not in result.stderr
 
 
-def test_this_machine_s_own_driver_or_its_absence_is_an_answer():
-    """No fake: on a machine without a GPU an error that names the reason, elsewhere a GPU."""
+def test_the_driver_of_this_machine():
+    """Without a fake: an error that names the reason, or a GPU."""
     try:
         found = gpu()
     except EngineError as error:

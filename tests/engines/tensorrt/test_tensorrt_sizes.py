@@ -1,4 +1,4 @@
-"""Profiles of TensorRT engines whose height and width are open, and of those whose are not.
+"""Optimization profiles of TensorRT engines with dynamic and with fixed height and width.
 
 Against fakes for TensorRT, the driver and pycuda (tests/fake_*.py).
 """
@@ -30,7 +30,7 @@ def place(tmp_path, monkeypatch):
 
 
 def open_model(height: int | str = "height", width: int | str = "width") -> onnx.ModelProto:
-    """Maps of ten times the pixels; the preprocessing makes 8 x 8."""
+    """The pixels times ten; the preprocessing gives 8 x 8."""
     shape = ["batch", 3, height, width]
     values = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("pixels", "features")
@@ -44,7 +44,7 @@ def pixels(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape, np.float32)
 
 
-def test_an_open_size_is_a_profile_and_every_size_in_it_runs(place):
+def test_a_dynamic_size_has_a_profile_and_every_size_in_it_runs(place):
     model = save(open_model(), place.folder / "open.onnx")
     sizes = {"min_size": (4, 4), "opt_size": (8, 8), "max_size": (16, 32)}
     engine = place.build_file(model, max_batch=2, **sizes)
@@ -62,7 +62,7 @@ def test_an_open_size_is_a_profile_and_every_size_in_it_runs(place):
                 opened.run(pixels(*wrong))
 
 
-def test_an_open_size_is_the_preprocessings_unless_told(place):
+def test_a_dynamic_size_defaults_to_that_of_the_preprocessing(place):
     engine = place.build_file(save(open_model(), place.folder / "open.onnx"))
     assert read_manifest(engine).build_info["sizes"] == [[8, 8]] * 3
 
@@ -75,10 +75,10 @@ def test_one_side_may_be_fixed(place):
         place.build_file(model, max_size=(16, 64))
 
 
-def test_fixed_sizes_take_no_size_options(place):
+def test_size_options_must_match_fixed_sizes(place):
     with pytest.raises(EngineError, match=r"the fixed height 16.*dynamic sizes. vim-export fixes them"):
         place.build("fp32", min_size=(8, 8))
-    engine = place.build("fp32", opt_size=(16, 32))  # what it is fixed to
+    engine = place.build("fp32", opt_size=(16, 32))  # the fixed size
     assert read_manifest(engine).build_info["sizes"] == [[16, 32]] * 3
 
 
@@ -92,7 +92,7 @@ def test_fixed_sizes_take_no_size_options(place):
         ({"opt_size": (32, 32)}, ((32, 32), (32, 32), (32, 32))),
     ],
 )
-def test_what_is_not_given_is_near_the_preprocessing(given, expected):
+def test_sizes_default_to_the_preprocessing_within_the_limits(given, expected):
     assert TensorrtOptions(**given).sizes((None, None), (8, 8)) == expected
 
 
@@ -104,12 +104,12 @@ def test_sizes_out_of_order_are_refused(given):
         TensorrtOptions(**given).sizes((None, None), (8, 8))
 
 
-def test_an_engine_that_its_own_preprocessing_does_not_fit_is_told(place, caplog):
+def test_a_profile_without_the_size_of_the_preprocessing_is_a_warning(place, caplog):
     place.build_file(save(open_model(), place.folder / "open.onnx"), min_size=(16, 16), max_size=(32, 32))
     assert "vim-infer cannot use this engine: the model's preprocessing gives 8x8" in caplog.text
 
 
-def test_a_manifest_without_sizes_is_not_guessed(place):
+def test_a_manifest_with_invalid_sizes_is_refused(place):
     from test_engine_file import rewritten
 
     engine = place.build_file(save(open_model(), place.folder / "open.onnx"))
@@ -118,7 +118,7 @@ def test_a_manifest_without_sizes_is_not_guessed(place):
         load_engine(rewritten(engine, build_info=build_info))
 
 
-def test_the_command_takes_sizes(place, monkeypatch):
+def test_the_command_accepts_sizes(place, monkeypatch):
     monkeypatch.chdir(place.folder)
     save(open_model(), place.folder / "open.onnx")
     arguments = ["open.onnx", "-o", "x.engine", "--backend", "tensorrt", "--min-size", "4", "--max-size"]
