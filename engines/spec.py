@@ -42,6 +42,7 @@ class BackendSpec:
     `title` is its name in texts, `module` the module with its functions (see `base.BackendModule`).
     `payload_domains`: the operator domains that an ONNX payload may use, besides ONNX's and ours.
     `fixed_size_only`: whether it can run only tasks whose outputs have a size known before a run.
+    `checks`: "module:name" of its checks for vim-doctor, a mapping of names to `vim_deploy.finding.Check`.
     """
 
     title: str
@@ -49,6 +50,7 @@ class BackendSpec:
     module: str
     payload_domains: tuple[str, ...] = ()
     fixed_size_only: bool = False
+    checks: str | None = None
 
     @property
     def name(self) -> str:

@@ -16,6 +16,7 @@ from vim_deploy.engines.selfcheck import random_pixels
 from vim_deploy.engines.source import SourceModel
 from vim_deploy.engines.spec import BackendSpec, BuildOptions, device_option
 from vim_deploy.engines.tensors import BatchRange
+from vim_deploy.finding import Check, Finding
 from vim_deploy.options import option
 
 
@@ -27,7 +28,8 @@ class ToyOptions(BuildOptions):
     beads: int = option(10, type=click.IntRange(1, 10), help="Beads per wire.")
 
 
-SPEC = BackendSpec(title="Toy", options=ToyOptions, module="toy_backend")
+SPEC = BackendSpec(title="Toy", options=ToyOptions, module="toy_backend", checks="toy_backend:CHECKS")
+CHECKS = {"beads": Check(lambda: [Finding("beads", "ok", "all there")], "buy beads")}
 
 
 class ToyRunner:

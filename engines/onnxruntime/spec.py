@@ -12,4 +12,5 @@ SPEC = BackendSpec(
     module="vim_deploy.engines.onnxruntime.backend",
     # Those of vim-build's fusion, and of ONNX Runtime's optimizer.
     payload_domains=(FUSED_DOMAIN, "com.microsoft", "com.microsoft.nchwc"),
+    checks="vim_deploy.engines.onnxruntime.checks:CHECKS",
 )

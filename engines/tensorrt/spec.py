@@ -10,4 +10,5 @@ SPEC = BackendSpec(
     options=TensorrtOptions,
     module="vim_deploy.engines.tensorrt.backend",
     fixed_size_only=True,
+    checks="vim_deploy.engines.tensorrt.checks:CHECKS",
 )

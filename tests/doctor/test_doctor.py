@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from vim_deploy.cli.doctor import main
 from vim_deploy.doctor import Finding
 from vim_deploy.doctor.examine import run_check
-from vim_deploy.doctor.tiny import scan_runs
 from vim_deploy.engines.onnxruntime.providers import probe_provider
+from vim_deploy.engines.onnxruntime.scan_check import scan_runs
 from vim_deploy.ops.library import ort_library
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from small_onnx import colour_model, save
 
 from vim_deploy import load_engine
 from vim_deploy.cli.build import build_options, main
+from vim_deploy.doctor.checks import all_checks
 from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.cache import cached_engine
 from vim_deploy.engines.container import read_manifest
@@ -65,6 +68,19 @@ def test_its_engines_are_cached_by_its_options(toy, model, tmp_path, monkeypatch
     monkeypatch.setenv("VIM_DEPLOY_CACHE", str(tmp_path / "cache"))
     entries = {cached_engine(model, toy_backend.ToyOptions(beads=beads))[0] for beads in (1, 2, 2)}
     assert len(entries) == 2
+
+
+def test_the_doctor_has_its_checks(toy):
+    assert all_checks()["beads"].run()[0].status == "ok"
+
+
+def test_the_checks_import_only_the_package():
+    code = (
+        "import sys; from vim_deploy.doctor.checks import all_checks; all_checks()\n"
+        "heavy = {'torch', 'onnx', 'onnxruntime', 'tensorrt', 'numpy', 'PIL'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
 
 
 def test_its_options_are_in_the_help_and_only_valid_with_it(toy, model):

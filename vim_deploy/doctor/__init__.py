@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from vim_deploy.doctor.examine import examine
-from vim_deploy.doctor.finding import Finding
+from vim_deploy.finding import Finding
 
 __all__ = ["Finding", "examine"]

@@ -7,8 +7,8 @@ import subprocess
 from collections.abc import Iterator
 
 from vim_deploy import child
-from vim_deploy.doctor.checks import CHECKS
-from vim_deploy.doctor.finding import Finding
+from vim_deploy.doctor.checks import all_checks
+from vim_deploy.finding import Finding
 
 TIMEOUT_SECONDS = 120.0
 _PREFIX = "vim-doctor findings: "
@@ -16,14 +16,15 @@ _PREFIX = "vim-doctor findings: "
 
 def examine(seconds: float = TIMEOUT_SECONDS) -> Iterator[Finding]:
     """The findings of all checks, as soon as each is done."""
-    for name in CHECKS:
+    for name in all_checks():
         yield from run_check(name, seconds)
 
 
 def run_check(name: str, seconds: float = TIMEOUT_SECONDS) -> list[Finding]:
     """The findings of one check."""
     command = child.command(f"{__name__}:print_findings", name=name)
-    advice, required = CHECKS[name].advice, CHECKS[name].required
+    check = all_checks()[name]
+    advice, required = check.advice, check.required
     try:
         result = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -38,4 +39,4 @@ def run_check(name: str, seconds: float = TIMEOUT_SECONDS) -> list[Finding]:
 
 def print_findings(name: str) -> None:
     """In the child process: run the check and print its findings on one line."""
-    print(_PREFIX + json.dumps([finding.to_dict() for finding in CHECKS[name].run()]), flush=True)
+    print(_PREFIX + json.dumps([finding.to_dict() for finding in all_checks()[name].run()]), flush=True)

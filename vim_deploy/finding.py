@@ -1,0 +1,47 @@
+"""Checks of the installation, for vim-doctor."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`status`: ok, missing or broken. `required`: whether vim-infer needs it on every CPU."""
+
+    name: str
+    status: str
+    detail: str
+    advice: str = ""
+    required: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Check:
+    """`advice` is given if the check itself crashes or times out; `required` as in Finding."""
+
+    run: Callable[[], list[Finding]]
+    advice: str
+    required: bool = False
+
+
+def package_finding(name: str, module: str, advice: str, required: bool = False) -> Finding:
+    """Whether a package can be imported, with its version."""
+    try:
+        found = importlib.import_module(module)
+        # The module's own version comes first: a copied package has no metadata.
+        version = getattr(found, "__version__", None) or importlib.metadata.version(name)
+        return Finding(name, "ok", str(version), required=required)
+    except ModuleNotFoundError as error:
+        if error.name == module:
+            return Finding(name, "missing", "not installed", advice, required)
+        return Finding(name, "broken", str(error), advice, required)
+    except (ImportError, OSError) as error:
+        return Finding(name, "broken", " ".join(str(error).split())[:300], advice, required)
