@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import toy_backend
+import abacus_backend
 from click.testing import CliRunner
 from PIL import Image
 from small_onnx import colour_model, save
@@ -31,10 +31,10 @@ from vim_deploy.errors import EngineError
 
 
 @pytest.fixture
-def toy():
-    BACKENDS.register("toy", toy_backend.SPEC)
+def abacus():
+    BACKENDS.register("abacus", abacus_backend.SPEC)
     yield
-    BACKENDS.unregister("toy")
+    BACKENDS.unregister("abacus")
 
 
 @pytest.fixture
@@ -46,31 +46,31 @@ def run(*arguments: object):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def test_a_registered_backend_builds_and_opens_engines(toy, model, tmp_path):
-    engine = tmp_path / "toy.engine"
-    result = run(model, "-o", engine, "--backend", "toy", "--beads", 5)
+def test_a_registered_backend_builds_and_opens_engines(abacus, model, tmp_path):
+    engine = tmp_path / "abacus.engine"
+    result = run(model, "-o", engine, "--backend", "abacus", "--beads", 5)
     assert result.exit_code == 0, result.output
-    assert "toy on abacus" in result.stderr
+    assert "abacus on wood" in result.stderr
     manifest = read_manifest(engine)
-    assert manifest.options == toy_backend.ToyOptions(beads=5)
-    assert manifest.rebuild_command("x").endswith("-o x --backend toy --beads 5")
+    assert manifest.options == abacus_backend.AbacusOptions(beads=5)
+    assert manifest.rebuild_command("x").endswith("-o x --backend abacus --beads 5")
     pixels = np.random.default_rng(0).random((3, 3, 8, 8), np.float32)
     build_engine(model, tmp_path / "reference.engine")
     with load_engine(engine) as opened, load_engine(tmp_path / "reference.engine") as reference:
         np.testing.assert_allclose(opened.run(pixels)["logits"], reference.run(pixels)["logits"], rtol=1e-5)
         (row,) = opened.predict(Image.new("RGB", (9, 9), "blue"))
         assert row.result.top[0].name == "blue"
-    with pytest.raises(EngineError, match="built for device abacus, not cpu"):
+    with pytest.raises(EngineError, match="built for device wood, not cpu"):
         load_engine(engine, device="cpu")
 
 
-def test_its_engines_are_cached_by_its_options(toy, model, tmp_path, monkeypatch):
+def test_its_engines_are_cached_by_its_options(abacus, model, tmp_path, monkeypatch):
     monkeypatch.setenv("VIM_DEPLOY_CACHE", str(tmp_path / "cache"))
-    entries = {cached_engine(model, toy_backend.ToyOptions(beads=beads))[0] for beads in (1, 2, 2)}
+    entries = {cached_engine(model, abacus_backend.AbacusOptions(beads=beads))[0] for beads in (1, 2, 2)}
     assert len(entries) == 2
 
 
-def test_the_doctor_has_its_checks(toy):
+def test_the_doctor_has_its_checks(abacus):
     assert all_checks()["beads"].run()[0].status == "ok"
 
 
@@ -83,24 +83,24 @@ def test_the_checks_import_only_the_package():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
 
 
-def test_its_options_are_in_the_help_and_only_valid_with_it(toy, model):
+def test_its_options_are_in_the_help_and_only_valid_with_it(abacus, model):
     help = run("--help").output
-    assert "Toy options (--backend toy):" in help and "--beads" in help
+    assert "Abacus options (--backend abacus):" in help and "--beads" in help
     result = run(model, "-o", "x", "--beads", 5)
-    assert result.exit_code == 2 and "--beads: only valid with --backend toy" in result.stderr
-    result = run(model, "-o", "x", "--backend", "toy", "--beads", 11)
+    assert result.exit_code == 2 and "--beads: only valid with --backend abacus" in result.stderr
+    result = run(model, "-o", "x", "--backend", "abacus", "--beads", 11)
     assert result.exit_code == 2 and "--beads" in result.stderr
     assert run("--help").exit_code == 0
 
 
 def test_an_engine_of_an_unregistered_backend_is_refused(model, tmp_path):
-    BACKENDS.register("toy", toy_backend.SPEC)
+    BACKENDS.register("abacus", abacus_backend.SPEC)
     try:
-        build_engine(model, tmp_path / "toy.engine", toy_backend.ToyOptions())
+        build_engine(model, tmp_path / "abacus.engine", abacus_backend.AbacusOptions())
     finally:
-        BACKENDS.unregister("toy")
-    with pytest.raises(EngineError, match="unknown backend 'toy'; expected one of onnxruntime, tensorrt"):
-        load_engine(tmp_path / "toy.engine")
+        BACKENDS.unregister("abacus")
+    with pytest.raises(EngineError, match="unknown backend 'abacus'; expected one of onnxruntime, tensorrt"):
+        load_engine(tmp_path / "abacus.engine")
 
 
 def combinations() -> list[BuildOptions]:

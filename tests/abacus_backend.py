@@ -21,18 +21,18 @@ from vim_deploy.options import option
 
 
 @dataclass(frozen=True)
-class ToyOptions(BuildOptions):
-    backend: ClassVar[str] = "toy"
+class AbacusOptions(BuildOptions):
+    backend: ClassVar[str] = "abacus"
 
-    device: str = device_option("abacus")
+    device: str = device_option("wood")
     beads: int = option(10, type=click.IntRange(1, 10), help="Beads per wire.")
 
 
-SPEC = BackendSpec(title="Toy", options=ToyOptions, module="toy_backend", checks="toy_backend:CHECKS")
+SPEC = BackendSpec(title="Abacus", options=AbacusOptions, module="abacus_backend", checks="abacus_backend:CHECKS")
 CHECKS = {"beads": Check(lambda: [Finding("beads", "ok", "all there")], "buy beads")}
 
 
-class ToyRunner:
+class AbacusRunner:
     def __init__(self, payload: bytes, manifest: Manifest) -> None:
         self.input, self.outputs = manifest.input, manifest.outputs
         self.batches = BatchRange.of(manifest.input)
@@ -46,7 +46,7 @@ class ToyRunner:
         pass
 
 
-def build(source: SourceModel, options: ToyOptions) -> Built:
+def build(source: SourceModel, options: AbacusOptions) -> Built:
     pixels = random_pixels(source.input, source.metadata.preprocessing)
     return Built(
         payload=source.data,
@@ -59,7 +59,7 @@ def build(source: SourceModel, options: ToyOptions) -> Built:
     )
 
 
-def fingerprint(options: ToyOptions) -> dict[str, str]:
+def fingerprint(options: AbacusOptions) -> dict[str, str]:
     return {"beads": str(options.beads)}
 
 
@@ -67,5 +67,5 @@ def environment(manifest: Manifest) -> dict[str, Any]:
     return {"beads": str(manifest.options.beads)}
 
 
-def open_payload(payload: bytes, manifest: Manifest, options: RunOptions) -> ToyRunner:
-    return ToyRunner(payload, manifest)
+def open_payload(payload: bytes, manifest: Manifest, options: RunOptions) -> AbacusRunner:
+    return AbacusRunner(payload, manifest)
