@@ -28,7 +28,9 @@ class AbacusOptions(BuildOptions):
     beads: int = option(10, type=click.IntRange(1, 10), help="Beads per wire.")
 
 
-SPEC = BackendSpec(title="Abacus", options=AbacusOptions, module="abacus_backend", checks="abacus_backend:CHECKS")
+SPEC = BackendSpec(
+    title="Abacus", options=AbacusOptions, module="abacus_backend", checks="abacus_backend:CHECKS"
+)
 CHECKS = {"beads": Check(lambda: [Finding("beads", "ok", "all there")], "buy beads")}
 
 

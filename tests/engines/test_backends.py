@@ -9,9 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import abacus_backend
 import numpy as np
 import pytest
-import abacus_backend
 from click.testing import CliRunner
 from PIL import Image
 from small_onnx import colour_model, save
