@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import architecture
 import pytest
 
@@ -51,3 +53,13 @@ def test_a_forbidden_import_is_found(module, target, message):
 def test_a_part_without_modules_is_found():
     rules = {**RULES, "nothing": architecture.Rule("nothing", frozenset(), frozenset())}
     assert "the part nothing has no modules" in architecture.violations(EDGES, rules, KNOWN)
+
+
+def test_only_families_name_their_models():
+    families = ("vim_deploy.model", "vim_deploy.dense", "vim_deploy.families")
+    naming = [
+        name
+        for name, path in KNOWN.items()
+        if not name.startswith(families) and re.search(r"\b(VimConfig|VisionMamba)\b", path.read_text())
+    ]
+    assert naming == []
