@@ -1,1 +1,1 @@
-"""Vim beside DeiT in every runtime that is installed; see README.md."""
+"""Benchmarks of Vim against DeiT in all installed runtimes; see README.md."""

@@ -1,4 +1,4 @@
-"""Vim beside DeiT on this machine, in one command.
+"""Compares Vim with DeiT on this machine.
 
 python -m benchmarks.compare --quick
 """
@@ -14,12 +14,12 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from benchmarks.candidates import ENGINE_AND_FLOOR, RUNTIMES, Choice, candidates
 from benchmarks.measure import Timing, measure
 from benchmarks.networks import HEADS, ROOT, Pair, describe, pairs
 from benchmarks.plots import draw
 from benchmarks.ratios import across_cells, within_cell
-from benchmarks.report import in_text
-from benchmarks.subjects import ENGINE_AND_FLOOR, RUNTIMES, Choice, subjects
+from benchmarks.report import format_result
 from vim_deploy import machine
 from vim_deploy.bench.conditions import conditions, load_average
 from vim_deploy.cli.bench import batch_sizes as whole_numbers
@@ -39,7 +39,7 @@ _QUICK = {
 
 @dataclass(frozen=True)
 class Grid:
-    """What is measured: every pair at every resolution, with batches up to `batched_up_to` pixels a side."""
+    """Every pair at every resolution; batches of several images up to `batched_up_to` pixels per side."""
 
     pairs: tuple[Pair, ...]
     resolutions: tuple[int, ...]
@@ -58,8 +58,8 @@ class Grid:
 
 
 def compare(grid: Grid, choice: Choice, timing: Timing, report: Report = lambda stage: None,
-            keep: Callable[[dict[str, Any]], None] = lambda result: None) -> dict[str, Any]:  # fmt: skip
-    """Measure the grid; the result is plain JSON, single times included. `keep` gets it after every cell."""
+            save: Callable[[dict[str, Any]], None] = lambda result: None) -> dict[str, Any]:  # fmt: skip
+    """Measure the grid; the result is plain JSON, with all times. `save` is called after every cell."""
     choice.folder.mkdir(parents=True, exist_ok=True)
     start = conditions()
     cells: list[dict[str, Any]] = []
@@ -73,14 +73,14 @@ def compare(grid: Grid, choice: Choice, timing: Timing, report: Report = lambda 
             "cells": cells,
             "growth": across_cells(cells),
         }
-        keep(result)
+        save(result)
     return result
 
 
 def _measure(pair: Pair, batch: int, choice: Choice, timing: Timing, report: Report) -> dict[str, Any]:
     title = f"{pair.label}, {pair.size} pixels, batch {batch}"
-    report(f"{title}: exporting and building what is not there yet")
-    chosen = subjects(pair, batch, choice)
+    report(f"{title}: exporting and building")
+    chosen = candidates(pair, batch, choice)
     shape = (batch, 3, pair.size, pair.size)
     results = measure(chosen, shape, timing, lambda stage: report(f"{title}: {stage}"))
     cell = {"pair": pair.label, "resolution": pair.size, "batch_size": batch, "results": results}
@@ -88,11 +88,11 @@ def _measure(pair: Pair, batch: int, choice: Choice, timing: Timing, report: Rep
 
 
 def _sides(text: str) -> tuple[int, ...]:
-    """A click type: image sides that hold whole patches."""
+    """A click type: image sides that are multiples of the patch size."""
     sizes = whole_numbers(text)
     for size in sizes:
         if size % _PATCH:
-            raise click.BadParameter(f"{size} is no multiple of the patch size, {_PATCH}.")
+            raise click.BadParameter(f"{size} is not a multiple of the patch size, {_PATCH}.")
     return sizes
 
 
@@ -100,30 +100,30 @@ def _models(text: str) -> tuple[str, ...]:
     names = tuple(text.split(","))
     for name in names:
         if name not in pairs():
-            raise click.BadParameter(f"{name!r}; expected some of {', '.join(pairs())}, with commas between.")
+            raise click.BadParameter(f"{name!r}; expected some of {', '.join(pairs())}, separated by commas.")
     return names
 
 
 def _heads(text: str) -> tuple[str, ...]:
     names = tuple(text.split(","))
     if unknown := set(names) - set(HEADS):
-        raise click.BadParameter(f"{sorted(unknown)}; expected some of {', '.join(HEADS)}, with commas.")
+        raise click.BadParameter(
+            f"{sorted(unknown)}; expected some of {', '.join(HEADS)}, separated by commas."
+        )
     return names
 
 
 @command()
-@click.option(
-    "--quick", is_flag=True, help="A first look: the tiny models, 224 pixels, single images, 2 rounds."
-)
-@click.option("--only", multiple=True, type=click.Choice(RUNTIMES), help="Only these; repeatable.")
-@click.option("--floor", is_flag=True, help="The same as --only for our engine, matrix products and scans.")
+@click.option("--quick", is_flag=True, help="A quick run: tiny models, 224 pixels, single images, 2 rounds.")
+@click.option("--only", multiple=True, type=click.Choice(RUNTIMES), help="Only this runtime; repeatable.")
+@click.option("--floor", is_flag=True, help="Same as --only for our engine, matmuls and scans.")
 @click.option(
     "--models",
     type=_models,
     metavar="NAME,NAME",
     default="tiny,small",
     show_default=True,
-    help="Sizes of network.",
+    help="Model sizes.",
 )
 @click.option(
     "--heads",
@@ -131,7 +131,7 @@ def _heads(text: str) -> tuple[str, ...]:
     metavar="NAME,NAME",
     default="classifier",
     show_default=True,
-    help="What stands on both backbones: classifier, map (nothing), upernet (segmentation).",
+    help="Head on both backbones: classifier, map (none), upernet (segmentation).",
 )
 @click.option(
     "--resolutions",
@@ -139,7 +139,7 @@ def _heads(text: str) -> tuple[str, ...]:
     metavar="N,N,...",
     default="224,512,624,1024,1248",
     show_default=True,
-    help="Pixels.",
+    help="Image sides in pixels.",
 )
 @click.option(
     "--batch-sizes",
@@ -147,7 +147,7 @@ def _heads(text: str) -> tuple[str, ...]:
     metavar="N,N,...",
     default="1,8,32",
     show_default=True,
-    help="Images.",
+    help="Images per batch.",
 )
 @click.option(
     "--batched-up-to",
@@ -163,12 +163,18 @@ def _heads(text: str) -> tuple[str, ...]:
     show_default=True,
     help="Largest resolution for the reference operator and for ONNX Runtime without the library.",
 )
-@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Turns of everyone.")
 @click.option(
-    "--repeats", type=click.IntRange(min=1), default=10, show_default=True, help="Inferences a turn."
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Rounds, in which all candidates take turns.",
 )
 @click.option(
-    "--seconds", type=click.FloatRange(min=0), default=2.0, show_default=True, help="Limit of a turn."
+    "--repeats", type=click.IntRange(min=1), default=10, show_default=True, help="Inferences per turn."
+)
+@click.option(
+    "--seconds", type=click.FloatRange(min=0), default=2.0, show_default=True, help="Time limit of a turn."
 )
 @threads_option
 @click.option(
@@ -176,15 +182,16 @@ def _heads(text: str) -> tuple[str, ...]:
     "--output",
     type=click.Path(path_type=Path),
     default=ROOT / "benchmark-output" / "compare.json",
-    help="JSON file; plots and exported networks go beside it.  [default: benchmark-output/compare.json]",
+    help="JSON file; plots and exported networks are written beside it.  "
+    "[default: benchmark-output/compare.json]",
 )
 @quiet_option
 @click.pass_context
 def main(context: click.Context, threads: int | None, output: Path, quiet: bool, **options: Any) -> None:
-    """Measure Vim and DeiT in every runtime that is installed, side by side, each in a process of its own.
+    """Measure Vim and DeiT in all installed runtimes, side by side, each in a separate process.
 
     Prints tables with ratios, writes JSON, and draws speed and memory against resolution. Weights are
-    generated. The first run exports the networks, which takes minutes.
+    synthetic. The first run exports the networks, which takes minutes.
     """
     if options["quick"]:
         for name, value in _QUICK.items():
@@ -197,12 +204,12 @@ def main(context: click.Context, threads: int | None, output: Path, quiet: bool,
     folder = output.resolve().parent
     choice = Choice(threads or machine.usable_cpus(), folder, options["slow_up_to"], only or None)
 
-    def keep(result: dict[str, Any]) -> None:
+    def save(result: dict[str, Any]) -> None:
         output.write_text(json.dumps(result, indent=1), encoding="utf-8")
 
     with stages("compare", quiet) as report:
-        result = compare(grid, choice, timing, report, keep)
-    click.echo(in_text(result))
+        result = compare(grid, choice, timing, report, save)
+    click.echo(format_result(result))
     click.echo(f"\nresults in {output}", err=True)
     _draw(result, output)
 

@@ -1,4 +1,4 @@
-"""DeiT in plain PyTorch with random weights, for measuring: the transformer that Vim is compared with.
+"""DeiT in plain PyTorch with random weights, for benchmarks: the transformer that Vim is compared with.
 
 Source: arXiv 2012.12877 (without distillation) and arXiv 2010.11929 section 3.1.
 """
@@ -82,11 +82,11 @@ class Deit(nn.Module):
         return logits
 
     def tokens(self, pixels: Tensor) -> Tensor:
-        """What enters the first block, the class token in front."""
+        """The input of the first block: the class token, then the patches."""
         patches = self.patch_embed(pixels).flatten(2).transpose(1, 2)
         tokens = torch.cat([self.cls_token.expand(pixels.shape[0], -1, -1), patches], dim=1)
         return tokens + self.pos_embed
 
     def as_map(self, tokens: Tensor) -> Tensor:
-        """The patches' tokens as an image (batch, embed, grid, grid)."""
+        """The patch tokens as a feature map (batch, embed, grid, grid)."""
         return tokens[:, 1:].transpose(1, 2).unflatten(2, (self.grid, self.grid))

@@ -1,9 +1,9 @@
-"""What Vim cannot go below with these products and this kernel: its matrix products and its scans, bare.
+"""A lower bound of Vim's latency with these matmuls and this kernel: only its matmuls and its scans.
 
-Both are openers (see vim_deploy/bench/worker.py) of a graph in ONNX Runtime: no convolutions, norms,
-elementwise work or copies. The scans run through the operator and not through Python's binding, because
-handing 48 short calls to threads from Python costs a good part of what they take. Results that nothing
-needs are kept alive by `Shape`, which reads no element. One image.
+Both are openers (see vim_deploy/bench/worker.py) of a graph in ONNX Runtime, without convolutions, norms,
+elementwise operators or copies. The scans run as operators and not through the Python binding, whose overhead
+for 48 short calls would be significant. `Shape` nodes, which read no elements, keep unused outputs from being
+removed. One image.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TIME_STEP_BIAS = -3.0
 
 
 class _Graph:
-    """Nodes over constant weights and inputs with random values."""
+    """A graph with random weights and inputs."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -37,9 +37,9 @@ class _Graph:
     def random(self, *shape: int) -> np.ndarray:
         return self._random.standard_normal(shape, dtype=np.float32)
 
-    def product(self, x: str, rows: int, columns: int) -> str:
-        """The name of x (length, rows) times a weight that keeps its variance."""
-        name = f"product_{len(self.nodes)}"
+    def matmul(self, x: str, rows: int, columns: int) -> str:
+        """Add x (length, rows) @ weight, the weight preserves the variance; returns the output's name."""
+        name = f"matmul_{len(self.nodes)}"
         self.weights[f"{name}_weight"] = self.random(rows, columns) / np.float32(rows**0.5)
         return self.node("MatMul", [x, f"{name}_weight"], name)
 
@@ -73,7 +73,7 @@ class _Graph:
         def open_session() -> Run:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = threads
-            # Equal scans would be computed once.
+            # Otherwise identical scans would be merged.
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
             options.register_custom_ops_library(str(ort_library()))
             model = self.model().SerializeToString()
@@ -83,12 +83,12 @@ class _Graph:
         return open_session
 
 
-def products(config: dict[str, Any], threads: int) -> Open:
-    """All matrix products of a Vim with two directions, the patch embedding among them."""
-    return product_graph(VimConfig.from_dict(config)).open(threads)
+def matmuls(config: dict[str, Any], threads: int) -> Open:
+    """All matmuls of a Vim with two directions, including the patch embedding."""
+    return matmul_graph(VimConfig.from_dict(config)).open(threads)
 
 
-def product_graph(vim: VimConfig) -> _Graph:
+def matmul_graph(vim: VimConfig) -> _Graph:
     _check(vim)
     graph = _Graph()
     graph.inputs = {
@@ -97,16 +97,16 @@ def product_graph(vim: VimConfig) -> _Graph:
         "time_steps": graph.random(vim.num_tokens, vim.dt_rank),
         "pooled": graph.random(1, vim.embed_dim),
     }
-    hidden = graph.product("patches", vim.channels * vim.patch_size**2, vim.embed_dim)
+    hidden = graph.matmul("patches", vim.channels * vim.patch_size**2, vim.embed_dim)
     for _ in range(vim.depth):
-        graph.keep(graph.product(hidden, vim.embed_dim, 2 * vim.inner))
+        graph.keep(graph.matmul(hidden, vim.embed_dim, 2 * vim.inner))
         for _ in range(2):
-            graph.keep(graph.product("u", vim.inner, vim.dt_rank + 2 * vim.state))
-            delta = graph.product("time_steps", vim.dt_rank, vim.inner)
+            graph.keep(graph.matmul("u", vim.inner, vim.dt_rank + 2 * vim.state))
+            delta = graph.matmul("time_steps", vim.dt_rank, vim.inner)
             graph.keep(delta)
-        hidden = graph.product(delta, vim.inner, vim.embed_dim)
+        hidden = graph.matmul(delta, vim.inner, vim.embed_dim)
     graph.keep(hidden)
-    graph.keep(graph.product("pooled", vim.embed_dim, vim.num_classes))
+    graph.keep(graph.matmul("pooled", vim.embed_dim, vim.num_classes))
     return graph
 
 
@@ -134,4 +134,4 @@ def scan_graph(vim: VimConfig) -> _Graph:
 
 def _check(vim: VimConfig) -> None:
     if vim.directions is not Directions.SEPARATE or vim.paired:
-        raise ValueError(f"directions {vim.directions}; the floor is counted for two separate directions.")
+        raise ValueError(f"directions {vim.directions}; the floor is only defined for separate directions.")

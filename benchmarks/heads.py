@@ -1,4 +1,4 @@
-"""What stands on the two backbones: the classifier, nothing (their map of features), or the same UPerNet."""
+"""The heads on both backbones: the classifier, none (the feature map), or UPerNet."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vim_deploy.tasks.segment.export import SegmentModule
 
 
 def vim_config(vim: VimConfig, head: str) -> dict[str, Any]:
-    """What `vim-export` builds the network from, as plain JSON; image size and widths are those of `vim`."""
+    """The configuration for `vim-export`, as plain JSON, with image size and widths of `vim`."""
     if head == "classifier":
         return vim.to_dict()
     backbone = vim.replace(class_token=ClassToken.NONE, num_classes=0)
@@ -31,7 +31,7 @@ def vim_config(vim: VimConfig, head: str) -> dict[str, Any]:
 
 
 def vim_task(config: dict[str, Any], head: str) -> TaskModule:
-    """The network of `vim_config` in evaluation mode, with the weights that vim-export generates."""
+    """The network of `vim_config` in evaluation mode, with synthetic weights."""
     model: Any
     if head == "upernet":
         model = Segmenter(SegmenterConfig.from_dict(config))
@@ -45,7 +45,7 @@ def vim_task(config: dict[str, Any], head: str) -> TaskModule:
 
 
 def deit_model(config: DeitConfig, head: str, seed: int = 0) -> nn.Module:
-    """In evaluation mode, random weights that are the same for the same seed."""
+    """A model in evaluation mode, with random weights that depend on the seed."""
     kinds = {"classifier": Deit, "map": DeitMap, "upernet": DeitSegmenter}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -53,14 +53,14 @@ def deit_model(config: DeitConfig, head: str, seed: int = 0) -> nn.Module:
 
 
 class DeitMap(Deit):
-    """Images (batch, 3, size, size) to the normalised patches' map (batch, embed, grid, grid)."""
+    """Images (batch, 3, size, size) to the normalized feature map (batch, embed, grid, grid)."""
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.as_map(self.norm(self.blocks(self.tokens(pixels))))
 
 
 class DeitSegmenter(Deit):
-    """Taps after every quarter of the blocks, and neck and head as on the Vision Mamba beside it."""
+    """Feature maps after every quarter of the blocks, with the neck and head of the Vim segmenter."""
 
     def __init__(self, config: DeitConfig) -> None:
         super().__init__(config)
@@ -92,6 +92,6 @@ class DeitSegmenter(Deit):
 
 
 def _segmenter(vim: VimConfig) -> SegmenterConfig:
-    """As the reference's tiny segmenter has it, at any width and depth."""
+    """The configuration of the reference's tiny segmenter, at any width and depth."""
     backbone = BackboneConfig(vim, quarter_indices(vim.depth))
     return SegmenterConfig(backbone, channels=vim.embed_dim, auxiliary_channels=0)

@@ -1,4 +1,4 @@
-"""One cell of the grid: the subjects take turns, each in a process of its own that stays open."""
+"""Measures one cell of the grid: the candidates take turns, each in its own process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.subjects import KERNEL, PYTORCH, REFERENCE, Subject
+from benchmarks.candidates import KERNEL, PYTORCH, REFERENCE, Candidate
 from vim_deploy.bench.figures import Latency
 from vim_deploy.bench.process import MeasurementError, Worker
 from vim_deploy.parity.difference import difference
@@ -22,8 +22,10 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Timing:
-    """A turn takes `repeats` inferences, fewer when `seconds` are over, one at least. Before its next turn
-    begins, a runtime's threads get `settle` seconds to fall asleep, so that nobody is disturbed."""
+    """A turn is `repeats` inferences, at least one; no further one starts after `seconds`.
+
+    `settle`: seconds of pause before each turn, so that spinning threads of other runtimes go to sleep.
+    """
 
     rounds: int = 5
     repeats: int = 10
@@ -33,10 +35,10 @@ class Timing:
 
 
 class _Turns:
-    """A subject's process and what it has measured."""
+    """A candidate's process and its measurements."""
 
-    def __init__(self, subject: Subject, worker: Worker) -> None:
-        self.subject = subject
+    def __init__(self, candidate: Candidate, worker: Worker) -> None:
+        self.candidate = candidate
         self.worker = worker
         self.rounds: list[list[float]] = []
         self.output: np.ndarray | None = None
@@ -45,8 +47,8 @@ class _Turns:
         self.failure: str | None = None
 
     def open(self, shape: Sequence[int], timing: Timing) -> None:
-        subject = self.subject
-        self.opened = self.worker.open(subject.opener, subject.arguments, shape, _SEED)
+        candidate = self.candidate
+        self.opened = self.worker.open(candidate.opener, candidate.arguments, shape, _SEED)
         if timing.warmup:
             self.worker.run(timing.warmup, timing.seconds)
         self.output = np.array(self.worker.output())
@@ -64,11 +66,11 @@ class _Turns:
                 self.failure = str(error)
 
     def result(self) -> dict[str, Any]:
-        about = _about(self.subject)
+        facts = _about(self.candidate)
         if self.failure is not None:
-            return {**about, "status": "failed", "reason": self.failure}
+            return {**facts, "status": "failed", "reason": self.failure}
         return {
-            **about,
+            **facts,
             "status": "measured",
             "rounds_seconds": self.rounds,
             "latency_ms": Latency.of([value for times in self.rounds for value in times]).to_dict(),
@@ -78,44 +80,49 @@ class _Turns:
 
 
 def measure(
-    subjects: Iterable[Subject], shape: Sequence[int], timing: Timing, report: Report = lambda stage: None
+    candidates: Iterable[Candidate], shape: Sequence[int], timing: Timing, report: Report = lambda stage: None
 ) -> list[dict[str, Any]]:
-    """Measure every subject on random pixels of `shape` (batch, channels, height, width), in rounds.
+    """Measure all candidates on random pixels of `shape` (batch, channels, height, width), in rounds.
 
-    A subject that cannot be measured has status "skipped" or "failed", and the reason. `differs_from_eager`
-    is the largest difference of the output from the same network's in eager PyTorch, over the largest value.
+    A candidate that is not measured has the status "skipped" or "failed", and a reason. `differs_from_eager`
+    is the largest difference of its output from the same network's in eager PyTorch, relative to the largest
+    value.
     """
     results: dict[str, dict[str, Any]] = {}
     with contextlib.ExitStack() as stack:
         turns = []
-        for subject in subjects:
-            results[subject.name] = {**_about(subject), "status": "skipped", "reason": subject.refusal}
-            if subject.refusal is None:
-                turns.append(_Turns(subject, stack.enter_context(Worker(subject.name))))
+        for candidate in candidates:
+            results[candidate.name] = {
+                **_about(candidate),
+                "status": "skipped",
+                "reason": candidate.skip_reason,
+            }
+            if candidate.skip_reason is None:
+                turns.append(_Turns(candidate, stack.enter_context(Worker(candidate.name))))
         for turn in turns:
-            report(f"opening {turn.subject.name}")
+            report(f"opening {turn.candidate.name}")
             turn.try_to(turn.open, shape, timing)
         for index in range(timing.rounds):
-            # Every other round backwards: what drifts during a round favours nobody.
+            # Every other round is in reverse order, so that drift within a round favors nobody.
             for turn in turns[:: -1 if index % 2 else 1]:
-                report(f"round {index + 1} of {timing.rounds}: {turn.subject.name}")
+                report(f"round {index + 1} of {timing.rounds}: {turn.candidate.name}")
                 time.sleep(timing.settle)
                 turn.try_to(turn.take, timing)
         for turn in turns:
-            results[turn.subject.name] = turn.result()
+            results[turn.candidate.name] = turn.result()
             if turn.failure is None:
-                results[turn.subject.name]["differs_from_eager"] = _difference(turn, turns)
+                results[turn.candidate.name]["differs_from_eager"] = _difference(turn, turns)
     return list(results.values())
 
 
-def _about(subject: Subject) -> dict[str, Any]:
-    return {"network": subject.network, "runtime": subject.runtime, "precision": subject.precision}
+def _about(candidate: Candidate) -> dict[str, Any]:
+    return {"network": candidate.network, "runtime": candidate.runtime, "precision": candidate.precision}
 
 
 def _difference(turn: _Turns, turns: Sequence[_Turns]) -> float | None:
-    """None where the network has no eager form in this cell, and for that itself."""
-    of_network = {other.subject.runtime: other for other in turns
-                  if other.subject.network == turn.subject.network and other.failure is None}  # fmt: skip
+    """None if the network has no eager candidate in this cell, and for that candidate itself."""
+    of_network = {other.candidate.runtime: other for other in turns
+                  if other.candidate.network == turn.candidate.network and other.failure is None}  # fmt: skip
     eager = next((of_network[runtime] for runtime in _EAGER if runtime in of_network), None)
     if eager is None or eager is turn or eager.output is None or turn.output is None:
         return None

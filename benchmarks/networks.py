@@ -1,4 +1,4 @@
-"""The networks that are compared, and their files: exported once per version of their source, then kept."""
+"""The compared networks and their files, which are exported once per version of their source and cached."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 HEADS = ("classifier", "map", "upernet")
 _HEADS = ROOT / "benchmarks" / "heads.py"
 _PACKAGE = ROOT / "vim_deploy"
-_VIM_SOURCES = (_PACKAGE / "model", _PACKAGE / "dense", _PACKAGE / "ops" / "scan.py", ROOT / "export", _HEADS)
+_VIM_SOURCES = (_PACKAGE / "model", _PACKAGE / "dense", _PACKAGE / "ops", ROOT / "export", _HEADS)
 _DEIT_SOURCES = (ROOT / "benchmarks" / "deit.py", ROOT / "benchmarks" / "networks.py", _HEADS)
 
 
@@ -54,21 +54,21 @@ def pairs() -> dict[str, Pair]:
 
 
 def vim_file(pair: Pair, folder: Path) -> Path:
-    """The exported Vim, made if it is not there yet."""
+    """The exported Vim, from the cache if possible."""
     config = {"vim": pair.vim.to_dict(), "head": pair.head}
     return _cached(f"vim-{_file_name(pair)}", "export_vim", config, pair.size, _VIM_SOURCES, folder)
 
 
 def deit_file(pair: Pair, folder: Path) -> Path:
-    """The exported DeiT, made if it is not there yet."""
+    """The exported DeiT, from the cache if possible."""
     config = {"deit": pair.deit, "head": pair.head}
     return _cached(f"deit-{_file_name(pair)}", "export_deit", config, pair.size, _DEIT_SOURCES, folder)
 
 
 def vim_engine(pair: Pair, folder: Path, threads: int, precision: str = "fp32") -> Path:
-    """The engine that vim-build makes of `vim_file`: built anew, because what builds it is measured.
+    """The engine that vim-build makes from `vim_file`; always rebuilt, since the build is measured, too.
 
-    `precision`: that of the factors of matrix products, "fp32" or "bf16".
+    `precision`: of the inputs of matmuls, "fp32" or "bf16".
     """
     output = folder / f"vim-{_file_name(pair)}-{pair.size}-{precision}.engine"
     source = str(vim_file(pair, folder))
@@ -114,13 +114,14 @@ def export_vim(vim: dict[str, Any], head: str, output: str) -> None:
     description.write_text(json.dumps(vim_config(VimConfig.from_dict(vim), head)))
     try:
         source = ModelSource(str(description))
-        export(ExportRequest(source, Path(output), task=task, features="map", check=False))
+        options = {"features": "map"} if head == "map" else {}
+        export(ExportRequest(source, Path(output), task=task, task_options=options, check=False))
     finally:
         description.unlink()
 
 
 def export_deit(deit: dict[str, int], head: str, output: str) -> None:
-    """With an open batch size, at the exporter's lowest opset, optimised by the exporter."""
+    """Export with a dynamic batch size, at the exporter's lowest opset, with the exporter's optimizer."""
     import torch
 
     from benchmarks.heads import deit_model

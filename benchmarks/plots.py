@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchmarks.candidates import ENGINE, ENGINE_BF16, LIBRARY, ONNXRUNTIME, OPENVINO, PYTORCH
 from benchmarks.ratios import find
-from benchmarks.subjects import ENGINE, ENGINE_BF16, LIBRARY, ONNXRUNTIME, OPENVINO, PYTORCH
 from vim_deploy.bench.table import MEGABYTE
 from vim_deploy.cli.common import command
 from vim_deploy.errors import MissingDependencyError, OutputError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Value = Callable[[dict[str, Any]], float]
-# Network, runtime, colour, marker; colours are told apart by colour-blind readers too.
+# Network, runtime, color, marker. The colors are distinguishable for color-blind readers.
 _LINES = (
     ("Vim", ENGINE, "#d55e00", "o"),
     ("Vim", ENGINE_BF16, "#cc79a7", "o"),
@@ -37,7 +37,7 @@ _LINES = (
 
 @dataclass(frozen=True)
 class Line:
-    """One network in one runtime: a value per resolution (pixels a side), in ascending order."""
+    """One network in one runtime: a value per resolution (pixels per side), in ascending order."""
 
     label: str
     colour: str
@@ -55,7 +55,7 @@ def megabytes_above_start(result: dict[str, Any]) -> float:
 
 
 def lines(cells: Sequence[dict[str, Any]], pair: str, value: Value) -> list[Line]:
-    """The lines of one size of network, single images, without those that were measured nowhere."""
+    """The lines of one model size at batch 1, without candidates that were not measured."""
     found = []
     single = sorted((cell for cell in cells if cell["pair"] == pair and cell["batch_size"] == 1),
                     key=lambda cell: cell["resolution"])  # fmt: skip
@@ -69,7 +69,7 @@ def lines(cells: Sequence[dict[str, Any]], pair: str, value: Value) -> list[Line
 
 
 def draw(result: dict[str, Any], folder: Path, stem: str) -> list[Path]:
-    """Write one picture with both plots for each size of network. Raises MissingDependencyError."""
+    """Write one image with both plots per model size. Raises MissingDependencyError."""
     try:
         import matplotlib
     except ImportError as error:
@@ -87,7 +87,7 @@ def draw(result: dict[str, Any], folder: Path, stem: str) -> list[Path]:
         speed.legend(fontsize=8, frameon=False)
         conditions = result["conditions"]
         figure.suptitle(
-            f"{conditions['processor']} ({conditions['processor_instruction_set']}), "
+            f"{conditions['cpu']} ({conditions['cpu_instruction_set']}), "
             f"{result['settings']['threads']} threads, batch 1",
             fontsize=10,
         )
@@ -119,7 +119,7 @@ def _draw(axes: Axes, drawn: Sequence[Line], title: str) -> None:
 @command()
 @click.argument("file", type=click.Path(path_type=Path))
 def main(file: Path) -> None:
-    """Draw the plots of FILE, the JSON that benchmarks.compare wrote, beside it."""
+    """Draw the plots of FILE, the JSON of benchmarks.compare, to the same folder."""
     try:
         result = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

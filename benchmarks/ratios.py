@@ -1,4 +1,4 @@
-"""The ratios that matter, from the cells of one run."""
+"""Ratios between the candidates of one run."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import Any
 
-from benchmarks.subjects import (
+from benchmarks.candidates import (
     ENGINE,
     ENGINE_BF16,
     FLOOR,
     KERNEL,
     LIBRARY,
+    MATMULS,
     ONNXRUNTIME,
-    PRODUCTS,
     REFERENCE,
     SCANS,
 )
@@ -49,17 +49,16 @@ def fastest_deit(cell: Cell, precision: str) -> Result | None:
 
 
 def floor_rounds(cell: Cell) -> list[list[float]] | None:
-    """Seconds per round: matrix products and scans together."""
-    parts = [find(cell, FLOOR, runtime) for runtime in (PRODUCTS, SCANS)]
+    """Seconds per round: matmuls and scans together."""
+    parts = [find(cell, FLOOR, runtime) for runtime in (MATMULS, SCANS)]
     if None in parts:
         return None
     rounds = [part["rounds_seconds"] for part in parts if part is not None]
-    return [[median(products) + median(scans)] for products, scans in zip(*rounds, strict=True)]
+    return [[median(matmuls) + median(scans)] for matmuls, scans in zip(*rounds, strict=True)]
 
 
 def within_cell(cell: Cell) -> dict[str, dict[str, Any]]:
-    """Named ratios of one cell. Speed: how many times faster our engine is, round by round; memory: its
-    share of the other's peak above the start."""
+    """Named ratios of one cell: our engine's speedup, and its share of the other's peak memory."""
     engine = find(cell, "Vim", ENGINE)
     found: dict[str, dict[str, Any]] = {}
     if engine is None:
@@ -72,14 +71,14 @@ def within_cell(cell: Cell) -> dict[str, dict[str, Any]]:
         found["times the floor"] = ratio(engine["rounds_seconds"], floor).to_dict()
     deit = find(cell, "DeiT", ONNXRUNTIME)
     if deit is not None:
-        for key, name in (("above_start", "above start"), ("above_opened", "of running alone")):
+        for key, name in (("above_start", "above start"), ("above_opened", "running")):
             share = engine["memory_bytes"][key] / max(1, deit["memory_bytes"][key])
             found[f"share of DeiT's memory in ONNX Runtime, {name}"] = _single(share)
-    return {**found, **_of_bf16_products(cell, engine)}
+    return {**found, **_bf16_matmul_ratios(cell, engine)}
 
 
-def _of_bf16_products(cell: Cell, engine: Result) -> dict[str, dict[str, Any]]:
-    """How many times faster our engine with products in bf16 is than that in fp32 and than DeiT in bf16."""
+def _bf16_matmul_ratios(cell: Cell, engine: Result) -> dict[str, dict[str, Any]]:
+    """Speedup of our engine with bf16 matmuls over the fp32 engine and over DeiT in bf16."""
     reduced = find(cell, "Vim", ENGINE_BF16)
     if reduced is None:
         return {}
@@ -88,7 +87,7 @@ def _of_bf16_products(cell: Cell, engine: Result) -> dict[str, dict[str, Any]]:
     if fastest is not None:
         others.append((f"the fastest DeiT in bf16 ({fastest['runtime']})", fastest))
     return {
-        f"bf16 products: times faster than {name}": ratio(
+        f"bf16 matmul: times faster than {name}": ratio(
             other["rounds_seconds"], reduced["rounds_seconds"]
         ).to_dict()
         for name, other in others
@@ -112,11 +111,11 @@ def _others(cell: Cell) -> Iterator[tuple[str, Result]]:
 
 
 def across_cells(cells: Sequence[Cell]) -> dict[str, dict[str, Any]]:
-    """How our engine grows: time and memory when the side doubles, images per second with the batch.
+    """Scaling of our engine: time and memory when the image side doubles, images per second with the batch.
 
-    These compare turns that lie minutes apart.
+    These compare turns that are minutes apart.
     """
-    return {**_growth(cells, ENGINE, ""), **_growth(cells, ENGINE_BF16, ", bf16 products")}
+    return {**_growth(cells, ENGINE, ""), **_growth(cells, ENGINE_BF16, ", bf16 matmul")}
 
 
 def _growth(cells: Sequence[Cell], runtime: str, suffix: str) -> dict[str, dict[str, Any]]:

@@ -1,13 +1,13 @@
-"""The result of a comparison as a person reads it."""
+"""The result of a comparison as text."""
 
 from __future__ import annotations
 
 from statistics import median
 from typing import Any
 
+from benchmarks.candidates import FLOOR, ONNXRUNTIME
 from benchmarks.ratios import across_cells, find, floor_rounds, within_cell
-from benchmarks.subjects import FLOOR, ONNXRUNTIME
-from vim_deploy.bench.conditions import in_words
+from vim_deploy.bench.conditions import summary
 from vim_deploy.bench.figures import ratio
 from vim_deploy.bench.table import megabytes, milliseconds, table
 
@@ -20,11 +20,11 @@ _LEGEND = (
 )
 
 
-def in_text(result: dict[str, Any]) -> str:
-    """Tables, ratios and what was left out."""
+def format_result(result: dict[str, Any]) -> str:
+    """Tables, ratios and skipped candidates."""
     settings, conditions = result["settings"], result["conditions"]
     lines = [
-        in_words(conditions),
+        summary(conditions),
         f"{settings['threads']} threads, {settings['rounds']} rounds in turns, load "
         f"{conditions['load_average_at_end']:.2f} at the end",
     ]
@@ -46,7 +46,7 @@ def _cell(cell: dict[str, Any]) -> list[str]:
     floor = floor_rounds(cell)
     if floor is not None:
         total = 1000 * median(times[0] for times in floor)
-        lines += ["", f"floor: {milliseconds(total)} ms, matrix products and scans together"]
+        lines += ["", f"floor: {milliseconds(total)} ms, matmuls and scans together"]
     ratios = within_cell(cell)
     if ratios:
         lines += ["", "Our engine", *_ratios(ratios)]

@@ -32,7 +32,7 @@ def pytorch_vim(config: dict[str, Any], head: str, threads: int, scan: Implement
 
 
 def pytorch_deit(config: dict[str, int], head: str, threads: int) -> Open:
-    """Eager PyTorch, attention by its own fused function."""
+    """Eager PyTorch, with its fused attention."""
     from benchmarks.heads import deit_model
     from benchmarks.networks import deit_config
 
@@ -52,7 +52,7 @@ def _pytorch(model: nn.Module, threads: int) -> Run:
 
 
 def onnxruntime_session(path: str, threads: int, library: bool) -> Open:
-    """The file as anyone would run it: all optimisations, with or without the operator library."""
+    """The file in a plain session with all optimizations, with or without the operator library."""
     import onnxruntime
 
     from vim_deploy.ops.library import ort_library
@@ -70,7 +70,7 @@ def onnxruntime_session(path: str, threads: int, library: bool) -> Open:
 
 
 def openvino_model(path: str, threads: int, precision: str) -> Open:
-    """OpenVINO on the processor; `precision` of its arithmetic, "f32" or "bf16"."""
+    """OpenVINO on the CPU; `precision` of its arithmetic: "f32" or "bf16"."""
     import openvino
 
     core = openvino.Core()
@@ -82,19 +82,19 @@ def openvino_model(path: str, threads: int, precision: str) -> Open:
             "PERFORMANCE_HINT": "LATENCY",
         }
         request = core.compile_model(path, "CPU", settings).create_infer_request()
-        # A copy: the request's own output is overwritten by the next inference.
+        # A copy, since the next inference overwrites the request's output.
         return lambda pixels: request.infer({0: pixels})[0].copy()
 
     return open_model
 
 
-def openvino_refusal(precision: str) -> str | None:
-    """Why OpenVINO cannot serve here, or None."""
+def openvino_skip_reason(precision: str) -> str | None:
+    """Why OpenVINO cannot be used here, or None."""
     try:
         import openvino
     except ImportError as error:
         return f"OpenVINO does not load ({error}); pip install openvino"
     can = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision == "bf16" and "BF16" not in can:
-        return f"OpenVINO has no bf16 on this processor (it has {', '.join(can)})"
+        return f"OpenVINO has no bf16 on this CPU (it has {', '.join(can)})"
     return None

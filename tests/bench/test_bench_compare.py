@@ -8,26 +8,26 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import networks
-from benchmarks.compare import Grid, compare, main
-from benchmarks.floor import product_graph, products, scan_graph, scans
-from benchmarks.measure import Timing, measure
-from benchmarks.networks import Pair, pairs
-from benchmarks.report import in_text
-from benchmarks.subjects import (
+from benchmarks.candidates import (
     ENGINE,
     ENGINE_AND_FLOOR,
     FLOOR,
     FUNCTION,
     KERNEL,
+    MATMULS,
     ONNXRUNTIME,
-    PRODUCTS,
     PYTORCH,
     REFERENCE,
     SCANS,
+    Candidate,
     Choice,
-    Subject,
-    subjects,
+    candidates,
 )
+from benchmarks.compare import Grid, compare, main
+from benchmarks.floor import matmul_graph, matmuls, scan_graph, scans
+from benchmarks.measure import Timing, measure
+from benchmarks.networks import Pair, pairs
+from benchmarks.report import format_result
 from vim_deploy.model.config import preset
 from vim_deploy.precision import Precision
 
@@ -44,7 +44,7 @@ looks_at_the_comparison = pytest.mark.xdist_group("benchmark comparison")
 
 
 def fake(network, runtime, **arguments):
-    return Subject(network, runtime, "fake_openers:constant", arguments)
+    return Candidate(network, runtime, "fake_openers:constant", arguments)
 
 
 def test_turns_alternate_and_every_other_round_runs_backwards(tmp_path):
@@ -60,9 +60,9 @@ def test_turns_alternate_and_every_other_round_runs_backwards(tmp_path):
 
 def test_one_failure_leaves_the_others_alone():
     taking_part = [
-        Subject("a", "left out", refusal="not today"),
-        Subject("a", "dies", "fake_openers:failing", {"when": "run", "how": "kill"}),
-        Subject("a", "fails", "fake_openers:failing", {"when": "open", "how": "raise"}),
+        Candidate("a", "left out", skip_reason="not today"),
+        Candidate("a", "dies", "fake_openers:failing", {"when": "run", "how": "kill"}),
+        Candidate("a", "fails", "fake_openers:failing", {"when": "open", "how": "raise"}),
         fake("a", "works"),
     ]
     results = measure(taking_part, SHAPE, BRIEF)
@@ -90,9 +90,9 @@ def comparison(tmp_path_factory):
     folder = tmp_path_factory.mktemp("benchmark-output")
     choice = Choice(threads=1, folder=folder, slow_up_to=32)
     grid = Grid((SMALL,), (32,), (1,), batched_up_to=32)
-    kept = []
-    result = compare(grid, choice, BRIEF, keep=kept.append)
-    assert kept == [result]
+    saved = []
+    result = compare(grid, choice, BRIEF, save=saved.append)
+    assert saved == [result]
     return folder, choice, result
 
 
@@ -108,9 +108,9 @@ def test_everything_installed_is_measured_and_says_what_the_eager_model_says(com
             assert difference is None or difference < Precision(entry["precision"]).tolerance, entry
         else:
             assert entry["status"] == "skipped", entry["reason"]
-            assert "OpenVINO" in entry["reason"] or "products in bf16" in entry["reason"]
+            assert "OpenVINO" in entry["reason"] or "bf16 matmul" in entry["reason"]
     measured = {entry["runtime"] for entry in cell["results"] if entry["status"] == "measured"}
-    assert {FUNCTION, REFERENCE, KERNEL, PYTORCH, ENGINE, ONNXRUNTIME, PRODUCTS, SCANS} <= measured
+    assert {FUNCTION, REFERENCE, KERNEL, PYTORCH, ENGINE, ONNXRUNTIME, MATMULS, SCANS} <= measured
 
 
 @pytest.mark.slow
@@ -118,18 +118,18 @@ def test_everything_installed_is_measured_and_says_what_the_eager_model_says(com
 @pytest.mark.parametrize(("batch", "slow_up_to"), [(2, 32), (1, 16)])
 def test_the_slow_ones_are_left_out_of_batches_and_large_images(comparison, batch, slow_up_to):
     folder, _, _ = comparison
-    chosen = subjects(SMALL.at(32), batch, Choice(1, folder, slow_up_to))
-    slow = {subject.runtime for subject in chosen if "slow" in (subject.refusal or "")}
+    chosen = candidates(SMALL.at(32), batch, Choice(1, folder, slow_up_to))
+    slow = {candidate.runtime for candidate in chosen if "slow" in (candidate.skip_reason or "")}
     assert slow == {FUNCTION, REFERENCE}
-    assert (FLOOR in {subject.network.split()[0] for subject in chosen}) == (batch == 1)
+    assert (FLOOR in {candidate.network.split()[0] for candidate in chosen}) == (batch == 1)
 
 
 @pytest.mark.slow
 @looks_at_the_comparison
-def test_the_floor_alone_has_three_subjects(comparison):
+def test_the_floor_alone_has_three_candidates(comparison):
     folder, _, _ = comparison
-    chosen = subjects(SMALL.at(32), 1, Choice(1, folder, 32, ENGINE_AND_FLOOR))
-    assert [subject.runtime for subject in chosen] == [ENGINE, PRODUCTS, SCANS]
+    chosen = candidates(SMALL.at(32), 1, Choice(1, folder, 32, ENGINE_AND_FLOOR))
+    assert [candidate.runtime for candidate in chosen] == [ENGINE, MATMULS, SCANS]
 
 
 def test_the_grid_has_batches_up_to_a_size_and_single_images_everywhere():
@@ -143,7 +143,7 @@ def test_the_grid_has_batches_up_to_a_size_and_single_images_everywhere():
 def test_the_result_is_json_and_text(comparison):
     _, _, result = comparison
     assert json.loads(json.dumps(result)) == json.loads(json.dumps(result, allow_nan=False))
-    text = in_text(result)
+    text = format_result(result)
     for part in ("32x32, batch 1", "times the floor", "DeiT-small test, onnxruntime", "1 threads"):
         assert part in text
 
@@ -153,10 +153,10 @@ def test_the_result_is_json_and_text(comparison):
 def test_exports_are_kept_and_engines_built_anew(comparison, monkeypatch):
     folder, choice, _ = comparison
     pair = SMALL.at(32)
-    kept = networks.vim_file(pair, folder), networks.deit_file(pair, folder)
-    assert all(path.exists() for path in kept)
+    saved = networks.vim_file(pair, folder), networks.deit_file(pair, folder)
+    assert all(path.exists() for path in saved)
     monkeypatch.setattr(networks, "call_isolated", lambda *arguments: pytest.fail("exported again"))
-    assert (networks.vim_file(pair, folder), networks.deit_file(pair, folder)) == kept
+    assert (networks.vim_file(pair, folder), networks.deit_file(pair, folder)) == saved
     with pytest.raises(pytest.fail.Exception, match="again"):
         networks.vim_engine(pair, folder, choice.threads)
     with pytest.raises(pytest.fail.Exception, match="again"):
@@ -169,7 +169,7 @@ def test_dense_heads_say_what_the_eager_models_say(head, tmp_path):
     vim = SMALL.vim.replace(depth=4)
     pair = Pair("dense", vim, {**SMALL.deit, "depth": 4}).under(head).at(64)
     only = frozenset((ENGINE, REFERENCE, ONNXRUNTIME, PYTORCH))
-    results = measure(subjects(pair, 1, Choice(1, tmp_path, 64, only)), (1, 3, 64, 64), BRIEF)
+    results = measure(candidates(pair, 1, Choice(1, tmp_path, 64, only)), (1, 3, 64, 64), BRIEF)
     assert {entry["status"] for entry in results} == {"measured"}
     differences = [
         entry["differs_from_eager"] for entry in results if entry["runtime"] not in (REFERENCE, PYTORCH)
@@ -177,9 +177,9 @@ def test_dense_heads_say_what_the_eager_models_say(head, tmp_path):
     assert len(differences) == 2 and max(differences) < Precision.FP32.tolerance
 
 
-def test_the_floor_has_all_products_and_all_scans_of_vim_tiny():
+def test_the_floor_has_all_matmuls_and_all_scans_of_vim_tiny():
     vim = pairs()["tiny"].at(224).vim
-    nodes = product_graph(vim)
+    nodes = matmul_graph(vim)
     multiplications = 0
     for node in nodes.nodes:
         if node.op_type == "MatMul":
@@ -193,7 +193,7 @@ def test_the_floor_has_all_products_and_all_scans_of_vim_tiny():
     assert sum(node.attribute[1].i for node in directions) == 24
 
 
-@pytest.mark.parametrize("opener", [products, scans])
+@pytest.mark.parametrize("opener", [matmuls, scans])
 def test_the_floor_runs(opener):
     run = opener(SMALL.at(32).vim.to_dict(), 1)()
     assert np.isfinite(run(None)).all()
@@ -203,7 +203,7 @@ def test_the_floor_runs(opener):
     ("arguments", "message"),
     [
         (("--resolutions", "225"), "multiple of the patch size"),
-        (("--batch-sizes", "0"), "whole numbers"),
+        (("--batch-sizes", "0"), "positive integers"),
         (("--models", "huge"), "expected some of tiny, small"),
         (("--only", "abacus"), "is not one of"),
         (("--heads", "two"), "expected some of classifier, map, upernet"),

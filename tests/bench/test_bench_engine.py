@@ -6,7 +6,7 @@ import pytest
 from small_onnx import colour_model, save, scan_model
 
 from vim_deploy.bench.cold_start import PHASES, cold_starts
-from vim_deploy.bench.engine import BenchOptions, bench_engine, in_text
+from vim_deploy.bench.engine import BenchOptions, bench_engine, format_result
 from vim_deploy.bench.process import MeasurementError
 from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.onnxruntime.options import OnnxruntimeOptions
@@ -51,12 +51,12 @@ def test_it_says_what_was_measured_where_and_how(result, engine):
     assert result["engine"]["operator"] == "library"
     assert result["engine"]["threads"] == 1
     assert result["settings"]["repeats"] == 4
-    assert {"processor", "kernel_instruction_set", "load_average"} <= set(result["conditions"])
+    assert {"cpu", "kernel_instruction_set", "load_average"} <= set(result["conditions"])
     assert {"python", "vim_deploy", "onnxruntime", "numpy"} <= set(result["conditions"]["versions"])
     assert len(result["cold_start"]["all_total_seconds"]) == 2
     json.dumps(result, allow_nan=False)
-    text = in_text(result)
-    for part in ("| 1 ", "| 3 ", "p99", "1 threads", "median of 2 fresh processes", "onnxruntime on cpu"):
+    text = format_result(result)
+    for part in ("| 1 ", "| 3 ", "p99", "1 thread,", "median of 2 processes", "onnxruntime on cpu"):
         assert part in text
 
 
@@ -64,7 +64,7 @@ def test_threads_asked_for_are_threads_reported(engine):
     options = BenchOptions((1,), threads=2, warmup=0, repeats=1, cold_starts=0)
     result = bench_engine(engine, options)
     assert (result["engine"]["threads"], result["settings"]["threads"]) == (2, 2)
-    assert result["cold_start"] is None and "cold start" not in in_text(result)
+    assert result["cold_start"] is None and "cold start" not in format_result(result)
 
 
 def test_a_fixed_batch_size_is_the_only_one_measured(tmp_path):
@@ -73,7 +73,7 @@ def test_a_fixed_batch_size_is_the_only_one_measured(tmp_path):
     options = BenchOptions(warmup=0, repeats=1, cold_starts=1)
     result = bench_engine(output, options)
     assert [batch["batch_size"] for batch in result["batches"]] == [2]
-    with pytest.raises(EngineError, match=r"fixed to batch size 2, asked for 1, 8"):
+    with pytest.raises(EngineError, match=r"fixed batch size 2, not 1, 8"):
         bench_engine(output, BenchOptions(batch_sizes=(1, 8)))
 
 

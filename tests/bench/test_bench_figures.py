@@ -1,17 +1,9 @@
 """Percentiles, ratios and tables."""
 
-import numpy as np
 import pytest
 
-from vim_deploy.bench.figures import Latency, percentile, ratio
+from vim_deploy.bench.figures import Latency, ratio
 from vim_deploy.bench.table import megabytes, milliseconds, table
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 100, 101])
-@pytest.mark.parametrize("share", [0, 50, 95, 99, 100])
-def test_percentiles_are_those_of_numpy(count, share):
-    values = sorted(np.random.default_rng(count).random(count).tolist())
-    assert percentile(values, share) == pytest.approx(np.percentile(values, share), rel=1e-12)
 
 
 def test_latency_is_in_milliseconds_whatever_the_order():
@@ -22,7 +14,7 @@ def test_latency_is_in_milliseconds_whatever_the_order():
 
 
 def test_no_times_give_no_latency():
-    with pytest.raises(ValueError, match="no values"):
+    with pytest.raises(ValueError, match="no times"):
         Latency.of([])
 
 

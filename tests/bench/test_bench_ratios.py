@@ -3,18 +3,18 @@
 import pytest
 
 from benchmarks import plots
-from benchmarks.ratios import across_cells, fastest_deit, floor_rounds, within_cell
-from benchmarks.report import in_text
-from benchmarks.subjects import (
+from benchmarks.candidates import (
     ENGINE,
     ENGINE_BF16,
     FLOOR,
+    MATMULS,
     ONNXRUNTIME,
     OPENVINO,
-    PRODUCTS,
     REFERENCE,
     SCANS,
 )  # fmt: skip
+from benchmarks.ratios import across_cells, fastest_deit, floor_rounds, within_cell
+from benchmarks.report import format_result
 
 
 def result(network, runtime, rounds, above_start=0, above_opened=0, precision="fp32"):
@@ -45,7 +45,7 @@ ONE = cell(
         result("DeiT-Ti", ONNXRUNTIME, [[3.0], [6.0], [3.0]], above_start=100, above_opened=50),
         result("DeiT-Ti", OPENVINO["fp32"], [[2.0], [5.0], [2.0]]),
         result("DeiT-Ti", OPENVINO["bf16"], [[0.5], [1.0], [0.5]], precision="bf16"),
-        result(f"{FLOOR} of Vim-Ti", PRODUCTS, [[0.5], [1.0], [0.25]]),
+        result(f"{FLOOR} of Vim-Ti", MATMULS, [[0.5], [1.0], [0.25]]),
         result(f"{FLOOR} of Vim-Ti", SCANS, [[0.25], [0.5], [0.25]]),
         {
             "network": "DeiT-Ti",
@@ -64,12 +64,12 @@ def test_ratios_within_a_cell():
     assert found["times faster than DeiT in ONNX Runtime"] == {"median": 3, "low": 3, "high": 3}
     assert found["times faster than the fastest DeiT in fp32 (openvino fp32)"]["median"] == 2
     assert found["times faster than the fastest DeiT in bf16 (openvino bf16)"]["median"] == 0.5
-    assert found["bf16 products: times faster than our engine in fp32"]["median"] == 2
-    found_bf16 = found["bf16 products: times faster than the fastest DeiT in bf16 (openvino bf16)"]
+    assert found["bf16 matmul: times faster than our engine in fp32"]["median"] == 2
+    found_bf16 = found["bf16 matmul: times faster than the fastest DeiT in bf16 (openvino bf16)"]
     assert found_bf16 == {"median": 1, "low": 1, "high": 2}
     assert found["times the floor"] == pytest.approx({"median": 4 / 3, "low": 4 / 3, "high": 2})
     assert found["share of DeiT's memory in ONNX Runtime, above start"]["median"] == 0.2
-    assert found["share of DeiT's memory in ONNX Runtime, of running alone"]["median"] == 0.1
+    assert found["share of DeiT's memory in ONNX Runtime, running"]["median"] == 0.1
 
 
 def test_the_floor_is_the_sum_of_its_parts_in_each_round():
@@ -99,15 +99,15 @@ def test_no_engine_no_ratios():
 
 def whole(cells):
     conditions = {
-        "processor": "abacus", "architecture": "wood", "processor_instruction_set": "beads",
-        "kernel_instruction_set": "fingers", "processors": 2, "load_average": 0.5,
+        "cpu": "abacus", "architecture": "wood", "cpu_instruction_set": "beads",
+        "kernel_instruction_set": "fingers", "cpus": 2, "load_average": 0.5,
         "load_average_at_end": 0.25, "date": "today", "versions": {"python": "3"},
     }  # fmt: skip
     return {"conditions": conditions, "settings": {"threads": 2, "rounds": 3}, "cells": cells}
 
 
 def test_the_report_names_what_was_left_out_and_the_floor():
-    text = in_text(whole([ONE]))
+    text = format_result(whole([ONE]))
     assert "DeiT-Ti, none: SKIPPED, no why" in text
     assert "floor: 750 ms" in text
     assert "abacus" in text and "2 threads" in text

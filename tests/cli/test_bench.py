@@ -42,9 +42,9 @@ def test_json_is_all_that_is_on_stdout_and_quiet_is_quiet(tmp_path):
     ("arguments", "message"),
     [
         (("missing.engine",), "cannot be read"),
-        (("model.onnx", "--batch-sizes", "1,zero"), "whole numbers"),
+        (("model.onnx", "--batch-sizes", "1,zero"), "positive integers"),
         (("model.onnx", "--repeats", "0"), "--repeats"),
-        (("text.engine",), "is no engine"),
+        (("text.engine",), "is neither an engine"),
     ],
 )
 def test_mistakes_exit_2_without_traceback(tmp_path, monkeypatch, arguments, message):

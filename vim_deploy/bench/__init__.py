@@ -1,5 +1,5 @@
-"""Measuring: one process per measurement, honest memory, ratios within one run. Linux only.
+"""Benchmarking: latency and memory, each measurement in its own process. Linux only.
 
-`worker.py` runs in the measured process, `process.py` is its other end; openers (see worker.py) say what is
-measured. `vim-bench` and `benchmarks/` are built on these.
+`worker.py` runs in the measured process, `process.py` in its parent; openers (see worker.py) define what is
+measured. `vim-bench` and `benchmarks/` use these modules.
 """

@@ -1,4 +1,4 @@
-"""Under which conditions a measurement was made; without them its figures mean nothing."""
+"""The conditions of a measurement: machine, versions and load."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from vim_deploy import machine
 from vim_deploy.errors import OperatorLibraryError
 from vim_deploy.ops.library import instruction_set
 from vim_deploy.package import VERSION
+from vim_deploy.text import plural
 
 _PACKAGES = ("numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "torch")
 
 
 def conditions() -> dict[str, Any]:
-    """Machine, versions, time and how busy the machine is, as plain JSON."""
+    """Machine, versions, date and load, as plain JSON."""
     try:
         kernel = instruction_set()
     except OperatorLibraryError as error:
         kernel = f"none: {error}"
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "processor": _processor(),
+        "cpu": _cpu_name(),
         "architecture": machine.architecture(),
-        "processor_instruction_set": machine.instruction_set(),
+        "cpu_instruction_set": machine.instruction_set(),
         "kernel_instruction_set": kernel,
-        "processors": machine.usable_cpus(),
+        "cpus": machine.usable_cpus(),
         "load_average": load_average(),
         "system": platform.system() + " " + platform.release(),
         "versions": {
@@ -41,27 +42,27 @@ def conditions() -> dict[str, Any]:
 
 
 def load_average() -> float:
-    """Processes that wanted a processor during the last minute, on average; near 0 on a quiet machine."""
+    """The system's load average over the last minute; near 0 on an idle machine."""
     return os.getloadavg()[0]
 
 
-def in_words(values: dict[str, Any]) -> str:
-    """Two lines for the head of a report."""
+def summary(values: dict[str, Any]) -> str:
+    """Two lines for the top of a report."""
     versions = ", ".join(f"{name} {found}" for name, found in values["versions"].items())
-    sets = f"{values['processor_instruction_set']}; scan kernel: {values['kernel_instruction_set']}"
+    sets = f"{values['cpu_instruction_set']}; scan kernel: {values['kernel_instruction_set']}"
     return (
-        f"{values['processor']} ({values['architecture']}, {sets}), {values['processors']} processors, "
+        f"{values['cpu']} ({values['architecture']}, {sets}), {plural(values['cpus'], 'CPU')}, "
         f"load {values['load_average']:.2f} at the start, {values['date']}\n{versions}"
     )
 
 
-def _processor() -> str:
+def _cpu_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Processor")))
-    return next(names, platform.processor() or "unknown processor")
+    return next(names, platform.processor() or "unknown CPU")
 
 
 def _version(package: str) -> str | None:

@@ -1,4 +1,4 @@
-"""What `vim-bench` measures of an engine."""
+"""The measurements of `vim-bench`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from vim_deploy import machine
 from vim_deploy.bench.cold_start import cold_starts
-from vim_deploy.bench.conditions import conditions, in_words, load_average
+from vim_deploy.bench.conditions import conditions, load_average, summary
 from vim_deploy.bench.figures import Latency
 from vim_deploy.bench.process import Worker
 from vim_deploy.bench.table import megabytes, milliseconds, table
 from vim_deploy.errors import EngineError
 from vim_deploy.options import to_record
+from vim_deploy.text import plural
 
 if TYPE_CHECKING:
     from vim_deploy.engines.open import OpenEngine
@@ -26,8 +27,8 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """`batch_sizes` None: the engine's own where it is fixed, else the usual ones. `threads` None: the
-    engine's. A batch size takes `repeats` inferences, fewer when `seconds` are over."""
+    """`batch_sizes` None: the engine's if it is fixed, else the defaults. `threads` None: as in the engine.
+    Each batch size runs `repeats` times, but starts no inference after `seconds`."""
 
     batch_sizes: tuple[int, ...] | None = None
     threads: int | None = None
@@ -40,15 +41,15 @@ class BenchOptions:
 def bench_engine(
     path: str | os.PathLike[str], options: BenchOptions, report: Report = lambda stage: None
 ) -> dict[str, Any]:
-    """Measure an engine, or an ONNX file's engine from the cache; the result is plain JSON.
+    """Benchmark an engine, or the cached engine of an ONNX file; the result is plain JSON.
 
-    Raises EngineError, and MeasurementError where a measured process fails.
+    Raises EngineError, and MeasurementError if a measured process fails.
     """
     from vim_deploy.engines.open import open_engine
 
-    # Here and not in a measured process: for an ONNX file this builds the engine.
+    # In this process, not in a measured one: for an ONNX file this builds the engine.
     with open_engine(path, threads=options.threads) as engine:
-        about = _describe(engine, os.fspath(path), options)
+        description = _describe(engine, os.fspath(path), options)
         file, preprocessing = engine.path, engine.metadata.preprocessing
         sizes = _batch_sizes(engine, options.batch_sizes)
         usual = (preprocessing.channels, *preprocessing.image_size)
@@ -62,7 +63,7 @@ def bench_engine(
     if options.cold_starts:
         cold = cold_starts(file, (sizes[0], *image), options.threads, options.cold_starts, report)
     return {
-        "engine": about,
+        "engine": description,
         "conditions": {**start, "load_average_at_end": load_average()},
         "settings": {**asdict(options), "batch_sizes": list(sizes)},
         "batches": batches,
@@ -88,14 +89,14 @@ def _measure(file: str, shape: tuple[Any, ...], options: BenchOptions) -> dict[s
     }
 
 
-def _batch_sizes(engine: OpenEngine, asked: tuple[int, ...] | None) -> tuple[int, ...]:
+def _batch_sizes(engine: OpenEngine, requested: tuple[int, ...] | None) -> tuple[int, ...]:
     if not engine.batches.fixed:
         nearest = sorted({engine.batches.nearest(size) for size in DEFAULT_BATCH_SIZES})
-        return asked or tuple(nearest)
-    if asked and asked != (engine.batch,):
+        return requested or tuple(nearest)
+    if requested and requested != (engine.batch,):
         raise EngineError(
-            f"{engine.path} is fixed to batch size {engine.batch}, asked for "
-            f"{', '.join(map(str, asked))}; leave --batch-sizes out."
+            f"{engine.path} has the fixed batch size {engine.batch}, not "
+            f"{', '.join(map(str, requested))}; drop --batch-sizes."
         )
     return (engine.batches.smallest,)
 
@@ -118,29 +119,30 @@ def _describe(engine: OpenEngine, path: str, options: BenchOptions) -> dict[str,
     }
 
 
-def in_text(result: dict[str, Any]) -> str:
-    """The result as a person reads it: conditions, a table of batch sizes, memory and start-up."""
+def format_result(result: dict[str, Any]) -> str:
+    """The result as text: conditions, a table of batch sizes, and cold start."""
     about, cold = result["engine"], result["cold_start"]
     height, width = about["image_size"]
     lines = [
         f"{about['path']}: {about['variant']}, {height}x{width}, {about['task']}, {about['precision']}, "
-        f"{about['backend']} on {about['device']}, {about['threads']} threads, scan: {about['operator']}",
-        in_words(result["conditions"]),
-        f"load {result['conditions']['load_average_at_end']:.2f} at the end, images already preprocessed",
+        f"{about['backend']} on {about['device']}, {plural(about['threads'], 'thread')}, "
+        f"scan: {about['operator']}",
+        summary(result["conditions"]),
+        f"load {result['conditions']['load_average_at_end']:.2f} at the end, preprocessing not included",
         "",
         _batch_table(result["batches"]),
         "",
-        "ms: one inference of the whole batch. images/s: at the median. MB: 1e6 bytes resident on the host;",
-        "'above start': peak since before the engine was opened; 'running': peak above the opened engine.",
+        "ms: one inference of the whole batch. images/s: at the median. MB: 1e6 bytes, resident on the host.",
+        "above start: peak above the memory before opening; running: peak above the memory after opening.",
     ]
     if about["device"] != "cpu":
-        lines.append(f"The {about['device']} device's own memory is not counted.")
+        lines.append(f"Memory of the {about['device']} device is not included.")
     if cold is not None:
         phases = ", ".join(f"{name} {cold[f'{name}_seconds']:.3f}" for name in ("import", "open", "predict"))
         lines += [
             "",
-            f"cold start, median of {len(cold['all_total_seconds'])} fresh processes: import to first "
-            f"prediction {cold['total_seconds']:.3f} s ({phases}), "
+            f"cold start, median of {plural(len(cold['all_total_seconds']), 'process', 'processes')}: "
+            f"import to first prediction {cold['total_seconds']:.3f} s ({phases}), "
             f"whole process {cold['process_seconds']:.3f} s",
         ]
     return "\n".join(lines)

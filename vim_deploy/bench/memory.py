@@ -1,7 +1,6 @@
-"""Resident memory of this process, from Linux itself. Bytes.
+"""Resident memory of this process in bytes, from /proc.
 
-The peak is that of the address space: the largest value that getrusage gives is inherited through fork and
-exec, and would be the parent's.
+The peak is not read with getrusage, whose maximum is inherited from the parent process through fork and exec.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ def resident() -> int:
 
 
 def peak() -> int:
-    """The most that was resident since the start, or since `reset_peak`."""
+    """The peak since the process started, or since `reset_peak`."""
     return _field("VmHWM")
 
 
 def reset_peak() -> None:
-    """Let the peak start anew from what is resident now. Raises OSError where the system forbids it."""
+    """Reset the peak to the current value. Raises OSError if the system does not allow it."""
     _CLEAR.write_text(_RESET_PEAK)
 
 

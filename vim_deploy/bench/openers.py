@@ -1,4 +1,4 @@
-"""Openers of what this package runs; see worker.py. Nothing is imported before its opener is called."""
+"""Openers (see worker.py) for this package's engines. Their imports are lazy."""
 
 from __future__ import annotations
 

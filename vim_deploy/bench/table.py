@@ -1,4 +1,4 @@
-"""Plain tables for a terminal and for Markdown alike."""
+"""Tables that are readable in a terminal and valid Markdown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ MEGABYTE = 1e6
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell, the first on the left, the others on the right."""
+    """The first column is left-aligned, the others right-aligned."""
     cells = [list(head), *map(list, rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
 
@@ -17,14 +17,14 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
                           for index, (cell, width) in enumerate(zip(row, widths, strict=True)))  # fmt: skip
         return "| " + " | ".join([first, *others]) + " |"
 
-    rule = "|" + "|".join(
+    separator = "|" + "|".join(
         "-" * (width + 1) + ("-" if index == 0 else ":") for index, width in enumerate(widths)
     )
-    return "\n".join([line(cells[0]), rule + "|", *map(line, cells[1:])])
+    return "\n".join([line(cells[0]), separator + "|", *map(line, cells[1:])])
 
 
 def milliseconds(value: float) -> str:
-    """Three significant digits, whole numbers from 100 on."""
+    """With three significant digits; no decimals from 100 on."""
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 

@@ -1,4 +1,4 @@
-"""vim-bench: how fast an engine is here, and what it costs."""
+"""vim-bench: latency, throughput and memory of an engine."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from vim_deploy.cli.common import command, log_to_stderr, quiet_option, stages, 
 
 
 def batch_sizes(text: str) -> tuple[int, ...]:
-    """A click type: positive whole numbers with commas between them."""
+    """A click type: positive integers, separated by commas."""
     sizes = text.split(",")
     if not all(size.strip().isdecimal() and int(size) > 0 for size in sizes):
-        raise click.BadParameter(f"{text!r}; expected whole numbers from 1 on, like 1,8,32.")
+        raise click.BadParameter(f"{text!r}; expected positive integers, such as 1,8,32.")
     return tuple(int(size) for size in sizes)
 
 
@@ -24,24 +24,24 @@ def batch_sizes(text: str) -> tuple[int, ...]:
     "--batch-sizes",
     type=batch_sizes,
     metavar="N,N,...",
-    help="Batch sizes to measure.  [default: 1,8,32, or the engine's own where it is fixed]",
+    help="Batch sizes to measure.  [default: 1,8,32, or the engine's fixed batch size]",
 )
 @threads_option
-@click.option("--warmup", type=click.IntRange(min=0), default=5, show_default=True, help="Inferences before.")
-@click.option("--repeats", type=click.IntRange(min=1), default=100, show_default=True, help="Inferences.")
+@click.option("--warmup", type=click.IntRange(min=0), default=5, show_default=True, help="Warm-up runs.")
+@click.option("--repeats", type=click.IntRange(min=1), default=100, show_default=True, help="Measured runs.")
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0),
     default=30.0,
     show_default=True,
-    help="Begin no further inference of a batch size after this time.",
+    help="Start no further run of a batch size after this time.",
 )
 @click.option(
     "--cold-starts",
     type=click.IntRange(min=0),
     default=5,
     show_default=True,
-    help="Fresh processes for the time from import to first prediction.",
+    help="Processes to start for the time from import to first prediction.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 @quiet_option
@@ -56,18 +56,18 @@ def main(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Measure ENGINE: latency, images per second and memory for each batch size, and the cold start.
+    """Measure latency, images per second and memory of ENGINE for each batch size, and the cold start.
 
-    ENGINE is a file made by vim-build, or an ONNX file made by vim-export, for which an engine is built and
-    kept in a cache. Every batch size is measured in a process of its own, on random pixels: reading and
-    preprocessing of images is not part of it.
+    ENGINE is an engine made by vim-build, or an ONNX file made by vim-export, whose engine is built and
+    cached. Each batch size is measured in a separate process, on random pixels: reading and preprocessing
+    images is not included.
 
-    Exit codes: 0 measured, 2 something the message tells how to mend.
+    Exit codes: 0 success, 2 user error; the message says how to fix it.
     """
-    from vim_deploy.bench.engine import BenchOptions, bench_engine, in_text
+    from vim_deploy.bench.engine import BenchOptions, bench_engine, format_result
 
     log_to_stderr(quiet)
     options = BenchOptions(batch_sizes, threads, warmup, repeats, seconds, cold_starts)
     with stages("vim-bench", quiet) as report:
         result = bench_engine(engine, options, report)
-    click.echo(json.dumps(result, indent=2) if as_json else in_text(result))
+    click.echo(json.dumps(result, indent=2) if as_json else format_result(result))
