@@ -66,20 +66,7 @@ def make_session(
     does not load; MissingDependencyError when ONNX Runtime is not installed.
     """
     onnxruntime = runtime()
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _LOG_FATAL if quiet else _LOG_ERRORS
-    # Memory patterns keep the arena of the first run beside the block that later runs use: a quarter more.
-    options.enable_mem_pattern = False
-    options.graph_optimization_level = getattr(
-        onnxruntime.GraphOptimizationLevel, _OPTIMIZATIONS[optimization]
-    )
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    if save_to is not None:
-        options.optimized_model_filepath = str(save_to)
-    if profile_to is not None:
-        options.enable_profiling = True
-        options.profile_file_prefix = str(profile_to)
+    options = _session_options(onnxruntime, optimization, threads, save_to, profile_to, quiet)
     if library is not None:
         try:
             options.register_custom_ops_library(str(library))
@@ -105,6 +92,30 @@ def make_session(
     if hasattr(session, "_model_bytes"):
         session._model_bytes = None  # a copy of the file, needed only to change providers
     return session
+
+
+def _session_options(
+    onnxruntime: ModuleType,
+    optimization: str,
+    threads: int | None,
+    save_to: Path | None,
+    profile_to: Path | None,
+    quiet: bool,
+) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _LOG_FATAL if quiet else _LOG_ERRORS
+    # Memory patterns keep the arena of the first run beside the block that later runs use: a quarter more.
+    options.enable_mem_pattern = False
+    level = getattr(onnxruntime.GraphOptimizationLevel, _OPTIMIZATIONS[optimization])
+    options.graph_optimization_level = level
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    if save_to is not None:
+        options.optimized_model_filepath = str(save_to)
+    if profile_to is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile_to)
+    return options
 
 
 def run_session(

@@ -61,7 +61,7 @@ def prepare(name: str, data: bytes, precision: Precision, major: int) -> Prepare
     model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(data))
     types = _types(model)
     del model.functions[:]
-    _fix_settings(model)
+    _fix_optional_inputs(model)
     del model.graph.value_info[:]  # possibly stale; TensorRT infers the types from the nodes
     scans = [node for node in model.graph.node if (node.domain, node.op_type) == (OP_DOMAIN, OP_NAME)]
     for node in scans:
@@ -149,7 +149,7 @@ def _constants(model: onnx.ModelProto) -> Constants:
     return {item.name: numpy_helper.to_array(item) for item in small}
 
 
-def _fix_settings(model: onnx.ModelProto) -> None:
+def _fix_optional_inputs(model: onnx.ModelProto) -> None:
     """Remove inputs with a default, in place: TensorRT has no optional inputs."""
     defaults = {item.name for item in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in defaults]
