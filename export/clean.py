@@ -1,103 +1,53 @@
-"""Make an exported graph plain: constants folded, nothing unused, names that say where a node comes from."""
+"""Simplification of exported graphs: folded constants, no redundant nodes, and names of modules."""
 
 from __future__ import annotations
 
 import ast
 from collections import Counter
 
-import numpy as np
 import onnx
-from onnx import numpy_helper
-from onnx.reference import ReferenceEvaluator
+import onnx_ir as ir
+import onnx_ir.passes.common as passes
+from onnxscript import optimizer
+from onnxscript.rewriter import RewriteRuleSet
+from onnxscript.rewriter.rules.common import collapse_slice_rule
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
-# Folding these would store a result where a small recipe is kept now.
-_NEVER_FOLD = {"ConstantOfShape", "Expand", "Tile"}
+# Their results are larger than their inputs, and only small ones are worth storing.
+_EXPANDING = {"ConstantOfShape", "Expand", "Tile"}
+_NO_LIMIT = 1 << 62
 
 
-def fold_constants(model: onnx.ModelProto) -> None:
-    """Evaluate every node of standard operators whose inputs are all constant; in place.
+def simplify(model: ir.Model) -> None:
+    """Fold constants and remove redundant nodes, in place.
 
-    Weights are transposed, and `A = -exp(A_log)` is computed, once here instead of in every run.
+    Folding transposes weights and computes `A = -exp(A_log)` once, instead of in every run. Indexing like
+    `x[:, 1:]` exports slices of whole axes, which are removed. The exporter's own optimizer does more, but
+    takes minutes because it tries every rewrite rule on every node.
     """
-    graph = model.graph
-    constants = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
-    kept = []
-    folded: dict[str, np.ndarray] = {}
-    for node in graph.node:
-        foldable = node.domain in ("", "ai.onnx") and node.op_type not in _NEVER_FOLD
-        if foldable and all(name in constants for name in node.input if name):
-            for name, value in zip(node.output, _evaluate(node, constants, model), strict=True):
-                constants[name] = folded[name] = value
-        else:
-            kept.append(node)
-    del graph.node[:]
-    graph.node.extend(kept)
-    graph.initializer.extend(
-        numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in folded.items()
+    optimizer.fold_constants(model, onnx_shape_inference=False)
+    optimizer.fold_constants(
+        model,
+        onnx_shape_inference=False,
+        output_size_limit=_NO_LIMIT,
+        should_fold=lambda node: node.op_type not in _EXPANDING,
     )
-    _drop_unused(graph)
-
-
-def _evaluate(
-    node: onnx.NodeProto, constants: dict[str, np.ndarray], model: onnx.ModelProto
-) -> list[np.ndarray]:
-    inputs = {name: constants[name] for name in node.input if name}
-    graph = onnx.helper.make_graph(
-        [node],
-        "constant",
-        [onnx.helper.make_value_info(name, _type_of(value)) for name, value in inputs.items()],
-        [onnx.helper.make_empty_tensor_value_info(name) for name in node.output],
-    )
-    opsets = [entry for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
-    single = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=model.ir_version)
-    return [np.asarray(value) for value in ReferenceEvaluator(single).run(None, inputs)]
-
-
-def _type_of(value: np.ndarray) -> onnx.TypeProto:
-    return onnx.helper.make_tensor_type_proto(
-        onnx.helper.np_dtype_to_tensor_dtype(value.dtype), list(value.shape)
-    )
-
-
-def drop_whole_slices(model: onnx.ModelProto) -> None:
-    """Take out slices from the first element to the last, which indexing like `x[:, 1:]` leaves; in place."""
-    graph = model.graph
-    constants = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
-    outputs = {item.name for item in graph.output}
-    alias: dict[str, str] = {}
-    kept = []
-    for node in graph.node:
-        node.input[:] = [alias.get(name, name) for name in node.input]
-        if _takes_all(node, constants) and node.output[0] not in outputs:
-            alias[node.output[0]] = node.input[0]
-        else:
-            kept.append(node)
-    del graph.node[:]
-    graph.node.extend(kept)
-    _drop_unused(graph)
-
-
-def _takes_all(node: onnx.NodeProto, constants: dict[str, np.ndarray]) -> bool:
-    if node.op_type != "Slice" or not all(name in constants for name in node.input[1:]):
-        return False
-    start, stop, *rest = (constants[name] for name in node.input[1:])
-    steps = rest[1] if len(rest) > 1 else np.ones(1)
-    return bool((start == 0).all() and (stop == np.iinfo(np.int64).max).all() and (steps == 1).all())
-
-
-def _drop_unused(graph: onnx.GraphProto) -> None:
-    used = {name for node in graph.node for name in node.input} | {item.name for item in graph.output}
-    kept = [item for item in graph.initializer if item.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
+    RewriteRuleSet([collapse_slice_rule]).apply_to_model(model)
+    for apply in (
+        passes.IdentityEliminationPass(),
+        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        passes.DeduplicateInitializersPass(),
+        passes.RemoveUnusedNodesPass(),
+    ):
+        apply(model)
 
 
 def name_after_modules(model: onnx.ModelProto, root: str) -> None:
-    """Name nodes and values after the module that made them, e.g. `layers.0.mixer/SelectiveScan_1`; in place.
+    """Name nodes and values after their modules, like `layers.0.mixer/SelectiveScan_1`, in place.
 
-    `root` is the attribute of the exported wrapper that holds the model; it is left out of all names, so that
-    weights have the names they have in a checkpoint. Graph inputs and outputs keep theirs.
+    `root`: the attribute of the exported module that contains the model. It is removed from all names, so
+    that weights have the names of the checkpoint. Graph inputs and outputs are not renamed. This is our own
+    code because onnx_ir only has passes for missing and duplicate names.
     """
     graph = model.graph
     kept = {item.name for item in [*graph.input, *graph.output]}
@@ -106,7 +56,7 @@ def name_after_modules(model: onnx.ModelProto, root: str) -> None:
     seen: Counter[str] = Counter()
     module_of: dict[str, str] = {}
     for node in graph.node:
-        # The exporter's own helper nodes carry no trace: they belong where their input comes from.
+        # Helper nodes of the exporter have no scopes: they get the module of their input.
         module = _module_of(node, root)
         if module is None:
             module = next((module_of[name] for name in node.input if name in module_of), "")
@@ -128,7 +78,7 @@ def name_after_modules(model: onnx.ModelProto, root: str) -> None:
 
 
 def _module_of(node: onnx.NodeProto, root: str) -> str | None:
-    """The module's path below `root`, "" for the root itself, None where the exporter left no trace."""
+    """The path of the node's module relative to `root`, "" for the root itself, None without scopes."""
     for item in node.metadata_props:
         if item.key == _SCOPES:
             scopes = [str(scope) for scope in ast.literal_eval(item.value)]
@@ -138,7 +88,7 @@ def _module_of(node: onnx.NodeProto, root: str) -> str | None:
 
 
 def tidy(model: onnx.ModelProto, open_dimension: str) -> None:
-    """Drop what only the exporter needs (its traces); name the open dimension; in place."""
+    """Remove the exporter's metadata, and rename the dynamic dimension, in place."""
     graph = model.graph
     graph.name = "vision_mamba"
     for item in [*graph.node, *graph.initializer, *graph.input, *graph.output, *graph.value_info]:

@@ -1,4 +1,4 @@
-"""From an eager model to an ONNX graph: opset 17, the scan as one operator with its function body."""
+"""Export of an eager model to an ONNX graph in opset 17, with the scan as one operator."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import onnx
-import onnx_ir.passes.common as passes
 import onnxscript
 import onnxscript.optimizer
 import torch
@@ -17,7 +16,7 @@ from onnx import helper
 
 import vim_deploy.ops.scan  # noqa: F401  (registers the PyTorch operator)
 from vim_deploy.errors import ExportError
-from vim_deploy.export.clean import drop_whole_slices, fold_constants, name_after_modules, tidy
+from vim_deploy.export.clean import name_after_modules, simplify, tidy
 from vim_deploy.export.function_body import function_body
 from vim_deploy.export.opset import IR_VERSION, lower_to_opset_17
 from vim_deploy.export.task import TaskModule
@@ -30,13 +29,13 @@ _FLOATS = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"]
 
 
 def to_onnx(task: TaskModule, *, batch: int | None = None) -> onnx.ModelProto:
-    """The graph of `task` with the input `pixels`, its settings and its outputs, weights inside.
+    """The graph of `task` with its weights; its inputs are `pixels` and the task's settings.
 
-    `batch` None leaves the batch size open, unless the task fixes it. Raises ExportError when the exporter
+    `batch` None makes the batch size dynamic, unless the task fixes it. Raises ExportError if the exporter
     fails.
     """
     batch = _batch(task, batch)
-    # Two images: the exporter would take a batch of one for a constant.
+    # Two images, because the exporter treats a batch size of 1 as a constant.
     pixels = torch.zeros(batch or 2, task.channels, *task.image_size)
     dynamic = {"pixels": {0: torch.export.Dim("batch", min=1)}} if batch is None else None
     settings = {name: torch.tensor(value) for name, value in task.settings.items()}
@@ -51,28 +50,17 @@ def to_onnx(task: TaskModule, *, batch: int | None = None) -> onnx.ModelProto:
             dynamic_shapes=dynamic,
             custom_translation_table={**_translations(), **task.translations()},
             verbose=False,
-            # The exporter's own optimiser tries every rewrite rule on every node, for minutes;
-            # a few of its passes are enough.
-            optimize=False,
+            optimize=False,  # see simplify
         )
     if program is None:
-        raise ExportError("the PyTorch exporter gave no program; expected an ONNX graph.")
-    onnxscript.optimizer.fold_constants(program.model, onnx_shape_inference=False)
-    for apply in (
-        passes.RemoveUnusedNodesPass(),
-        passes.IdentityEliminationPass(),
-        passes.LiftConstantsToInitializersPass(size_limit=0),
-        passes.DeduplicateInitializersPass(),
-    ):
-        apply(program.model)
+        raise ExportError("the PyTorch exporter returned nothing; expected an ONNX program.")
+    simplify(program.model)
     model: onnx.ModelProto = program.model_proto
     lower_to_opset_17(model)
-    fold_constants(model)
-    drop_whole_slices(model)
     name_after_modules(model, root="model")
     _attach_function_body(model)
     tidy(model, task.open_dimension)
-    # An input with an initializer of its name may be left out, and has the initializer's value then.
+    # An initializer with the name of an input is its default value.
     model.graph.initializer.extend(
         onnx.numpy_helper.from_array(value.numpy(), name) for name, value in settings.items()
     )
@@ -91,7 +79,7 @@ def _batch(task: TaskModule, requested: int | None) -> int | None:
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Silence what the exporter says of itself; what matters is checked by the comparison that follows."""
+    """Silence the exporter's warnings; the comparison with the eager model detects any problem."""
     logger = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -104,7 +92,7 @@ def _quiet_exporter() -> Iterator[None]:
 
 
 def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """How the exporter writes the operator: one node in our domain, attributes as integers."""
+    """The exporter writes the scan as one node in our domain, with integer attributes."""
     domain = onnxscript.values.Opset(OP_DOMAIN, CONTRACT_VERSION)
     scan = onnxscript.values.Op(domain, OP_NAME, _schema())
 

@@ -1,6 +1,7 @@
-"""From opset 18, the exporter's lowest, to opset 17 and IR 8.
+"""Conversion from opset 18, the exporter's lowest, to opset 17 and IR 8.
 
-That makes one file for ONNX Runtime 1.17 and later and for TensorRT 8.6 and later.
+Such files work with ONNX Runtime 1.17 and later, and TensorRT 8.6 and later. The version converter of onnx
+cannot be used, because it has no adapter for Split from 18 to 17.
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ from vim_deploy.errors import ExportError
 OPSET = 17
 IR_VERSION = 8
 
-# Operators that changed in 18. This pass rewrites some and knows others to be the same;
-# the rest is refused rather than relabelled.
+# Operators that changed in 18. Some are converted, some are equivalent as exported, the others are refused.
 _CHANGED_IN_18 = {
     "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "CenterCropPad", "Col2Im", "GroupNormalization",
     "LpPool", "Mish", "OptionalGetElement", "OptionalHasElement", "Pad", "ReduceL1", "ReduceL2",
@@ -26,9 +26,9 @@ _REDUCTIONS = {name for name in _CHANGED_IN_18 if name.startswith("Reduce")}
 
 
 def lower_to_opset_17(model: onnx.ModelProto) -> None:
-    """Rewrite `model` in place; results are unchanged.
+    """Convert `model` in place, without a change of its results.
 
-    Raises ExportError for what opset 17 cannot express.
+    Raises ExportError for nodes without an equivalent in opset 17.
     """
     constants = {item.name: item for item in model.graph.initializer}
     for node in model.graph.node:
@@ -41,9 +41,11 @@ def lower_to_opset_17(model: onnx.ModelProto) -> None:
         elif node.op_type == "Resize":
             _drop_resize_attributes(node)
         elif node.op_type == "Pad" and len(node.input) > 3:
-            raise ExportError(f"node {node.name}: Pad with axes has no form in opset {OPSET}.")
+            raise ExportError(f"node {node.name}: Pad with axes has no equivalent in opset {OPSET}.")
         elif node.op_type not in ("Pad", "ScatterND", "ScatterElements"):
-            raise ExportError(f"node {node.name}: operator {node.op_type} has no form in opset {OPSET}.")
+            raise ExportError(
+                f"node {node.name}: operator {node.op_type} has no equivalent in opset {OPSET}."
+            )
     for entry in model.opset_import:
         if entry.domain in ("", "ai.onnx"):
             entry.version = OPSET
@@ -56,7 +58,7 @@ def _axes_to_attribute(node: onnx.NodeProto, constants: dict[str, onnx.TensorPro
         return
     if node.input[1] not in constants:
         raise ExportError(
-            f"node {node.name}: {node.op_type} over axes that are not constant; expected constants."
+            f"node {node.name}: the axes of {node.op_type} are not constant; expected constant axes."
         )
     axes = numpy_helper.to_array(constants[node.input[1]])
     node.attribute.append(helper.make_attribute("axes", np.atleast_1d(axes).tolist()))
@@ -65,14 +67,14 @@ def _axes_to_attribute(node: onnx.NodeProto, constants: dict[str, onnx.TensorPro
 
 def _drop_split_count(node: onnx.NodeProto) -> None:
     if len(node.input) < 2 and len(node.output) < 2:
-        raise ExportError(f"node {node.name}: Split without sizes and with one output.")
+        raise ExportError(f"node {node.name}: Split without sizes has one output; expected two or more.")
     _drop_attributes(node, {"num_outputs"})
 
 
 def _drop_resize_attributes(node: onnx.NodeProto) -> None:
     for attribute in node.attribute:
         if attribute.name == "antialias" and attribute.i:
-            raise ExportError(f"node {node.name}: Resize with antialias has no form in opset {OPSET}.")
+            raise ExportError(f"node {node.name}: Resize with antialias has no equivalent in opset {OPSET}.")
     _drop_attributes(node, {"antialias", "axes", "keep_aspect_ratio_policy"})
 
 

@@ -29,5 +29,5 @@ def find_family(name: str, kinds: Sequence[str]) -> Family:
     """The family with this name or named model, of any kind; else the first family of these kinds."""
     found = [family for family in families() if family.knows(name)] or families(kinds)
     if not found:
-        raise ConfigError(f"no model family is a {' or '.join(kinds)}; register one.")
+        raise ConfigError(f"no model family of kind {' or '.join(kinds)}; register one.")
     return found[0]
