@@ -1,9 +1,9 @@
-"""How close vim-infer comes to what its parts allow: decoding alone, inference alone, and the whole.
+"""Throughput of vim-infer, compared with only decoding and only inference.
 
     python tools/pipeline_speed.py ENGINE IMAGES... [--images N] [--repeats N] [--json]
 
 The images are taken in turn until there are N. Each part runs once to warm up and then REPEATS times, the
-parts in turn; the medians are compared. Where decoding and inference share the same processors, no pipeline
+parts in turn; the medians are compared. Where decoding and inference share the same CPUs, no pipeline
 can reach the slower of the two: `shared` is 1 / (1/decode + 1/infer), what they allow together.
 """
 
@@ -36,6 +36,7 @@ from vim_deploy.pipeline.options import InferenceOptions
 from vim_deploy.pipeline.prefetch import PrefetchQueue
 from vim_deploy.results import Start
 from vim_deploy.tasks.base import DEFAULT_BATCH, MAX_CHUNK
+from vim_deploy.text import plural
 
 
 def main() -> None:
@@ -51,7 +52,7 @@ def main() -> None:
 
 
 def measure(engine: Path, inputs: list[str], count: int, repeats: int) -> dict[str, Any]:
-    """Images per second of each part, and their ratios."""
+    """Images per second of each part, and ratios."""
     found = list(Discovery(inputs))
     items = list(islice(cycle(found), count))
     paths = tuple(item.path for item in items)
@@ -82,7 +83,7 @@ def measure(engine: Path, inputs: list[str], count: int, repeats: int) -> dict[s
         "images": count,
         "files": len(found),
         "batch": batch,
-        "processors": usable_cpus(),
+        "cpus": usable_cpus(),
         "repeats": repeats,
         "images_per_second": rates,
         "whole_of_slower": rates["whole"] / slower,
@@ -107,13 +108,13 @@ def text(figures: dict[str, Any]) -> str:
     rates = figures["images_per_second"]
     return "\n".join(
         (
-            f"{figures['images']} images, batches of {figures['batch']}, {figures['processors']} processors, "
+            f"{figures['images']} images, batches of {figures['batch']}, {plural(figures['cpus'], 'CPU')}, "
             f"median of {figures['repeats']}",
             f"decode only  {rates['decode']:9.1f} images/s",
             f"infer only   {rates['infer']:9.1f} images/s",
-            f"the whole    {rates['whole']:9.1f} images/s, opening the engine included",
-            f"the whole is {figures['whole_of_slower']:.1%} of the slower part, and "
-            f"{figures['whole_of_shared']:.1%} of what the parts allow on shared processors "
+            f"the whole    {rates['whole']:9.1f} images/s, including opening the engine",
+            f"the whole run reaches {figures['whole_of_slower']:.1%} of the slower part, and "
+            f"{figures['whole_of_shared']:.1%} of the limit with shared CPUs "
             f"({figures['shared']:.1f} images/s)",
         )
     )

@@ -13,7 +13,9 @@ std::int64_t task_count(const Norm& norm) { return blocks(norm.rows, kNormRows);
 
 std::int64_t task_count(const ConvPair& conv) { return conv.batch * blocks(conv.length, kConvTokens); }
 
-std::int64_t task_count(const ScanPair& scan) { return scan.batch * vim_scan::channel_blocks(scan.channels, scan.length); }
+std::int64_t task_count(const ScanPair& scan) {
+  return scan.batch * vim_scan::channel_blocks(scan.channels, scan.length);
+}
 
 std::int64_t task_count(const NormProject& norm) {
   const std::int64_t before = norm.before.panels != nullptr ? norm.before.depth : 0;

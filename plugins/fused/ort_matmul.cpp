@@ -177,7 +177,9 @@ CustomOp describe_norm_project() {
 template <WeightType Type>
 CustomOp describe_project_norm_project() {
   CustomOp op = describe<5, 2>();
-  op.GetName = [](const CustomOp*) { return Type == WeightType::kBFloat16 ? "ProjectNormProjectBfloat16" : "ProjectNormProject"; };
+  op.GetName = [](const CustomOp*) {
+    return Type == WeightType::kBFloat16 ? "ProjectNormProjectBfloat16" : "ProjectNormProject";
+  };
   op.GetInputType = [](const CustomOp*, std::size_t i) {
     return i == 1 || i == 4 ? element_type(Type) : kFloat;
   };
@@ -202,10 +204,12 @@ CustomOp describe_conv_project() {
   return op;
 }
 
-const CustomOp kNormProject[] = {describe_norm_project<WeightType::kFloat32>(), describe_norm_project<WeightType::kBFloat16>()};
+const CustomOp kNormProject[] = {describe_norm_project<WeightType::kFloat32>(),
+                                 describe_norm_project<WeightType::kBFloat16>()};
 const CustomOp kProjectNormProject[] = {describe_project_norm_project<WeightType::kFloat32>(),
                                         describe_project_norm_project<WeightType::kBFloat16>()};
-const CustomOp kConvProject[] = {describe_conv_project<WeightType::kFloat32>(), describe_conv_project<WeightType::kBFloat16>()};
+const CustomOp kConvProject[] = {describe_conv_project<WeightType::kFloat32>(),
+                                 describe_conv_project<WeightType::kBFloat16>()};
 
 }  // namespace
 

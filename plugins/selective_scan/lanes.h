@@ -1,6 +1,6 @@
-// Arithmetic on vectors of any width. Each instruction set's file includes it and compiles it with that set's
-// flags, so everything here has internal linkage: a copy that the linker could share would run wide instructions
-// on a processor without them. For the same reason no standard header with inline functions is included.
+// Arithmetic on vectors of any width. Each instruction set's file includes this header and compiles it with that set's
+// flags, so everything here has internal linkage: if the linker merged copies, unsupported instructions could run on a
+// CPU. For the same reason no standard header with inline functions is included.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,8 @@ using std::int64_t;
 
 constexpr float kLog2E = 1.44269504f;
 
-// Arithmetic on W lanes. An instruction set's `Self` derives from it and replaces what it has instructions for.
+// Arithmetic on W lanes. `Self`, an instruction set's class, derives from it and overrides what it has instructions
+// for.
 template <int W, class Self>
 struct Lanes {
   static constexpr int width = W;
@@ -31,10 +32,10 @@ struct Lanes {
   static Int bits(Float x) { return reinterpret_cast<Int>(x); }
   static Float from_bits(Int x) { return reinterpret_cast<Float>(x); }
 
-  // Where one of the two is a NaN, the second is taken.
+  // If one of the two is NaN, the result is the second.
   static Float larger(Float x, Float y) { return x > y ? x : y; }
   static Float smaller(Float x, Float y) { return x < y ? x : y; }
-  // A NaN in x stays.
+  // A NaN in x propagates.
   static Float at_least(Float x, float low) { return Self::larger(splat(low), x); }
   static Float at_most(Float x, float high) { return Self::smaller(splat(high), x); }
   static Float magnitude(Float x) { return from_bits(bits(x) & 0x7fffffff); }
@@ -83,7 +84,7 @@ struct Lanes {
     return power[0] * power_of_two(shifted);
   }
 
-  // x / y for y from 1 to what `exponential` gives at the most.
+  // x / y for y from 1 to the maximum of `exponential`.
   static Float quotient(Float x, Float y) { return x / y; }
 };
 
@@ -95,7 +96,7 @@ typename M::Float silu(typename M::Float x, typename M::Float factor) {
 
 // log(1 + e^x) = max(x, 0) + log1p(e), e = e^-|x|, and log1p(e) = 2 atanh(s), s = e / (2 + e) <= 1/3, whose
 // odd series keeps the relative error of tiny time steps small. Above 17 the sum rounds to x by itself.
-// Takes e, so that a caller can compute it ahead.
+// e is an argument so that callers can compute it in advance.
 template <class M>
 typename M::Float softplus(typename M::Float x, typename M::Float e) {
   using Float = typename M::Float;
@@ -109,7 +110,7 @@ typename M::Float softplus(typename M::Float x, typename M::Float e) {
   return M::at_least(x, 0.0f) + p * s;
 }
 
-// All the lanes of a vector, or the first `lanes` of them with 0 in the others.
+// All lanes of a vector, or the first `lanes` with 0 in the others.
 template <class M, bool Full>
 typename M::Float load_lanes(const float* from, int lanes) {
   if (Full) return M::load(from);

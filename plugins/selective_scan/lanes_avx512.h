@@ -13,7 +13,7 @@ namespace {
 struct Avx512 : Lanes<16, Avx512> {
   static constexpr __mmask16 all = 0xffff;
 
-  // Of a NaN and a number these instructions, too, give the second operand.
+  // If one operand is NaN, these instructions return the second one, too.
   static Float larger(Float x, Float y) { return _mm512_mask_max_ps(x, all, x, y); }
   static Float smaller(Float x, Float y) { return _mm512_mask_min_ps(x, all, x, y); }
 

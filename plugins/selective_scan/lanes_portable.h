@@ -1,4 +1,4 @@
-// Four lanes: what every x86-64 (SSE2) and 64-bit ARM (NEON) processor has.
+// Four lanes: what every x86-64 (SSE2) and 64-bit ARM (NEON) CPU has.
 #pragma once
 
 #if defined(__SSE2__)
@@ -12,7 +12,7 @@ namespace {
 
 struct Portable : Lanes<4, Portable> {
 #if defined(__SSE2__)
-  // Of a NaN and a number these instructions, too, give the second operand.
+  // If one operand is NaN, these instructions return the second one, too.
   static Float larger(Float x, Float y) { return _mm_max_ps(x, y); }
   static Float smaller(Float x, Float y) { return _mm_min_ps(x, y); }
 #endif

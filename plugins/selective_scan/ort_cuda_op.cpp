@@ -62,7 +62,8 @@ class Workspace {
     if (Status* failure = cuda.GetTensorMemoryInfo(tensor, &info)) return failure;
     if (Status* failure = cuda.KernelContext_GetAllocator(context_, info, &allocator_)) return failure;
     if (Status* failure = cuda.KernelContext_GetScratchBuffer(context_, info, bytes, &memory_)) return failure;
-    if (memory_ == nullptr) return refuse(kernel_.api, kOperator, "cannot allocate %zu bytes of workspace on the GPU", bytes);
+    if (memory_ == nullptr)
+      return refuse(kernel_.api, kOperator, "cannot allocate %zu bytes of workspace on the GPU", bytes);
     return nullptr;
   }
 

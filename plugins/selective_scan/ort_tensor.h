@@ -34,7 +34,7 @@ struct ShapeText {
 ort_abi::Status* read_flag(const ort_abi::Api& api, const char* name, const ort_abi::KernelInfo* info,
                              const char* attribute, std::int32_t* value);
 
-// Reads value, data and shape of input `index`, which must have the rank of its spec. Its type is checked by the runtime.
+// Reads value, data and shape of input `index`, which must have the rank of its spec. The runtime checks its type.
 ort_abi::Status* read_value(const ort_abi::Api& api, const char* name, const ort_abi::KernelContext* context,
                             std::size_t index, const InputSpec& spec, const ort_abi::Value** value, const void** data,
                             Shape* shape);

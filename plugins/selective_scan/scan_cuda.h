@@ -9,7 +9,7 @@ struct CUstream_st;
 
 namespace vim_scan {
 
-// The type of u, delta, B, C, z and y. A, D, delta_bias and the state are float32 always.
+// The type of u, delta, B, C, z and y. A, D, delta_bias and the state are always float32.
 enum class Type : std::int32_t { kFloat32 = 0, kFloat16 = 1, kBFloat16 = 2 };
 
 constexpr std::int64_t kCudaMaxState = 256;
@@ -31,11 +31,11 @@ struct CudaArguments {
   const float* D;           // (channels)
   const void* z;            // (batch, length, channels)
   const float* delta_bias;  // (channels)
-  void* y;                  // (batch, length, channels); overlaps no input
-  void* workspace;          // cuda_workspace_bytes(channels, state), 16-byte aligned; null where that is 0
+  void* y;                  // (batch, length, channels); must not overlap an input
+  void* workspace;          // cuda_workspace_bytes(channels, state), 16-byte aligned; null if that is 0
 };
 
-// How one call is laid over the GPU. Made from sizes alone, so that it can be tested without a GPU.
+// The launch configuration of a call. It depends only on sizes, so that it can be tested without a GPU.
 struct CudaPlan {
   int variant;                 // index into kCudaVariants
   std::int64_t chunks;         // parts of the sequence that run in parallel; 1: no workspace is used
@@ -45,8 +45,8 @@ struct CudaPlan {
   std::size_t workspace_bytes;
 };
 
-// One way of spreading a channel's states: `lanes` neighbouring threads hold `states` of them each.
-// A block covers kCudaThreads / lanes channels and works on `time` tokens at once.
+// A distribution of a channel's states: `lanes` neighboring threads hold `states` of them each. A block covers
+// kCudaThreads / lanes channels and processes `time` tokens at once.
 struct CudaVariant {
   int states;
   int lanes;
@@ -64,18 +64,18 @@ inline constexpr CudaVariant kCudaVariants[] = {
 };
 constexpr int kCudaVariantCount = sizeof(kCudaVariants) / sizeof(kCudaVariants[0]);
 
-// The plan for a GPU with that many multiprocessors. Sizes as in CudaArguments, batch at least 1.
+// The plan for a GPU with this number of multiprocessors. Sizes as in CudaArguments, batch at least 1.
 CudaPlan plan_cuda(std::int64_t batch, std::int64_t length, std::int64_t channels, std::int64_t state,
                    int multiprocessors);
 
-// Enough workspace for every batch and length on every GPU.
+// The workspace that is sufficient for every batch and length on every GPU.
 std::size_t cuda_workspace_bytes(std::int64_t channels, std::int64_t state);
 
-// What is wrong with the sizes, or null. The text is static.
+// An error in the sizes, as a static string, or null.
 const char* cuda_sizes_error(std::int64_t batch, std::int64_t length, std::int64_t channels, std::int64_t state);
 
-// Queues the scan on the stream of the current device and returns at once: no allocation, no synchronisation,
-// no other stream, so it can be captured in a CUDA graph. Null, or a static text that says what went wrong.
+// Enqueues the scan on a stream of the current device. It does not allocate, synchronize or use another stream, so it
+// can be captured in a CUDA graph. Returns null, or an error as a static string.
 const char* launch_cuda(const CudaArguments& arguments, CUstream_st* stream);
 
 }  // namespace vim_scan

@@ -1,11 +1,8 @@
-// The kernel's text, for vectors of any width. Each instruction set's file includes it once and compiles it
-// with that set's flags, so everything here has internal linkage: a copy that the linker could share would
-// run wide instructions on a processor without them. For the same reason no standard header with inline
-// functions is included.
+// The kernel, for vectors of any width. Each instruction set's file includes it once, with the restrictions of lanes.h.
 //
-// The lanes of a vector are neighbouring channels, so there are no horizontal sums. A chunk of tokens goes
-// through three passes over small buffers: time steps (softplus), recurrence, gate. The recurrence thus holds
-// nothing but the recurrence, and only the outer passes know of pitches and of channels that fill no vector.
+// The lanes of a vector are neighboring channels, so there are no horizontal sums. A chunk of tokens is processed in
+// three passes over small buffers: time steps (softplus), recurrence, gate. Only the first and last pass handle pitches
+// and partial vectors, so that the recurrence is a tight loop.
 #pragma once
 
 #include "lanes.h"
@@ -15,19 +12,19 @@
 namespace vim_scan {
 namespace {
 
-constexpr int kChunk = 32;       // tokens; the buffers of a chunk stay in the nearest cache
-constexpr int kGroup = 16;       // states carried at once; more are done in groups, adding up in y
+constexpr int kChunk = 32;       // tokens; the buffers of a chunk fit into the L1 cache
+constexpr int kGroup = 16;       // states in registers; more states are processed in groups, which accumulate in y
 constexpr int kTogether = 2;     // states whose exponentials are computed side by side
 constexpr int kProjected = 4;    // tokens whose time steps are projected side by side
 constexpr float kTame = 126.0f;  // exponents of 2 up to this size need no clamping
 
-// One sweep over a sequence: the operator's arguments, and what the fused operators add to them.
+// One sweep over a sequence: the operator's arguments, and further ones of the fused operators.
 struct Pass : Arguments {
   int64_t A_channel_step;               // floats from one channel to the next in A, and
   int64_t A_state_step = 1;             // from one state to the next
   const float* delta_weight = nullptr;  // (rank, channels), dense; null: delta's rows are time steps,
   int64_t rank = 0;                     // else `rank` numbers to multiply with it
-  bool accumulate = false;              // add to what y holds, before the gate
+  bool accumulate = false;              // add to y, before the gate
   float scale = 1.0f;                   // of the gated output
 
   explicit Pass(const Arguments& arguments) : Arguments(arguments), A_channel_step(arguments.state) {}
@@ -61,20 +58,20 @@ struct Rows {
   T* at(int64_t t) const { return start + t * pitch; }
 };
 
-// Where one batch element lies, its tokens in the order of the scan.
+// The rows of one batch element, with tokens in the order of the scan.
 struct Sequence {
   Rows<const float> u, delta, B, C, z;  // z.start null: no gate
   Rows<float> y;
 };
 
-// A vector's place in the task: channels from the sequence's start, how many of its lanes are in use.
+// A vector's position: its first channel, and the number of lanes in use.
 struct Slot {
   int64_t channel;
   int lanes;
 };
 
-// Time steps of `Tokens` tokens before softplus: the bias and a product with the weights, which one load serves
-// for all of these tokens.
+// Time steps of `Tokens` tokens before softplus: the bias, plus a matmul whose weights are loaded once for all of these
+// tokens.
 template <class M, bool Full, int Tokens>
 void project(float* dt, typename M::Float bias, const Pass& pass, const Sequence& rows, Slot slot, int64_t first) {
   using Float = typename M::Float;
@@ -101,8 +98,8 @@ void time_steps(float* dt, typename M::Float bias, const Pass& pass, const Seque
   for (; t < tokens; ++t) project<M, Full, 1>(dt + t * M::width, bias, pass, rows, slot, first + t);
 }
 
-// First pass: the time steps, what each token adds to the states, and what the sums over the states start
-// from: D * u, and what y holds: an earlier sweep's output, the sums over earlier groups of states, or both.
+// First pass: the time steps, the input of each token to the states, and the initial sums: D * u, plus the contents of
+// y (the output of an earlier sweep, the sums over earlier groups of states, or both).
 template <class M, bool Full>
 void start(Chunk<M>& chunk, const Carry<M>& carry, int vector, const Pass& pass, const Sequence& rows, Slot slot,
            int64_t first, int tokens, bool first_group) {
@@ -110,8 +107,7 @@ void start(Chunk<M>& chunk, const Carry<M>& carry, int vector, const Pass& pass,
   const Float skip = M::load(carry.skip[vector]);
   const bool add_to_y = pass.accumulate || !first_group;
   time_steps<M, Full>(chunk.dt, M::load(carry.bias[vector]), pass, rows, slot, first, tokens);
-  // A loop of its own: half as long a chain of operations per token, so that a processor has twice as many tokens
-  // under way.
+  // In a separate loop: dependency chains are half as long, so that the CPU overlaps twice as many tokens.
   if (pass.delta_softplus != 0)
     for (int t = 0; t < tokens; ++t)
       M::store(chunk.sum + t * M::width, M::exponential(-M::magnitude(M::load(chunk.dt + t * M::width))));
@@ -132,8 +128,8 @@ void start(Chunk<M>& chunk, const Carry<M>& carry, int vector, const Pass& pass,
     chunk.tame = chunk.tame && longest[lane] * carry.steepest[vector][lane] <= kTame;
 }
 
-// A vector's part of the rows of the chunk after this one. Rows lie so far apart that processors do not foresee
-// the next; asked for during the recurrence, which needs no memory, they are there when their turn comes.
+// The rows of the next chunk, prefetched during the recurrence, which needs no memory. They are too far apart for
+// hardware prefetching.
 struct Ahead {
   static constexpr int tensors = 3;
   const float* start[tensors];
@@ -181,7 +177,7 @@ void recurrence(Chunk<M>& chunk, const Sequence& rows, const Ahead& ahead, int64
   for (int n = 0; n < States; ++n) M::store(state + n * M::width, h[n]);
 }
 
-// Last pass: the gate, once the last group of states is in.
+// Last pass: the gate, after the last group of states.
 template <class M, bool Full>
 void finish(const Chunk<M>& chunk, const Pass& pass, const Sequence& rows, Slot slot, int64_t first, int tokens,
             bool last_group) {
@@ -198,7 +194,7 @@ void finish(const Chunk<M>& chunk, const Pass& pass, const Sequence& rows, Slot 
   }
 }
 
-// Lays the group's part of A, D and delta_bias out by lanes. Lanes out of use hold zeros.
+// Arranges the group's part of A, D and delta_bias by lanes. Unused lanes are zero.
 template <class M>
 void prepare(Carry<M>& carry, const Pass& pass, int vector, Slot slot, int64_t first_state, int states) {
   for (int lane = 0; lane < M::width; ++lane) {
@@ -233,8 +229,8 @@ void scan_chunk(Carry<M>& carry, Chunk<M>& chunk, const Pass& pass, const Sequen
   finish<M, Full>(chunk, pass, rows, slot, first, tokens, last_group);
 }
 
-// One task, one group of states: all tokens, chunk by chunk, each chunk through all vectors of channels, so
-// that what the caches fetch of a row is used while it is there.
+// One task, one group of states: all tokens, chunk by chunk, and for each chunk all vectors of channels, so that cache
+// lines are used completely.
 template <class M, int States>
 void scan_group(const Pass& pass, const Sequence& rows, int64_t first_channel, int channels, int64_t first_state) {
   Carry<M> carry;

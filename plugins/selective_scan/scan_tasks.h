@@ -1,4 +1,4 @@
-// How the work is cut into tasks, and the kernels to choose from; private to the kernel's own files.
+// The division of work into tasks, and the kernels of each instruction set; private to the kernel's files.
 #pragma once
 
 #include <cstdint>
@@ -7,8 +7,8 @@
 
 namespace vim_scan {
 
-// Channels of one task. In long sequences wide tasks use memory better: with 6085 tokens 32 channels take a tenth
-// longer than 64. In short ones they cost the same, and there narrow ones leave enough of them for the cores.
+// Channels per task. In long sequences wide tasks use memory better: with 6085 tokens 32 channels are 10% slower than
+// 64. In short sequences there is no difference, and narrow tasks give enough of them for all cores.
 constexpr int kTaskChannels = 64;
 constexpr int kShortTaskChannels = 32;
 constexpr std::int64_t kShort = 1024;  // tokens
@@ -21,7 +21,7 @@ static constexpr std::int64_t channel_blocks(std::int64_t channels, std::int64_t
   return (channels + task_channels(length) - 1) / task_channels(length);
 }
 
-// One per instruction set that the compiler could build; each is safe to call only where it is supported.
+// One per instruction set of the build; each may only be called if the CPU supports it.
 void run_tasks_portable(const Arguments& arguments, std::int64_t first, std::int64_t last);
 void run_tasks_avx2(const Arguments& arguments, std::int64_t first, std::int64_t last);
 void run_tasks_avx512(const Arguments& arguments, std::int64_t first, std::int64_t last);

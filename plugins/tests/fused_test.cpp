@@ -204,8 +204,9 @@ struct MatmulWeights {
       const std::size_t row = i / static_cast<std::size_t>(columns), column = i % static_cast<std::size_t>(columns);
       double sum = add != nullptr ? (*add)[i] : 0.0;
       for (std::size_t k = 0; k < static_cast<std::size_t>(depth); ++k) {
-        const double input = x[row * static_cast<std::size_t>(depth) + k];
-        sum += (type == WeightType::kBFloat16 ? to_bfloat16(input) : input) * values[k * static_cast<std::size_t>(columns) + column];
+        double input = x[row * static_cast<std::size_t>(depth) + k];
+        if (type == WeightType::kBFloat16) input = to_bfloat16(input);
+        sum += input * values[k * static_cast<std::size_t>(columns) + column];
       }
       y[i] = sum;
     }

@@ -21,7 +21,8 @@ std::vector<Tensor> inputs_of(Element element) {
   std::vector<Tensor> tensors;
   for (const vim_trt::InputSpec& spec : vim_trt::kInputSpecs) {
     const bool float32 = spec.type == vim_trt::InputType::kFloat32;
-    Tensor tensor{float32 ? Element::kFloat32 : element, true, static_cast<std::int32_t>(spec.shape.rank), {-1, -1, -1}};
+    const auto rank = static_cast<std::int32_t>(spec.shape.rank);
+    Tensor tensor{float32 ? Element::kFloat32 : element, true, rank, {-1, -1, -1}};
     for (std::size_t i = 0; i < spec.shape.rank; ++i) tensor.dims[i] = kSizesHere[spec.shape.sizes[i]];
     tensors.push_back(tensor);
   }

@@ -192,7 +192,7 @@ def test_scans_of_another_layout_get_copies_and_flips() -> None:
     inputs = one_node.make_inputs("float32", seed=5)
     tensors = [torch.from_numpy(inputs[name]) for name in one_node.NAMES]
     for reverse in (False, True):
-        found = gpu_scan._turned(length_last)(*tensors, delta_softplus=True, reverse=reverse)
+        found = gpu_scan._channels_first(length_last)(*tensors, delta_softplus=True, reverse=reverse)
         expected = selective_scan_reference(*tensors, delta_softplus=True, reverse=reverse)
         assert torch.allclose(found, expected, rtol=1e-5, atol=1e-5)  # sums of float32 in another order
 

@@ -1,4 +1,4 @@
-"""Mutated inputs through the real command: `python tools/fuzz images|artifacts --count N --seed S`.
+"""Runs vim-infer on mutated inputs: `python tools/fuzz images|artifacts --count N --seed S`.
 
 Every case must end in a row or a refusal. Prints a JSON summary; exits with 1 when a case did neither, and
 then keeps its file and names it.

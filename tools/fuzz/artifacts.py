@@ -1,4 +1,4 @@
-"""Mutated ONNX files, engines and metadata through vim-infer, each in a process of its own."""
+"""Runs vim-infer on mutated ONNX files, engines and metadata, each in a separate process."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _GOOD = (0, 1, 2)
 
 
 def run(models: list[Path], count: int, seed: int, folder: Path, keep: Path) -> dict[str, Any]:
-    """Figures; `failures` names every case that ended in a crash, a traceback, a hang or without its row."""
-    # What every case needs is imported once, before the processes part.
+    """Counts; `failures`: the cases with a crash, a traceback, a timeout or a missing row."""
+    # Imported once, before the process forks.
     import onnxruntime  # noqa: F401
 
     import vim_deploy.cli.infer
@@ -84,7 +84,7 @@ def _run_case(path: Path, image: Path, folder: Path) -> str:
 
 
 def _in_child(work: Any) -> int:
-    """The exit code of `work` in a forked process, or minus the signal it died of."""
+    """The exit code of `work` in a forked process, or minus the signal that killed it."""
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

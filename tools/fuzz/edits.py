@@ -1,4 +1,4 @@
-"""Mutations that keep an artifact's outer form: hashes that are right, protobuf that parses."""
+"""Mutations that keep hashes correct and protobuf parseable."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ VALUES = (None, True, [], {}, [[]], 1.5, -1, 1 << 70, *TEXTS)
 
 
 def case(sources: list[bytes], models: int, generator: random.Random) -> tuple[str, bytes]:
-    """The kind of a mutation and its outcome; the first `models` sources are ONNX files, the rest engines."""
+    """The kind of a mutation and its result; the first `models` sources are ONNX files, then engines."""
     index = generator.randrange(models)
     model, engine = sources[index], sources[models + index]
     kind = generator.choice(("onnx bytes", "onnx graph", "onnx metadata", "engine bytes", "engine content"))
@@ -52,7 +52,7 @@ _Edit = Callable[[onnx.ModelProto, random.Random], None]
 def _edited(data: bytes, generator: random.Random, edits: tuple[_Edit, ...]) -> bytes:
     model = onnx.load_model_from_string(data)
     for _ in range(generator.choice((1, 1, 2, 3))):
-        # After one edit another may find nothing that it can read.
+        # A previous edit can make the file unreadable for the next.
         with contextlib.suppress(ValueError, TypeError, IndexError, RecursionError):
             generator.choice(edits)(model, generator)
     return model.SerializeToString()
@@ -148,7 +148,7 @@ def _edit_metadata(model: onnx.ModelProto, generator: random.Random) -> None:
 
 
 def _edited_value(value: Any, generator: random.Random) -> Any:
-    """One place in a tree of JSON becomes something else."""
+    """Change one place in a JSON tree."""
     if isinstance(value, dict) and value and generator.random() < 0.8:
         key = generator.choice(sorted(value))
         return {**value, key: _edited_value(value[key], generator)}
@@ -174,7 +174,7 @@ _GRAPH_EDITS: tuple[_Edit, ...] = (
 
 
 def _edited_engine(data: bytes, generator: random.Random) -> bytes:
-    """An edit of manifest or payload with every hash made right again, as a patient forger would."""
+    """Edit the manifest or payload and update all hashes, as a deliberate forgery would."""
     from vim_deploy.engines.manifest import Manifest
     from vim_deploy.files import sha256_of
 

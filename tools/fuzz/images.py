@@ -1,4 +1,4 @@
-"""Mutated images through vim-infer, a folder at a time: one row each, and no decoder that dies or hangs."""
+"""Runs vim-infer on folders of mutated images: each must give one row, and no decoder may crash or hang."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SLOW = "decoding took longer"
 
 
 def run(models: list[Path], count: int, seed: int, folder: Path, keep: Path) -> dict[str, Any]:
-    """Figures; `failures` names every case whose row is missing or whose decoder died.
+    """Counts; `failures`: the cases with a missing row or a crashed decoder.
 
     `slow` names those that met the time limit, which is a row like any other.
     """

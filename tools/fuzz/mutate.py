@@ -1,4 +1,4 @@
-"""Mutations of bytes, of any file."""
+"""Mutations of the bytes of any file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _EXTREMES = (b"\x00", b"\xff", b"\x7f", b"\x80", b"\x01")
 
 
 def mutate(data: bytes, generator: random.Random, other: bytes = b"") -> bytes:
-    """One to four mutations; `other` lends pieces."""
+    """One to four mutations; some insert pieces of `other`."""
     for _ in range(generator.choice((1, 1, 1, 2, 4))):
         if data:
             data = generator.choice(_MUTATIONS)(data, generator, other)
@@ -17,7 +17,7 @@ def mutate(data: bytes, generator: random.Random, other: bytes = b"") -> bytes:
 
 
 def _place(data: bytes, generator: random.Random) -> int:
-    # Headers hold what is worth breaking, and are a small part of a file.
+    # Headers are most sensitive, and only a small part of a file.
     limit = len(data) if generator.random() < 0.5 else min(len(data), 200)
     return generator.randrange(limit)
 

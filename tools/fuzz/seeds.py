@@ -1,4 +1,4 @@
-"""Whole images in every format and nearly every kind of pixel that the decoder takes, to be mutated."""
+"""Valid images to mutate, in every format and nearly every pixel type that the decoder supports."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 
 
 def images() -> dict[str, bytes]:
-    """Name to content."""
+    """File names to contents."""
     base = _picture()
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -5,7 +5,7 @@
 LIBRARY is made of gpu_library.cu (run.py does it). Vim runs with every scan of gpu_scan.py: the project's
 fused kernel, which needs no copies and is the strongest that eager PyTorch can have, and the public Mamba
 kernel's algorithm with the copies and flips that it needs. The first line says whether each gives what the
-eager model gives on the processor. Needs a CUDA build of PyTorch.
+eager model computes on the CPU. Needs a CUDA build of PyTorch.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def deit(size: int) -> Any:
 
 
 def check(scans: dict[str, Any], device: str) -> bool:
-    """Whether Vim gives the same with each scan, within TOLERANCE of float32 on the processor."""
+    """Whether Vim's outputs with each scan are within TOLERANCE of float32 on the CPU."""
     import torch
 
     from vim_deploy.model import mixer
@@ -65,7 +65,7 @@ def check(scans: dict[str, Any], device: str) -> bool:
 
 
 def measure(model: Any, pixels: Any, seconds: float) -> dict[str, Any]:
-    """Median latency of single batches, and the most memory that running takes beside weights and pixels."""
+    """Median latency of a batch, and the peak memory of running without weights and pixels."""
     import torch
 
     torch.cuda.synchronize()

@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
     error = float(np.abs(found - want).max() / np.abs(want).max())
     others = found.argmax(-1) != want.argmax(-1)
     other = int(others.sum())
-    # By how much the eager model's best class leads where the engine chose another: a little is a tie.
+    # The lead of the eager model's top class where the engine chose another; a small lead is a tie.
     best = np.sort(want, axis=-1)
     leads = ((best[:, -1] - best[:, -2]) / np.abs(want).max())[others]
     passed = other == 0 and error <= float(tolerance)

@@ -1,4 +1,4 @@
-"""What a selective scan must at least take: bytes over bandwidth, or special functions over their rate.
+"""Lower bounds for the time of a selective scan: bytes over bandwidth, or special functions over their rate.
 
 python tools/gpu_check/floors.py    prints the table of docs/cuda-kernel.md
 """
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Gpu(NamedTuple):
-    """A GPU's ceilings by its data sheet; tools/gpu_check measures its own."""
+    """A GPU's limits according to its data sheet; tools/gpu_check measures them."""
 
     name: str
     multiprocessors: int
@@ -18,7 +18,7 @@ class Gpu(NamedTuple):
 
     @property
     def special_rate(self) -> float:
-        """Special functions per second: 16 a cycle on each multiprocessor."""
+        """Special functions per second: 16 per cycle and multiprocessor."""
         return 16 * self.multiprocessors * self.clock
 
 

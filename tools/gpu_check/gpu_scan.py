@@ -1,4 +1,4 @@
-"""The project's CUDA scan, and the one to measure against, on PyTorch's tensors, without an extension of it.
+"""The project's CUDA scan and the baseline scan on PyTorch tensors, through ctypes.
 
 Each is a function with the arguments of `vim_deploy.ops.scan.selective_scan`.
 """
@@ -13,16 +13,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vim_deploy.ops.signature import INPUT_NAMES, SIZES
+
 Scan = Callable[..., Tensor]
 _TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # vim_scan::Type
-_POINTERS = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias", "y")
+_POINTERS = (*INPUT_NAMES, "y")
 
 
 class Arguments(ctypes.Structure):
     """vim_scan::CudaArguments."""
 
     _fields_ = [
-        *((name, ctypes.c_int64) for name in ("batch", "length", "channels", "state")),
+        *((name, ctypes.c_int64) for name in SIZES),
         ("type", ctypes.c_int32),
         ("delta_softplus", ctypes.c_bool),
         ("reverse", ctypes.c_bool),
@@ -42,25 +44,25 @@ class BaselineArguments(ctypes.Structure):
 
 
 def load(path: Path) -> Any:
-    """The library made of gpu_library.cu. Raises RuntimeError where its structures are others."""
+    """The library built from gpu_library.cu. Raises RuntimeError if its structs differ."""
     library = ctypes.CDLL(str(path))
     library.gpu_check_scan.restype = ctypes.c_char_p
     library.gpu_check_workspace.restype = ctypes.c_int64
     for which, structure in enumerate((Arguments, BaselineArguments)):
         if library.gpu_check_sizes(which) != ctypes.sizeof(structure):
-            raise RuntimeError(f"{structure.__name__} differs from the library's; mend gpu_scan.py")
+            raise RuntimeError(f"{structure.__name__} differs from the library's; fix gpu_scan.py")
     return library
 
 
 def scans(path: Path) -> dict[str, Scan]:
-    """By name: the project's; the other algorithm's; the public kernel itself where mamba_ssm is there."""
+    """By name: the project's scan, the baseline, and the public Mamba kernel if mamba_ssm is installed."""
     library = load(path)
-    found: dict[str, Scan] = {"ours": _ours(library), "baseline": _turned(_baseline(library))}
+    found: dict[str, Scan] = {"ours": _ours(library), "baseline": _channels_first(_baseline(library))}
     try:
         from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
     except ImportError:
         return found
-    return {**found, "mamba_ssm": _turned(_mamba(selective_scan_fn))}
+    return {**found, "mamba_ssm": _channels_first(_mamba(selective_scan_fn))}
 
 
 def _stream() -> ctypes.c_void_p:
@@ -98,7 +100,7 @@ def _baseline(library: Any) -> Scan:
         arguments = BaselineArguments(*u.shape, A.shape[1], delta_softplus, *_addresses((*tensors, y)))
         half = int(u.dtype is torch.float16)
         if status := library.scan_baseline_launch(half, ctypes.byref(arguments), _stream()):
-            raise RuntimeError(f"the scan to measure against failed with CUDA error {status}")
+            raise RuntimeError(f"the baseline scan failed with CUDA error {status}")
         return y
 
     return scan
@@ -123,13 +125,13 @@ def _mamba(function: Any) -> Scan:
     return scan
 
 
-def _turned(scan: Scan) -> Scan:
-    """For scans that want the length last and know one direction: copies and flips, as they need them."""
+def _channels_first(scan: Scan) -> Scan:
+    """Adapter for scans with the length last and one direction: copies and flips tensors as needed."""
 
-    def turned(*tensors: Tensor, delta_softplus: bool, reverse: bool) -> Tensor:
-        given = [tensor.flip(1) if reverse and tensor.dim() == 3 else tensor for tensor in tensors]
-        dense = [(tensor.transpose(1, 2) if tensor.dim() == 3 else tensor).contiguous() for tensor in given]
+    def adapted(*tensors: Tensor, delta_softplus: bool, reverse: bool) -> Tensor:
+        flipped = [tensor.flip(1) if reverse and tensor.dim() == 3 else tensor for tensor in tensors]
+        dense = [(tensor.transpose(1, 2) if tensor.dim() == 3 else tensor).contiguous() for tensor in flipped]
         y = scan(*dense, delta_softplus=delta_softplus).transpose(1, 2)
         return y.flip(1) if reverse else y
 
-    return turned
+    return adapted

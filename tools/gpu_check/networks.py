@@ -24,7 +24,7 @@ PRECISION = "fp16"
 
 
 def activation_bytes(engine: Any) -> int:
-    """By the name that the version has."""
+    """The attribute under the name that this version uses."""
     for name in ("device_memory_size_v2", "device_memory_size"):
         if hasattr(engine, name):
             return int(getattr(engine, name))
@@ -32,7 +32,7 @@ def activation_bytes(engine: Any) -> int:
 
 
 def built(path: Path, batch: int, level: int | None, timings: Path) -> tuple[Any, Any, float]:
-    """The engine of a file for batches of one size, its runner, and the seconds that building took."""
+    """The engine of a file for one batch size, its runner, and the build time in seconds."""
     from vim_deploy.engines.tensorrt.api import load_plugin, major, make_logger, tensorrt
     from vim_deploy.engines.tensorrt.builder import PlanRequest, build_plan
     from vim_deploy.engines.tensorrt.driver import gpu

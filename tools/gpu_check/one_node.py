@@ -1,9 +1,9 @@
-"""Step 3: a graph of one SelectiveScan node through a real TensorRT: parse, build, run, compare with float64.
+"""Step 3: runs a graph of one SelectiveScan node in TensorRT and compares the output with float64.
 
     python tools/gpu_check/one_node.py LIBRARY RESULT.json
 
 Works with TensorRT 8.6 (libvim_deploy_trt8.so) and with 10 and 11 (libvim_deploy_trt.so). Needs numpy, onnx,
-tensorrt and a CUDA runtime library; the device's memory is taken through ctypes.
+tensorrt and a CUDA runtime library; device memory is allocated through ctypes.
 """
 
 from __future__ import annotations
@@ -17,36 +17,36 @@ from typing import Any
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from vim_deploy.ops.signature import (
+    CONTRACT_VERSION,
+    INPUTS,
+    OP_DOMAIN,
+    OP_NAME,
+    input_shapes,
+)
+
 SIZES = {"batch": 2, "length": 197, "channels": 384, "state": 16}
-NAMES = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias")
-FLOAT32_ALWAYS = ("A", "D", "delta_bias")
+FLOAT32_INPUTS = tuple(spec.name for spec in INPUTS if spec.float32)
+SHAPES = input_shapes(SIZES)
 TOLERANCE = {"float32": 5e-6, "float16": 6e-4}
 
 
-def shape_of(name: str) -> tuple[int, ...]:
-    batch, length, channels, state = SIZES.values()
-    shapes = {"A": (channels, state), "B": (batch, length, state), "D": (channels,)}
-    shapes |= {"C": shapes["B"], "delta_bias": shapes["D"]}
-    return shapes.get(name, (batch, length, channels))
-
-
 def make_graph(dtype: str, reverse: bool) -> bytes:
-    """An ONNX file of the node alone, its tensors as inputs, as the exporter writes it for TensorRT."""
+    """An ONNX file with only this node, whose tensors are the graph's inputs."""
     import onnx
     from onnx import TensorProto, helper
 
     kind = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16}[dtype]
     inputs = [
-        helper.make_tensor_value_info(
-            name, TensorProto.FLOAT if name in FLOAT32_ALWAYS else kind, shape_of(name)
-        )
-        for name in NAMES
+        helper.make_tensor_value_info(name, TensorProto.FLOAT if name in FLOAT32_INPUTS else kind, shape)
+        for name, shape in SHAPES.items()
     ]
     attributes: dict[str, Any] = {"delta_softplus": 1, "reverse": int(reverse)}
-    attributes |= {"plugin_version": "1", "plugin_namespace": "vim_deploy"}
-    node = helper.make_node("SelectiveScan", NAMES, ["y"], domain="vim_deploy", **attributes)
-    output = helper.make_tensor_value_info("y", kind, shape_of("u"))
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("vim_deploy", 1)]
+    attributes |= {"plugin_version": str(CONTRACT_VERSION), "plugin_namespace": OP_DOMAIN}
+    node = helper.make_node(OP_NAME, list(SHAPES), ["y"], domain=OP_DOMAIN, **attributes)
+    output = helper.make_tensor_value_info("y", kind, SHAPES["u"])
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid(OP_DOMAIN, CONTRACT_VERSION)]
     graph = helper.make_graph([node], "one_node", inputs, [output])
     model: onnx.ModelProto = helper.make_model(graph, opset_imports=opsets, ir_version=8)
     return model.SerializeToString()
@@ -54,10 +54,10 @@ def make_graph(dtype: str, reverse: bool) -> bytes:
 
 def make_inputs(dtype: str, seed: int) -> dict[str, np.ndarray]:
     random = np.random.default_rng(seed)
-    values = {name: random.standard_normal(shape_of(name)) for name in NAMES}
+    values = {name: random.standard_normal(shape) for name, shape in SHAPES.items()}
     values["A"] = -np.exp(values["A"])
     return {
-        name: value.astype(np.float32 if name in FLOAT32_ALWAYS else dtype) for name, value in values.items()
+        name: value.astype(np.float32 if name in FLOAT32_INPUTS else dtype) for name, value in values.items()
     }
 
 
@@ -77,7 +77,7 @@ def expected(inputs: dict[str, np.ndarray], reverse: bool) -> np.ndarray:
 
 
 class Cuda:
-    """The few calls of the CUDA runtime that a run needs."""
+    """The required functions of the CUDA runtime."""
 
     def __init__(self) -> None:
         names = ["libcudart.so", "libcudart.so.13", "libcudart.so.12", "/usr/local/cuda/lib64/libcudart.so"]
@@ -95,7 +95,7 @@ class Cuda:
             raise SystemExit(f"{name} failed with CUDA error {status}")
 
     def check_device(self) -> None:
-        """TensorRT's runtime crashes the process where there is no device."""
+        """TensorRT's runtime crashes without a device."""
         count = ctypes.c_int()
         self.call("cudaGetDeviceCount", ctypes.byref(count))
         if count.value == 0:
@@ -114,7 +114,7 @@ class Cuda:
 
 
 def build(trt: Any, logger: Any, graph: bytes, dtype: str) -> bytes:
-    """The serialised engine; 10 and later take the types from the graph, 8.6 needs the flags."""
+    """The serialized engine. TensorRT 10 and later use the graph's types; 8.6 requires the flags."""
     builder = trt.Builder(logger)
     flags = 0
     for name in ("EXPLICIT_BATCH", "STRONGLY_TYPED"):
@@ -130,14 +130,14 @@ def build(trt: Any, logger: Any, graph: bytes, dtype: str) -> bytes:
         config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise SystemExit(f"TensorRT built no engine of the {dtype} graph; its log above says why")
+        raise SystemExit(f"TensorRT failed to build the {dtype} graph; see its log above")
     return bytes(plan)
 
 
 def run(trt: Any, logger: Any, cuda: Cuda, plan: bytes, inputs: dict[str, np.ndarray]) -> np.ndarray:
     engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
     context = engine.create_execution_context()
-    y = np.full(shape_of("u"), np.nan, inputs["u"].dtype)
+    y = np.full(SHAPES["u"], np.nan, inputs["u"].dtype)
     memory = {name: cuda.upload(array) for name, array in {**inputs, "y": y}.items()}
     for name, pointer in memory.items():
         context.set_tensor_address(name, pointer)

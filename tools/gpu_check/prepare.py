@@ -1,9 +1,9 @@
-"""The files that the TensorRT steps need, made where PyTorch is: networks, and what the eager model says.
+"""Writes the files for the TensorRT steps, which need no PyTorch: networks, and outputs of the eager model.
 
     python tools/gpu_check/prepare.py FOLDER [--sizes 224,...] [--images PHOTOS]
 
 FOLDER gets vim_tiny_{fp32,fp16}_SIZE.onnx and deit_tiny_fp16_SIZE.onnx, weights generated from a seed, and
-eager_224.npz: pixels, seeded ones and those of the images, with the eager model's logits on the processor,
+eager_224.npz: pixels, seeded ones and those of the images, with the eager model's logits on the CPU,
 reference operator, float32. No GPU is needed.
 """
 
@@ -27,12 +27,12 @@ def export_vim(path: Path, size: int, precision: str) -> None:
     from vim_deploy.families.family import ModelSource
 
     source = ModelSource("vim_tiny", image_size=(size, size))
-    # Compared where it is small; the graph of another size is the same but for its position embedding.
+    # Only small sizes are compared; graphs of other sizes differ only in the position embedding.
     export(ExportRequest(source, path, precision=precision, check=size <= 224 and library_is_there()))
 
 
 def library_is_there() -> bool:
-    """Whether exported files can be compared here, which takes the operator library for processors."""
+    """Whether exported files can be compared here, which requires the operator library for CPUs."""
     from vim_deploy.errors import OperatorLibraryError
     from vim_deploy.ops.library import ort_library
 
@@ -45,7 +45,7 @@ def library_is_there() -> bool:
 
 
 def export_deit(path: Path, size: int) -> None:
-    """float32 in and out, float16 in between, opset 17: as an engine for Vim is."""
+    """float32 inputs and outputs, float16 inside, opset 17, like the exported Vim."""
     import eager
     import onnx
     import torch

@@ -1,4 +1,4 @@
-"""Registers the plugin with a real TensorRT 8.6, without a GPU: list, create, serialise, read back, refuse.
+"""Tests the plugin with TensorRT 8.6 without a GPU: list, create, serialize, deserialize, reject.
 
     python3.10 tools/gpu_check/registry_trt86.py build/lib/libvim_deploy_trt8.so
 
@@ -35,7 +35,7 @@ def create(creator: Any, fields: list[tuple[str, int, Any]]) -> Any:
 
 
 def failures(library: str) -> list[str]:
-    """What did not go as it should."""
+    """The failed checks."""
     registry = trt.get_plugin_registry()
     if registry.load_library(library) is None:
         return [f"{library} could not be loaded as a plugin library"]

@@ -1,4 +1,4 @@
-"""The GPU proof, most valuable step first, each leaving its result in a file before the next begins.
+"""Runs the checks that need a GPU, most important first; each step writes its results before the next starts.
 
     python tools/gpu_check/run.py --out RESULTS --call kernels|pytorch|tensorrt|networks|onnxruntime
     python tools/gpu_check/run.py --out RESULTS --steps numerics,speed
@@ -33,14 +33,14 @@ Commands = list[list[str]]
 
 @dataclass(frozen=True)
 class Step:
-    """What a step runs, and after how many seconds it is given up."""
+    """The commands of a step, and its timeout in seconds."""
 
     commands: Callable[[argparse.Namespace], Commands]
     seconds: int
 
 
 def compiled(options: argparse.Namespace, name: str, *flags: str) -> str:
-    """Builds one of the programs for this machine's GPU, once; the path of the binary."""
+    """Builds one of the programs for this machine's GPU if needed; returns the path of the binary."""
     binary = options.work / name
     if not binary.exists():
         source = HERE / f"{name.removesuffix('.so')}.cu"
@@ -56,7 +56,7 @@ def script(name: str, *arguments: object) -> list[str]:
 
 
 def command(name: str, *arguments: object) -> list[str]:
-    """One of the project's commands, whether it is installed or not."""
+    """One of the project's commands, which need not be installed."""
     code = f"from vim_deploy.cli.{name.removeprefix('vim-')} import main; main()"
     return [sys.executable, "-c", code, *map(str, arguments)]
 
@@ -107,7 +107,7 @@ def onnxruntime(options: argparse.Namespace) -> Commands:
 
 
 def _engines(options: argparse.Namespace, backend: str, layers: str = "") -> Commands:
-    """Vim-Ti in both precisions: built, run over the images, its logits against the eager model's."""
+    """Builds and runs Vim-Ti in both precisions, and compares its logits with the eager model's."""
     commands = []
     for precision, tolerance in OURS.items():
         name = f"{backend}_{precision}"
@@ -150,7 +150,7 @@ CALLS = {
 
 
 def run_step(name: str, options: argparse.Namespace) -> bool:
-    """Runs a step's commands into `NAME.log`; false where one fails, cannot be started or takes too long."""
+    """Runs a step's commands with output to `NAME.log`; false if one fails or times out."""
     log = options.out / f"{name}.log"
     begin = time.monotonic()
     passed = True
@@ -182,13 +182,13 @@ def run_step(name: str, options: argparse.Namespace) -> bool:
 
 
 def _environment(options: argparse.Namespace) -> dict[str, str]:
-    """In which the project's commands find the plugin that was named."""
+    """The environment for the project's commands, with the selected plugin."""
     plugin = {"VIM_DEPLOY_TRT_LIBRARY": str(options.plugin)} if options.plugin.is_file() else {}
     return {**os.environ, **plugin}
 
 
 def _collect(log: Path, results: Path) -> None:
-    """The figures of a step, each a line of JSON in its log, beside those of the others."""
+    """Appends the results of a step, which are lines of JSON in its log, to results.jsonl."""
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.startswith('{"step"')]
     with results.open("a") as file:
         file.writelines(f"{line}\n" for line in lines)
@@ -196,17 +196,19 @@ def _collect(log: Path, results: Path) -> None:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for logs and results, few and small")
+    parser.add_argument("--out", type=Path, required=True, help="folder for logs and results")
     parser.add_argument(
-        "--work", type=Path, default=ROOT / "build/gpu_check", help="folder for what is built"
+        "--work", type=Path, default=ROOT / "build/gpu_check", help="folder for build outputs"
     )
     parser.add_argument("--files", type=Path, help="folder of prepare's files  [default: --work]")
     chosen = parser.add_mutually_exclusive_group(required=True)
-    chosen.add_argument("--call", choices=CALLS, help="the steps that fit into one call")
-    chosen.add_argument("--steps", help=f"single steps, of {', '.join(STEPS)}")
+    chosen.add_argument("--call", choices=CALLS, help="group of steps to run")
+    chosen.add_argument("--steps", help=f"single steps: {', '.join(STEPS)}")
     parser.add_argument("--plugin", type=Path, default=ROOT / "build/lib/libvim_deploy_trt.so")
     parser.add_argument("--images", type=Path, help="folder of images for the engines")
-    parser.add_argument("--sizes", default="224,1248,768,512,1024", help="of `networks`, first ones first")
+    parser.add_argument(
+        "--sizes", default="224,1248,768,512,1024", help="image sides of `networks`, in this order"
+    )
     parser.add_argument("--arch", default="native", help="nvcc's -arch")
     options = parser.parse_args(arguments)
     options.names = list(CALLS[options.call]) if options.call else options.steps.split(",")
@@ -216,7 +218,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     options.images = options.images and options.images.resolve()
     unknown = [name for name in options.names if name not in STEPS]
     if unknown:
-        parser.error(f"unknown steps: {', '.join(unknown)}; there are {', '.join(STEPS)}")
+        parser.error(f"unknown steps: {', '.join(unknown)}; expected some of {', '.join(STEPS)}")
     return options
 
 
