@@ -190,7 +190,7 @@ def test_scans_of_another_layout_get_copies_and_flips() -> None:
         return y.transpose(1, 2)
 
     inputs = one_node.make_inputs("float32", seed=5)
-    tensors = [torch.from_numpy(inputs[name]) for name in one_node.NAMES]
+    tensors = [torch.from_numpy(inputs[name]) for name in one_node.SHAPES]
     for reverse in (False, True):
         found = gpu_scan._channels_first(length_last)(*tensors, delta_softplus=True, reverse=reverse)
         expected = selective_scan_reference(*tensors, delta_softplus=True, reverse=reverse)
@@ -211,7 +211,7 @@ def test_one_node_reference_is_the_operators(reverse: bool) -> None:
     from vim_deploy.ops.reference import selective_scan_reference
 
     inputs = one_node.make_inputs("float32", seed=3)
-    tensors = [torch.from_numpy(inputs[name]).double() for name in one_node.NAMES]
+    tensors = [torch.from_numpy(inputs[name]).double() for name in one_node.SHAPES]
     reference = selective_scan_reference(*tensors, delta_softplus=True, reverse=reverse).numpy()
     found = one_node.expected(inputs, reverse)
     assert np.abs(found - reference).max() <= 1e-12 * np.abs(reference).max()
@@ -223,7 +223,7 @@ def test_one_node_graph_is_sound(dtype: str) -> None:
     model = onnx.load_from_string(one_node.make_graph(dtype, reverse=True))
     onnx.checker.check_model(model)
     (node,) = model.graph.node
-    assert (node.op_type, list(node.input)) == ("SelectiveScan", list(one_node.NAMES))
+    assert (node.op_type, list(node.input)) == ("SelectiveScan", list(one_node.SHAPES))
     attributes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
     assert attributes == {
         "delta_softplus": 1,
