@@ -1,10 +1,9 @@
-"""The whole path on real images, with the commands that a user would type: `make demo`.
+"""Export, build and inference on real images, with the commands that a user would type: `make demo`.
 
-1. A small Vim that was trained on handwritten digits: export, build, infer on held-out images, accuracy,
-   and equality with the eager model on every one of them.
-2. A small segmenter that was trained on scenes of digits: label maps, mIoU, equality with the eager model.
-3. A small detector that was trained on the same scenes: boxes and masks, average precision.
-4. The path of an ImageNet checkpoint: Vim-Tiny with generated weights on photographs.
+1. A small classifier trained on handwritten digits: accuracy on held-out images, parity with the eager model.
+2. A small segmenter trained on scenes of digits: label maps, mIoU, parity with the eager model.
+3. A small detector trained on the same scenes: boxes and masks, average precision.
+4. The workflow for an ImageNet checkpoint: Vim-Tiny with synthetic weights on photographs.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ SCENES = HERE / "scenes"
 DETECTOR = HERE / "detector"
 EXPECTED_ACCURACY = 0.97
 DEMO_SCENES = 16
-SAME_CLASS = 0.9999  # of pixels: near ties may fall either way
+SAME_CLASS = 0.9999  # of the pixels: rounding may decide near ties differently
 
 
 def main() -> int:
     OUTPUT.mkdir(exist_ok=True)
-    print("== A trained Vim on handwritten digits it has not seen ==")
+    print("== A trained classifier on held-out handwritten digits ==")
     images = _write_digits(OUTPUT / "digits")
     card = DIGITS / "digits.json"
     onnx_file, engine = OUTPUT / "digits.onnx", OUTPUT / "digits.engine"
@@ -39,7 +38,7 @@ def main() -> int:
     _run("vim-infer", engine, OUTPUT / "digits", "-o", OUTPUT / "digits.csv", "--labels", "folder")
     _compare_with_eager(engine, images)
 
-    print("\n== A trained segmenter on scenes of digits it has not seen ==")
+    print("\n== A trained segmenter on scenes of held-out digits ==")
     scenes = OUTPUT / "scenes"
     _write_scenes(scenes)
     card, onnx_file, engine = SCENES / "scenes.json", OUTPUT / "scenes.onnx", OUTPUT / "scenes.engine"
@@ -51,7 +50,7 @@ def main() -> int:
          "--ground-truth", scenes / "labels")  # fmt: skip
     _compare_segments_with_eager(scenes)
 
-    print("\n== A trained detector on scenes of digits it has not seen ==")
+    print("\n== A trained detector on scenes of held-out digits ==")
     objects = OUTPUT / "objects"
     _write_objects(objects)
     card, onnx_file, engine = DETECTOR / "detector.json", OUTPUT / "objects.onnx", OUTPUT / "objects.engine"
@@ -62,7 +61,7 @@ def main() -> int:
          "--coco", OUTPUT / "found.json", "--overlays", objects / "overlays",
          "--annotations", objects / "annotations.json")  # fmt: skip
 
-    print("\n== The path of an ImageNet checkpoint: Vim-Tiny, generated weights, photographs ==")
+    print("\n== The workflow for an ImageNet checkpoint: Vim-Tiny, synthetic weights, photographs ==")
     _write_photographs(OUTPUT / "photographs")
     onnx_file, engine = OUTPUT / "vim_tiny.onnx", OUTPUT / "vim_tiny.engine"
     _run("vim-export", "vim_tiny", "--image-size", "224", "--check-images", OUTPUT / "photographs",
@@ -70,7 +69,7 @@ def main() -> int:
     _run("vim-build", onnx_file, "-o", engine)
     _run("vim-infer", engine, OUTPUT / "photographs", "-o", OUTPUT / "photographs.csv", "--top-k", "3")
     print((OUTPUT / "photographs.csv").read_text(encoding="utf-8"))
-    print("With published weights only the first command changes:")
+    print("With published weights, only the first command changes:")
     print("  vim-export vim_tiny --checkpoint vim_t_midclstok_76p1acc.pth -o vim_tiny.onnx")
     return 0
 
@@ -116,7 +115,7 @@ def _write_photographs(folder: Path) -> None:
 
 
 def _compare_with_eager(engine_path: Path, images: list[Path]) -> None:
-    """Every image through the engine and through the eager model with the slow reference operator."""
+    """Compare the engine with the eager model, which runs the slow reference operator, on every image."""
     import torch
 
     from vim_deploy import load_engine
@@ -141,13 +140,13 @@ def _compare_with_eager(engine_path: Path, images: list[Path]) -> None:
         f"parity with eager: same top-1 on {found.top1_equal} of {found.images} images, "
         f"largest difference {found.max_abs:.2g} on logits up to {found.max_reference:.2g}"
     )
-    print(f"engine alone: {len(images) / seconds:.0f} images per second")
+    print(f"engine only: {len(images) / seconds:.0f} images per second")
     if accuracy < EXPECTED_ACCURACY or found.top1_equal != found.images or not found.within("fp32"):
-        raise SystemExit("The demo failed: accuracy or parity is below what is promised.")
+        raise SystemExit("The demo failed: accuracy or parity is below expectation.")
 
 
 def _compare_segments_with_eager(scenes: Path) -> None:
-    """Every label map against the eager model's, with the slow reference operator."""
+    """Compare every label map with that of the eager model, which runs the slow reference operator."""
     import torch
     from PIL import Image
     from scenes_data import PREPROCESSING
@@ -164,7 +163,7 @@ def _compare_segments_with_eager(scenes: Path) -> None:
     same = float((found == expected).mean())
     print(f"\nparity with eager: same class in {same:.4%} of {found.size} pixels of {len(paths)} label maps")
     if same < SAME_CLASS:
-        raise SystemExit("The demo failed: label maps differ from the eager model's.")
+        raise SystemExit("The demo failed: label maps differ from those of the eager model.")
 
 
 if __name__ == "__main__":

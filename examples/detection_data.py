@@ -1,4 +1,4 @@
-"""The scenes of digits as a detection problem: each digit's class, box and outline."""
+"""The scenes of digits for detection: class, box and mask of each digit."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from scenes_data import HELD_OUT_SEED, make_scene
 from vim_deploy.tasks.detect.average_precision import encode_rle
 
 HELD_OUT_SCENES = 100
-_DIFFERENT = 250  # digits that a scene chooses from, so that each has a number of 8 bits
-_LARGEST = 52  # pixels of a digit; what seems larger is one digit drawn twice
+_DIFFERENT = 250  # digits per scene to choose from, so that their numbers fit into 8 bits
+_LARGEST = 52  # pixels of a digit; anything larger is the same digit drawn twice
 
 
 class Scene(NamedTuple):
@@ -27,7 +27,7 @@ class Scene(NamedTuple):
 
 
 def make_objects(digits: Digits, generator: np.random.Generator) -> Scene:
-    """A scene with at least one digit; its label map tells digits apart, not classes alone."""
+    """A scene with at least one digit, with a mask for each digit."""
     while True:
         chosen = generator.choice(len(digits.labels), _DIFFERENT, replace=False)
         numbered = Digits(digits.indices[chosen], digits.pixels[chosen], np.arange(_DIFFERENT))
@@ -45,14 +45,14 @@ def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
 
 
 def held_out_objects(count: int = HELD_OUT_SCENES) -> Iterator[Scene]:
-    """Scenes of digits that were never trained on; always the same."""
+    """Scenes of held-out digits; always the same."""
     _, digits = load_split()
     for index in range(count):
         yield make_objects(digits, np.random.default_rng([HELD_OUT_SEED, index]))
 
 
 def annotations(scenes: Iterable[Scene]) -> dict[str, Any]:
-    """COCO's format; images and classes are numbered from 0 and from 1."""
+    """Annotations in COCO's format; image ids start at 0, category ids at 1."""
     content: dict[str, Any] = {
         "images": [],
         "annotations": [],

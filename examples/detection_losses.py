@@ -1,7 +1,7 @@
-"""Losses of a Cascade Mask R-CNN whose objects all belong on the finest level, for training on a CPU.
+"""Losses of a Cascade Mask R-CNN whose objects are all on the finest level, for training on a CPU.
 
-Batches are computed together: boxes are pooled by one grid of bilinear samples, two by two for each bin,
-which is what RoIAlign takes for boxes of 28 to 56 pixels.
+All boxes of a batch are pooled together by one grid of bilinear samples, with 2 x 2 samples per bin, like
+RoIAlign for boxes of 28 to 56 pixels.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from vim_deploy.dense.boxes import apply_deltas
 from vim_deploy.dense.cascade import BOX_GRID, MASK_GRID, CascadeHeads
 from vim_deploy.dense.detector import Detector
 
-MATCHED = (0.5, 0.6, 0.7)  # overlap with a true box from which a stage takes a box for its object
+MATCHED = (0.5, 0.6, 0.7)  # least IoU with a ground-truth box, per stage
 _ANCHOR_MATCHED, _ANCHOR_MISSED = 0.6, 0.3
 _ANCHORS, _PROPOSED, _JITTERED = 96, 16, 16  # per image
-_BOX_WEIGHT = 0.25  # telling the digits apart is what takes longest
+_BOX_WEIGHT = 0.25  # low, because classification takes longest to learn
 
 
 def detection_loss(model: Detector, pixels: Tensor, scenes: list[Scene]) -> Tensor:
-    """Of a batch (batch, 3, height, width): proposals, stages and masks."""
+    """The sum of the losses of proposals, stages and masks for a batch (batch, 3, height, width)."""
     levels = model.backbone(pixels)
     network = model.proposal_generator
     anchors = torch.cat([network.anchors(index, level) for index, level in enumerate(levels)])
@@ -61,7 +61,7 @@ def _proposal_loss(logits: Tensor, deltas: Tensor, true: Tensor, anchors: Tensor
 
 @torch.no_grad()
 def _boxes_to_learn(logits: Tensor, deltas: Tensor, scene: Scene, anchors: Tensor, side: int) -> Tensor:
-    """The network's best boxes, and true ones moved about, so that there is something to learn at once."""
+    """The network's best boxes and randomly shifted ground-truth boxes, which help at the start."""
     best = logits.topk(4 * _PROPOSED).indices
     best = best[torch.randperm(len(best))[:_PROPOSED]]
     proposed = apply_deltas(anchors[best], deltas[best])
@@ -92,7 +92,7 @@ def _heads_loss(heads: CascadeHeads, level: Tensor, boxes: Tensor, scenes: list[
 
 
 def _match(boxes: Tensor, scene: Scene, least: float) -> tuple[Tensor, Tensor]:
-    """Class and true box of each box; the class behind the last is background."""
+    """Class and ground-truth box of each box; the class after the last is background."""
     true = torch.from_numpy(scene.boxes)
     best, owner = overlaps(boxes, true).max(dim=1)
     classes = torch.from_numpy(scene.classes)[owner]
@@ -108,7 +108,7 @@ def _mask_loss(
     scenes: list[Scene],
     side: int,
 ) -> Tensor:
-    """On the first boxes of objects in each image."""
+    """The loss for up to four boxes with objects in each image."""
     losses = []
     for image, (own, (found, true), scene) in enumerate(zip(boxes, matches, scenes, strict=True)):
         chosen = _sample(found < heads.config.num_classes, 4)
@@ -131,7 +131,7 @@ def pool_batch(level: Tensor, boxes: Tensor, size: int, side: int) -> Tensor:
 
 
 def _grid(boxes: Tensor, size: int, side: int) -> Tensor:
-    """Places in the boxes as grid_sample wants them: (batch, n * size, size, 2)."""
+    """Sample positions in the boxes for grid_sample: (batch, n * size, size, 2)."""
     steps = (torch.arange(size) + 0.5) / size
     low, extent = boxes[..., None, :2], (boxes[..., 2:] - boxes[..., :2])[..., None, :]
     places = (low + steps[:, None] * extent) / side * 2 - 1  # (batch, n, size, 2)
@@ -150,14 +150,14 @@ def overlaps(boxes: Tensor, others: Tensor) -> Tensor:
 
 
 def deltas_to(boxes: Tensor, wanted: Tensor, centre: float = 1.0, size: float = 1.0) -> Tensor:
-    """What `apply_deltas` takes to get from the one to the other."""
+    """The deltas with which `apply_deltas` moves `boxes` to `wanted`; both (n, 4)."""
     own, other = (given[:, 2:] - given[:, :2] for given in (boxes, wanted))
     moved = (wanted[:, :2] + other / 2 - boxes[:, :2] - own / 2) / own
     return torch.cat([centre * moved, size * torch.log(other / own)], dim=1)
 
 
 def tidy(boxes: Tensor, side: int) -> Tensor:
-    """Inside the image, and at least four pixels large."""
+    """Boxes clipped to the image, with sides of at least four pixels."""
     low = boxes[:, :2].clamp(0, side - 4)
     return torch.cat([low, torch.maximum(boxes[:, 2:].clamp(max=side), low + 4)], dim=1)
 

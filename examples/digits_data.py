@@ -1,4 +1,4 @@
-"""The digits that come with scikit-learn: one definition of images, split and preprocessing."""
+"""The digits of scikit-learn: images, split and preprocessing."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Digits:
     labels: NDArray[np.int64]
 
     def images(self) -> list[Image.Image]:
-        """Greyscale, 8 x 8."""
+        """Greyscale images of 8 x 8 pixels."""
         return [Image.fromarray(pixels) for pixels in self.pixels]
 
     def inputs(self) -> NDArray[np.float32]:
-        """What the network sees: (count, 1, 32, 32)."""
+        """The model input (count, 1, 32, 32)."""
         return np.stack([PREPROCESSING(image) for image in self.images()])
 
 

@@ -17,12 +17,12 @@ Scene = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 SIZE = 128
 CLASS_NAMES = ("background", *DIGIT_NAMES)
 PREPROCESSING = Preprocessing(image_size=(SIZE, SIZE), crop_ratio=1.0, mean=(0.5,) * 3, std=(0.25,) * 3)
-HELD_OUT_SCENES, HELD_OUT_SEED = 200, 1_000_000  # the training's seed is far from it
+HELD_OUT_SCENES, HELD_OUT_SEED = 200, 1_000_000  # far from the seeds of training
 
 _SIDES = (30, 52)  # pixels of a digit
-_LARGEST_TURN = 12  # degrees
-_TRIES = 12  # places that are tried for digits that must not overlap
-_STROKE = 128  # of 255: where a digit's own grey value counts as the digit
+_MAX_ROTATION = 12  # degrees
+_TRIES = 12  # positions to try per digit, as digits must not overlap
+_STROKE = 128  # least grey value, of 255, that belongs to the digit
 _LEAST_CONTRAST = 90.0  # largest difference of two colours in one channel
 
 
@@ -50,14 +50,14 @@ def make_scene(
 
 
 def held_out_scenes(count: int = HELD_OUT_SCENES) -> Iterator[Scene]:
-    """Scenes of digits that were never trained on; always the same."""
+    """Scenes of held-out digits; always the same."""
     _, digits = load_split()
     for index in range(count):
         yield make_scene(digits, np.random.default_rng([HELD_OUT_SEED, index]))
 
 
 def _colours(generator: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Background and ink, clearly apart."""
+    """Two contrasting colours: background and ink."""
     while True:
         background, ink = generator.uniform(20, 235, (2, 3))
         if np.abs(background - ink).max() >= _LEAST_CONTRAST:
@@ -65,7 +65,7 @@ def _colours(generator: np.random.Generator) -> tuple[NDArray[np.float64], NDArr
 
 
 def _texture(generator: np.random.Generator, height: int, width: int) -> NDArray[np.float64]:
-    """Stripes of a random direction, and patches of light and shade, (height, width, 3)."""
+    """Stripes in a random direction, and smooth shading: (height, width, 3)."""
     angle, length = generator.uniform(0, np.pi), generator.uniform(5, 20)
     y, x = np.mgrid[:height, :width]
     stripes = np.sin((x * np.cos(angle) + y * np.sin(angle)) * 2 * np.pi / length)
@@ -76,7 +76,7 @@ def _texture(generator: np.random.Generator, height: int, width: int) -> NDArray
 
 
 def _digit(pixels: NDArray[np.uint8], side: int, generator: np.random.Generator) -> NDArray[np.uint8]:
-    """A digit's grey values, enlarged and turned a little."""
+    """A digit's grey values, enlarged and slightly rotated."""
     image = Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC)
-    turn = generator.uniform(-_LARGEST_TURN, _LARGEST_TURN)
+    turn = generator.uniform(-_MAX_ROTATION, _MAX_ROTATION)
     return np.asarray(image.rotate(turn, Image.Resampling.BILINEAR))

@@ -1,7 +1,7 @@
 """Train the small detector in examples/detector/ on scenes made of digits; some minutes on two cores.
 
 Writes OUT/detector.safetensors (weights, configuration in the metadata) and OUT/detector.json (class names,
-preprocessing, how it was trained, average precision on scenes of digits that were never trained on).
+preprocessing, training parameters, average precision on scenes of held-out digits).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from vim_deploy.tasks.detect.annotations import Annotations
 from vim_deploy.tasks.detect.average_precision import average_precision, encode_rle
 from vim_deploy.tasks.detect.paste import paste_mask
 
-# The reference's tiny configuration, smaller in every number, with anchors for digits of 20 to 50 pixels.
+# A smaller version of the reference's tiny configuration, with anchors for digits of 20 to 50 pixels.
 CONFIG = DetectorConfig(
     BackboneConfig(
         VimConfig(
@@ -59,15 +59,15 @@ CONFIG = DetectorConfig(
     detections_per_image=30,
 )
 BATCH = 16
-LARGEST_LEARNING_RATE = 2e-3
+MAX_LEARNING_RATE = 2e-3
 
 
 def train(model: Detector, steps: int, seed: int) -> None:
-    """Fit `model` in place on scenes that are made as they are needed; no scene comes twice."""
+    """Train `model` in place on generated scenes, each used once."""
     digits, _ = load_split()
     optimizer = torch.optim.AdamW(parameter_groups(model))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, LARGEST_LEARNING_RATE, total_steps=steps, pct_start=0.1
+        optimizer, MAX_LEARNING_RATE, total_steps=steps, pct_start=0.1
     )
     model.train()
     losses = []
@@ -105,8 +105,10 @@ def evaluate(model: Detector, count: int = HELD_OUT_SCENES) -> dict[str, dict[st
                     "segmentation": {"size": [height, width], "counts": encode_rle(whole)},
                 }
             )
-    truth = Annotations(Path("held out"), annotations(scenes), {}, tuple(range(1, 1 + len(CLASS_NAMES))))
-    return average_precision(truth, results, range(count))
+    ground_truth = Annotations(
+        Path("held out"), annotations(scenes), {}, tuple(range(1, 1 + len(CLASS_NAMES)))
+    )
+    return average_precision(ground_truth, results, range(count))
 
 
 def main() -> None:
@@ -127,7 +129,7 @@ def main() -> None:
 
 
 def describe(weights: Path, steps: int, seed: int) -> dict[str, Any]:
-    """What the saved file is; measured on it, with the library's own scan and pooling."""
+    """The contents of the JSON file, with figures measured with the saved weights."""
     figures = evaluate(load_detector(weights)[0])
     return {
         "class_names": list(CLASS_NAMES),

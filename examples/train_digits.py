@@ -1,7 +1,7 @@
 """Train the small Vision Mamba in examples/digits/ on scikit-learn's digits; some minutes on two cores.
 
 Writes OUT/digits.safetensors (weights, configuration in the metadata) and OUT/digits.json (class names,
-preprocessing, how it was trained, accuracy on digits that were never trained on).
+preprocessing, training parameters, accuracy on held-out digits).
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ CONFIG = VimConfig(
     num_classes=len(CLASS_NAMES),
 )
 BATCH = 64
-LARGEST_LEARNING_RATE = 4e-3
+MAX_LEARNING_RATE = 4e-3
 WEIGHT_DECAY = 0.05
 LABEL_SMOOTHING = 0.05
-LARGEST_TURN = math.radians(12)
-LARGEST_STRETCH = 0.1
-LARGEST_SHIFT = 0.12  # of half the image
+MAX_ROTATION = math.radians(12)
+MAX_SCALE = 0.1
+MAX_SHIFT = 0.12  # of half the image
 
 
 def train(model: VisionMamba, digits: Digits, epochs: int) -> None:
-    """Fit `model` in place; the last epoch's weights stay, whatever the held-out digits would say."""
+    """Train `model` in place; the weights of the last epoch are kept, without model selection."""
     inputs, labels = torch.from_numpy(digits.inputs()), torch.from_numpy(digits.labels)
     optimizer = torch.optim.AdamW(parameter_groups(model))
     steps = epochs * math.ceil(len(labels) / BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, LARGEST_LEARNING_RATE, total_steps=steps, pct_start=0.15
+        optimizer, MAX_LEARNING_RATE, total_steps=steps, pct_start=0.15
     )
     model.train()
     for epoch in range(epochs):
         losses = []
         for rows in torch.randperm(len(labels)).split(BATCH):
-            logits = model(_distorted(inputs[rows]))
+            logits = model(_augmented(inputs[rows]))
             loss = F.cross_entropy(logits, labels[rows], label_smoothing=LABEL_SMOOTHING)
             optimizer.zero_grad()
             loss.backward()
@@ -64,7 +64,7 @@ def train(model: VisionMamba, digits: Digits, epochs: int) -> None:
 
 
 def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
-    """No decay for vectors, and none for the state decays, which it would pull to one value."""
+    """No weight decay for vectors and for the state decays, which it would pull to a single value."""
     groups: dict[bool, list[Tensor]] = {True: [], False: []}
     for name, parameter in model.named_parameters():
         groups[parameter.dim() > 1 and not name.endswith("_log")].append(parameter)
@@ -74,15 +74,15 @@ def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
     ]
 
 
-def _distorted(images: Tensor) -> Tensor:
-    """Each image turned, stretched and shifted a little, at random."""
+def _augmented(images: Tensor) -> Tensor:
+    """The images with small random rotations, scales and shifts."""
     count = len(images)
-    turn = _uniform(count) * LARGEST_TURN
-    stretch = 1 + _uniform(count) * LARGEST_STRETCH
-    shift = _uniform(count, 2) * LARGEST_SHIFT
+    angle = _uniform(count) * MAX_ROTATION
+    scale = 1 + _uniform(count) * MAX_SCALE
+    shift = _uniform(count, 2) * MAX_SHIFT
     rows = [
-        torch.stack([stretch * turn.cos(), -turn.sin(), shift[:, 0]], dim=1),
-        torch.stack([turn.sin(), stretch * turn.cos(), shift[:, 1]], dim=1),
+        torch.stack([scale * angle.cos(), -angle.sin(), shift[:, 0]], dim=1),
+        torch.stack([angle.sin(), scale * angle.cos(), shift[:, 1]], dim=1),
     ]
     grid = F.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
@@ -117,11 +117,13 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     weights = options.out / "digits.safetensors"
     save_checkpoint(model, weights)
-    # Measured on what was saved, with the library's own scan.
+    # Measured with the saved weights and the library's default scan.
     reached = accuracy(load_model(weights)[0], held_out)
     description = describe(options.seed, options.epochs, reached, len(training.labels))
     (options.out / "digits.json").write_text(json.dumps(description, indent=2) + "\n")
-    print(f"{reached:.2%} of {HELD_OUT} held-out digits right; trained in {seconds:.0f} s; wrote {weights}")
+    print(
+        f"{reached:.2%} accuracy on {HELD_OUT} held-out digits; trained in {seconds:.0f} s; wrote {weights}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Train the small segmenter in examples/scenes/ on scenes made of digits; half an hour or more on one core.
 
 Writes OUT/scenes.safetensors (weights, configuration in the metadata) and OUT/scenes.json (class names,
-preprocessing, how it was trained, mIoU on scenes of digits that were never trained on).
+preprocessing, training parameters, mIoU on scenes of held-out digits).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from vim_deploy.dense.segmenter_checkpoint import load_segmenter
 from vim_deploy.model import VimConfig
 from vim_deploy.model.checkpoint import save_checkpoint
 
-# The reference's tiny configuration, smaller: patches of 8 pixels, a tap behind every block.
+# The reference's tiny configuration, smaller: patches of 8 pixels, a feature map from every block.
 CONFIG = SegmenterConfig(
     BackboneConfig(
         VimConfig(
@@ -52,16 +52,16 @@ CONFIG = SegmenterConfig(
     auxiliary_channels=32,
 )
 BATCH = 16
-LARGEST_LEARNING_RATE = 4e-3
+MAX_LEARNING_RATE = 4e-3
 AUXILIARY_WEIGHT = 0.4  # as in the reference's training
 
 
 def train(model: Segmenter, steps: int, seed: int) -> None:
-    """Fit `model` in place on scenes that are made as they are needed; no scene comes twice."""
+    """Train `model` in place on generated scenes, each used once."""
     digits, _ = load_split()
     optimizer = torch.optim.AdamW(parameter_groups(model))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, LARGEST_LEARNING_RATE, total_steps=steps, pct_start=0.15
+        optimizer, MAX_LEARNING_RATE, total_steps=steps, pct_start=0.15
     )
     model.train()
     losses = []
@@ -116,7 +116,7 @@ def main() -> None:
     final = Segmenter(CONFIG.replace(auxiliary_channels=0))
     final.load_state_dict({name: model.state_dict()[name] for name in final.state_dict()})
     save_checkpoint(final, weights)
-    # Measured on what was saved, with the library's own scan.
+    # Measured with the saved weights and the library's default scan.
     figures = evaluate(load_segmenter(weights)[0])
     description = {
         "class_names": list(CLASS_NAMES),

@@ -9,7 +9,7 @@ from digits_data import CLASS_NAMES, load_split
 
 
 def write_digits(folder: Path) -> int:
-    """Returns the number of files. They keep the original 8 x 8 pixels; the preprocessing enlarges."""
+    """Returns the number of files. They have the original 8 x 8 pixels; preprocessing enlarges them."""
     _, held_out = load_split()
     for name in CLASS_NAMES:
         (folder / name).mkdir(parents=True, exist_ok=True)

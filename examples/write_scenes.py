@@ -10,7 +10,7 @@ from scenes_data import HELD_OUT_SCENES, held_out_scenes
 
 
 def write_scenes(folder: Path, count: int = HELD_OUT_SCENES) -> int:
-    """Returns the number of scenes. Label maps hold class numbers from 0, background first."""
+    """Returns the number of scenes. Label maps contain class indices; 0 is the background."""
     for name in ("images", "labels"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for index, (image, labels) in enumerate(held_out_scenes(count)):

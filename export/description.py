@@ -1,4 +1,4 @@
-"""Class names and preprocessing of a model, from the files that people keep beside their weights."""
+"""Files that describe a model: class names and preprocessing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     names = values.get("class_names") if isinstance(values, dict) else values
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ConfigError(
-            f"{path} has no class names; expected a JSON list of texts, or an object with such a list "
+            f"{path} has no class names; expected a JSON list of strings, or an object with such a list "
             "as `class_names`."
         )
     return tuple(names)
@@ -37,7 +37,7 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(_read_text(path))
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not JSON: {error}; correct the file.") from None
+        raise ConfigError(f"{path} is not valid JSON: {error}; correct the file.") from None
 
 
 def _read_text(path: Path) -> str:

@@ -1,7 +1,6 @@
 """The operator as a model-local function of standard operators, so that an exported file runs anywhere.
 
-A runtime with our library registered uses the kernel and never looks at the body; one without it
-inlines the body.
+A runtime with our operator library uses its kernel instead of the body; one without it inlines the body.
 Contract: plugins/selective_scan/README.md.
 """
 
