@@ -19,6 +19,7 @@ from vim_deploy.model.synthetic import fill_synthetic
 from vim_deploy.model.vim import VisionMamba
 from vim_deploy.tasks.classify.export import ClassifyModule
 from vim_deploy.tasks.features.export import FeaturesModule
+from vim_deploy.tasks.features.options import FeatureExportOptions
 from vim_deploy.tasks.segment.export import SegmentModule
 
 
@@ -41,7 +42,9 @@ def vim_task(config: dict[str, Any], head: str) -> TaskModule:
     model.eval()
     if head == "upernet":
         return SegmentModule(model)
-    return ClassifyModule(model) if head == "classifier" else FeaturesModule(model, "map")
+    if head == "classifier":
+        return ClassifyModule(model)
+    return FeaturesModule(model, FeatureExportOptions("map"))
 
 
 def deit_model(config: DeitConfig, head: str, seed: int = 0) -> nn.Module:

@@ -12,9 +12,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from vim_deploy.data.preprocess import Preprocessing
-from vim_deploy.errors import ExportError
 from vim_deploy.parity.difference import Difference
 from vim_deploy.registry import load_object
+from vim_deploy.tasks.options import task_options
 from vim_deploy.tasks.spec import TaskSpec
 
 RANDOM_IMAGES = 2
@@ -44,19 +44,19 @@ class TaskModule(nn.Module, ABC):
 
     The input is pixels (batch, channels, height, width) of one size, followed by the scalars in `settings`.
     `forward` returns one tensor, or a tuple of as many as the task has outputs. `fixed_batch`: the only
-    supported batch size. `open_dimension`: the name of the outputs' dynamic axis. `option_names`: keyword
-    arguments of the constructor.
+    supported batch size. `open_dimension`: the name of the outputs' dynamic axis. `options`: an object of the
+    class in `spec.export_options`.
     """
 
     spec: ClassVar[TaskSpec]
-    option_names: ClassVar[tuple[str, ...]] = ()
     fixed_batch: ClassVar[int | None] = None
     open_dimension: ClassVar[str] = "batch"
     model: Any
 
-    def __init__(self, model: Network, **options: Any) -> None:
+    def __init__(self, model: Network, options: Any = None) -> None:
         super().__init__()
-        self.model, self.options = model, options
+        self.model = model
+        self.options = options or load_object(self.spec.export_options)()
         self.channels, self.image_size = model.channels, model.image_size
 
     @abstractmethod
@@ -73,7 +73,7 @@ class TaskModule(nn.Module, ABC):
 
     def of(self, model: Network) -> TaskModule:
         """The same task and options with another model of the same structure."""
-        return type(self)(model, **self.options)
+        return type(self)(model, self.options)
 
     @property
     def settings(self) -> dict[str, float]:
@@ -107,10 +107,6 @@ class TaskModule(nn.Module, ABC):
 
 
 def task_module(spec: TaskSpec, model: Network, options: dict[str, Any]) -> TaskModule:
-    """The task's module for this model. Raises ExportError for options that the task does not have."""
+    """The task's module for this model. Raises EngineError or ExportError for options that do not fit it."""
     kind: type[TaskModule] = load_object(spec.module)
-    if unknown := sorted(set(options) - set(kind.option_names)):
-        raise ExportError(
-            f"the task {spec.name} has no option {', '.join(unknown)}; remove it, or choose another --task."
-        )
-    return kind(model, **options)
+    return kind(model, task_options(spec, options, "this export", "export_options"))

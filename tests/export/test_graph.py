@@ -11,7 +11,7 @@ import pytest
 import torch
 from onnx import helper
 
-from vim_deploy.errors import ExportError
+from vim_deploy.errors import EngineError, ExportError
 from vim_deploy.export.clean import simplify
 from vim_deploy.export.onnx import to_onnx
 from vim_deploy.export.opset import lower_to_opset_17
@@ -21,6 +21,7 @@ from vim_deploy.model.synthetic import fill_synthetic
 from vim_deploy.ops.signature import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
 from vim_deploy.tasks.classify.export import ClassifyModule
 from vim_deploy.tasks.features.export import FeaturesModule
+from vim_deploy.tasks.features.options import FeatureExportOptions
 from vim_deploy.tasks.registry import TASKS
 
 SMALL = {"embed_dim": 32, "depth": 2, "image_size": (32, 48), "num_classes": 5}
@@ -94,7 +95,7 @@ def test_input_and_output(exported):
 )
 def test_features_equal_the_eager_model_s(model, features, shape):
     ort = pytest.importorskip("onnxruntime", reason="running exported files needs onnxruntime")
-    task = FeaturesModule(model, features)
+    task = FeaturesModule(model, FeatureExportOptions(features))
     session = ort.InferenceSession(to_onnx(task).SerializeToString(), providers=["CPUExecutionProvider"])
     (output,) = session.get_outputs()
     assert (output.name, tuple(output.shape)) == ("features", shape)
@@ -112,8 +113,8 @@ def test_fixed_batch(model):
 
 def test_unknown_options_are_refused(model):
     with pytest.raises(ExportError, match="features is 'all'; expected one of pooled, tokens, map"):
-        FeaturesModule(model, "all")
-    with pytest.raises(ExportError, match="the task classify has no option features"):
+        FeatureExportOptions("all")
+    with pytest.raises(EngineError, match="--features: only for models of the task features"):
         task_module(TASKS.get("classify"), model, {"features": "map"})
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vim_deploy.cli.common import Command, command, log_to_stderr, needs_extra, quiet_option, stages
+from vim_deploy.cli.common import command, log_to_stderr, needs_extra, quiet_option, stages
 from vim_deploy.cli.model_options import model_names, model_options, model_source
 from vim_deploy.cli.registry_type import RegistryType
+from vim_deploy.cli.task_options import TaskOptionsCommand, take_task_options
 from vim_deploy.precision import FILE_PRECISIONS, Precision
 from vim_deploy.tasks.registry import TASKS
 from vim_deploy.text import plural
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
     from vim_deploy.export.exporter import ExportRequest, ExportResult
 
 
-class _ExportCommand(Command):
+class _ExportCommand(TaskOptionsCommand):
     """Lists the named models of all registered families at the end of its help."""
+
+    role = "export_options"
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         self.epilog = model_names()
@@ -39,12 +42,6 @@ class _ExportCommand(Command):
     default="classify",
     show_default=True,
     help="What the exported file computes.",
-)
-@click.option(
-    "--features",
-    type=click.Choice(("pooled", "tokens", "map")),
-    help="Only valid with --task features: one vector per image, one per token, or the patches as a feature "
-    "map (embed, height, width).  [default: pooled]",
 )
 @click.option(
     "--precision",
@@ -107,7 +104,7 @@ def _request(model: str, options: dict[str, Any]) -> ExportRequest:
         source=model_source(model, options),
         output=options["output"],
         task=options["task"],
-        task_options={"features": options["features"]} if options["features"] else {},
+        task_options=take_task_options(options, "export_options"),
         batch=options["batch_size"],
         precision=Precision(options["precision"]),
         class_names=read_class_names(names) if names else None,

@@ -39,6 +39,7 @@ class TaskSpec:
     model_kinds: tuple[str, ...]
     handler: str  # a TaskHandler, see tasks/base.py
     module: str  # a TaskModule, see export/task.py
+    export_options: str = "vim_deploy.tasks.options:NoOptions"  # the same for vim-export; see export/task.py
     options: str = (
         "vim_deploy.tasks.options:NoOptions"  # a dataclass of `option` fields, see tasks/options.py
     )

@@ -22,6 +22,7 @@ from vim_deploy.files import sha256_of_file
 from vim_deploy.metadata import ModelMetadata
 from vim_deploy.package import VERSION
 from vim_deploy.registry import load_object
+from vim_deploy.tasks.options import option_fields
 from vim_deploy.tasks.registry import TASKS
 from vim_deploy.text import plural
 from vim_deploy.validation.accuracy import labelled_set, measure
@@ -108,8 +109,9 @@ def _reference(request: ValidationRequest, target: Target, progress: Progress) -
     with open_artifact(target, request.threads) as first:
         metadata = first.metadata
         check_task(request, metadata)
-        module: type[TaskModule] = load_object(TASKS.get(metadata.task).module)
-        options = module.options_of(_one_run(first)) if module.option_names else {}
+        spec = TASKS.get(metadata.task)
+        module: type[TaskModule] = load_object(spec.module)
+        options = module.options_of(_one_run(first)) if option_fields(spec, "export_options") else {}
     progress("opening the eager model")
     source = request.source
     if source.image_size is None:

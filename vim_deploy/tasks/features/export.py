@@ -9,9 +9,8 @@ from torch import Tensor
 
 from vim_deploy.errors import ExportError
 from vim_deploy.export.task import Network, TaskModule
+from vim_deploy.tasks.features.options import FEATURE_KINDS, FeatureExportOptions
 from vim_deploy.tasks.features.spec import SPEC
-
-FEATURE_KINDS = ("pooled", "tokens", "map")  # outputs with 2, 3 and 4 axes
 
 
 class FeatureNetwork(Network, Protocol):
@@ -32,17 +31,11 @@ class FeaturesModule(TaskModule):
     (batch, embed, grid height, grid width)."""
 
     spec = SPEC
-    option_names = ("features",)
-
-    def __init__(self, model: FeatureNetwork, features: str = "pooled") -> None:
-        if features not in FEATURE_KINDS:
-            raise ExportError(f"features is {features!r}; expected one of {', '.join(FEATURE_KINDS)}.")
-        super().__init__(model, features=features)
-        self.features = features
+    options: FeatureExportOptions
 
     @classmethod
     def options_of(cls, output: np.ndarray) -> dict[str, Any]:
-        kinds = dict(enumerate(FEATURE_KINDS, 2))
+        kinds = dict(enumerate(FEATURE_KINDS, 2))  # by the number of axes
         if output.ndim not in kinds:
             raise ExportError(
                 f"features of shape {output.shape}; expected 2, 3 or 4 axes. Export them again."
@@ -51,8 +44,8 @@ class FeaturesModule(TaskModule):
 
     def forward(self, pixels: Tensor) -> Tensor:  # type: ignore[override]  # no settings
         features: Tensor = self.model.forward_features(pixels)
-        if self.features == "map":
+        if self.options.features == "map":
             features = self.model.feature_map(features)
-        elif self.features == "pooled":
+        elif self.options.features == "pooled":
             features = self.model.pool(features)
         return features

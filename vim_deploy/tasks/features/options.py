@@ -7,9 +7,11 @@ from pathlib import Path
 
 import click
 
-from vim_deploy.options import option
+from vim_deploy.errors import ExportError
+from vim_deploy.options import check_values, option
 
 FORMATS = ("npy", "safetensors")
+FEATURE_KINDS = ("pooled", "tokens", "map")
 
 
 @dataclass(frozen=True)
@@ -21,3 +23,17 @@ class FeatureOptions:
         help="Folder for one file of features per image, instead of numbers in the rows.",
     )
     arrays_format: str = option("npy", type=click.Choice(FORMATS), help="Format of the files in --arrays.")
+
+
+@dataclass(frozen=True)
+class FeatureExportOptions:
+    """`features`: pooled, tokens or map; see FeaturesModule."""
+
+    features: str = option(
+        "pooled",
+        type=click.Choice(FEATURE_KINDS),
+        help="One vector per image, one per token, or the patches as a feature map (embed, height, width).",
+    )
+
+    def __post_init__(self) -> None:
+        check_values(self, ExportError)

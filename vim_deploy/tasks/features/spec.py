@@ -11,4 +11,5 @@ SPEC = TaskSpec(
     handler="vim_deploy.tasks.features.handler:FeatureHandler",
     module="vim_deploy.tasks.features.export:FeaturesModule",
     options="vim_deploy.tasks.features.options:FeatureOptions",
+    export_options="vim_deploy.tasks.features.options:FeatureExportOptions",
 )
