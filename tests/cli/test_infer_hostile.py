@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -244,15 +245,20 @@ def test_invalid_limits_and_shards(text):
     assert run("colours.engine", "images", "-o", "o.csv", "--resume", "--restart").exit_code == 2
 
 
+@pytest.mark.parametrize("rows_before", [0, 3], ids=["while rows are written", "while it waits for paths"])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_stopped_without_a_file_there_is_nothing_to_resume(number, code):
-    paths = make_images("images", 30)
+def test_stopped_without_a_file_there_is_nothing_to_resume(number, code, rows_before):
+    paths = make_images("images", rows_before or 30)
     process = start("colours.engine", "-", "--batch-size", 1, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None and process.stdout is not None and process.stderr is not None
     process.stdin.write("\n".join(paths).encode() + b"\n")
     process.stdin.flush()
     assert process.stdout.readline().startswith(b"path,")
-    process.send_signal(number)  # while it waits for more paths
-    errors = process.stderr.read().decode()
+    for _ in range(rows_before):
+        process.stdout.readline()
+    if rows_before:
+        time.sleep(1)  # longer than the pause after which pending paths are flushed
+    process.send_signal(number)
     assert process.wait(timeout=60) == code
+    errors = process.stderr.read().decode()
     assert "stopped by" in errors and "--resume" not in errors and "Traceback" not in errors

@@ -85,7 +85,8 @@ class Discovery:
         for path in [path for given in self.inputs for path in _matches(os.fspath(given))]:
             if path == STANDARD_INPUT:
                 end = b"\0" if self.null_separated else b"\n"
-                for line in _listed(sys.stdin.buffer, end, self.stopped):
+                # `stopped` may be set after the first item.
+                for line in _listed(sys.stdin.buffer, end, lambda: self.stopped()):
                     yield from [line] if isinstance(line, FlushMarker) else self._expand(line)
             else:
                 yield from self._expand(path)
