@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from vim_deploy.cli.common import command, log_to_stderr, quiet_option, stages, threads_option
+from vim_deploy.cli.common import command, echo, log_to_stderr, quiet_option, stages, threads_option
 
 
 def batch_sizes(text: str) -> tuple[int, ...]:
@@ -70,4 +70,4 @@ def main(
     options = BenchOptions(batch_sizes, threads, warmup, repeats, seconds, cold_starts)
     with stages("vim-bench", quiet) as report:
         result = bench_engine(engine, options, report)
-    click.echo(json.dumps(result, indent=2) if as_json else format_result(result))
+    echo(json.dumps(result, indent=2) if as_json else format_result(result))

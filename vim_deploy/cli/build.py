@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from vim_deploy.cli.common import command, log_to_stderr, quiet_option, stages
+from vim_deploy.cli.common import command, echo, log_to_stderr, quiet_option, stages
 from vim_deploy.cli.registry_type import RegistryType
 from vim_deploy.cli.sections import SectionedCommand
 from vim_deploy.engines.registry import BACKENDS, DEFAULT_BACKEND, all_devices
@@ -106,9 +106,9 @@ def main(
         report(f"{output.name} for {options.backend}")
         manifest = build_engine(model, output, options)
     if as_json:
-        click.echo(json.dumps(manifest.to_dict(), indent=2, sort_keys=True))
+        echo(json.dumps(manifest.to_dict(), indent=2, sort_keys=True))
     if not quiet:
-        click.echo(_summary(output, manifest, time.perf_counter() - started), err=True)
+        echo(_summary(output, manifest, time.perf_counter() - started), err=True)
 
 
 def _summary(output: Path, manifest: Manifest, seconds: float) -> str:

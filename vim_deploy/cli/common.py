@@ -12,6 +12,7 @@ import click
 
 from vim_deploy.engines.registry import all_devices
 from vim_deploy.errors import MissingDependencyError, VimDeployError
+from vim_deploy.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,18 +23,36 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 Report = Callable[[str], None]
 
 
+def echo(text: str, *, err: bool = False) -> None:
+    """Print text that may contain names from files: control characters are escaped."""
+    click.echo(printable(text), err=err)
+
+
 class Command(click.Command):
     """Prints a VimDeployError on stderr and exits with 2; other exceptions are bugs, with a traceback."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        try:
+            return super().make_context(*arguments, **options)
+        except click.UsageError as error:
+            raise _printable_error(error) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except VimDeployError as error:
-            click.echo(f"error: {error}", err=True)
+            echo(f"error: {error}", err=True)
             sys.exit(USER_ERROR)
+        except click.UsageError as error:
+            raise _printable_error(error) from None
         except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
+            echo("interrupted", err=True)
             sys.exit(INTERRUPTED)
+
+
+def _printable_error(error: click.UsageError) -> click.UsageError:
+    """The error without control characters: it may name arguments, which may be names of files."""
+    return click.UsageError(printable(error.format_message()), error.ctx)
 
 
 def command(cls: type[Command] = Command, **attributes: Any) -> Callable[[Callable[..., Any]], click.Command]:
@@ -41,11 +60,16 @@ def command(cls: type[Command] = Command, **attributes: Any) -> Callable[[Callab
     return click.command(cls=cls, context_settings={"help_option_names": ["-h", "--help"]}, **attributes)
 
 
-def console() -> Console:
-    """For progress and messages: stderr, since stdout is for results."""
+def console(*, stderr: bool = True, width: int | None = None) -> Console:
+    """A console that escapes control characters; by default stderr, since stdout is for results."""
     from rich.console import Console
+    from rich.text import Text
 
-    return Console(stderr=True, highlight=False)
+    class PrintableConsole(Console):
+        def render_str(self, text: str, **options: Any) -> Text:
+            return super().render_str(printable(text), **options)
+
+    return PrintableConsole(stderr=stderr, highlight=False, width=width)
 
 
 @contextlib.contextmanager
@@ -56,19 +80,19 @@ def stages(title: str, quiet: bool = False) -> Iterator[Report]:
     """
     screen = console()
     if quiet or not screen.is_terminal:
-        yield (lambda text: None) if quiet else (lambda text: click.echo(f"{title}: {text}", err=True))
+        yield (lambda text: None) if quiet else (lambda text: echo(f"{title}: {text}", err=True))
         return
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=screen, transient=True) as progress:
-        task = progress.add_task(title)
-        yield lambda text: progress.update(task, description=f"{title}: {text}")
+        task = progress.add_task(printable(title))
+        yield lambda text: progress.update(task, description=printable(f"{title}: {text}"))
 
 
 class _EchoHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(f"{record.levelname.lower()}: {record.getMessage()}", err=True)
+        echo(f"{record.levelname.lower()}: {record.getMessage()}", err=True)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vim_deploy.cli.common import command
+from vim_deploy.cli.common import command, echo
 
 if TYPE_CHECKING:
     from vim_deploy.doctor import Finding
@@ -34,14 +34,14 @@ def main(as_json: bool) -> None:
     ready = not any(finding.required and finding.status != "ok" for finding in findings)
     if as_json:
         values = {"ready": ready, "findings": [finding.to_dict() for finding in findings]}
-        click.echo(json.dumps(values, indent=2))
+        echo(json.dumps(values, indent=2))
     else:
-        click.echo("vim-infer works on this CPU" if ready else "vim-infer does not work on this machine yet")
+        echo("vim-infer works on this CPU" if ready else "vim-infer does not work on this machine yet")
     if not ready:
         sys.exit(NOT_READY)
 
 
 def _show(finding: Finding) -> None:
-    click.echo(f"{_LABELS[finding.status]}  {finding.name}: {finding.detail}")
+    echo(f"{_LABELS[finding.status]}  {finding.name}: {finding.detail}")
     if finding.status != "ok" and finding.advice:
-        click.echo(f"         -> {finding.advice}")
+        echo(f"         -> {finding.advice}")

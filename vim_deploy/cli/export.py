@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vim_deploy.cli.common import command, log_to_stderr, needs_extra, quiet_option, stages
+from vim_deploy.cli.common import command, echo, log_to_stderr, needs_extra, quiet_option, stages
 from vim_deploy.cli.model_options import model_names, model_options, model_source
 from vim_deploy.cli.registry_type import RegistryType
 from vim_deploy.cli.task_options import TaskOptionsCommand, take_task_options
@@ -118,12 +118,12 @@ def _report(result: ExportResult, as_json: bool, quiet: bool) -> None:
     metadata = result.metadata
     if as_json:
         summary = {"path": str(result.path), "notes": result.notes, "metadata": metadata.to_dict()}
-        click.echo(json.dumps(summary, indent=2, sort_keys=True))
+        echo(json.dumps(summary, indent=2, sort_keys=True))
     for note in result.notes:
-        click.echo(f"note: {note}", err=True)
+        echo(f"note: {note}", err=True)
     if not quiet:
         height, width = metadata.preprocessing.image_size
-        click.echo(
+        echo(
             f"{result.path}: {metadata.variant}, {height}x{width}, {metadata.precision}, "
             f"{_parity(metadata.parity)}",
             err=True,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from vim_deploy.cli.common import command
+from vim_deploy.cli.common import command, echo
 
 
 @command()
@@ -26,9 +26,9 @@ def main(folder: Path, cases: tuple[str, ...]) -> None:
     from vim_deploy.validation.golden import HEADER, golden_rows
 
     passed = True
-    click.echo("\n".join(HEADER))
+    echo("\n".join(HEADER))
     for row in golden_rows(folder, cases):
-        click.echo(row.markdown())
+        echo(row.markdown())
         sys.stdout.flush()
         passed = passed and row.passed
     sys.exit(0 if passed else 1)

@@ -18,6 +18,7 @@ from vim_deploy.cli.common import (
     command,
     console,
     device_option,
+    echo,
     log_to_stderr,
     quiet_option,
     threads_option,
@@ -143,10 +144,10 @@ def main(engine: Path, images: tuple[str, ...], as_json: bool, quiet: bool, **gi
         options = _options(engine, images, task_options=take_task_options(given), **given)
         summary = _run(options, quiet)
     except StoppedRunError as error:
-        click.echo(f"error: {error}", err=True)
+        echo(f"error: {error}", err=True)
         sys.exit(STOPPED if error.resumable else 128 + error.signal if error.signal else USER_ERROR)
     except KeyboardInterrupt:
-        click.echo("stopped", err=True)
+        echo("stopped", err=True)
         sys.exit(INTERRUPTED)
     _report(summary, options, as_json, quiet)
     if summary.failed:
@@ -220,11 +221,11 @@ def _options(
 
 def _report(summary: Summary, options: InferenceOptions, as_json: bool, quiet: bool) -> None:
     if as_json:
-        click.echo(json.dumps(summary.to_dict(), indent=2))
+        echo(json.dumps(summary.to_dict(), indent=2))
     if quiet:
         return
-    click.echo(summary.text(), err=True)
+    echo(summary.text(), err=True)
     if options.output is not None:
-        click.echo(f"results in {options.output}", err=True)
+        echo(f"results in {options.output}", err=True)
     if options.report is not None:
-        click.echo(f"report in {options.report}", err=True)
+        echo(f"report in {options.report}", err=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vim_deploy.cli.common import command, log_to_stderr, quiet_option, stages, threads_option
+from vim_deploy.cli.common import command, console, echo, log_to_stderr, quiet_option, stages, threads_option
 from vim_deploy.cli.model_options import model_options, model_source
 
 if TYPE_CHECKING:
@@ -98,14 +98,14 @@ def main(model: str, artifacts: tuple[Path, ...], as_json: bool, quiet: bool, **
         validation = validate(_request(model, artifacts, options), report)
     _write(validation, options)
     if as_json:
-        click.echo(json.dumps(validation.to_dict(), indent=2))
+        echo(json.dumps(validation.to_dict(), indent=2))
     else:
         _print(validation, options["block"])
     if options["sign"]:
         from vim_deploy.validation.sign import sign
 
         for result in sign(validation):
-            click.echo(f"{result.target.path}: recorded as validated", err=True)
+            echo(f"{result.target.path}: recorded as validated", err=True)
     sys.exit(0 if validation.passed else FAILED)
 
 
@@ -170,10 +170,8 @@ def _write(validation: Validation, options: dict[str, Any]) -> None:
 
 
 def _print(validation: Validation, block: int | None) -> None:
-    from rich.console import Console
-
     from vim_deploy.validation.tables import show
 
-    screen = Console(highlight=False)
+    screen = console(stderr=False)
     # The tables do not fit the 80 columns that rich assumes for a pipe.
-    show(validation, screen if screen.is_terminal else Console(highlight=False, width=180), block)
+    show(validation, screen if screen.is_terminal else console(stderr=False, width=180), block)

@@ -13,8 +13,9 @@ from __future__ import annotations
 import os
 import re
 
-_DIRECTION_MARKS = "\u200e\u200f\u202a-\u202e\u2066-\u2069"
-_UNSAFE = re.compile(f"[\\\\\x00-\x1f\x7f-\x9f\u2028\u2029{_DIRECTION_MARKS}\ud800-\udfff]")
+from vim_deploy.text import UNSAFE, hexadecimal
+
+_UNSAFE = re.compile(f"[\\\\{UNSAFE}]")
 _ESCAPED = re.compile(rb"\\(?:x([0-9a-f]{2})|\\)")
 _GUARDED = ("=", "+", "-", "@", "'")
 
@@ -26,13 +27,7 @@ def escape(text: str) -> str:
 
 def _escaped(match: re.Match[str]) -> str:
     character = match.group()
-    if character == "\\":
-        return "\\\\"
-    try:
-        data = character.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # a lone surrogate; not in paths, but possible in class names
-        data = character.encode("utf-8", "surrogatepass")
-    return "".join(f"\\x{byte:02x}" for byte in data)
+    return "\\\\" if character == "\\" else hexadecimal(character)
 
 
 def unescape(text: str) -> bytes:
