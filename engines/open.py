@@ -15,7 +15,7 @@ from vim_deploy.engines.manifest import Manifest
 from vim_deploy.engines.registry import BACKENDS, DEFAULT_BACKEND
 from vim_deploy.engines.tensors import BatchRange, TensorSpec
 from vim_deploy.errors import EngineError
-from vim_deploy.files import sha256_of_file
+from vim_deploy.files import open_regular, sha256_of_file
 from vim_deploy.metadata import ModelMetadata
 from vim_deploy.tasks.registry import TASKS
 
@@ -123,7 +123,7 @@ def open_engine(
 
 def _is_engine(name: str) -> bool:
     try:
-        with Path(name).open("rb") as file:
+        with open_regular(name) as file:
             head = file.read(4)
     except OSError as error:
         raise EngineError(f"{name} cannot be read: {error.strerror or error}.") from None

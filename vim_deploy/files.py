@@ -1,4 +1,4 @@
-"""Atomic file writes and SHA-256 hashes."""
+"""Reading regular files, atomic writes, and SHA-256 hashes."""
 
 from __future__ import annotations
 
@@ -7,18 +7,29 @@ import errno
 import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 
 def sha256_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file for reading. Raises OSError, also for pipes and devices, which could block or never end."""
+    # Without O_NONBLOCK, opening a pipe waits for its writer. It has no effect on regular files.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+    return os.fdopen(descriptor, "rb")
+
+
 def sha256_of_file(path: str | os.PathLike[str]) -> str:
     digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
+    with open_regular(path) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

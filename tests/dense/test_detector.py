@@ -171,7 +171,10 @@ def test_a_configuration_survives_json(config):
         ({"nms_iou_threshold": 1.0}, "nms_iou_threshold is 1.0"),
         ({"score_threshold": -0.1}, "score_threshold is -0.1"),
         ({"anchor_sizes": (8, 16)}, "2 anchor sizes"),
-        ({"aspect_ratios": (1, 0)}, "not positive"),
+        ({"aspect_ratios": (1, 0)}, "positive numbers"),
+        ({"anchor_sizes": ("32",) * 5}, "positive numbers"),
+        ({"box_convs": 10**6}, "box_convs is 1000000; expected 1 to 64"),
+        ({"nms_iou_threshold": float("nan")}, "nms_iou_threshold is nan"),
     ],
 )
 def test_what_is_no_detector_is_refused(changes, message):

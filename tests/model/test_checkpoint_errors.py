@@ -99,10 +99,50 @@ def test_a_truncated_safetensors_file(kept, state, tmp_path):
     assert "not a readable safetensors file" in refused(path)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"image_size": 32, "colour": 1}', '{"directions": "up"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        "[" * 100_000,
+        '{"depth": ' + "9" * 5000 + "}",
+        '{"depth": 1000000000000}',
+        '{"depth": "1"}',
+        '{"image_size": 32, "colour": 1}',
+        '{"directions": "up"}',
+    ],
+)
 def test_safetensors_whose_own_configuration_is_nonsense(text, state, tmp_path):
     save_file(state, tmp_path / "w.safetensors", metadata={"vim_deploy.config": text})
     assert "metadata vim_deploy.config" in refused(tmp_path / "w.safetensors")
+
+
+def test_tensors_that_are_expanded_beyond_the_file(state, tmp_path):
+    state["norm_f.weight"] = torch.zeros(1).expand(1 << 40)
+    torch.save(state, tmp_path / "w.pth")
+    assert "they are expanded or share memory" in refused(tmp_path / "w.pth")
+
+
+def test_layers_with_large_numbers(state, tmp_path):
+    torch.save(state | {"layers.9999.norm.weight": torch.zeros(16)}, tmp_path / "w.pth")
+    assert "depth is 10000; expected 1 to 256" in refused(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("name", ["pipe.pth", "pipe.safetensors"])
+def test_a_pipe(name, tmp_path):
+    os.mkfifo(tmp_path / name)
+    assert "not a regular file" in refused(tmp_path / name)
+
+
+def test_a_compressed_archive(state, tmp_path):
+    torch.save(state, tmp_path / "stored.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "stored.pth") as stored,
+        zipfile.ZipFile(tmp_path / "w.pth", "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for name in stored.namelist():
+            archive.writestr(name, stored.read(name))
+    assert "has compressed entries" in refused(tmp_path / "w.pth")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vim_deploy.errors import ConfigError
 from vim_deploy.model.config import ClassToken, VimConfig
+from vim_deploy.model.fields import check_fields
 
 if TYPE_CHECKING:
     from typing import Self
@@ -45,6 +46,7 @@ class BackboneConfig:
     final_norm: bool = field(default=True)
 
     def __post_init__(self) -> None:
+        check_fields(self, {})
         object.__setattr__(self, "out_indices", tuple(self.out_indices))
         object.__setattr__(self, "intermediate", FeatureType(self.intermediate))
         object.__setattr__(self, "last", FeatureType(self.last))

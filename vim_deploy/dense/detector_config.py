@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from vim_deploy.dense.config import BackboneConfig, DenseConfig, FeatureType
 from vim_deploy.errors import ConfigError
 from vim_deploy.model.config import ClassToken, VimConfig
+from vim_deploy.model.fields import MAX_CLASSES, check_fields, positive_numbers
 from vim_deploy.text import plural
 
 LEVELS = (2, 3, 4, 5, 6)  # level k has one pixel per 2^k image pixels
 POOLED_LEVELS = LEVELS[:-1]  # the coarsest one is used for proposals only
+
+
+_LESS_THAN_ONE = math.nextafter(1.0, 0.0)
+_RANGES = {
+    "num_classes": (1, MAX_CLASSES), "proposal_convs": (1, 64), "box_convs": (1, 64), "mask_convs": (1, 64),
+    "proposal_nms_iou_threshold": (0, _LESS_THAN_ONE), "score_threshold": (0, _LESS_THAN_ONE),
+    "nms_iou_threshold": (0, _LESS_THAN_ONE),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,27 +55,21 @@ class DetectorConfig(DenseConfig):
     detections_per_image: int = 100
 
     def __post_init__(self) -> None:
+        check_fields(self, _RANGES)
         for name in ("anchor_sizes", "aspect_ratios"):
-            object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
-        weights = tuple((float(centre), float(size)) for centre, size in self.stage_weights)
+            object.__setattr__(self, name, positive_numbers(name, getattr(self, name)))
+        weights = tuple(
+            (centre, size)
+            for centre, size in (positive_numbers("stage_weights", pair) for pair in self.stage_weights)
+        )
         object.__setattr__(self, "stage_weights", weights)
-        for name in _COUNTS:
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; expected 1 or more.")
         object.__setattr__(self, "score_threshold", float(self.score_threshold))
-        for name in ("score_threshold", "proposal_nms_iou_threshold", "nms_iou_threshold"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; expected 0 or more and less than 1.")
         if len(self.anchor_sizes) != len(LEVELS) or not self.aspect_ratios or not self.stage_weights:
             raise ConfigError(
                 f"{plural(len(self.anchor_sizes), 'anchor size')}, "
                 f"{plural(len(self.aspect_ratios), 'aspect ratio')}, "
                 f"{plural(len(self.stage_weights), 'stage')}; expected {len(LEVELS)} anchor sizes, and at "
                 "least 1 of the others."
-            )
-        if min(*self.anchor_sizes, *self.aspect_ratios, *(w for pair in weights for w in pair)) <= 0:
-            raise ConfigError(
-                "an anchor size, aspect ratio or stage weight is not positive; expected positive numbers."
             )
         self._check_backbone()
 
@@ -100,12 +104,6 @@ class DetectorConfig(DenseConfig):
             return cls(backbone=BackboneConfig.from_dict(values["backbone"]), **values["head"])
         except (TypeError, ValueError, KeyError) as error:
             raise ConfigError(f"a field of the detector's configuration has a wrong type: {error}.") from None
-
-
-_COUNTS = (
-    "num_classes", "channels", "pre_nms_topk", "post_nms_topk", "proposal_convs", "box_convs", "box_hidden",
-    "mask_convs", "detections_per_image",
-)  # fmt: skip
 
 
 def _preset(embed_dim: int) -> DetectorConfig:

@@ -9,6 +9,7 @@ from typing import Any
 from vim_deploy.dense.config import BackboneConfig, DenseConfig, FeatureType
 from vim_deploy.errors import ConfigError
 from vim_deploy.model.config import ClassToken, VimConfig
+from vim_deploy.model.fields import LARGEST, MAX_CLASSES, check_fields
 
 LEVELS = 4  # feature maps of the decode head
 AUXILIARY_LEVEL = 2  # upstream `in_index` of the auxiliary head
@@ -32,13 +33,13 @@ class SegmenterConfig(DenseConfig):
     neck: bool = True
 
     def __post_init__(self) -> None:
+        check_fields(self, {"num_classes": (1, MAX_CLASSES), "auxiliary_channels": (0, LARGEST)})
         object.__setattr__(self, "pool_scales", tuple(self.pool_scales))
-        for name, least in (("num_classes", 1), ("channels", 1), ("auxiliary_channels", 0)):
-            if (value := getattr(self, name)) < least:
-                raise ConfigError(f"{name} is {value}; expected {least} or more.")
-        if not self.pool_scales or min(self.pool_scales) < 1:
+        if not 1 <= len(self.pool_scales) <= 16 or not all(
+            type(scale) is int and 1 <= scale <= LARGEST for scale in self.pool_scales
+        ):
             raise ConfigError(
-                f"pool_scales are {self.pool_scales}; expected one or more numbers of at least 1."
+                f"pool_scales are {self.pool_scales!r:.100}; expected 1 to 16 numbers from 1 to {LARGEST}."
             )
         if len(self.backbone.out_indices) not in (1, LEVELS):
             raise ConfigError(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from vim_deploy.errors import ConfigError, ExportError
 from vim_deploy.families.family import AUTO, Family, ModelSource
+from vim_deploy.files import open_regular
 from vim_deploy.model.config import ModelConfig
 from vim_deploy.model.loading import LoadedCheckpoint
 from vim_deploy.model.synthetic import fill_synthetic
@@ -108,12 +108,13 @@ def _config_file(name: str, family: Family) -> ModelConfig | None:
     if not name.endswith(".json"):
         return None
     try:
-        values = json.loads(Path(name).read_text(encoding="utf-8"))
+        with open_regular(name) as file:
+            values = json.load(file)
     except OSError as error:
         raise ConfigError(
             f"cannot read {name}: {error.strerror}; give a JSON file or the name of a model."
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{name} is not valid JSON: {error}.") from None
     if not isinstance(values, dict):
         raise ConfigError(

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import torch
 
 from vim_deploy.errors import CheckpointError
-from vim_deploy.files import sha256_of_file
+from vim_deploy.files import open_regular, sha256_of_file
 
 CONFIG_KEY = "vim_deploy.config"
 
@@ -45,7 +45,7 @@ def read_checkpoint(path: Path) -> RawCheckpoint:
             f"{path} is a folder; expected a file. Name the .pth or .safetensors file in it."
         )
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(64)
         sha256 = sha256_of_file(path)
     except FileNotFoundError:
@@ -53,7 +53,9 @@ def read_checkpoint(path: Path) -> RawCheckpoint:
             f"{path} does not exist; check the path, or use hf://owner/repo/file."
         ) from None
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read ({error.strerror}); check its permissions.") from None
+        raise CheckpointError(
+            f"{path} cannot be read ({error.strerror}); give a regular file that you may read."
+        ) from None
     if not head:
         raise CheckpointError(f"{path} is empty (0 bytes). {_EXPECTED}")
     if path.suffix == ".safetensors" or _is_safetensors(head):
@@ -89,7 +91,7 @@ def _metadata_config(path: Path, text: str | None) -> dict[str, Any] | None:
         return None
     try:
         config = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also for numbers of too many digits
         raise CheckpointError(
             f"{path}: the metadata {CONFIG_KEY} is not JSON ({error}); write the file again with "
             "save_checkpoint."
@@ -106,8 +108,12 @@ def _check_archive(path: Path) -> None:
     """Raises CheckpointError for a ZIP file that is damaged, not a checkpoint or unsafe."""
     if not zipfile.is_zipfile(path):
         raise CheckpointError(f"{path} is truncated: its ZIP directory is missing. {_EXPECTED}")
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise _damaged(path, error) from None
+    names = [entry.filename for entry in entries]
     if not any(name.endswith("/data.pkl") for name in names):
         raise CheckpointError(
             f"{path} is a ZIP archive but not a checkpoint (it contains "
@@ -118,6 +124,8 @@ def _check_archive(path: Path) -> None:
             f"{path} is a TorchScript archive, which contains code; expected weights only. Save the state "
             "dict of the original model instead: torch.save(model.state_dict(), 'weights.pth')."
         )
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise CheckpointError(f"{path} has compressed entries, which torch.save does not write. {_EXPECTED}")
     try:
         with _namespace_allowed():
             unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(path)

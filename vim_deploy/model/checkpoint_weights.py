@@ -76,6 +76,7 @@ def clean(values: Mapping[str, Any], source: str) -> tuple[StateDict, list[str]]
             f"{listed(f'{name} ({why})' for name, why in unfit.items())}. Expected dense floating-point "
             "tensors; give the checkpoint before quantization or conversion."
         )
+    _check_total(source, [values[key] for key in names.values()])
     kinds = sorted({str(values[key].dtype).removeprefix("torch.") for key in names.values()} - {"float32"})
     if kinds:
         count = sum(values[key].dtype != torch.float32 for key in names.values())
@@ -103,6 +104,18 @@ def _unfit(value: Any) -> str | None:
     if value.layout is not torch.strided:
         return str(value.layout).removeprefix("torch.")
     return None if value.is_floating_point() else str(value.dtype).removeprefix("torch.")
+
+
+def _check_total(source: str, tensors: list[torch.Tensor]) -> None:
+    """A tensor with strides of zero can be any size without data, and a copy of it would need the memory."""
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage() for tensor in tensors}
+    stored = sum(storage.nbytes() for storage in storages.values())
+    total = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    if total > stored:
+        raise CheckpointError(
+            f"{source}: the tensors have {total} bytes, but the file stores only {stored} for them: they are "
+            "expanded or share memory. Save contiguous copies of the weights."
+        )
 
 
 def _check_finite(state: StateDict, source: str) -> None:

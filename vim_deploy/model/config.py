@@ -9,6 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vim_deploy.errors import ConfigError
+from vim_deploy.model.fields import MAX_CLASSES, check_fields, pair_of_sides
 
 if TYPE_CHECKING:
     from typing import Self
@@ -105,6 +106,13 @@ _TRAINING_REFERENCE_FLAGS: dict[str, tuple[Any, ...]] = {
 }
 
 
+# Far above those of published models; an untrusted file cannot request more memory or time.
+_RANGES = {
+    "patch_size": (1, 1024), "stride": (1, 1024), "channels": (1, 1024), "num_classes": (0, MAX_CLASSES),
+    "depth": (1, 256), "state": (1, 1024), "conv_width": (1, 1024), "expand": (1, 64), "norm_eps": (0, 1),
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class VimConfig:
     """Structure of a Vision Mamba, which determines the shapes of its weights.
@@ -136,16 +144,11 @@ class VimConfig:
     layer_scale: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "image_size", _pair(self.image_size))
+        check_fields(self, _RANGES)
+        object.__setattr__(self, "image_size", pair_of_sides(self.image_size))
         object.__setattr__(self, "class_token", ClassToken(self.class_token))
         object.__setattr__(self, "pooling", Pooling(self.pooling))
         object.__setattr__(self, "directions", Directions(self.directions))
-        for name in ("patch_size", "stride", "channels", "embed_dim", "depth", "state"):
-            value = getattr(self, name)
-            if value < 1:
-                raise ConfigError(f"{name} is {value}; expected 1 or more.")
-        if self.num_classes < 0:
-            raise ConfigError(f"num_classes is {self.num_classes}; expected 0 or more.")
         if min(self.image_size) < self.patch_size:
             raise ConfigError(
                 f"image_size {self.image_size} is smaller than patch_size {self.patch_size}; "
@@ -273,16 +276,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
     return list(value) if isinstance(value, tuple) else value
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    if isinstance(value, int):
-        return (value, value)
-    try:
-        height, width = (int(side) for side in value)
-    except (TypeError, ValueError):
-        raise ConfigError(f"image_size is {value!r}; expected one number or (height, width).") from None
-    return (height, width)
 
 
 def _choice(name: str, value: str, table: dict[str, Any]) -> Any:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from vim_deploy.errors import CheckpointError
+from vim_deploy.errors import CheckpointError, ConfigError
 from vim_deploy.model.config import PRESETS, REGISTERED_NAMES, ClassToken, Directions, VimConfig
 from vim_deploy.text import plural
 
@@ -59,7 +59,10 @@ def find_structure(
     values["image_size"], values["stride"] = _image_size(
         shapes, source, values["patch_size"], class_token, _sizes_to_try(input_size, image_size), notes
     )
-    return VimConfig(**values), notes
+    try:
+        return VimConfig(**values), notes
+    except ConfigError as error:
+        raise CheckpointError(f"{source}: {error}") from None
 
 
 def _sizes(shapes: Shapes, source: str) -> dict[str, Any]:
