@@ -7,7 +7,7 @@ import json
 import pytest
 from small_onnx import metadata
 
-from vim_deploy.errors import EngineError
+from vim_deploy.errors import ConfigError, EngineError
 from vim_deploy.metadata import FORMAT, PREFIX, ModelMetadata
 
 
@@ -24,11 +24,16 @@ def test_metadata_is_read_back_unchanged():
         ("task", ["classify"], r"for the task \['classify'\]"),
         ("precision", "bf16-matmul", "has the precision 'bf16-matmul'; expected one of fp32, fp16, bf16"),
         ("precision", [], "has the precision"),
+        ("format", float(FORMAT), r"metadata format 2\.0"),
+        ("config", [], r"config is \[\]; expected dict"),
+        ("checkpoint", "synthetic", "checkpoint is 'synthetic'; expected dict"),
+        ("class_names", "red", "class_names is 'red'; expected list"),
+        ("class_names", [1, 2], r"class_names are \[1, 2\]"),
     ],
 )
 def test_invalid_values_are_refused(name, value, message):
     props = {**metadata().to_props(), PREFIX + name: json.dumps(value)}
-    with pytest.raises(EngineError, match=message):
+    with pytest.raises((EngineError, ConfigError), match=message):
         ModelMetadata.from_props(props, "a.onnx")
 
 

@@ -8,12 +8,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vim_deploy.data.preprocess import Preprocessing
-from vim_deploy.errors import EngineError
+from vim_deploy.errors import ConfigError, EngineError
 from vim_deploy.precision import FILE_PRECISIONS, Precision
 from vim_deploy.tasks.registry import TASKS
 
 PREFIX = "vim_deploy."
 FORMAT = 2
+_KINDS = {
+    "variant": str, "config": dict, "preprocessing": dict, "class_names": list, "checkpoint": dict,
+    "operator": dict, "versions": dict, "parity": dict,
+}  # fmt: skip
+_OPTIONAL = ("class_names", "parity")
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class ModelMetadata:
 
     @classmethod
     def from_props(cls, props: dict[str, str], source: str) -> ModelMetadata:
-        """Read back `to_props`; `source` names the file in errors. Raises EngineError."""
+        """Read back `to_props`; `source` names the file in errors. Raises EngineError or ConfigError."""
         values: dict[str, Any] = {}
         for spec in dataclasses.fields(cls):
             text = props.get(PREFIX + spec.name)
@@ -63,9 +68,9 @@ class ModelMetadata:
                     f"{source}: metadata field {PREFIX}{spec.name} is not JSON ({error}); "
                     "the file was edited or damaged. Export the model again."
                 ) from None
-        if values["format"] != FORMAT:
+        if type(values["format"]) is not int or values["format"] != FORMAT:
             raise EngineError(
-                f"{source} has metadata format {values['format']}; this version reads {FORMAT}. "
+                f"{source} has metadata format {values['format']!r:.100}; this version reads {FORMAT}. "
                 "Export the model again, or install the version of vim-deploy that wrote it."
             )
         if values["task"] not in TASKS.names():
@@ -78,8 +83,13 @@ class ModelMetadata:
                 f"{source} has the precision {values['precision']!r:.100}; expected one of "
                 f"{', '.join(FILE_PRECISIONS)}. Export the model again."
             )
+        for name, kind in _KINDS.items():
+            if type(values[name]) is not kind and not (name in _OPTIONAL and values[name] is None):
+                raise ConfigError(f"{name} is {values[name]!r:.100}; expected {kind.__name__}.")
         values["precision"] = Precision(values["precision"])
         values["preprocessing"] = Preprocessing.from_dict(values["preprocessing"])
         names = values["class_names"]
-        values["class_names"] = None if names is None else tuple(str(name) for name in names)
+        if not all(type(name) is str for name in names or ()):
+            raise ConfigError(f"class_names are {names!r:.100}; expected a list of strings.")
+        values["class_names"] = None if names is None else tuple(names)
         return cls(**values)
