@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import stat
 import zipfile
-from pathlib import Path
+from collections.abc import Sequence
 
+from vim_deploy.engines.graph_check import check_graph, check_sizes, parse_model
 from vim_deploy.engines.manifest import Manifest
 from vim_deploy.engines.registry import BACKENDS
-from vim_deploy.engines.source import check_interface, check_payload
+from vim_deploy.engines.selfcheck import example_shape
+from vim_deploy.engines.source import check_interface
 from vim_deploy.errors import EngineError
-from vim_deploy.files import atomic_write, sha256_of
+from vim_deploy.files import atomic_write, open_regular, sha256_of
 
 MANIFEST_NAME = "manifest.json"
 _MAX_MANIFEST_BYTES = 16 << 20
@@ -45,12 +46,13 @@ class _EngineFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
         try:
-            if not stat.S_ISREG(Path(path).stat().st_mode):
-                raise EngineError(f"{self.path} is not a regular file; give an engine made by vim-build.")
-            self.archive = zipfile.ZipFile(path)
+            self.file = open_regular(path)
         except OSError as error:
             raise EngineError(f"{self.path} cannot be read: {error.strerror or error}.") from None
-        except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        try:
+            self.archive = zipfile.ZipFile(self.file)
+        except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+            self.file.close()
             raise EngineError(
                 f"{self.path} is not an engine made by vim-build, or is truncated ({error})."
             ) from None
@@ -59,12 +61,12 @@ class _EngineFile:
         try:
             self.manifest = self._manifest()
         except BaseException:
-            self.archive.close()
+            self.file.close()
             raise
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.archive.close()
+        self.file.close()
 
     def _manifest(self) -> Manifest:
         names = self.archive.namelist()
@@ -91,9 +93,17 @@ class _EngineFile:
                     f"{self.path} was edited or damaged: {field} is {recorded} in the manifest and "
                     f"{found} in the file. Build it again: {self.manifest.rebuild_command(self.path)}"
                 )
-        if record.name.endswith(".onnx"):
-            check_payload(self.path, data, BACKENDS.get(self.manifest.options.backend).payload_domains)
+        domains = BACKENDS.get(self.manifest.backend).payload_domains
+        if domains is not None:
+            self._check_model(data, domains)
         return data
+
+    def _check_model(self, data: bytes, domains: Sequence[str]) -> None:
+        spec = self.manifest.input
+        shape = example_shape(spec, self.manifest.model_metadata(self.path).preprocessing)
+        model = parse_model(self.path, data)
+        check_graph(self.path, model, len(data), domains)
+        check_sizes(self.path, model, spec.name, shape)
 
     def _read(self, name: str, limit: int) -> bytes:
         info = self.archive.getinfo(name)

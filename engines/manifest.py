@@ -20,6 +20,7 @@ from vim_deploy.precision import Precision
 
 FORMAT = 2
 MAX_CLASS_NAME_LENGTH = 1000
+_SHOWN = 500  # characters of a value in messages
 _UNUSABLE = ("Cc", "Cs", "Zl", "Zp")  # controls, single surrogates, line and paragraph separators
 
 
@@ -85,13 +86,14 @@ class Manifest:
             ) from None
         if recorded != found:
             raise EngineError(
-                f"{path}: the manifest was edited or damaged: self_hash is {recorded}, expected {found}. "
-                "Build the engine again."
+                f"{path}: the manifest was edited or damaged: self_hash is {recorded!s:.100}, expected "
+                f"{found}. Build the engine again."
             )
-        if values.get("format") != FORMAT:
+        given = values.get("format")
+        if type(given) is not int or given != FORMAT:
             raise EngineError(
-                f"{path}: the engine's format is {values.get('format')!r}; this version of vim-deploy reads "
-                f"{FORMAT}. Build the engine again."
+                f"{path}: the engine's format is {given!r:.100}; this version of vim-deploy reads {FORMAT}. "
+                "Build the engine again."
             )
         try:
             return cls(**_typed(values))
@@ -114,7 +116,7 @@ class Manifest:
         record = self.validation or {}
         if record.get("payload_sha256") != self.payload.sha256:
             return "not validated (vim-validate --sign does it)"
-        date, reference = (_printable(str(record.get(key))) for key in ("created", "reference"))
+        date, reference = (str(record.get(key))[:_SHOWN] for key in ("created", "reference"))
         return f"validated against eager {reference} on {date}"
 
     def model_metadata(self, path: str) -> ModelMetadata:
@@ -126,13 +128,13 @@ class Manifest:
         if self.backend != DEFAULT_BACKEND:
             words += ["--backend", self.backend]
         words += to_words(self.options)
-        return " ".join(shlex.quote(_printable(word)) for word in words)
+        return " ".join(shlex.quote(word[:_SHOWN]) for word in words)
 
     def refuse(self, path: str, field: str, recorded: object, found: object) -> EngineError:
         """The error for an engine that does not fit: the field, both values, and what to do."""
         return EngineError(
-            f"{path} cannot be used here: {field} is {_printable(str(recorded))} in the engine and "
-            f"{_printable(str(found))} here. Build it again: {self.rebuild_command(path)}"
+            f"{path} cannot be used here: {field} is {recorded!s:.{_SHOWN}} in the engine and "
+            f"{found!s:.{_SHOWN}} here. Build it again: {self.rebuild_command(path)}"
         )
 
     def check_environment(self, path: str, current: dict[str, str]) -> None:
@@ -162,10 +164,6 @@ def _hash(values: dict[str, Any]) -> str:
     return sha256_of(json.dumps(values, sort_keys=True, separators=(",", ":")).encode())
 
 
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in text[:500])
-
-
 def _typed(values: dict[str, Any]) -> dict[str, Any]:
     for name in ("backend", "precision", "created", "tool_version"):
         _expect(values, name, str)
@@ -176,6 +174,8 @@ def _typed(values: dict[str, Any]) -> dict[str, Any]:
     for name in ("environment", "metadata"):
         for key in values[name]:
             _expect(values[name], key, str)
+    for key in values["self_check"].keys() & {"max_abs_diff", "max_relative_diff", "tolerance"}:
+        _expect(values["self_check"], key, float)
     typed = dict(values)
     backend = BACKENDS.get(typed.pop("backend"))
     typed["options"] = from_record(backend.options, values["options"])

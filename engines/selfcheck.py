@@ -13,11 +13,15 @@ from vim_deploy.precision import Precision
 from vim_deploy.tasks.registry import TASKS
 
 
-def random_pixels(spec: TensorSpec, preprocessing: Preprocessing) -> np.ndarray:
-    """Normal noise of the input's shape; dynamic axes get two images of the preprocessing's size."""
+def example_shape(spec: TensorSpec, preprocessing: Preprocessing) -> tuple[int, ...]:
+    """The input's shape; dynamic axes get two images of the preprocessing's size."""
     default = (2, preprocessing.channels, *preprocessing.image_size)
-    shape = tuple(size or usual for size, usual in zip(spec.shape, default, strict=True))
-    return np.random.default_rng(0).standard_normal(shape, np.float32)
+    return tuple(size or usual for size, usual in zip(spec.shape, default, strict=True))
+
+
+def random_pixels(spec: TensorSpec, preprocessing: Preprocessing) -> np.ndarray:
+    """Normal noise of the example shape."""
+    return np.random.default_rng(0).standard_normal(example_shape(spec, preprocessing), np.float32)
 
 
 def compare(

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import os
-import stat
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vim_deploy.engines.graph_check import check_graph, check_sizes, parse_model
 from vim_deploy.engines.manifest import FileRecord, read_metadata
-from vim_deploy.engines.tensors import TensorSpec
+from vim_deploy.engines.selfcheck import example_shape
+from vim_deploy.engines.tensors import MAX_ELEMENTS, NUMBERS, TensorSpec
 from vim_deploy.errors import EngineError
-from vim_deploy.files import sha256_of
+from vim_deploy.files import open_regular, sha256_of
 from vim_deploy.metadata import ModelMetadata
 from vim_deploy.ops.signature import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
 from vim_deploy.tasks.registry import TASKS
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
 
 MAX_BYTES = (1 << 31) - 1  # the largest size of an ONNX file
 INPUT = "pixels"
-_STANDARD_DOMAINS = ("", "ai.onnx")
-# Operators whose nodes name a file of compiled code to load.
-_LOADING_OPERATORS = ("EPContext",)
-MAX_ELEMENTS = 1 << 29  # of an input or output with fixed sizes
 MAX_CLASSES = 1_000_000
 
 
@@ -49,10 +45,9 @@ def read_source(path: str | os.PathLike[str]) -> SourceModel:
 
     name = os.fspath(path)
     data = _read_bytes(name)
-    model = _parsed(name, data)
-    nodes = list(_nodes(model))
-    _check_tensors(name, model, nodes, len(data))
-    _check_operators(name, model, nodes)
+    model = parse_model(name, data)
+    check_graph(name, model, len(data))
+    _check_contract(name, model)
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError) as error:  # ValueError: names that are not UTF-8
@@ -61,6 +56,7 @@ def read_source(path: str | os.PathLike[str]) -> SourceModel:
     metadata = read_metadata(props, name)
     inputs, outputs = _specs(name, model.graph)
     check_interface(name, metadata, inputs, outputs)
+    check_sizes(name, model, INPUT, example_shape(inputs[0], metadata.preprocessing))
     return SourceModel(
         record=FileRecord(Path(name).name, sha256_of(data), len(data)),
         data=data,
@@ -68,110 +64,22 @@ def read_source(path: str | os.PathLike[str]) -> SourceModel:
         metadata=metadata,
         input=inputs[0],
         outputs=outputs,
-        uses_operator=any(node.domain == OP_DOMAIN for node in nodes),
+        uses_operator=any(node.domain == OP_DOMAIN for node in model.graph.node),
     )
-
-
-def check_payload(name: str, data: bytes, domains: Sequence[str]) -> None:
-    """Raises EngineError for an ONNX payload that would make the runtime load other files or operators.
-
-    `domains`: the operator domains that it may use, besides ONNX's and ours.
-    """
-    allowed = (*_STANDARD_DOMAINS, OP_DOMAIN, *domains)
-    model = _parsed(name, data)
-    nodes = list(_nodes(model))
-    _check_tensors(name, model, nodes, len(data))
-    for node in nodes:
-        if node.domain not in allowed or node.op_type in _LOADING_OPERATORS:
-            raise EngineError(
-                f"{name}: the payload uses the operator {node.domain}::{node.op_type}, which vim-build does "
-                "not write; the engine was edited. Build it again."
-            )
-
-
-def _parsed(name: str, data: bytes) -> onnx.ModelProto:
-    import onnx
-
-    try:
-        return onnx.load_model_from_string(data)
-    except Exception as error:  # protobuf's DecodeError has moved between versions
-        raise EngineError(
-            f"{name} is not an ONNX file, or is truncated ({error}); export the model again."
-        ) from None
 
 
 def _read_bytes(name: str) -> bytes:
     try:
-        status = Path(name).stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise EngineError(f"{name} is not a regular file; give an ONNX file made by vim-export.")
-        if status.st_size > MAX_BYTES:
-            raise EngineError(f"{name} has {status.st_size} bytes; an ONNX file has at most {MAX_BYTES}.")
-        return Path(name).read_bytes()
+        with open_regular(name) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_BYTES:
+                raise EngineError(f"{name} has {size} bytes; an ONNX file has at most {MAX_BYTES}.")
+            return file.read(MAX_BYTES)
     except OSError as error:
         raise EngineError(f"{name} cannot be read: {error.strerror or error}.") from None
 
 
-def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    """All nodes, including those of functions and subgraphs."""
-    pending = [*model.graph.node, *(node for function in model.functions for node in function.node)]
-    while pending:
-        node = pending.pop()
-        yield node
-        for attribute in node.attribute:
-            pending += attribute.g.node
-            for graph in attribute.graphs:
-                pending += graph.node
-
-
-def _tensors(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
-    yield from model.graph.initializer
-    for node in nodes:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-            for graph in (attribute.g, *attribute.graphs):
-                yield from graph.initializer
-
-
-def _check_tensors(name: str, model: onnx.ModelProto, nodes: list[onnx.NodeProto], size: int) -> None:
-    import onnx
-
-    known = onnx.helper.get_all_tensor_dtypes()
-    if model.graph.sparse_initializer:
-        raise EngineError(
-            f"{name} has sparse tensors, which vim-export does not write. Export the model again."
-        )
-    for tensor in _tensors(model, nodes):
-        if tensor.external_data or tensor.data_location:
-            places = [entry.value for entry in tensor.external_data if entry.key == "location"]
-            raise EngineError(
-                f""
-                f"{name}: tensor {tensor.name!r} is stored in another file "
-                f"({', '.join(places) or 'unnamed'}); expected one self-contained file, as vim-export writes."
-            )
-        if tensor.data_type not in known:
-            raise EngineError(
-                f"{name}: tensor {tensor.name!r} has the element type {tensor.data_type}, which is not "
-                "an ONNX type; the file was edited or damaged."
-            )
-        # The smallest element has 4 bits.
-        if any(side < 0 for side in tensor.dims) or math.prod(tensor.dims) > 2 * size:
-            raise EngineError(
-                f"{name}: tensor {tensor.name!r} has shape {list(tensor.dims)}, larger than the "
-                "file; the file was edited or damaged."
-            )
-
-
-def _check_operators(name: str, model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
-    for node in nodes:
-        if node.domain in _STANDARD_DOMAINS or (node.domain, node.op_type) == (OP_DOMAIN, OP_NAME):
-            continue
-        raise EngineError(
-            f"{name} uses the unknown operator {node.domain}::{node.op_type}; expected operators of ONNX and "
-            f"{OP_DOMAIN}::{OP_NAME}."
-        )
+def _check_contract(name: str, model: onnx.ModelProto) -> None:
     versions = {entry.version for entry in model.opset_import if entry.domain == OP_DOMAIN}
     if versions - {CONTRACT_VERSION}:
         raise EngineError(
@@ -192,7 +100,10 @@ def _specs(name: str, graph: onnx.GraphProto) -> tuple[tuple[TensorSpec, ...], t
                 f"{name}: {value.name!r} is not a tensor; expected a file written by vim-export."
             )
         shape = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim)
-        return TensorSpec(value.name, onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name, shape)
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+        if dtype not in NUMBERS:
+            raise EngineError(f"{name}: {value.name!r} has elements of type {dtype}; expected numbers.")
+        return TensorSpec(value.name, dtype, shape)
 
     inputs = tuple(spec(value) for value in graph.input if value.name not in initialized)
     return inputs, tuple(spec(value) for value in graph.output)
@@ -215,8 +126,11 @@ def check_interface(
         )
     task = TASKS.get(metadata.task)
     names, expected = [spec.name for spec in outputs], task.outputs
-    if not set(expected) <= set(names):
+    if not set(expected) <= set(names) or len(set(names)) != len(names):
         raise EngineError(f"{name} has outputs {names}; expected {list(expected)} for {metadata.task}.")
+    (primary,) = (spec for spec in outputs if spec.name == task.primary_output)
+    if primary.dtype != "float32":
+        raise EngineError(f"{name}: {primary.name!r} has the type {primary.dtype}; expected float32.")
     preprocessing = metadata.preprocessing
     if preprocessing.channels * math.prod(preprocessing.image_size) > MAX_ELEMENTS:
         raise EngineError(
@@ -231,7 +145,6 @@ def check_interface(
                 f"{expected_sides}; export the model again."
             )
     if task.class_axis is not None:
-        (primary,) = (spec for spec in outputs if spec.name == task.primary_output)
         _check_classes(name, primary.shape[task.class_axis] if primary.shape[1:] else None, metadata)
     if task.check is not None:
         task.check(name, metadata.config, metadata.class_names)

@@ -40,7 +40,8 @@ class BackendSpec:
     """One backend. Importing a spec imports no runtime.
 
     `title` is its name in texts, `module` the module with its functions (see `base.BackendModule`).
-    `payload_domains`: the operator domains that an ONNX payload may use, besides ONNX's and ours.
+    `payload_domains`: the operator domains, besides ONNX's and ours, of payloads that are ONNX files, which
+    are checked before they are opened. None: the payloads have another format.
     `fixed_size_only`: whether it can run only tasks whose outputs have a size known before a run.
     `checks`: "module:name" of its checks for vim-doctor, a mapping of names to `vim_deploy.finding.Check`.
     """
@@ -48,7 +49,7 @@ class BackendSpec:
     title: str
     options: type[BuildOptions]
     module: str
-    payload_domains: tuple[str, ...] = ()
+    payload_domains: tuple[str, ...] | None
     fixed_size_only: bool = False
     checks: str | None = None
 

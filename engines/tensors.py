@@ -9,6 +9,11 @@ import numpy as np
 
 from vim_deploy.errors import EngineError
 
+MAX_ELEMENTS = 1 << 29  # of a tensor whose size is known before a run
+NUMBERS = tuple(
+    np.dtype(kind).name for kind in ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
+)
+
 
 @dataclass(frozen=True)
 class TensorSpec:
@@ -27,7 +32,10 @@ class TensorSpec:
         shape = tuple(values["shape"])
         if not all(size is None or (type(size) is int and size >= 0) for size in shape):
             raise ValueError(f"shape {shape!r}")
-        return cls(str(values["name"]), np.dtype(values["dtype"]).name, shape)
+        name, dtype = values["name"], values["dtype"]
+        if type(name) is not str or dtype not in NUMBERS:
+            raise ValueError(f"tensor {name!r:.100} of type {dtype!r:.100}")
+        return cls(name, dtype, shape)
 
     def check(self, array: np.ndarray) -> None:
         """Raises EngineError unless the array has this type and shape; nothing is converted."""

@@ -17,9 +17,9 @@ from onnx import helper
 import vim_deploy.ops.scan  # noqa: F401  (registers the PyTorch operator)
 from vim_deploy.errors import ExportError
 from vim_deploy.export.clean import name_after_modules, simplify, tidy
-from vim_deploy.export.function_body import function_body
 from vim_deploy.export.opset import IR_VERSION, lower_to_opset_17
 from vim_deploy.export.task import TaskModule
+from vim_deploy.ops.function_body import function_body
 from vim_deploy.ops.signature import ATTRIBUTES, CONTRACT_VERSION, INPUTS, OP_DOMAIN, OP_NAME, OUTPUT
 
 INPUT_NAME = "pixels"

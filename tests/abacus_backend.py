@@ -29,7 +29,11 @@ class AbacusOptions(BuildOptions):
 
 
 SPEC = BackendSpec(
-    title="Abacus", options=AbacusOptions, module="abacus_backend", checks="abacus_backend:CHECKS"
+    title="Abacus",
+    options=AbacusOptions,
+    module="abacus_backend",
+    payload_domains=(),
+    checks="abacus_backend:CHECKS",
 )
 CHECKS = {"beads": Check(lambda: [Finding("beads", "ok", "all there")], "buy beads")}
 

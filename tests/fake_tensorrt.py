@@ -18,8 +18,8 @@ import numpy as np
 import onnx
 from fake_gpu import FakeGpu
 
-from vim_deploy.export.function_body import function_body
 from vim_deploy.onnx_graph.upcast import upcast_to_fp32
+from vim_deploy.ops.function_body import function_body
 
 _FLAGS = {
     8: "FP16 INT8 DEBUG GPU_FALLBACK STRICT_TYPES REFIT DISABLE_TIMING_CACHE TF32 SPARSE_WEIGHTS "

@@ -61,7 +61,7 @@ def save(model: onnx.ModelProto, path: Path) -> Path:
 
 def scan_model(length: int = 4, channels: int = 6, state: int = 16) -> onnx.ModelProto:
     """One selective scan, with its function body; pixels (batch, 1, length, channels)."""
-    from vim_deploy.export.function_body import function_body
+    from vim_deploy.ops.function_body import function_body
     from vim_deploy.ops.signature import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
 
     generator = np.random.default_rng(0)

@@ -106,6 +106,8 @@ def _session_options(
     options.log_severity_level = _LOG_FATAL if quiet else _LOG_ERRORS
     # Memory patterns keep the arena of the first run beside the block that later runs use: a quarter more.
     options.enable_mem_pattern = False
+    # Otherwise bytes that are also a file in ONNX Runtime's own format would be loaded as that, unchecked.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     level = getattr(onnxruntime.GraphOptimizationLevel, _OPTIMIZATIONS[optimization])
     options.graph_optimization_level = level
     if threads is not None:

@@ -9,6 +9,7 @@ SPEC = BackendSpec(
     title="TensorRT",
     options=TensorrtOptions,
     module="vim_deploy.engines.tensorrt.backend",
+    payload_domains=None,
     fixed_size_only=True,
     checks="vim_deploy.engines.tensorrt.checks:CHECKS",
 )

@@ -67,6 +67,11 @@ def _missing_input(model: onnx.ModelProto) -> None:
     model.graph.node[1].input[0] = "nowhere"
 
 
+def _string_output(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("Cast", ["logits"], ["text"], to=TensorProto.STRING))
+    model.graph.output.append(helper.make_tensor_value_info("text", TensorProto.STRING, ["batch", 3]))
+
+
 def _two_inputs(model: onnx.ModelProto) -> None:
     model.graph.input.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, [1]))
 
@@ -127,6 +132,7 @@ def _four_names(model: onnx.ModelProto) -> None:
         (_other_contract, "needs version 7"),
         (_missing_input, "not valid ONNX"),
         (_two_inputs, "has inputs"),
+        (_string_output, "expected numbers"),
         (_half_input, "has inputs"),
         (_other_output, r"expected \['logits'\]"),
         (_unknown_type, "element type 29"),

@@ -30,11 +30,11 @@ def engine(tmp_path: Path) -> Path:
     return path
 
 
-def forged(engine: Path, payload: bytes | None = None, **changes: Any) -> Path:
-    """The engine with changed content and valid hashes."""
+def forged(engine: Path, payload: bytes | None = None, name: str | None = None, **changes: Any) -> Path:
+    """The engine with changed content and valid hashes; `name`: of the payload."""
     manifest, before = read_engine(engine)
     payload = before if payload is None else payload
-    record = FileRecord(manifest.payload.name, sha256_of(payload), len(payload))
+    record = FileRecord(name or manifest.payload.name, sha256_of(payload), len(payload))
     write_engine(engine, dataclasses.replace(manifest, **{"payload": record, **changes}), payload)
     return engine
 
@@ -70,6 +70,17 @@ def _loading(model: onnx.ModelProto) -> None:
     model.graph.node.append(helper.make_node("EPContext", [], ["x"], domain="com.microsoft"))
 
 
+def _function(model: onnx.ModelProto) -> None:
+    node = helper.make_node("Other", [], ["y"], domain="vim_deploy")
+    model.functions.append(onnx.FunctionProto(domain="vim_deploy", name="Other", node=[node]))
+
+
+def _gigantic_result(model: onnx.ModelProto) -> None:
+    model.graph.initializer.append(helper.make_tensor("shape", TensorProto.INT64, [1], [1 << 34]))
+    model.graph.node.append(helper.make_node("ConstantOfShape", ["shape"], ["filled"]))
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.bin"])
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -77,11 +88,21 @@ def _loading(model: onnx.ModelProto) -> None:
         (_gigantic, "larger than the file"),
         (_unknown, "operator com.example::"),
         (_loading, "EPContext"),
+        (_function, "defines the function"),
+        (_gigantic_result, "has the sizes"),
     ],
 )
-def test_payloads_are_checked_before_the_runtime_loads_them(engine, change, message):
+def test_payloads_are_checked_before_the_runtime_loads_them(engine, change, message, name):
     with pytest.raises(EngineError, match=message):
-        load_engine(forged(engine, edited(engine, change)))
+        load_engine(forged(engine, edited(engine, change), name))
+
+
+def test_payloads_in_the_runtimes_own_format_are_not_loaded(engine):
+    """The first one is also valid ONNX: its bytes 4 to 8 are the identifier of the runtime's format."""
+    payload = b"\x12\x06xxORTM" + read_engine(engine)[1]
+    load_engine(forged(engine, payload)).close()
+    with pytest.raises(EngineError, match="is not an ONNX file"):
+        load_engine(forged(engine, b"\x08\0\0\0ORTM" + bytes(100), "model.bin"))
 
 
 @pytest.mark.parametrize(
@@ -94,6 +115,8 @@ def test_payloads_are_checked_before_the_runtime_loads_them(engine, change, mess
         ({"input": TensorSpec("other", "float32", (None, 3, 8, 8))}, "has inputs"),
         ({"outputs": (TensorSpec("logits", "float32", (None, 1 << 28)),)}, "logits"),
         ({"outputs": ()}, r"expected \['logits'\]"),
+        ({"outputs": (TensorSpec("logits", "float32", (None, 3)),) * 2}, r"expected \['logits'\]"),
+        ({"outputs": (TensorSpec("logits", "int64", (None, 3)),)}, "has the type int64; expected float32"),
     ],
 )
 def test_manifests_with_valid_hashes_are_checked(engine, changes, message):
@@ -111,6 +134,11 @@ def test_manifests_with_valid_hashes_are_checked(engine, changes, message):
         ({"options": {"threads": "many"}}, "threads is"),
         ({"options": {"use_library": 1}}, "use_library is 1; expected true or false"),
         ({"options": {"unknown": 1}}, "unexpected keyword argument"),
+        ({"format": True}, "format is True"),
+        ({"format": 2.0}, r"format is 2\.0"),
+        ({"self_check": {"max_relative_diff": "0"}}, "max_relative_diff is '0'"),
+        ({"outputs": [{"name": "logits", "dtype": "object", "shape": [None, 3]}]}, "of type 'object'"),
+        ({"outputs": [{"name": 1, "dtype": "float32", "shape": [None, 3]}]}, "tensor 1"),
     ],
 )
 def test_values_that_no_build_records_are_refused(engine, changes, message):

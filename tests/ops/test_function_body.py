@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper
 from ops.cases import OPERATOR_CASES, random_inputs
 
-from vim_deploy.export.function_body import function_body
+from vim_deploy.ops.function_body import function_body
 from vim_deploy.ops.signature import CONTRACT_VERSION, INPUT_NAMES, INPUTS, OP_DOMAIN, OP_NAME
 
 ort = pytest.importorskip("onnxruntime", reason="running a function body needs onnxruntime")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from vim_deploy.export.function_body import function_body
+from vim_deploy.ops.function_body import function_body
 from vim_deploy.ops.gradient import differentiable_scan
 from vim_deploy.ops.reference import selective_scan_reference
 from vim_deploy.ops.scan import selective_scan

@@ -19,4 +19,6 @@ class ToyOptions(BuildOptions):
     decimals: int = option(9, type=click.IntRange(0, 9), help="Decimals of the outputs.")
 
 
-SPEC = BackendSpec(title="ONNX reference", options=ToyOptions, module="toy_backend.backend")
+SPEC = BackendSpec(
+    title="ONNX reference", options=ToyOptions, module="toy_backend.backend", payload_domains=()
+)

@@ -1,0 +1,196 @@
+"""Checks of an untrusted ONNX graph, made before a runtime loads it.
+
+A graph must be complete in itself, use known operators and no functions but ours, and have tensors of limited
+size. Everything that can contain a tensor or a node is found by walking over all messages of the file.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from vim_deploy.engines.tensors import MAX_ELEMENTS
+from vim_deploy.errors import EngineError
+from vim_deploy.ops.signature import OP_DOMAIN, OP_NAME
+
+if TYPE_CHECKING:
+    import onnx
+
+_STANDARD_DOMAINS = ("", "ai.onnx")
+# Operators whose nodes name a file of compiled code to load.
+_LOADING_OPERATORS = ("EPContext",)
+# Their bodies run once per element of an input. Others, such as Loop, can run forever.
+_BOUNDED_BODIES = ("Scan",)
+# Of constants up to this size the values are used to infer shapes.
+_SHAPE_ELEMENTS = 64
+
+
+def parse_model(name: str, data: bytes) -> onnx.ModelProto:
+    """Raises EngineError for anything that is not an ONNX file."""
+    import onnx
+
+    try:
+        return onnx.load_model_from_string(data)
+    except Exception as error:  # protobuf's DecodeError has moved between versions
+        raise EngineError(
+            f"{name} is not an ONNX file, or is truncated ({error}); export the model again."
+        ) from None
+
+
+def check_graph(name: str, model: onnx.ModelProto, size: int, domains: Sequence[str] = ()) -> None:
+    """Check everything that can be checked without the schemas of operators. Raises EngineError.
+
+    `size`: of the file in bytes. `domains`: the operator domains that the model may use, besides ONNX's and
+    ours.
+    """
+    import onnx
+
+    if model.training_info:
+        raise _unexpected(name, "training information")
+    nodes = []
+    for message in _messages(model):
+        if isinstance(message, onnx.TensorProto):
+            _check_tensor(name, message, size)
+        elif isinstance(message, onnx.SparseTensorProto):
+            raise _unexpected(name, "sparse tensors")
+        elif isinstance(message, onnx.FunctionProto):
+            _check_function(name, message)
+        elif isinstance(message, onnx.NodeProto):
+            nodes.append(message)
+    for node in nodes:
+        _check_operator(name, node, domains)
+    for node in nodes:
+        _check_bodies(name, node)
+
+
+def check_sizes(name: str, model: onnx.ModelProto, input: str, shape: tuple[int, ...]) -> None:
+    """Raises EngineError if a tensor has more than MAX_ELEMENTS elements for an input of this shape.
+
+    Only sizes that follow from the graph are checked, not those that depend on computed values.
+    """
+    import onnx
+
+    small = onnx.ModelProto(
+        ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions
+    )
+    graph = small.graph
+    graph.name = "sizes"
+    graph.node.extend(model.graph.node)
+    for tensor in model.graph.initializer:
+        if math.prod(tensor.dims) <= _SHAPE_ELEMENTS:
+            graph.initializer.append(tensor)
+        else:
+            graph.initializer.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+    for value in model.graph.input:
+        if value.name != input:
+            graph.input.append(value)
+    graph.input.append(onnx.helper.make_tensor_value_info(input, onnx.TensorProto.FLOAT, shape))
+    graph.output.extend(onnx.ValueInfoProto(name=value.name) for value in model.graph.output)
+    inferred = onnx.shape_inference.infer_shapes(small, data_prop=True).graph
+    for value in (*inferred.value_info, *inferred.output):
+        sizes = [size.dim_value for size in value.type.tensor_type.shape.dim if size.HasField("dim_value")]
+        if math.prod(sizes) > MAX_ELEMENTS or min(sizes, default=0) < 0:
+            raise EngineError(
+                f"{name}: with an input of shape {shape}, the tensor {value.name!r} has the sizes {sizes}; "
+                f"expected at most {MAX_ELEMENTS} elements. The file was edited, or the image size is too "
+                "large."
+            )
+
+
+def _messages(model: onnx.ModelProto) -> Iterator[Any]:
+    """All messages in the model, wherever they are, except those in tensors and types."""
+    import onnx
+
+    leaves = (onnx.TensorProto, onnx.ValueInfoProto, onnx.TypeProto, onnx.StringStringEntryProto)
+    pending: list[Any] = [model]
+    while pending:
+        message = pending.pop()
+        yield message
+        if isinstance(message, leaves):
+            continue
+        for field, value in message.ListFields():
+            if field.message_type is not None:
+                pending += [value] if hasattr(value, "ListFields") else value
+
+
+def _check_tensor(name: str, tensor: onnx.TensorProto, size: int) -> None:
+    if tensor.external_data or tensor.data_location:
+        places = [str(entry.value) for entry in tensor.external_data if entry.key == "location"]
+        raise EngineError(
+            f"{name}: tensor {tensor.name!r} is stored in another file ({', '.join(places) or 'unnamed'}); "
+            "expected one self-contained file, as vim-export writes."
+        )
+    if tensor.data_type not in _known_types():
+        raise EngineError(
+            f"{name}: tensor {tensor.name!r} has the element type {tensor.data_type}, which is not an ONNX "
+            "type; the file was edited or damaged."
+        )
+    # The smallest element has 4 bits.
+    if any(side < 0 for side in tensor.dims) or math.prod(tensor.dims) > 2 * size:
+        raise EngineError(
+            f"{name}: tensor {tensor.name!r} has shape {list(tensor.dims)}, larger than the file; the file "
+            "was edited or damaged."
+        )
+
+
+def _check_function(name: str, function: onnx.FunctionProto) -> None:
+    if function.SerializeToString(deterministic=True) != _function_body():
+        raise EngineError(
+            f"{name} defines the function {function.domain}::{function.name}, which is not the function body "
+            f"of {OP_DOMAIN}::{OP_NAME} that this vim-deploy writes. Export the model again."
+        )
+
+
+def _check_operator(name: str, node: onnx.NodeProto, domains: Sequence[str]) -> None:
+    ours = (node.domain, node.op_type) == (OP_DOMAIN, OP_NAME)
+    if not (ours or node.domain in (*_STANDARD_DOMAINS, *domains)) or node.op_type in _LOADING_OPERATORS:
+        others = "".join(f", {domain}" for domain in domains)
+        raise EngineError(
+            f"{name} uses the unknown operator {node.domain}::{node.op_type}; expected operators of "
+            f"ONNX{others} and {OP_DOMAIN}::{OP_NAME}."
+        )
+    texts = (node.name, node.op_type, *node.input, *node.output)
+    # A name that is not UTF-8 is an object of type bytes.
+    if not all(isinstance(text, str) and text.isprintable() for text in texts):
+        raise EngineError(
+            f"{name}: the node {node.name!r} has a name with characters that cannot be printed; the file was "
+            "edited."
+        )
+
+
+def _check_bodies(name: str, node: onnx.NodeProto) -> None:
+    bodies = _bodies(node)
+    nested = any(_bodies(child) for body in bodies for child in body.node)
+    if bodies and (nested or node.op_type not in _BOUNDED_BODIES):
+        raise EngineError(
+            f"{name}: the node {node.name!r} ({node.op_type}) has a subgraph, whose running time is not "
+            f"limited; expected subgraphs only in {', '.join(_BOUNDED_BODIES)}, not nested."
+        )
+
+
+def _bodies(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    return [
+        body
+        for attribute in node.attribute
+        for body in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs)
+    ]
+
+
+def _unexpected(name: str, content: str) -> EngineError:
+    return EngineError(f"{name} has {content}, which vim-export does not write. Export the model again.")
+
+
+@functools.cache
+def _known_types() -> frozenset[int]:
+    import onnx
+
+    return frozenset(onnx.helper.get_all_tensor_dtypes())
+
+
+@functools.cache
+def _function_body() -> bytes:
+    from vim_deploy.ops.function_body import function_body
+
+    return function_body().SerializeToString(deterministic=True)
