@@ -134,7 +134,7 @@ def test_disagreement_fails_and_leaves_no_file(config, tmp_path, monkeypatch):
         ),
         (["{config}", "--class-names", "{config}"], "has no class names"),
         (["{config}", "--image-size", "8"], "smaller than patch_size 16"),
-        (["{config}", "--image-size", "1x2x3"], "is not a valid size"),
+        (["{config}", "--image-size", "1x2x3"], "is not a size"),
         (["{config}", "--check-images", "{empty}"], "no images found in"),
         (["{config}", "--check-images", "{config}"], "small.json: not an image"),
         (["broken.json"], "cannot read broken.json"),

@@ -28,13 +28,11 @@ class DetectionNetwork(Network, Protocol):
 class DetectModule(TaskModule):
     """One padded image to `boxes` (n, 4), `scores` (n,), `classes` (n,) and `masks` (n, 28, 28)."""
 
+    model: DetectionNetwork
     spec = SPEC
     # The number of objects differs between images, so their outputs cannot be stacked.
     fixed_batch = 1
     open_dimension = "objects"
-
-    def __init__(self, model: DetectionNetwork) -> None:
-        super().__init__(model)
 
     @property
     def settings(self) -> dict[str, float]:
