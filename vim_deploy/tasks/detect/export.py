@@ -28,7 +28,7 @@ class DetectionNetwork(Network, Protocol):
 class DetectModule(TaskModule):
     """One padded image to `boxes` (n, 4), `scores` (n,), `classes` (n,) and `masks` (n, 28, 28)."""
 
-    model: DetectionNetwork
+    model: Any  # a DetectionNetwork, which also takes the threshold
     spec = SPEC
     # The number of objects differs between images, so their outputs cannot be stacked.
     fixed_batch = 1
