@@ -29,6 +29,7 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/python tools/typecheck.py
 	$(BIN)/python tools/architecture.py
+	$(BIN)/python tools/constraints.py
 
 format: setup
 	$(BIN)/ruff format .
