@@ -12,6 +12,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, BinaryIO
 
+try:
+    import fcntl
+except ImportError:  # no file locks on this system
+    fcntl = None  # type: ignore[assignment]
+
+_SAFE_FLAGS = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
+
+
+def is_folder(path: str | os.PathLike[str]) -> bool:
+    """False for everything that is not a folder or cannot be looked up, such as a name that is too long.
+
+    Path.is_dir raises an error for the latter.
+    """
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def is_file(path: str | os.PathLike[str]) -> bool:
+    """The same for regular files."""
+    return os.path.isfile(path)  # noqa: PTH113
+
 
 def sha256_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
@@ -39,20 +59,57 @@ def sha256_of_file(path: str | os.PathLike[str]) -> str:
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """A file object whose content replaces `path` atomically when the block ends without an error.
 
-    Raises OSError when writing fails; nothing is left behind then.
+    Raises OSError when writing fails; nothing is left behind then. A killed process leaves at most one
+    temporary file, which the next write to `path` replaces.
     """
     target = Path(path).resolve()
     if target.exists() and not target.is_file():
         # Never replace a device or a folder by a file.
         raise OSError(errno.EINVAL, "not a regular file", str(path))
-    # Not tempfile: its files are readable only by their owner.
-    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.tmp")
+    temporary, file = _open_temporary(target)
     try:
-        with temporary.open("xb") as file:
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(target)
+            # Before the file is closed, which releases its lock.
+            temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _open_temporary(target: Path) -> tuple[Path, IO[bytes]]:
+    """A new file beside `target`. Its name is fixed, so that the file of a killed process is used again.
+
+    Not from tempfile, whose files are readable only by their owner.
+    """
+    name = sha256_of(os.fsencode(target.name))[:20]
+    fixed = target.with_name(f".{name}.tmp")
+    try:
+        # Never through a link or into a pipe that somebody else has put there.
+        file = os.fdopen(os.open(fixed, os.O_RDWR | os.O_CREAT | _SAFE_FLAGS, 0o666), "r+b")
+    except OSError:
+        pass  # for example, the file of another user
+    else:
+        if _lock(file, fixed):
+            file.truncate()
+            return fixed, file
+        file.close()
+    other = target.with_name(f".{name}.{secrets.token_hex(6)}.tmp")
+    return other, other.open("xb")
+
+
+def _lock(file: IO[bytes], path: Path) -> bool:
+    """Whether no other process writes to this file, which must be a regular file with this name only."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        status = os.fstat(file.fileno())
+        # The process that had the lock may have renamed the file.
+        return (
+            stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and os.path.samestat(status, path.lstat())
+        )
+    except OSError:
+        return False
