@@ -64,7 +64,7 @@ def measure(engine: Path, inputs: list[str], count: int, repeats: int) -> dict[s
         def decode() -> None:
             loader = ProcessLoader(opened.metadata.preprocessing, Limits())
             chunk = min(batch, MAX_CHUNK)
-            for _ in PrefetchQueue(loader, items, default_workers(), 2 * batch, lambda: False, chunk):
+            for _ in PrefetchQueue(loader, items, default_workers(Limits()), 2 * batch, lambda: False, chunk):
                 pass
 
         def infer() -> None:

@@ -3,6 +3,12 @@
 A message says what happened (with the value and the file), what was expected, and how to fix it.
 """
 
+from __future__ import annotations
+
+import errno
+import os
+import re
+
 
 class VimDeployError(Exception):
     """Base class of all errors that the user can fix."""
@@ -36,9 +42,39 @@ class ImageError(VimDeployError):
     """An image that cannot be read. In a run it becomes a row with the reason."""
 
 
+class DecoderError(VimDeployError):
+    """A process or thread that decodes images cannot be started. In a run it is not an image's failure."""
+
+
 class OutputError(VimDeployError):
     """Results that cannot be written."""
 
 
 class MissingDependencyError(VimDeployError):
     """A missing optional package; the message names the extra that installs it."""
+
+
+# Messages of the dynamic linker.
+_NO_MEMORY = re.compile("failed to map segment|annot allocate memory")
+
+
+def as_user_error(error: BaseException) -> VimDeployError | None:
+    """The user error for a file or a limit of the system that an exception is about; None for others."""
+    if isinstance(error, VimDeployError):
+        return error
+    if isinstance(error, MemoryError) or (isinstance(error, ImportError) and _NO_MEMORY.search(str(error))):
+        return VimDeployError(
+            "there is not enough memory; free some, raise the limit (ulimit -v), or use a smaller batch size "
+            "or fewer workers."
+        )
+    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        return VimDeployError(
+            "a thread cannot be started; raise the limits on processes and memory (ulimit -u, ulimit -v), or "
+            "use fewer workers."
+        )
+    if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+        if error.filename is not None:
+            return VimDeployError(f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}.")
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            return VimDeployError(f"{error.strerror}; raise the limit (ulimit -n, ulimit -v).")
+    return None

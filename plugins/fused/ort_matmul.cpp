@@ -18,7 +18,7 @@ constexpr const char* kPackedConv = "packed (channels, columns)";
 
 template <WeightType Type>
 Shape packed(std::int64_t depth, std::int64_t columns) {
-  const std::int64_t panels = (columns + kPanel - 1) / kPanel;
+  const std::int64_t panels = columns / kPanel + (columns % kPanel != 0);  // does not overflow
   if (Type == WeightType::kBFloat16) return {3, {panels, (depth + 1) / 2, 2 * kPanel}};
   return {3, {panels, depth, kPanel}};
 }

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
-from vim_deploy.data.discover import Discovery, Labels, folder_classes
+from vim_deploy.data.discover import MAX_PATH_BYTES, Discovery, Labels, folder_classes
 from vim_deploy.errors import ImageError
 
 
@@ -123,3 +126,54 @@ def test_sorted_labels(tree):
     assert folder_classes([tree], Labels.SORTED, ("first", "second")) == {"cat": 0, "dog": 1}
     with pytest.raises(ImageError, match="3 classes; the inputs have 2"):
         folder_classes([tree], Labels.SORTED, ("1", "2", "3"))
+
+
+def test_paths_that_cannot_be_looked_up_are_items(tree, monkeypatch):
+    (tree / "loop").symlink_to("loop")
+    paths = [str(tree / ("x" * 300)), str(tree / "loop" / "a.jpg")]
+    assert [item.path for item in Discovery(paths)] == paths
+    assert folder_classes(paths, Labels.AUTO, ("dog",)) == {}
+    listing = tree / "list"
+    listing.write_text("\n".join(paths))
+    with listing.open() as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        assert [item.path for item in Discovery(["-"])] == paths
+
+
+def test_folders_may_be_nested_more_deeply_than_python_calls(tmp_path):
+    depth = sys.getrecursionlimit() + 500
+    here = os.open(tmp_path, os.O_RDONLY)
+    try:
+        for _ in range(depth):
+            os.mkdir("d", dir_fd=here)
+            below = os.open("d", os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = below
+        os.close(os.open("x.png", os.O_CREAT, dir_fd=here))
+    finally:
+        os.close(here)
+    assert [item.path for item in Discovery([tmp_path])] == [f"{tmp_path}/{'d/' * depth}x.png"]
+    with pytest.raises(ImageError, match="nested too deeply"):
+        list(Discovery([f"{tmp_path}/**/*.png"]))
+    # pytest cannot remove them.
+    subprocess.run(["rm", "-r", tmp_path / "d"], check=True)
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\0"])
+def test_the_length_of_a_listed_path_is_bounded(tmp_path, monkeypatch, end):
+    listing = tmp_path / "list"
+    listing.write_bytes(b"x" * 1_000_000 + end + b"y.png" + end + b"z" * 1_000_000)
+    with listing.open() as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        found = [item.path for item in Discovery(["-"], null_separated=end == b"\0")]
+    assert found == ["x" * MAX_PATH_BYTES, "y.png", "z" * MAX_PATH_BYTES]
+
+
+@pytest.mark.parametrize("kind", ["closed", "folder"])
+def test_unreadable_standard_input_is_an_error(tmp_path, monkeypatch, kind):
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    stdin = None if kind == "closed" else SimpleNamespace(fileno=lambda: descriptor)
+    monkeypatch.setattr(sys, "stdin", stdin)
+    with pytest.raises(ImageError, match=r"standard input is closed|cannot be read: Is a directory"):
+        list(Discovery(["-"]))
+    os.close(descriptor)

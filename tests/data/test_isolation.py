@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,12 +14,13 @@ import pytest
 from PIL import Image
 
 from vim_deploy import child
+from vim_deploy.data import loading
 from vim_deploy.data.decode import Limits
 from vim_deploy.data.discover import Item
 from vim_deploy.data.isolation import ProcessLoader
 from vim_deploy.data.loading import ThreadLoader
 from vim_deploy.data.preprocess import Preprocessing
-from vim_deploy.errors import VimDeployError
+from vim_deploy.errors import DecoderError
 
 PREPROCESSING = Preprocessing((8, 6), 1.0)
 # Files with these names make the decoder fail like hostile files do.
@@ -139,8 +141,26 @@ def test_decoder_processes_end_with_their_parent(tmp_path):
 def test_a_decoder_that_does_not_start_is_an_error(monkeypatch, tmp_path):
     monkeypatch.setattr(child, "_BOOTSTRAP", "raise SystemExit(3)")
     loader = ProcessLoader(PREPROCESSING, Limits())
-    with contextlib.closing(loader), pytest.raises(VimDeployError, match="does not start"):
+    with contextlib.closing(loader), pytest.raises(DecoderError, match="does not start"):
         loader.load(picture(tmp_path, "a.png"))
+
+
+def test_a_decoder_that_cannot_be_launched_is_an_error(monkeypatch, tmp_path):
+    def fail(*arguments: object, **options: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("subprocess.Popen", fail)
+    loader = ProcessLoader(PREPROCESSING, Limits())
+    with contextlib.closing(loader), pytest.raises(DecoderError, match="Too many open files"):
+        loader.load(picture(tmp_path, "a.png"))
+
+
+def test_default_workers_fit_into_memory(monkeypatch):
+    limits = Limits()
+    monkeypatch.setattr(loading, "usable_cpus", lambda: 64)
+    for memory, workers in ((None, 8), (100 * limits.memory, 8), (3 * limits.memory, 3), (1, 1)):
+        monkeypatch.setattr(loading, "usable_memory", lambda memory=memory: memory)
+        assert loading.default_workers(limits) == workers
 
 
 def test_max_pixels_may_exceed_the_limit_of_pillow(tmp_path):

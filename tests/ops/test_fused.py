@@ -143,6 +143,14 @@ def test_empty_sizes_are_refused():
         run(session("CausalConvPair"), ones("CausalConvPair", taps=(0, CHANNELS), taps_b=(0, CHANNELS)))
 
 
+@pytest.mark.parametrize("kind", [kind for kind in SHAPES if "columns" in ATTRIBUTES[plain(kind)]])
+def test_the_number_of_columns_does_not_overflow(kind):
+    columns = 2**63 - 1
+    opened = session(kind, {**ATTRIBUTES[plain(kind)], "columns": columns})
+    with pytest.raises(Exception, match=rf"expected .* = \({-(-columns // PANEL)}, "):
+        run(opened, ones(kind))
+
+
 @pytest.mark.parametrize("kind", ["NormProject", "NormProjectBfloat16"])
 def test_matmuls_deeper_than_supported_are_refused(kind):
     depth = 3073

@@ -1,9 +1,10 @@
-"""vim-infer stopped by signals at random times and resumed; shards; watched folders."""
+"""vim-infer stopped by signals at random times and resumed; its report; shards; watched folders."""
 
 from __future__ import annotations
 
 import random
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -171,3 +172,62 @@ def test_watching_is_resumed_without_duplicates():
         assert process.wait(timeout=60) == 3
         Image.new("RGB", (3, 3), "red").save("images/late.png")
     assert [Path(row["path"]).stem for row in csv_rows(partial)] == ["00000", "00001", "00002", "late"]
+
+
+@pytest.mark.parametrize("output", ["out.csv", "out.jsonl", "out.parquet"])
+def test_an_interrupted_report_is_made_by_resuming(output, monkeypatch):
+    make_images("images", 12)
+    given = ("colours.engine", "images", "-o", output, "--report", "report.html")
+
+    def interrupt(*arguments: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vim_deploy.report.page.thumbnails", interrupt)
+        result = run(*given)
+    assert result.exit_code == 3, result.output
+    assert "has 12 rows; continue with --resume" in result.stderr
+    assert not Path(output).exists() and not Path("report.html").exists()
+    assert run(*given, "--resume").exit_code == 0
+    assert paths_in(output) == sorted(paths_in(output)) and len(paths_in(output)) == 12
+    assert Path("report.html").read_text().count("data:image/jpeg") == 12
+    assert sorted(path.name for path in Path().glob("out*")) == [output]
+
+
+def test_a_report_that_cannot_be_written_can_be_made_by_resuming():
+    make_images("images", 4)
+    given = ("colours.engine", "images", "-o", "out.csv", "--report", "report.html")
+    Path("report.html").mkdir()
+    result = run(*given)
+    assert result.exit_code in (2, 3), result.output
+    Path("report.html").rmdir()
+    assert run(*given, "--resume").exit_code == 0
+    assert Path("report.html").is_file() and len(paths_in("out.csv")) == 4
+
+
+def test_kills_at_random_points_lose_no_report():
+    make_images("images", 60)
+    generator = random.Random(4)
+    whole, finished = 1.0, 0
+    for _ in range(12):
+        began = time.perf_counter()
+        process = start("colours.engine", "images", "-o", "out.csv", "--report", "report.html", "--resume")
+        try:
+            code = process.wait(generator.uniform(0.3, 1.0) * whole)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = process.wait()
+        if code == 0:
+            whole = time.perf_counter() - began
+            finished += 1
+        else:
+            whole *= 1.2
+        if Path("out.csv").exists() and not Path("out.csv.run.json").exists():
+            assert Path("report.html").is_file() and len(paths_in("out.csv")) == 60
+            Path("out.csv").unlink()
+            Path("report.html").unlink()
+    assert (
+        start("colours.engine", "images", "-o", "out.csv", "--report", "report.html", "--resume").wait() == 0
+    )
+    assert Path("report.html").is_file() and len(paths_in("out.csv")) == 60
+    assert sorted(path.name for path in Path().iterdir() if path.suffix in (".tmp", ".partial")) == []

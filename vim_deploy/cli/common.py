@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from vim_deploy.engines.registry import all_devices
-from vim_deploy.errors import MissingDependencyError, VimDeployError
+from vim_deploy.errors import MissingDependencyError, as_user_error
 from vim_deploy.text import printable
 
 if TYPE_CHECKING:
@@ -29,7 +31,16 @@ def echo(text: str, *, err: bool = False) -> None:
 
 
 class Command(click.Command):
-    """Prints a VimDeployError on stderr and exits with 2; other exceptions are bugs, with a traceback."""
+    """Prints user errors on stderr and exits with 2; other exceptions are bugs, with a traceback."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        rest = super().parse_args(ctx, args)
+        for param in self.get_params(ctx):
+            value = ctx.params.get(param.name or "")
+            if isinstance(param.type, click.Path) and value is not None:
+                for path in value if isinstance(value, tuple) else [value]:
+                    _check_path(path, param, ctx)
+        return rest
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
         try:
@@ -38,16 +49,38 @@ class Command(click.Command):
             raise _printable_error(error) from None
 
     def invoke(self, ctx: click.Context) -> Any:
+        _open_closed_descriptors()
         try:
             return super().invoke(ctx)
-        except VimDeployError as error:
-            echo(f"error: {error}", err=True)
-            sys.exit(USER_ERROR)
         except click.UsageError as error:
             raise _printable_error(error) from None
         except KeyboardInterrupt:
             echo("interrupted", err=True)
             sys.exit(INTERRUPTED)
+        except Exception as error:
+            if (problem := as_user_error(error)) is None:
+                raise
+            echo(f"error: {problem}", err=True)
+            sys.exit(USER_ERROR)
+
+
+def _check_path(path: Path, param: click.Parameter, ctx: click.Context) -> None:
+    """Refuse a path that no file can have, such as one with a name that is too long."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # it may be created, or the command has a better message
+    except OSError as error:
+        raise click.BadParameter(f"{os.fspath(path)!r}: {error.strerror}.", ctx, param) from None
+
+
+def _open_closed_descriptors() -> None:
+    """Otherwise, a file opened later would become standard input, output or error."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest free number
 
 
 def _printable_error(error: click.UsageError) -> click.UsageError:

@@ -57,7 +57,7 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
-    help="Processes that decode images.  [default: one per CPU, at most 8]",
+    help="Processes that decode images.  [default: one per CPU, at most 8 and as many as fit into memory]",
 )
 @click.option(
     "--labels",
@@ -155,7 +155,7 @@ def main(engine: Path, images: tuple[str, ...], as_json: bool, quiet: bool, **gi
 
 
 def _run(options: InferenceOptions, quiet: bool) -> Summary:
-    from vim_deploy.errors import VimDeployError
+    from vim_deploy.errors import as_user_error
     from vim_deploy.pipeline.inference import run_inference
 
     try:
@@ -165,9 +165,9 @@ def _run(options: InferenceOptions, quiet: bool) -> Summary:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(BROKEN_PIPE)
-    except (VimDeployError, KeyboardInterrupt):
-        raise
-    except Exception:
+    except Exception as error:
+        if as_user_error(error) is not None:
+            raise
         traceback.print_exc()
         sys.exit(INTERNAL_ERROR)
 

@@ -27,6 +27,9 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from vim_deploy.errors import ImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+# In addition to the pixels: the interpreter, its libraries, and the decoders' buffers.
+_BASE_MEMORY = 1 << 30
+_BYTES_PER_PIXEL = 32
 _TRANSPOSED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 _ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
 
@@ -54,7 +57,7 @@ _REFUSED_SIGNATURES = (
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits for one file. `seconds` applies only to decoder processes; None: no limit.
+    """Limits for one file. `seconds` and `memory` apply only to decoder processes; None: no limit.
 
     `reduced_jpeg`: decode JPEG files at a reduced size if the caller of `decode` gives a minimum size.
     """
@@ -63,6 +66,11 @@ class Limits:
     max_metadata: int = 16 << 20  # bytes of EXIF, ICC, XMP, comments and texts together
     seconds: float | None = 60.0
     reduced_jpeg: bool = False
+
+    @property
+    def memory(self) -> int:
+        """The bytes of memory that a decoder process may use."""
+        return _BASE_MEMORY + _BYTES_PER_PIXEL * self.max_pixels
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@
 - A glob (`*`, `?`, `[...]`, `**`) is expanded in sorted order; matching folders are searched too.
 - `-` stands for a list of paths on standard input, separated by newlines or, with `null_separated`, by zero
   bytes. Paths are processed as they arrive, and once input pauses, all that have arrived are completed. A
-  path that does not exist is an item like any other.
+  path that does not exist is an item like any other. A path is cut at MAX_PATH_BYTES bytes.
 - The same file given twice gives two items. A link to a folder is followed unless it leads to a folder above
-  it. A folder that cannot be read is an item itself, so that it is reported.
+  it. A path that cannot be looked up and a folder that cannot be read are items, so that they are reported.
 - Files of the run itself (`excluded`) are skipped in folders.
 
 Items are yielded as they are found; large folders are not listed completely first.
@@ -27,9 +27,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import IO
 
 from vim_deploy.errors import ImageError
+from vim_deploy.files import is_folder
 from vim_deploy.text import plural
 
 # Includes formats that cannot be decoded, so that such files are reported and not skipped.
@@ -38,6 +38,8 @@ _IMAGE_SUFFIXES = frozenset(
     heic heif avif jxl jp2 svg eps psd""".split()  # noqa: SIM905
 )
 STANDARD_INPUT = "-"
+# The longest path of Linux, with its zero byte: longer paths cannot be opened.
+MAX_PATH_BYTES = 4096
 FLUSH_SECONDS = 0.2  # pause of standard input after which the paths so far are completed
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*", b"GIF8")
 
@@ -86,33 +88,40 @@ class Discovery:
             if path == STANDARD_INPUT:
                 end = b"\0" if self.null_separated else b"\n"
                 # `stopped` may be set after the first item.
-                for line in _listed(sys.stdin.buffer, end, lambda: self.stopped()):
+                for line in _listed(end, lambda: self.stopped()):
                     yield from [line] if isinstance(line, FlushMarker) else self._expand(line)
             else:
                 yield from self._expand(path)
 
     def _expand(self, path: str) -> Iterator[Item]:
-        if Path(path).is_dir():
-            yield from self._search(path, ())
+        if is_folder(path):
+            yield from self._search(path)
         else:
             yield self._item(path)
 
-    def _search(self, folder: str, ancestors: tuple[tuple[int, int], ...]) -> Iterator[Item]:
-        try:
-            status = Path(folder).stat()
-            with os.scandir(folder) as entries:
-                names = sorted((entry.name, _is_dir(entry)) for entry in entries if entry.name[0] != ".")
-        except OSError:
-            yield self._item(folder)  # decoding it gives the reason
-            return
-        identity = (status.st_dev, status.st_ino)
-        if identity in ancestors:
-            self.notes.append(f"folder {folder} was skipped: the link leads to a folder above it")
-            return
-        own = {path.name for path in self.excluded}
-        for name, is_dir in names:
-            if is_dir:
+    def _search(self, root: str) -> Iterator[Item]:
+        # Not recursive: folders may be nested more deeply than Python calls.
+        waiting: list[tuple[str, tuple[tuple[int, int], ...]]] = [(root, ())]  # folders with their ancestors
+        while waiting:
+            folder, ancestors = waiting.pop()
+            try:
+                status = Path(folder).stat()
+                with os.scandir(folder) as entries:
+                    names = sorted((entry.name, _is_dir(entry)) for entry in entries if entry.name[0] != ".")
+            except OSError:
+                yield self._item(folder)  # decoding it gives the reason
                 continue
+            identity = (status.st_dev, status.st_ino)
+            if identity in ancestors:
+                self.notes.append(f"folder {folder} was skipped: the link leads to a folder above it")
+                continue
+            yield from self._images(folder, [name for name, is_dir in names if not is_dir])
+            subfolders = [os.path.join(folder, name) for name, is_dir in names if is_dir]  # noqa: PTH118
+            waiting += [(path, (*ancestors, identity)) for path in reversed(subfolders)]
+
+    def _images(self, folder: str, names: Sequence[str]) -> Iterator[Item]:
+        own = {path.name for path in self.excluded}
+        for name in names:
             path = os.path.join(folder, name)  # noqa: PTH118 - Path objects are slow for a million names
             if name in own and _is_one_of(path, self.excluded):
                 continue
@@ -120,29 +129,38 @@ class Discovery:
                 yield self._item(path)
             else:
                 self.other_files += 1
-        for name, is_dir in names:
-            if is_dir:
-                yield from self._search(os.path.join(folder, name), (*ancestors, identity))  # noqa: PTH118
 
     def _item(self, path: str) -> Item:
         return Item(path, self.classes.get(Path(path).parent.name) if self.classes else None)
 
 
-def _listed(file: IO[bytes], end: bytes, stopped: Callable[[], bool]) -> Iterator[str | FlushMarker]:
-    """Entries as they arrive, with a flush marker at each pause; ends early once `stopped()`."""
+def _listed(end: bytes, stopped: Callable[[], bool]) -> Iterator[str | FlushMarker]:
+    """Entries of standard input as they arrive, with a flush marker at each pause; ends once `stopped()`.
+
+    Raises ImageError if standard input cannot be read.
+    """
+    if sys.stdin is None:
+        raise ImageError("standard input is closed; give it a list of paths, or give images as arguments.")
     rest, paused = b"", False
     while not stopped():
-        if not select.select([file], [], [], FLUSH_SECONDS)[0]:
+        try:
+            ready = select.select([sys.stdin], [], [], FLUSH_SECONDS)[0]
+            block = os.read(sys.stdin.fileno(), 1 << 16) if ready else b""
+        except OSError as error:
+            raise ImageError(
+                f"standard input cannot be read: {error.strerror or error}; give it a list of paths."
+            ) from None
+        if not ready:
             if not paused:
                 yield FlushMarker()
             paused = True
             continue
         paused = False
-        block = os.read(file.fileno(), 1 << 16)
         if not block:
             break
         *whole, rest = (rest + block).split(end)
-        yield from map(os.fsdecode, filter(None, whole))
+        yield from (os.fsdecode(entry[:MAX_PATH_BYTES]) for entry in whole if entry)
+        rest = rest[:MAX_PATH_BYTES]
     if rest:
         yield os.fsdecode(rest)
 
@@ -157,14 +175,24 @@ def _is_one_of(path: str, files: Sequence[Path]) -> bool:
 def _matches(given: str) -> list[str]:
     if given == STANDARD_INPUT:
         return [given]
-    if os.path.lexists(given):
+    try:
+        os.lstat(given)
         return [given]
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        missing = True
+    except OSError:
+        missing = False  # a folder that cannot be searched, for example; decoding it gives the reason
     is_glob = glob.has_magic(given)
-    matches = sorted(glob.glob(given, recursive=True)) if is_glob else []  # noqa: PTH207
-    if not matches:
+    try:
+        matches = sorted(glob.glob(given, recursive=True)) if is_glob else []  # noqa: PTH207
+    except RecursionError:
+        raise ImageError(
+            f"input {given!r} searches folders that are nested too deeply; give the folder."
+        ) from None
+    if not matches and missing:
         kind = "matches no file" if is_glob else "does not exist"
         raise ImageError(f"input {given!r} {kind}; give image files, folders or globs.")
-    return matches
+    return matches or [given]
 
 
 def folder_classes(
@@ -179,7 +207,7 @@ def folder_classes(
     # A name of two classes (ImageNet has some) is ambiguous.
     counts = Counter(class_names)
     by_name = {name: index for index, name in enumerate(class_names) if counts[name] == 1}
-    found = {name for folder in inputs if Path(folder).is_dir() for name in _subfolders(folder)}
+    found = {name for folder in inputs if is_folder(folder) for name in _subfolders(folder)}
     if labels is Labels.SORTED:
         if len(found) != len(class_names):
             raise ImageError(

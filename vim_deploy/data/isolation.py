@@ -25,15 +25,12 @@ import numpy as np
 from vim_deploy import child
 from vim_deploy.data.decode import Limits
 from vim_deploy.data.decoder_process import READY, send
-from vim_deploy.data.discover import Item
+from vim_deploy.data.discover import MAX_PATH_BYTES, Item
 from vim_deploy.data.loading import Input, Loaded, ThreadLoader
 from vim_deploy.data.preparation import Preparation
-from vim_deploy.errors import VimDeployError
+from vim_deploy.errors import DecoderError
 
 _START_SECONDS = 60.0
-# In addition to the pixels: the interpreter, its libraries, and the decoders' buffers.
-_BASE_MEMORY = 1 << 30
-_BYTES_PER_PIXEL = 32
 _MAX_REPLY = 1 << 20
 _Reply: TypeAlias = tuple[dict[str, Any], np.ndarray | None]
 
@@ -101,7 +98,7 @@ class _Decoder:
         self._settings = {
             "preparation": preparation.to_dict(),
             "limits": dataclasses.asdict(limits),
-            "memory": _BASE_MEMORY + _BYTES_PER_PIXEL * limits.max_pixels,
+            "memory": limits.memory,
         }
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: socket.socket | None = None
@@ -131,7 +128,8 @@ class _Decoder:
 
     def _send_all(self, paths: Iterable[str]) -> socket.socket:
         """Requests are few and small enough for the connection's buffer."""
-        requests = [os.fsencode(path) for path in paths]
+        # Longer paths cannot be opened.
+        requests = [os.fsencode(path)[:MAX_PATH_BYTES] for path in paths]
         for _ in range(2):
             connection = self._connection or self._start()
             for number, request in enumerate(requests):
@@ -145,7 +143,7 @@ class _Decoder:
                     break
             else:
                 return connection
-        raise EOFError
+        raise DecoderError("a decoder process ended before it was given a file, twice in a row.")
 
     def _reply(self, connection: socket.socket, started: float) -> _Reply:
         deadline = None if self._limits.seconds is None else started + self._limits.seconds
@@ -169,18 +167,13 @@ class _Decoder:
     def _start(self) -> socket.socket:
         if self._closed:
             raise _StoppedError
-        ours, theirs = socket.socketpair()
-        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        # In its own session, so that Ctrl-C in the terminal reaches only the parent.
-        with theirs:
-            self._process = subprocess.Popen(
-                child.command("vim_deploy.data.decoder_process:main", **self._settings),
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                env=environment,
-                start_new_session=True,
-            )
-        self._connection = ours
+        try:
+            ours = self._connection = self._launch()
+        except OSError as error:
+            raise DecoderError(
+                f"a decoder process cannot be started: {error.strerror or error}. Raise the limit on "
+                "open files, processes or memory (ulimit -n, -u, -v), or use fewer --workers."
+            ) from None
         try:
             greeting = _receive(ours, 4 + len(READY), time.monotonic() + _START_SECONDS)
         except (OSError, EOFError):
@@ -189,10 +182,29 @@ class _Decoder:
             closed, cause = self._closed, self._cause(EOFError())
             if closed:
                 raise _StoppedError
-            raise VimDeployError(
+            raise DecoderError(
                 f"the decoder process does not start ({cause}); its output is above. Check the installation "
-                "of Pillow and NumPy."
+                "of Pillow and NumPy, and the limit on memory (ulimit -v)."
             )
+        return ours
+
+    def _launch(self) -> socket.socket:
+        """Start the process and return the connection to it."""
+        ours, theirs = socket.socketpair()
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        try:
+            with theirs:
+                # In its own session, so that Ctrl-C in the terminal reaches only the parent.
+                self._process = subprocess.Popen(
+                    child.command("vim_deploy.data.decoder_process:main", **self._settings),
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    env=environment,
+                    start_new_session=True,
+                )
+        except BaseException:
+            ours.close()
+            raise
         return ours
 
     def _cause(self, error: Exception) -> str:

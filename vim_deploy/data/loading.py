@@ -13,7 +13,7 @@ from vim_deploy.data.decode import Limits, load_image
 from vim_deploy.data.discover import Item
 from vim_deploy.data.preparation import Preparation, minimum_size_of
 from vim_deploy.errors import ImageError
-from vim_deploy.machine import usable_cpus
+from vim_deploy.machine import usable_cpus, usable_memory
 
 Input: TypeAlias = Item | Image.Image
 MAX_DEFAULT_WORKERS = 8
@@ -66,6 +66,7 @@ class ThreadLoader:
         pass
 
 
-def default_workers() -> int:
-    """Decoding workers: one per CPU, up to MAX_DEFAULT_WORKERS."""
-    return min(usable_cpus(), MAX_DEFAULT_WORKERS)
+def default_workers(limits: Limits) -> int:
+    """Decoding workers: one per CPU, up to MAX_DEFAULT_WORKERS and as many as the memory is enough for."""
+    workers, memory = min(usable_cpus(), MAX_DEFAULT_WORKERS), usable_memory()
+    return workers if memory is None else max(1, min(workers, memory // limits.memory))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import signal
 import time
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -12,11 +11,17 @@ from typing import TYPE_CHECKING
 
 from vim_deploy.data.discover import STANDARD_INPUT, Discovery, FlushMarker, Item, Labels, folder_classes
 from vim_deploy.data.isolation import ProcessLoader
-from vim_deploy.data.loading import default_workers
 from vim_deploy.data.preparation import minimum_size_of
 from vim_deploy.engines.manifest import Manifest
 from vim_deploy.engines.open import OpenEngine, open_engine
-from vim_deploy.errors import EngineError, ImageError, OutputError, VimDeployError
+from vim_deploy.errors import (
+    DecoderError,
+    EngineError,
+    ImageError,
+    OutputError,
+    VimDeployError,
+    as_user_error,
+)
 from vim_deploy.pipeline.identity import identity_of
 from vim_deploy.pipeline.inputs import remaining, watched
 from vim_deploy.pipeline.options import InferenceOptions
@@ -25,7 +30,7 @@ from vim_deploy.pipeline.progress import with_progress
 from vim_deploy.pipeline.stop import StoppedRunError, StopSignals
 from vim_deploy.pipeline.stream import batch_size_of, predict_stream
 from vim_deploy.pipeline.summary import Summary
-from vim_deploy.results import Format, Output, format_of, open_output
+from vim_deploy.results import Output, format_of, open_output
 from vim_deploy.results.escape import escape, unescaped_path
 from vim_deploy.results.output import companions
 from vim_deploy.tasks.base import TaskHandler
@@ -45,31 +50,32 @@ def run_inference(options: InferenceOptions, console: Console | None = None) -> 
     `console` shows progress. Raises StoppedRunError for a run that ended early, and another VimDeployError
     for a run that could not start; a damaged image causes neither.
     """
-    format = format_of(options.output, options.format)
     check_output_paths(options)
-    with (
-        StopSignals() as stop,
-        open_engine(
-            options.engine, threads=options.threads, device=options.device, source=options.source
-        ) as engine,
-    ):
+    with StopSignals() as stop:
+        try:
+            return _run(options, stop, console)
+        except KeyboardInterrupt:
+            raise stop.error(resumable=False) from None
+
+
+def _run(options: InferenceOptions, stop: StopSignals, console: Console | None) -> Summary:
+    format = format_of(options.output, options.format)
+    with open_engine(
+        options.engine, threads=options.threads, device=options.device, source=options.source
+    ) as engine:
         _log.info("%s: %s", options.engine, engine.manifest.validated)
         discovery = _discovery(options, engine)
         items = discovery if options.watch else _require_items(discovery)
         task = open_task(engine, options.task_options, options.inputs)
         _check_reduced_jpeg(options, task)
-        task.start(batch_size_of(task, options.batch_size), options.workers or default_workers(), _log.info)
+        task.start(batch_size_of(task, options.batch_size), options.worker_count, _log.info)
         identity = identity_of(options, engine.manifest, discovery.classes, format) | task.identity()
         output = open_output(options.output, format, task.columns, identity, options.start)
         with contextlib.closing(output):
             discovery.stopped = stop.requested
             run = _Run(options, task, engine.manifest, discovery, output, stop)
             run.write(items, console)
-    run.summary.other_files = discovery.other_files
-    for note in discovery.notes:
-        _log.warning("%s", note)
-    _write_report(options, format, task, run.summary)
-    return run.summary
+            return run.summary
 
 
 class _Run:
@@ -91,24 +97,29 @@ class _Run:
         )
 
     def write(self, items: Iterable[Item | FlushMarker], console: Console | None) -> None:
-        """Write all rows and complete the output; after an error, the output can be resumed."""
+        """Write all rows, the task's files and the report, and complete the output.
+
+        After an error, the output can be resumed.
+        """
         try:
-            self._write_rows(items, console)
-            if self._stop.requested():
-                raise StoppedRunError(
-                    f"stopped by {self._stop.name()}", self._output.resumable, self._stop.received
-                )
+            with self._stop.deferred():
+                self._write_rows(items, console)
+            self.summary.other_files = self._discovery.other_files
+            for note in self._discovery.notes:
+                _log.warning("%s", note)
             self._task.finish()
+            self._write_report()
+            self._stop.defer()  # completing the output is not interrupted
             self._output.finish()
         except BaseException as error:
-            with contextlib.suppress(OutputError, OSError):
+            with contextlib.suppress(OutputError, OSError, MemoryError):
                 self._output.flush()
-            if not self.summary.images:
+            if not self._output.saved:
                 self._output.discard()
-            if isinstance(error, KeyboardInterrupt):
-                error = StoppedRunError("stopped", self._output.resumable, signal.SIGINT)
-            if isinstance(error, VimDeployError):
-                raise self._with_advice(error) from None
+            stopped = isinstance(error, KeyboardInterrupt)
+            problem = self._stop.error(self._output.resumable) if stopped else as_user_error(error)
+            if problem is not None:
+                raise self._with_advice(problem) from None
             raise
 
     def _write_rows(self, items: Iterable[Item | FlushMarker], console: Console | None) -> None:
@@ -119,7 +130,7 @@ class _Run:
             self._task,
             inputs,
             batch_size=options.batch_size,
-            workers=options.workers,
+            workers=options.worker_count,
             loader=ProcessLoader(self._task.preparation, options.limits),
             stopped=self._stop.requested,
         )
@@ -150,6 +161,23 @@ class _Run:
 
         return watched(search, done, self._stop.requested, self._options.idle)
 
+    def _write_report(self) -> None:
+        options = self._options
+        if options.report is None or options.output is None:
+            return
+        from vim_deploy.report import write_report
+
+        write_report(
+            options.report,
+            options.output,
+            self._output.rows(),
+            self._task.columns,
+            summary=self.summary.to_dict(),
+            lines=self._task.summary_lines(),
+            limits=options.limits,
+            workers=options.worker_count,
+        )
+
     def _check_failures(self) -> None:
         limit, summary = self._options.max_failures, self.summary
         if limit.exceeded(summary.failed, summary.images):
@@ -163,13 +191,14 @@ class _Run:
     def _with_advice(self, error: VimDeployError) -> VimDeployError:
         """The error itself if no rows can be resumed, else one that says how to resume."""
         number = error.signal if isinstance(error, StoppedRunError) else None
-        if not isinstance(error, StoppedRunError) and not (self.summary.images and self._output.resumable):
+        saved = self._output.saved
+        if not saved and not isinstance(error, (StoppedRunError, DecoderError)):
             return error
         text = str(error).rstrip(".")
-        if self._output.resumable and self.summary.images:
+        if saved:
             assert self._options.output is not None
             partial, _ = companions(self._options.output)
-            text += f". {partial} has {plural(self.summary.images, 'row')}; continue with --resume"
+            text += f". {partial} has {plural(saved, 'row')}; continue with --resume"
         return StoppedRunError(f"{text}.", self._output.resumable, number)
 
     def _count_inputs(self) -> int | None:
@@ -218,20 +247,3 @@ def _check_reduced_jpeg(options: InferenceOptions, task: TaskHandler) -> None:
             f"--reduced-jpeg is not valid for the task {task.network.metadata.task}: its image sizes depend "
             "on the exact proportions, which a reduced JPEG does not keep. Leave it out."
         )
-
-
-def _write_report(options: InferenceOptions, format: Format, task: TaskHandler, summary: Summary) -> None:
-    if options.report is None or options.output is None:
-        return
-    from vim_deploy.report import write_report
-
-    write_report(
-        options.report,
-        options.output,
-        format,
-        task.columns,
-        summary=summary.to_dict(),
-        lines=task.summary_lines(),
-        limits=options.limits,
-        workers=options.workers,
-    )

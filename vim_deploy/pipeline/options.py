@@ -9,6 +9,7 @@ from typing import Any
 
 from vim_deploy.data.decode import Limits
 from vim_deploy.data.discover import Labels
+from vim_deploy.data.loading import default_workers
 from vim_deploy.pipeline.inputs import Shard
 from vim_deploy.pipeline.stop import FailureLimit
 from vim_deploy.results import Format, Start
@@ -40,3 +41,8 @@ class InferenceOptions:
     report: Path | None = None
     idle: float | None = None
     task_options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def worker_count(self) -> int:
+        """`workers`, or the default."""
+        return self.workers or default_workers(self.limits)

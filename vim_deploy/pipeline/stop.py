@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -28,20 +30,36 @@ class StoppedRunError(VimDeployError):
 
 
 class StopSignals:
-    """While entered, the first SIGINT, SIGTERM or SIGHUP is recorded; the second raises KeyboardInterrupt.
+    """While entered, SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt.
 
-    It does nothing outside the main thread.
+    When `deferred`, the first one is only recorded. It does nothing outside the main thread.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self._deferring = False
         self._before: dict[int, Any] = {}
 
     def requested(self) -> bool:
         return self.received is not None
 
-    def name(self) -> str:
-        return signal.Signals(self.received).name if self.received is not None else ""
+    def error(self, resumable: bool) -> StoppedRunError:
+        """The error for a run that a KeyboardInterrupt has ended."""
+        number = self.received or signal.SIGINT
+        return StoppedRunError(f"stopped by {signal.Signals(number).name}.", resumable, number)
+
+    @contextlib.contextmanager
+    def deferred(self) -> Iterator[None]:
+        """For code that checks `requested`. A recorded signal raises KeyboardInterrupt at the end."""
+        self.defer()
+        yield
+        self._deferring = False
+        if self.requested():
+            raise KeyboardInterrupt
+
+    def defer(self) -> None:
+        """Record the first signal from now on."""
+        self._deferring = True
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
@@ -51,9 +69,10 @@ class StopSignals:
         return self
 
     def _record(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
+        first = self.received is None
+        self.received = self.received or number
+        if not (first and self._deferring):
             raise KeyboardInterrupt
-        self.received = number
 
     def __exit__(self, *exception: object) -> None:
         for number, handler in self._before.items():

@@ -35,7 +35,7 @@ def predict_stream(
     queue = PrefetchQueue(
         loader or ThreadLoader(task.preparation, Limits()),
         inputs,
-        workers or default_workers(),
+        workers or default_workers(Limits()),
         task.prefetch(size),
         stopped,
         chunk=task.chunk(size),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from vim_deploy.errors import OutputError
 from vim_deploy.files import atomic_write
 from vim_deploy.report.statistics import ReportStatistics
 from vim_deploy.report.thumbnails import thumbnails
-from vim_deploy.results import Format, Row, read_rows
+from vim_deploy.results import Row
 from vim_deploy.results.columns import Columns
 from vim_deploy.results.escape import escape, unescaped_path
 
@@ -25,21 +25,21 @@ _MAX_SCORES = 5  # shown for each image
 def write_report(
     path: Path,
     results: Path,
-    format: Format,
+    rows: Iterable[Row],
     columns: Columns,
     *,
     summary: dict[str, Any],
     lines: Sequence[str],
     limits: Limits,
-    workers: int | None = None,
+    workers: int,
 ) -> None:
-    """Write the report of a complete results file.
+    """Write the report of a run whose `rows` are, or will be, in the file `results`.
 
     `summary`: of the run. `lines`: the task's summary in words. Raises OutputError.
     """
-    statistics = ReportStatistics.of(read_rows(results, format, columns), columns)
+    statistics = ReportStatistics.of(rows, columns)
     paths = [unescaped_path(row.path) if row.status == "ok" else None for row in statistics.sample]
-    rows = [
+    shown = [
         _row(row, columns, thumbnail)
         for row, thumbnail in zip(statistics.sample, thumbnails(paths, limits, workers), strict=True)
     ]
@@ -48,7 +48,7 @@ def write_report(
         "summary": summary,
         "lines": list(lines),
         "statistics": statistics.to_dict(),
-        "rows": rows,
+        "rows": shown,
     }
     # No string may end the script element that contains the data.
     text = json.dumps(data).replace("<", "\\u003c")
@@ -57,9 +57,7 @@ def write_report(
         with atomic_write(path) as file:
             file.write(template.replace(_PLACEHOLDER, text, 1).encode())
     except OSError as error:
-        raise OutputError(
-            f"the report {path} cannot be written: {error.strerror or error}; the results are complete."
-        ) from None
+        raise OutputError(f"the report {path} cannot be written: {error.strerror or error}.") from None
 
 
 def _row(row: Row, columns: Columns, thumbnail: str | None) -> dict[str, Any]:

@@ -14,14 +14,13 @@ from PIL import Image
 from vim_deploy.data.decode import Limits
 from vim_deploy.data.discover import Item
 from vim_deploy.data.isolation import ProcessLoader
-from vim_deploy.data.loading import default_workers
 from vim_deploy.data.preprocess import Preprocessing
 
 SIDE = 72
 _PREPROCESSING = Preprocessing((SIDE, SIDE), 1.0, (0.0,) * 3, (1.0,) * 3)
 
 
-def thumbnails(paths: Iterable[str | None], limits: Limits, workers: int | None) -> Iterator[str | None]:
+def thumbnails(paths: Iterable[str | None], limits: Limits, workers: int) -> Iterator[str | None]:
     """A data URL for each path; None for None and for files that cannot be decoded."""
     loader = ProcessLoader(_PREPROCESSING, limits)
 
@@ -29,7 +28,7 @@ def thumbnails(paths: Iterable[str | None], limits: Limits, workers: int | None)
         pixels = loader.load(Item(path)).pixels if path is not None else None
         return None if pixels is None else _data_url(pixels)
 
-    with ThreadPoolExecutor(workers or default_workers()) as pool, contextlib.closing(loader):
+    with ThreadPoolExecutor(workers) as pool, contextlib.closing(loader):
         yield from pool.map(thumbnail, paths)
 
 

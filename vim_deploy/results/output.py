@@ -32,7 +32,16 @@ class Output(Protocol):
 
     resumable: bool
 
+    @property
+    def saved(self) -> int:
+        """The number of rows that can be resumed, including those of the interrupted run."""
+        ...
+
     def previous(self) -> Iterator[Row]: ...
+
+    def rows(self) -> Iterator[Row]:
+        """All rows, after the last `write`. Only for resumable outputs."""
+        ...
 
     def write(self, row: Row) -> None: ...
 
@@ -43,7 +52,7 @@ class Output(Protocol):
     def close(self) -> None: ...
 
     def discard(self) -> None:
-        """Remove all files of the run, if it ends before its first row."""
+        """Remove all files of a run that has no saved row."""
         ...
 
 
@@ -72,8 +81,11 @@ class StreamOutput:
     """Standard output, a device or a pipe."""
 
     resumable = False
+    saved = 0
 
     def __init__(self, path: Path | None, codec: Codec) -> None:
+        if path is None and sys.stdout is None:
+            raise OutputError("standard output is closed; give a file for the results with -o.")
         self._path, self._codec = path, codec
         with output_errors(path):
             self._file: IO[bytes] = sys.stdout.buffer if path is None else path.open("wb")
@@ -81,6 +93,9 @@ class StreamOutput:
 
     def previous(self) -> Iterator[Row]:
         return iter(())
+
+    def rows(self) -> Iterator[Row]:
+        raise NotImplementedError("the rows are not stored")
 
     def write(self, row: Row) -> None:
         with output_errors(self._path):
@@ -135,6 +150,7 @@ class FileOutput:
                 else TextStore(self.partial, codec(format, columns))
             )
         self.resumed = 0  # rows of the interrupted run
+        self._started = False
         try:
             self._check_earlier_run(existed)
         except BaseException:
@@ -188,6 +204,16 @@ class FileOutput:
                     yield row
             self._write_record(finished=False)
             self._store.start(keep=self._start is Start.RESUME)
+            self._started = True
+
+    @property
+    def saved(self) -> int:
+        return self.resumed + self._store.saved
+
+    def rows(self) -> Iterator[Row]:
+        self.flush()
+        with output_errors(self.path):
+            yield from self._store.rows()
 
     def write(self, row: Row) -> None:
         with output_errors(self.path):
@@ -208,8 +234,9 @@ class FileOutput:
         self._store.close()
 
     def discard(self) -> None:
-        self._store.discard()
-        self._remove_record()
+        if self._started:  # else the rows of the interrupted run are still there
+            self._store.discard()
+            self._remove_record()
 
     def _remove_record(self) -> None:
         self.record.unlink(missing_ok=True)

@@ -29,6 +29,7 @@ class PartsStore:
         self._schema = _schema(self._pyarrow, columns)
         self._rows: list[dict[str, Any]] = []
         self._parts = 0
+        self.saved = 0
         self._last = time.monotonic()
         path.mkdir(exist_ok=True)
         self._descriptor = os.open(path, os.O_RDONLY)
@@ -43,6 +44,7 @@ class PartsStore:
 
     def rows(self) -> Iterator[Row]:
         """The rows of all parts before the first one that is missing or unreadable."""
+        self._parts = 0
         while self._part(self._parts).exists():
             try:
                 rows = list(read_part(self._part(self._parts), self._columns))
@@ -71,6 +73,7 @@ class PartsStore:
             with atomic_write(self._part(self._parts)) as file:
                 self._pyarrow.parquet.write_table(table, file)
             self._parts += 1
+            self.saved += len(self._rows)
             self._rows = []
         self._last = time.monotonic()
 

@@ -18,10 +18,15 @@ except ImportError:  # no file locks on this system
 
 
 class Store(Protocol):
-    """The rows of an unfinished run, locked against other runs when it is created."""
+    """The rows of an unfinished run, locked against other runs when it is created.
+
+    `saved`: how many of the rows that were written are in the file.
+    """
+
+    saved: int
 
     def rows(self) -> Iterator[Row]:
-        """The complete rows; iterate to the end before `start`."""
+        """The complete rows; iterate to the end before `start`, and after the last `write`."""
         ...
 
     def start(self, keep: bool) -> None:
@@ -51,6 +56,7 @@ class TextStore:
         self._codec = codec
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
         self._end = 0  # offset after the last complete record
+        self.saved = 0
         try:
             lock(self._descriptor, path)
         except BaseException:
@@ -84,6 +90,7 @@ class TextStore:
 
     def write(self, row: Row) -> None:
         self._append(self._codec.line(row))
+        self.saved += 1
 
     def _append(self, record: bytes) -> None:
         try:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from vim_deploy.errors import ImageError, OutputError
-from vim_deploy.files import atomic_write
+from vim_deploy.files import atomic_write, is_folder
 from vim_deploy.results.escape import unescaped_path
+
+# Errors that depend on the name of one file. Others, such as a full disk, concern all files.
+_NAME_ERRORS = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EINVAL)
 
 
 class ImageFiles:
@@ -19,7 +23,7 @@ class ImageFiles:
     """
 
     def __init__(self, inputs: Sequence[str]) -> None:
-        self._inputs = [os.path.normpath(given) for given in inputs if Path(given).is_dir()]
+        self._inputs = [os.path.normpath(given) for given in inputs if is_folder(given)]
         self._owners: dict[Path, str] = {}  # escaped image paths
 
     def make_folder(self, option: str, folder: Path) -> None:
@@ -55,10 +59,16 @@ class ImageFiles:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file atomically, creating its folders. Raises OutputError."""
+    """Write a file atomically, creating its folders.
+
+    Raises ImageError if only this name cannot be used, and OutputError for other reasons.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as file:
             file.write(content)
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from None
+        message = f"{path} cannot be written: {error.strerror or error}"
+        if error.errno in _NAME_ERRORS:
+            raise ImageError(message) from None
+        raise OutputError(f"{message}.") from None

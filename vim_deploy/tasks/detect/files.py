@@ -65,7 +65,7 @@ class DetectFiles:
             raise OutputError(f"--coco {path} would replace the annotations; give another name.")
 
     def row(self, prediction: Prediction) -> Row:
-        """Writes the overlay; an error row if another image has an overlay of that name."""
+        """Writes the overlay; an error row if its name cannot be used."""
         row = Row.of(prediction, self._names)
         if prediction.result is None:
             return row
@@ -74,9 +74,9 @@ class DetectFiles:
             name = self._files.name(prediction.path or "")
             try:
                 self._files.claim(name, row.path)
+                write_file(self._options.overlays / f"{name}{_OVERLAY_SUFFIX}", self._overlay(result, row))
             except ImageError as error:
                 return row.failed(error)
-            write_file(self._options.overlays / f"{name}{_OVERLAY_SUFFIX}", self._overlay(result, row))
         objects = result.objects
         if self._options.needs_masks:
             assert prediction.size is not None

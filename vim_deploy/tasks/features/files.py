@@ -35,16 +35,16 @@ class FeatureFiles:
         self._files.make_folder("--arrays", self.folder)
 
     def row(self, row: Row) -> Row:
-        """Writes the file and puts its name into the row; an error row if two images have the same file."""
+        """Writes the file and puts its name into the row; an error row if its name cannot be used."""
         if row.result is None:
             return row
         name = self._files.name(row.path)
+        path, values = Path(f"{name}.{self._format}"), row.result.values
         try:
             self._files.claim(name, row.path)
+            write_file(self.folder / path, self._encode(values))
         except ImageError as error:
             return row.failed(error)
-        path, values = Path(f"{name}.{self._format}"), row.result.values
-        write_file(self.folder / path, self._encode(values))
         return dataclasses.replace(row, result=FeatureFile(escape(os.fspath(path)), values.shape))
 
     def count(self, row: Row) -> None:

@@ -84,7 +84,7 @@ class SegmentFiles:
             )
 
     def row(self, prediction: Prediction) -> Row:
-        """Writes the image's files; an error row if its ground truth cannot be used or a name is taken."""
+        """Writes the image's files; an error row if its ground truth or a file's name cannot be used."""
         row = Row.of(prediction, self._names)
         if prediction.result is None:
             return row
@@ -96,9 +96,9 @@ class SegmentFiles:
             if self._ground_truth is not None and prediction.size is not None:
                 labels = self._ground_truth.labels(name, prediction.size, len(self._names))
                 overlap = class_overlaps(result.labels, labels, len(self._names))
+            self._write(name, result)
         except ImageError as error:
             return row.failed(error)
-        self._write(name, result)
         return dataclasses.replace(row, result=SegmentationRow(result.areas, overlap))
 
     def _write(self, name: Path, result: Segmentation) -> None:

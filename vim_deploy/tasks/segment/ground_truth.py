@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vim_deploy.errors import ImageError
+from vim_deploy.files import is_file
 from vim_deploy.tasks.segment.options import DEFAULT_IGNORE, GroundTruthValues
 from vim_deploy.tasks.segment.result import ClassOverlap
 
@@ -59,7 +60,7 @@ class GroundTruth:
         stem = self.folder / name.parent / name.stem
         for suffix in SUFFIXES:
             path = stem.with_name(stem.name + suffix)
-            if path.is_file():
+            if is_file(path):
                 return path
         raise ImageError(f"there is no label map {stem}{SUFFIXES[0]}")
 
