@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import onnx
 from fake_gpu import FakeGpu
+from prepared_graph import runner
 
-from vim_deploy.onnx_graph.upcast import upcast_to_fp32
 from vim_deploy.ops.function_body import function_body
 
 _FLAGS = {
@@ -261,7 +261,7 @@ class _Engine:
     def __init__(self, plan: bytes, gpu: FakeGpu, recorder: Recorder) -> None:
         self.keeps_types, self.gpu, self.recorder = bool(plan[0]), gpu, recorder
         self.model = onnx.load_model_from_string(plan[1:])
-        self._run = _runner(self.model)
+        self._run = runner(self.model)
         self.device_memory_size = 7 << 20
 
     def compute(self, pixels: np.ndarray) -> list[np.ndarray]:
@@ -272,19 +272,6 @@ class _Engine:
 
     def create_engine_inspector(self) -> Any:
         return _Inspector(self)
-
-
-def _runner(model: onnx.ModelProto) -> Any:
-    import onnxruntime
-
-    wide = upcast_to_fp32(model)
-    for node in wide.graph.node:
-        kept = [attribute for attribute in node.attribute if not attribute.name.startswith("plugin_")]
-        del node.attribute[:]
-        node.attribute.extend(kept)
-    wide.functions.append(function_body())
-    session = onnxruntime.InferenceSession(wide.SerializeToString(), providers=["CPUExecutionProvider"])
-    return lambda pixels: session.run(None, {"pixels": pixels})
 
 
 class _Context:

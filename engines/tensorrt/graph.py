@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vim_deploy.engines.tensorrt.parser_8_6 import has_bounds, rewrite_for_8_6
 from vim_deploy.engines.tensorrt.parser_rules import Constants, detection_problems
 from vim_deploy.errors import EngineError
 from vim_deploy.ops.signature import ATTRIBUTES, CONTRACT_VERSION, INPUTS, OP_DOMAIN, OP_NAME
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 PLUGIN_VERSION = str(CONTRACT_VERSION)
 PLUGIN_NAMESPACE = OP_DOMAIN
 _PRECISIONS = {precision.onnx_type: precision for precision in FILE_PRECISIONS}
-_INT32 = (-(1 << 31), (1 << 31) - 1)
 
 # Operators of exported models (opset 17) that the parsers of 8.6 and later support.
 _PARSED = {
@@ -53,8 +53,8 @@ def prepare(name: str, data: bytes, precision: Precision, major: int) -> Prepare
     """The graph of an exported file for TensorRT `major`.
 
     Removes the function body, adds the plugin's attributes, fixes inputs with a default to it, and for 8.6
-    clips integers to 32 bits. Raises EngineError that names the parser's rules that the graph violates, or
-    for a graph in another precision than its metadata.
+    rewrites what its parser does not support. Raises EngineError that names the parser's rules that the graph
+    violates, or for a graph in another precision than its metadata.
     """
     import onnx
 
@@ -68,7 +68,7 @@ def prepare(name: str, data: bytes, precision: Precision, major: int) -> Prepare
         node.attribute.append(onnx.helper.make_attribute("plugin_version", PLUGIN_VERSION))
         node.attribute.append(onnx.helper.make_attribute("plugin_namespace", PLUGIN_NAMESPACE))
     if major < 10:
-        _clip_integers(model)
+        rewrite_for_8_6(model)
     problems = [*lint(model, types, major), *_precision_problems(scans, types, precision)]
     if problems:
         raise EngineError(
@@ -101,6 +101,8 @@ def lint(model: onnx.ModelProto, types: dict[str, int], major: int) -> Iterator[
             yield f"node {node.name}: its parser does not support the operator {node.op_type}"
         elif any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
             yield f"node {node.name}: {node.op_type} with a subgraph"
+        elif major < 10 and has_bounds(node):
+            yield f"node {node.name}: Shape with start or end, which 8.6 ignores"
         else:
             yield from detection_problems(node, constants, types, major)
 
@@ -155,14 +157,3 @@ def _fix_optional_inputs(model: onnx.ModelProto) -> None:
     inputs = [value for value in model.graph.input if value.name not in defaults]
     del model.graph.input[:]
     model.graph.input.extend(inputs)
-
-
-def _clip_integers(model: onnx.ModelProto) -> None:
-    """Clip integers such as 2^63 - 1 to 32 bits, in place: 8.6 would do it with a warning for each."""
-    import numpy as np
-    from onnx import TensorProto, numpy_helper
-
-    for item in model.graph.initializer:
-        if item.data_type == TensorProto.INT64:
-            values = numpy_helper.to_array(item)
-            item.CopyFrom(numpy_helper.from_array(np.clip(values, *_INT32), item.name))
