@@ -57,6 +57,7 @@ class Recorder:
     layers: list[Any] = field(default_factory=list)
     ignores_types: bool = False  # always builds fp32
     refuses_plugin: bool = False  # the registry silently ignores the plugin
+    cuda_error: str = ""  # CUDA does not start: what TensorRT logs
     fails_to_parse: bool = False
     fails_to_build: bool = False
     cannot_obey: bool = False  # 8.6: a layer has no implementation in its type
@@ -93,7 +94,7 @@ def fake(major: int, gpu: FakeGpu, recorder: Recorder, strongly_typed_flag: bool
     registry = _Registry(major, recorder)
     trt.get_plugin_registry = lambda: registry
     trt.init_libnvinfer_plugins = lambda logger, namespace: True
-    trt.Builder = lambda logger: _Builder(trt, major, recorder)
+    trt.Builder = lambda logger: _builder(trt, major, recorder, logger)
     trt.OnnxParser = lambda made, logger: _Parser(made, recorder)
     trt.Runtime = lambda logger: _Runtime(gpu, recorder)
     if major >= 10:
@@ -125,6 +126,13 @@ class _Registry:
             creator.name, creator.plugin_version = "SelectiveScan", "1"
             creator.plugin_namespace = "vim_deploy"
             self._creators.append(creator)
+
+
+def _builder(trt: Any, major: int, recorder: Recorder, logger: Any) -> _Builder:
+    if recorder.cuda_error:
+        logger.log(trt.ILogger.Severity.ERROR, recorder.cuda_error)
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+    return _Builder(trt, major, recorder)
 
 
 class _Builder:
@@ -248,7 +256,7 @@ class _Parser:
 class _Runtime:
     def __init__(self, gpu: FakeGpu, recorder: Recorder) -> None:
         # TensorRT's Runtime terminates the process.
-        assert gpu.count, "Runtime was made without a GPU"
+        assert gpu.count and not recorder.cuda_error, "Runtime was made where CUDA does not start"
         self._gpu, self._recorder = gpu, recorder
         self.engine_host_code_allowed = False
 

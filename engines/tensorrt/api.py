@@ -69,6 +69,14 @@ def make_logger(trt: ModuleType) -> Any:
     return Logger()
 
 
+def make_builder(trt: ModuleType, logger: Any) -> Any:
+    """A builder. Raises EngineError where CUDA does not start, such as with a driver that is too old."""
+    try:
+        return trt.Builder(logger)
+    except (RuntimeError, TypeError):  # a null pointer becomes a TypeError in the bindings
+        raise EngineError(f"TensorRT {trt.__version__} does not start: {logger.reasons()}") from None
+
+
 def load_plugin(trt: ModuleType) -> Path:
     """Load our plugin and TensorRT's own plugins into its registry; returns the path of our library.
 

@@ -13,7 +13,7 @@ from vim_deploy.engines.manifest import Manifest
 from vim_deploy.engines.onnxruntime.reference import reference_outputs
 from vim_deploy.engines.selfcheck import compare, random_pixels
 from vim_deploy.engines.source import SourceModel
-from vim_deploy.engines.tensorrt.api import load_plugin, major, make_logger, tensorrt
+from vim_deploy.engines.tensorrt.api import load_plugin, major, make_builder, make_logger, tensorrt
 from vim_deploy.engines.tensorrt.builder import PlanRequest, build_plan
 from vim_deploy.engines.tensorrt.driver import Gpu, gpu
 from vim_deploy.engines.tensorrt.graph import prepare
@@ -96,9 +96,11 @@ def open_payload(payload: bytes, manifest: Manifest, options: RunOptions) -> Ten
         raise EngineError("a TensorRT engine runs on the GPU and has no threads; leave out --threads.")
     gpu()
     trt = tensorrt()
+    logger = make_logger(trt)
+    make_builder(trt, logger)  # an error where CUDA does not start: a Runtime would terminate the process
     if manifest.operator.get("implementation") == "plugin":
         load_plugin(trt)
-    built_with, logger = _options_of(manifest), make_logger(trt)
+    built_with = _options_of(manifest)
     allow_code = built_with.version_compatible and code_is_allowed()
     engine = deserialize(trt, logger, payload, allow_code)
     if built_with.strip:

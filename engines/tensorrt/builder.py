@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from vim_deploy.engines.tensorrt.api import required
+from vim_deploy.engines.tensorrt.api import make_builder, required
 from vim_deploy.engines.tensorrt.graph import PreparedGraph
 from vim_deploy.engines.tensorrt.options import TensorrtOptions
 from vim_deploy.errors import EngineError
@@ -46,7 +46,7 @@ class PlanRequest:
 
 def build_plan(trt: ModuleType, logger: Any, request: PlanRequest) -> tuple[bytes, dict[str, Any]]:
     """The serialized engine, and the typing, flags and seconds of the build. Raises EngineError."""
-    builder = _builder(trt, logger)
+    builder = make_builder(trt, logger)
     flags, typing = _network_flags(trt)
     network = builder.create_network(flags)
     parser = trt.OnnxParser(network, logger)
@@ -76,13 +76,6 @@ def build_plan(trt: ModuleType, logger: Any, request: PlanRequest) -> tuple[byte
         _save_timing_cache(config, cache)
     seconds = round(time.perf_counter() - started, 1)
     return bytes(plan), {"typing": typing, "flags": chosen, "build_seconds": seconds}
-
-
-def _builder(trt: ModuleType, logger: Any) -> Any:
-    try:
-        return trt.Builder(logger)
-    except TypeError:  # the bindings' reaction to a null pointer
-        raise EngineError(f"TensorRT {trt.__version__} does not start: {logger.reasons()}") from None
 
 
 def _network_flags(trt: ModuleType) -> tuple[int, str]:

@@ -40,14 +40,12 @@ def _tensorrt() -> list[Finding]:
         return [found]
     import tensorrt
 
-    from vim_deploy.engines.tensorrt.api import load_plugin
+    from vim_deploy.engines.tensorrt.api import load_plugin, make_builder, make_logger
 
     try:
-        if tensorrt.Builder(tensorrt.Logger(tensorrt.Logger.ERROR)) is None:
-            return [Finding("tensorrt", "broken", f"{tensorrt.__version__}: cannot create a builder", advice)]
-    except (RuntimeError, TypeError) as error:
-        detail = f"{tensorrt.__version__} does not start: {' '.join(str(error).split())[:200]}"
-        return [Finding("tensorrt", "broken", detail, advice)]
+        make_builder(tensorrt, make_logger(tensorrt))
+    except VimDeployError as error:
+        return [Finding("tensorrt", "broken", str(error), advice)]
     try:
         plugin = Finding("tensorrt plugin", "ok", f"{load_plugin(tensorrt)}: registered")
     except VimDeployError as error:

@@ -191,6 +191,15 @@ def test_a_missing_gpu_is_reported_before_tensorrt_is_used(place, change, messag
     assert len(place.recorder.calls) == calls
 
 
+def test_cuda_that_does_not_start_is_an_error_in_building_and_opening(place):
+    """A driver that answers may be too old for TensorRT, whose Runtime then terminates the process."""
+    engine = place.build("fp32")
+    place.recorder.cuda_error = "CUDA initialization failure with error: 35"
+    for attempt in (lambda: load_engine(engine), lambda: place.build("fp32")):
+        with pytest.raises(EngineError, match=r"TensorRT 10\.13\.0 does not start: CUDA .* error: 35"):
+            attempt()
+
+
 def _other_version(place):
     sys.modules["tensorrt"].__version__ = "10.3.0"
 
