@@ -189,6 +189,7 @@ class _Context:
 
     def _compute(self, shape: tuple[int, ...]) -> None:
         if shape != self.shape:
+            self.shape = ()  # until the first run succeeds: it is repeated after a failure
             self._drop_graph()
             self._set_shape(shape)
             # The first run with a shape does setup work that must not be captured.

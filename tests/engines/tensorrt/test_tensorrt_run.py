@@ -167,6 +167,19 @@ def test_a_failing_engine_is_an_error_and_the_next_batch_has_a_context(device):
     assert np.array_equal(runner.run(numbers(1))["y"], 2 * numbers(1))
 
 
+def test_a_failing_new_shape_does_not_affect_the_previous_one(device):
+    runner, engine = doubling(device, contexts=1)
+    for _ in range(2):
+        runner.run(numbers(2))
+    engine.fails = True
+    with pytest.raises(EngineError, match="TensorRT failed to run"):
+        runner.run(numbers(5))
+    engine.fails = False
+    for start in (0, 100, 200):
+        found = runner.run(numbers(2, start))["y"]
+        assert found.shape == (2, 4) and np.array_equal(found, 2 * numbers(2, start))
+
+
 def test_a_closed_engine_has_released_its_memory(device):
     runner, _ = doubling(device)
     runner.run(numbers(1))
