@@ -86,7 +86,9 @@ def fake(major: int, gpu: FakeGpu, recorder: Recorder, strongly_typed_flag: bool
     trt.TacticSource = _enumeration("TacticSource", _SOURCES[major])
     trt.PreviewFeature = _enumeration("PreviewFeature", _PREVIEWS[major])
     trt.DataType = _enumeration("DataType", _TYPES[major])
-    trt.LayerType = _enumeration("LayerType", "CONVOLUTION CAST ELEMENTWISE PLUGIN_V2 CONSTANT SHAPE")
+    trt.LayerType = _enumeration(
+        "LayerType", "CONVOLUTION CAST ELEMENTWISE PLUGIN_V2 CONSTANT SHAPE MATRIX_MULTIPLY"
+    )
     trt.MemoryPoolType = _enumeration("MemoryPoolType", "WORKSPACE DLA_MANAGED_SRAM")
     trt.ProfilingVerbosity = _enumeration("ProfilingVerbosity", "LAYER_NAMES_ONLY NONE DETAILED")
     trt.LayerInformationFormat = _enumeration("LayerInformationFormat", "ONELINE JSON")
@@ -205,19 +207,52 @@ class _Profile:
         self._recorder.calls.append(("set_shape", (name, *shapes)))
 
 
+_KINDS = {"Cast": "CAST", "Conv": "CONVOLUTION", "Shape": "SHAPE", "SelectiveScan": "PLUGIN_V2"}
+
+
+def _layers(trt: Any, model: onnx.ModelProto) -> list[_Layer]:
+    """One layer for each node; for a Gemm, like the parser, a matmul with an unnamed output, and a sum."""
+    types = _element_types(model)
+    layers = []
+    for number, node in enumerate(model.graph.node):
+        dtypes = [_data_type(trt, types.get(name)) for name in node.output]
+        kind = _KINDS.get(node.op_type, "ELEMENTWISE")
+        if node.op_type == "Gemm":
+            unnamed = f"(Unnamed Layer* {number}) [Matrix Multiply]_output"
+            layers.append(_Layer(trt, node.name, "MATRIX_MULTIPLY", {unnamed: dtypes[0]}))
+            node_name = f"(Unnamed Layer* {number + 1}) [ElementWise]"
+        else:
+            node_name = node.name
+        layers.append(_Layer(trt, node_name, kind, dict(zip(node.output, dtypes, strict=True))))
+    return layers
+
+
+def _data_type(trt: Any, element_type: int | None) -> Any:
+    names = {onnx.TensorProto.FLOAT: "FLOAT", onnx.TensorProto.FLOAT16: "HALF"}
+    return trt.DataType[names.get(element_type, "INT32")]
+
+
+def _element_types(model: onnx.ModelProto) -> dict[str, int]:
+    """ONNX element types of all tensors."""
+    complete = onnx.ModelProto()
+    complete.CopyFrom(model)
+    complete.functions.append(function_body())
+    graph = onnx.shape_inference.infer_shapes(complete).graph
+    types = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.output)}
+    return types | {item.name: item.data_type for item in model.graph.initializer}
+
+
 class _Layer:
-    def __init__(self, trt: Any, node: onnx.NodeProto) -> None:
-        self.name = node.name
-        kinds = {"Cast": "CAST", "Conv": "CONVOLUTION", "Shape": "SHAPE", "SelectiveScan": "PLUGIN_V2"}
-        self.type = trt.LayerType[kinds.get(node.op_type, "ELEMENTWISE")]
+    def __init__(self, trt: Any, name: str, kind: str, outputs: dict[str, Any]) -> None:
+        self.name, self.type = name, trt.LayerType[kind]
         self.precision: Any = None
         self.output_types: dict[int, Any] = {}
-        self._outputs = list(node.output)
+        self._outputs = list(outputs.items())
         self.num_outputs = len(self._outputs)
 
     def get_output(self, index: int) -> Any:
         tensor: Any = ModuleType("tensor")
-        tensor.name = self._outputs[index]
+        tensor.name, tensor.dtype = self._outputs[index]
         return tensor
 
     def set_output_type(self, index: int, kind: Any) -> None:
@@ -246,7 +281,7 @@ class _Parser:
         model = onnx.load_model_from_string(data)
         assert not model.functions
         self._network.data = data
-        self._network.layers = [_Layer(self._network.trt, node) for node in model.graph.node]
+        self._network.layers = _layers(self._network.trt, model)
         return not self._recorder.fails_to_parse
 
     def get_error(self, index: int) -> str:
@@ -329,13 +364,8 @@ class _Inspector:
             return json.dumps({"Layers": ["layer 1", "layer 2"]})
         # TensorRT says "N/A due to dynamic shapes" without a context that has shapes.
         known = self.execution_context is not None and bool(self.execution_context.shapes)
-        model = onnx.ModelProto()
-        model.CopyFrom(self._engine.model)
-        model.functions.append(function_body())
-        graph = onnx.shape_inference.infer_shapes(model).graph
-        values = (*graph.value_info, *graph.output)
-        types = {value.name: value.type.tensor_type.elem_type for value in values}
-        types |= {item.name: item.data_type for item in model.graph.initializer}
+        model = self._engine.model
+        types = _element_types(model)
 
         def tensor(name: str) -> dict[str, Any]:
             kind = types.get(name, 1) if self._engine.keeps_types else 1

@@ -128,15 +128,21 @@ def _prefer_types(trt: ModuleType, config: Any, name: str, chosen: list[str], lo
 
 
 def _constrain_types(trt: ModuleType, network: Any, types: dict[str, Precision]) -> None:
-    """Constrain every layer whose output types the graph defines: norms to float32, matmuls to float16."""
+    """Constrain every layer with floating-point outputs: norms to float32, matmuls of blocks to float16.
+
+    The parser adds tensors that the graph does not have, such as the matmul of a Gemm; they have the types of
+    the network.
+    """
     kinds = {Precision.FP32: trt.DataType.FLOAT, Precision.FP16: trt.DataType.HALF}
     free = [getattr(trt.LayerType, name) for name in _UNCONSTRAINED if hasattr(trt.LayerType, name)]
     for layer in map(network.get_layer, range(network.num_layers)):
-        names = [layer.get_output(index).name for index in range(layer.num_outputs)]
-        outputs = [kinds.get(types[name]) if name in types else None for name in names]
-        if layer.type in free or not outputs or None in outputs:
+        tensors = [layer.get_output(index) for index in range(layer.num_outputs)]
+        outputs = [kinds[types[each.name]] if each.name in types else each.dtype for each in tensors]
+        if layer.type in free or not outputs or not set(outputs) <= set(kinds.values()):
             continue
-        layer.precision = outputs[0]
+        if layer.type != trt.LayerType.PLUGIN_V2:
+            # A precision also applies to the inputs, and our plugin's A, D and delta_bias are always float32.
+            layer.precision = outputs[0]
         for position, kind in enumerate(outputs):
             layer.set_output_type(position, kind)
 

@@ -58,8 +58,26 @@ def test_8_6_is_constrained_to_the_types_of_the_graph(place):
     product, norm = layers["layers.0.mixer.in_proj/MatMul"], layers["layers.0.norm/Mul"]
     assert (product.precision.name, product.output_types[0].name) == ("HALF", "HALF")
     assert (norm.precision.name, norm.output_types[0].name) == ("FLOAT", "FLOAT")
-    assert layers["layers.0.mixer/SelectiveScan"].precision.name == "HALF"
     assert layers["model/Shape"].precision is None
+
+
+def test_8_6_is_constrained_in_tensors_that_the_parser_adds(place):
+    """The classifier is a Gemm: a matmul whose output is not in the graph, and a sum."""
+    place.install(8)
+    place.build("fp16")
+    (matmul,) = [layer for layer in place.recorder.layers if layer.type.name == "MATRIX_MULTIPLY"]
+    assert matmul.get_output(0).name.startswith("(Unnamed Layer*")
+    assert (matmul.precision.name, matmul.output_types[0].name) == ("FLOAT", "FLOAT")
+
+
+def test_8_6_constrains_only_the_outputs_of_plugins(place):
+    """A precision would also apply to the inputs A, D and delta_bias, which are always float32."""
+    place.install(8)
+    place.build("fp16")
+    plugins = [layer for layer in place.recorder.layers if layer.type.name == "PLUGIN_V2"]
+    assert len(plugins) == 2 * BLOCKS
+    for plugin in plugins:
+        assert (plugin.precision, plugin.output_types[0].name) == (None, "HALF")
 
 
 def test_newer_versions_have_no_type_constraints(place):
