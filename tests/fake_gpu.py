@@ -23,6 +23,7 @@ class FakeGpu:
         self.graphs: dict[int, list[Callable[[], None]]] = {}
         self.launches = 0
         self.current = 0  # contexts pushed and not popped
+        self.streams: dict[int, int] = {}  # flags of the streams that exist
 
     def read(self, address: int, shape: tuple[int, ...], kind: Any = np.float32) -> np.ndarray:
         size = math.prod(shape) * np.dtype(kind).itemsize
@@ -97,9 +98,14 @@ class FakeGpu:
         class Stream:
             made = 0
 
-            def __init__(self) -> None:
+            def __init__(self, flags: int = 0) -> None:
                 Stream.made += 1
                 self.handle = Stream.made
+                gpu.streams[self.handle] = flags
+
+            def __del__(self) -> None:
+                if gpu.current:  # pycuda leaks streams without their context
+                    del gpu.streams[self.handle]
 
             def synchronize(self) -> None:
                 pass
@@ -112,7 +118,7 @@ class FakeGpu:
                 gpu.current -= 1
 
             def detach(self) -> None:
-                pass
+                gpu.current += 1  # pycuda pushes the context that it releases, and does not pop it
 
         class Device:
             def __init__(self, index: int) -> None:

@@ -8,6 +8,7 @@ import queue
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,10 @@ from vim_deploy.text import plural
 
 _log = logging.getLogger("vim_deploy")
 
+_NON_BLOCKING = (
+    1  # CU_STREAM_NON_BLOCKING: work on the legacy default stream would break the capture of graphs
+)
+
 
 def _pycuda() -> Any:
     try:
@@ -28,6 +33,17 @@ def _pycuda() -> Any:
             f'pycuda does not load ({error}); install it with `pip install "vim-deploy[tensorrt]"`.'
         ) from None
     return pycuda.driver
+
+
+@cache
+def _primary_context(cuda: Any) -> Any:
+    """The primary context of the GPU, which TensorRT uses too, retained until the process ends.
+
+    pycuda cannot release it: its `detach` leaves the context current on the thread that retained it, and does
+    nothing on other threads. TensorRT retains it until the process ends anyway.
+    """
+    cuda.init()
+    return cuda.Device(0).retain_primary_context()
 
 
 class TensorrtRunner:
@@ -52,8 +68,7 @@ class TensorrtRunner:
         self.batches = BatchRange(low[0], high[0])
         self._low, self._high = low, high
         self._cuda = _pycuda()
-        self._cuda.init()
-        self._primary = self._cuda.Device(0).retain_primary_context()
+        self._primary = _primary_context(self._cuda)
         self._engine = engine
         self._free: queue.Queue[_Context | None] = queue.Queue()  # None: closed
         self._contexts: list[_Context] = []
@@ -107,7 +122,6 @@ class TensorrtRunner:
                 context.close()
         self._contexts = []
         self._engine = None
-        self._primary.detach()
         self._free.put(None)
 
     @contextmanager
@@ -144,7 +158,7 @@ class _Context:
         largest: tuple[int, ...],
     ) -> None:
         self.cuda = cuda
-        self.stream = cuda.Stream()
+        self.stream = cuda.Stream(_NON_BLOCKING)
         self.context = engine.create_execution_context()
         if self.context is None:
             raise EngineError(
@@ -237,7 +251,7 @@ class _Context:
     def close(self) -> None:
         self._drop_graph()
         self.stream.synchronize()
-        self.context = None
+        self.context = self.stream = None  # destroyed while the primary context is current
         for memory in self.device.values():
             memory.free()
         self.device, self.host = {}, {}

@@ -186,8 +186,16 @@ def test_a_closed_engine_has_released_its_memory(device):
     runner.close()
     runner.close()
     assert sum(memory.size for memory in device.memory.values()) == 0
+    assert (device.streams, device.current) == ({}, 0)
     with pytest.raises(EngineError, match="closed; open it again"):
         runner.run(numbers(1))
+
+
+def test_streams_do_not_wait_for_the_default_stream(device):
+    """Work of other code on the legacy default stream would end the capture of a graph on a blocking one."""
+    runner, _ = doubling(device, contexts=2)
+    assert list(device.streams.values()) == [1, 1]
+    runner.close()
 
 
 @pytest.mark.parametrize(
