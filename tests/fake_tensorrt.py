@@ -62,6 +62,7 @@ class Recorder:
     fails_to_build: bool = False
     cannot_obey: bool = False  # 8.6: a layer has no implementation in its type
     lacking_weights: tuple[str, ...] = ()  # weights that refitting does not find
+    created_weights: tuple[str, ...] = ()  # weights of the engine that are not in the graph
     own_names: bool = False  # layers have new names, with the graph's names as metadata
     tensor_fields: Any = None  # function from a type's name to the tensor's fields; None: as in 10
     plain_names: bool = False  # layer information without types
@@ -401,11 +402,19 @@ class _Refitter:
     def get_missing_weights(self) -> list[str]:
         return list(self._recorder.lacking_weights)
 
+    def get_all_weights(self) -> list[str]:
+        return list(self._recorder.created_weights)
+
 
 class _ParserRefitter:
     def __init__(self, refitter: Any, recorder: Recorder) -> None:
         self._recorder = recorder
+        self.num_errors = len(recorder.created_weights)
 
     def refit_from_bytes(self, data: bytes) -> bool:
         self._recorder.calls.append(("refit_from_bytes", data))
-        return True
+        # As in the source of 10.1: every weight of the engine must be in the graph.
+        return not self._recorder.created_weights
+
+    def get_error(self, index: int) -> str:
+        return "Failed to refit all the weights."

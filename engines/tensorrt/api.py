@@ -77,6 +77,11 @@ def make_builder(trt: ModuleType, logger: Any) -> Any:
         raise EngineError(f"TensorRT {trt.__version__} does not start: {logger.reasons()}") from None
 
 
+def parser_errors(parser: Any) -> str:
+    """The first errors of an ONNX parser or refitter in one line, empty if there are none."""
+    return "; ".join(str(parser.get_error(index)) for index in range(min(parser.num_errors, 3)))
+
+
 def load_plugin(trt: ModuleType) -> Path:
     """Load our plugin and TensorRT's own plugins into its registry; returns the path of our library.
 

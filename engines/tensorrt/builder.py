@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from vim_deploy.engines.tensorrt.api import make_builder, required
+from vim_deploy.engines.tensorrt.api import make_builder, parser_errors, required
 from vim_deploy.engines.tensorrt.graph import PreparedGraph
 from vim_deploy.engines.tensorrt.options import TensorrtOptions
 from vim_deploy.errors import EngineError
@@ -51,8 +51,7 @@ def build_plan(trt: ModuleType, logger: Any, request: PlanRequest) -> tuple[byte
     network = builder.create_network(flags)
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(request.graph.data):
-        reasons = "; ".join(str(parser.get_error(index)) for index in range(min(parser.num_errors, 3)))
-        raise EngineError(f"TensorRT {trt.__version__} cannot parse {request.name}: {reasons}")
+        raise EngineError(f"TensorRT {trt.__version__} cannot parse {request.name}: {parser_errors(parser)}")
     config = builder.create_builder_config()
     chosen = _set_precision(trt, config, network, request, typing)
     chosen += _set_options(trt, config, request.options)

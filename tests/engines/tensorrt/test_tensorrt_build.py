@@ -303,6 +303,15 @@ def test_missing_weights_are_named(place):
         place.build("fp16", strip=True)
 
 
+def test_the_reason_of_the_refitter_is_given(place):
+    place.install(10)
+    place.recorder.created_weights = ("tmp_weight_1",)
+    with pytest.raises(
+        EngineError, match=r"the weights: Failed to refit all the weights\.; missing: .*tmp_weight_1\. Build"
+    ):
+        place.build("fp16", strip=True)
+
+
 def test_8_6_prefers_types_that_it_cannot_obey_with_a_warning(place, caplog):
     place.install(8)
     place.recorder.cannot_obey = True
