@@ -9,11 +9,14 @@
 
 constexpr int kReplays = 15;
 
-// The median time in seconds of what `work` queues on the stream, replayed as a graph.
+// The median time in seconds of what `work` queues on the stream, replayed as a graph. A first run outside of the graph
+// loads the kernels, which is not allowed while a stream is captured.
 template <class Work>
 double median_seconds(cudaStream_t stream, const Work& work) {
   cudaGraph_t graph;
   cudaGraphExec_t executable;
+  work();
+  CUDA(cudaStreamSynchronize(stream));
   CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal));
   work();
   CUDA(cudaStreamEndCapture(stream, &graph));

@@ -132,6 +132,13 @@ def test_gelu_is_not_supported_by_8_6():
     assert not list(lint(model, {}, 10))
 
 
+def test_reciprocal_is_supported_by_8_6():
+    model = scan_model()
+    del model.functions[:], model.graph.node[:]
+    model.graph.node.append(helper.make_node("Reciprocal", ["pixels"], ["y"], name="r"))
+    assert not list(lint(model, {}, 8))
+
+
 def test_a_function_body_left_in_is_found():
     model = scan_model()
     assert any("local function SelectiveScan" in problem for problem in lint(model, {}, 10))
