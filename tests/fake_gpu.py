@@ -16,6 +16,7 @@ class FakeGpu:
 
     def __init__(self, count: int = 1) -> None:
         self.count, self.name, self.capability = count, "Fake GPU", (9, 0)
+        self.cuda_version = 13000
         self.init_status = 0
         self.capture_status = 0
         self.memory: dict[int, np.ndarray] = {}
@@ -45,6 +46,7 @@ class FakeGpu:
         library: Any = ModuleType("libcuda")
         library.cuInit = lambda flags: self.init_status
         library.cuDeviceGetCount = lambda count: _put(count, self.count)
+        library.cuDriverGetVersion = lambda version: _put(version, self.cuda_version)
         library.cuDeviceGet = lambda device, index: _put(device, index)
         library.cuDeviceGetName = self._name
         library.cuDeviceGetAttribute = lambda value, which, device: _put(value, self.capability[which - 75])

@@ -29,7 +29,9 @@ class Environment:
         library = folder / "libvim_deploy_trt_fake.so"
         library.write_bytes(b"the plugin")
         monkeypatch.setenv("VIM_DEPLOY_TRT_LIBRARY", str(library))
-        exports = SimpleNamespace(getPluginCreators=None, getCreators=None)
+        exports = SimpleNamespace(
+            getPluginCreators=None, getCreators=None, vim_deploy_cuda_version=lambda: 13000
+        )
         monkeypatch.setattr(tensorrt_api, "_open", lambda path: exports)
         monkeypatch.setattr(tensorrt_driver, "_driver", self.gpu.driver)
         monkeypatch.setattr(tensorrt_runner, "_pycuda", self.gpu.pycuda_driver)

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from vim_deploy.engines.tensorrt.driver import cuda_major
 from vim_deploy.engines.tensorrt.graph import PLUGIN_NAMESPACE, PLUGIN_VERSION
 from vim_deploy.errors import EngineError, MissingDependencyError, OperatorLibraryError
 from vim_deploy.ops.library import tensorrt_library
@@ -19,6 +20,8 @@ OLDEST = (8, 6)
 _TOO_NEW = 12
 # The functions of our libraries that return the plugin creators.
 _EXPORTS = {8: "getPluginCreators", 10: "getCreators", 11: "getCreators"}
+
+_OLDEST_DRIVERS = {12: 525, 13: 580}  # NVIDIA driver branches, by the major version of CUDA
 
 
 def tensorrt() -> ModuleType:
@@ -127,6 +130,14 @@ def _check_library(path: Path, export: str) -> None:
         raise OperatorLibraryError(
             f"{path} has no function {export}, so this TensorRT cannot use it; it was built for another "
             "major version. Build it with TENSORRT_ROOT set to this version's headers."
+        )
+    built_with, supported = library.vim_deploy_cuda_version() // 1000, cuda_major()
+    if built_with > supported:
+        needed = _OLDEST_DRIVERS.get(built_with)
+        raise OperatorLibraryError(
+            f"{path} was built with CUDA {built_with}, but the NVIDIA driver supports only CUDA {supported}. "
+            f"Update the driver{f' to {needed} or later' if needed else ''}, or build the library with CUDA "
+            f"{supported}."
         )
 
 

@@ -51,6 +51,13 @@ def gpu() -> Gpu:
     return Gpu(name.value.decode(errors="replace"), (capability[0], capability[1]))
 
 
+def cuda_major() -> int:
+    """The latest major version of CUDA that the NVIDIA driver supports."""
+    version = ctypes.c_int(0)
+    _check(_driver().cuDriverGetVersion(ctypes.byref(version)), "reading its CUDA version")
+    return version.value // 1000
+
+
 def _driver() -> Any:
     try:
         return ctypes.CDLL(_DRIVER)

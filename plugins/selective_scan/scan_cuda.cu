@@ -1,7 +1,17 @@
 // The entry to the CUDA kernels: checks, plans, hands over to the element type's kernels.
 #include <cuda_runtime_api.h>
 
+#include "export.h"
 #include "scan_cuda_plan.h"
+
+// The oldest driver that runs programs of this CUDA version.
+#if __CUDACC_VER_MAJOR__ == 13
+#define VIM_CUDA_DRIVER "CUDA 13, which needs an NVIDIA driver from 580 on"
+#elif __CUDACC_VER_MAJOR__ == 12
+#define VIM_CUDA_DRIVER "CUDA 12, which needs an NVIDIA driver from 525 on"
+#else
+#define VIM_CUDA_DRIVER "a CUDA version that is newer than the NVIDIA driver"
+#endif
 
 namespace vim_scan {
 
@@ -27,12 +37,19 @@ cudaError_t launch_type(const KernelArguments& arguments, const CudaPlan& plan, 
   return cudaErrorInvalidValue;
 }
 
+const char* error_text(cudaError_t error) {
+  if (error == cudaSuccess) return nullptr;
+  if (error == cudaErrorInsufficientDriver)
+    return "SelectiveScan: this library was built with " VIM_CUDA_DRIVER "; update the driver, or build the library with "
+           "an older CUDA";
+  return cudaGetErrorString(error);
+}
+
 }  // namespace
 
 const char* launch_planned(const CudaArguments& arguments, const CudaPlan& plan, cudaStream_t stream) {
   if (plan.workspace_bytes > 0 && arguments.workspace == nullptr) return "SelectiveScan: the workspace is missing";
-  const cudaError_t error = launch_type(kernel_arguments(arguments, plan), plan, stream);
-  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
+  return error_text(launch_type(kernel_arguments(arguments, plan), plan, stream));
 }
 
 const char* launch_cuda(const CudaArguments& arguments, cudaStream_t stream) {
@@ -40,9 +57,11 @@ const char* launch_cuda(const CudaArguments& arguments, cudaStream_t stream) {
   if (const char* wrong = cuda_sizes_error(a.batch, a.length, a.channels, a.state)) return wrong;
   if (a.batch == 0) return nullptr;
   int multiprocessors = 0;
-  const cudaError_t error = count_multiprocessors(multiprocessors);
-  if (error != cudaSuccess) return cudaGetErrorString(error);
+  if (const char* error = error_text(count_multiprocessors(multiprocessors))) return error;
   return launch_planned(a, plan_cuda(a.batch, a.length, a.channels, a.state, multiprocessors), stream);
 }
 
 }  // namespace vim_scan
+
+// The CUDA version that the library was built with, such as 13000: the driver must support its major version.
+extern "C" VIM_EXPORT int vim_deploy_cuda_version() { return CUDART_VERSION; }

@@ -269,6 +269,16 @@ def test_a_library_for_another_version_is_named(place, monkeypatch):
         place.build("fp32")
 
 
+def test_a_plugin_for_a_newer_cuda_than_the_driver_names_both(place):
+    place.install(10)
+    place.gpu.cuda_version = 12040
+    with pytest.raises(
+        OperatorLibraryError, match=r"built with CUDA 13, but .* only CUDA 12\. Update the driver to 580"
+    ):
+        place.build("fp32")
+    assert not place.recorder.named("load_library")
+
+
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
 def test_a_built_engine_is_compared_with_its_file(place, precision):
     place.install(10)
