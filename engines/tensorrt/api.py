@@ -21,6 +21,7 @@ _TOO_NEW = 12
 # The functions of our libraries that return the plugin creators.
 _EXPORTS = {8: "getPluginCreators", 10: "getCreators", 11: "getCreators"}
 
+_CUDA_VERSION = "vim_deploy_cuda_version"  # function of our libraries that returns a number like 13000
 _OLDEST_DRIVERS = {12: 525, 13: 580}  # NVIDIA driver branches, by the major version of CUDA
 
 
@@ -126,12 +127,13 @@ def _check_library(path: Path, export: str) -> None:
         library = _open(path)
     except OSError as error:
         raise OperatorLibraryError(f"{path} does not load: {error}; build it again.") from None
-    if not hasattr(library, export):
-        raise OperatorLibraryError(
-            f"{path} has no function {export}, so this TensorRT cannot use it; it was built for another "
-            "major version. Build it with TENSORRT_ROOT set to this version's headers."
-        )
-    built_with, supported = library.vim_deploy_cuda_version() // 1000, cuda_major()
+    for name in (export, _CUDA_VERSION):
+        if not hasattr(library, name):
+            raise OperatorLibraryError(
+                f"{path} has no function {name}, so this TensorRT cannot use it; it was built for another "
+                "major version or release. Build it with TENSORRT_ROOT set to this version's headers."
+            )
+    built_with, supported = getattr(library, _CUDA_VERSION)() // 1000, cuda_major()
     if built_with > supported:
         needed = _OLDEST_DRIVERS.get(built_with)
         raise OperatorLibraryError(

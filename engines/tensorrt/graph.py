@@ -29,8 +29,8 @@ _PARSED = {
     "ConstantOfShape", "Conv", "ConvTranspose", "Cos", "Div", "Equal", "Erf", "Exp", "Expand", "Flatten",
     "Gather", "GatherND", "Gemm", "GlobalAveragePool", "Greater", "GreaterOrEqual", "Identity",
     "LayerNormalization", "Less", "Log", "MatMul", "Max", "MaxPool", "Min", "Mul", "Neg", "NonMaxSuppression",
-    "NonZero", "Not", "Or", "Pad", "Pow", "Reciprocal", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum",
-    "Relu", "Reshape", "Resize", "RoiAlign", "Shape", "Sigmoid", "Sin", "Slice", "Softmax", "Softplus",
+    "NonZero", "Not", "Or", "Pad", "Pow", "Reciprocal", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd",
+    "ReduceSum", "Relu", "Reshape", "Resize", "RoiAlign", "Shape", "Sigmoid", "Sin", "Slice", "Softmax", "Softplus",
     "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Tile", "TopK", "Transpose", "Unsqueeze", "Where",
 }  # fmt: skip
 _PARSED_FROM_10 = {"Gelu"}
