@@ -99,7 +99,7 @@ def fake(major: int, gpu: FakeGpu, recorder: Recorder, strongly_typed_flag: bool
     trt.init_libnvinfer_plugins = lambda logger, namespace: True
     trt.Builder = lambda logger: _builder(trt, major, recorder, logger)
     trt.OnnxParser = lambda made, logger: _Parser(made, recorder)
-    trt.Runtime = lambda logger: _Runtime(gpu, recorder)
+    trt.Runtime = lambda logger: _Runtime(major, gpu, recorder)
     if major >= 10:
         trt.Refitter = lambda engine, logger: _Refitter(engine, recorder)
         trt.OnnxParserRefitter = lambda refitter, logger: _ParserRefitter(refitter, recorder)
@@ -119,8 +119,8 @@ def _logger_base() -> Any:
 class _Registry:
     def __init__(self, major: int, recorder: Recorder) -> None:
         self._recorder = recorder
-        self._creators: list[Any] = []
-        setattr(self, "all_creators" if major >= 10 else "plugin_creator_list", self._creators)
+        self.creators: list[Any] = []
+        setattr(self, "all_creators" if major >= 10 else "plugin_creator_list", self.creators)
 
     def load_library(self, path: str) -> None:
         self._recorder.calls.append(("load_library", path))
@@ -128,7 +128,7 @@ class _Registry:
             creator: Any = ModuleType("creator")
             creator.name, creator.plugin_version = "SelectiveScan", "1"
             creator.plugin_namespace = "vim_deploy"
-            self._creators.append(creator)
+            self.creators.append(creator)
 
 
 def _builder(trt: Any, major: int, recorder: Recorder, logger: Any) -> _Builder:
@@ -290,14 +290,21 @@ class _Parser:
 
 
 class _Runtime:
-    def __init__(self, gpu: FakeGpu, recorder: Recorder) -> None:
+    def __init__(self, major: int, gpu: FakeGpu, recorder: Recorder) -> None:
         # TensorRT's Runtime terminates the process.
         assert gpu.count and not recorder.cuda_error, "Runtime was made where CUDA does not start"
         self._gpu, self._recorder = gpu, recorder
+        self._registry = _Registry(major, recorder)
         self.engine_host_code_allowed = False
+
+    def get_plugin_registry(self) -> _Registry:
+        return self._registry
 
     def deserialize_cuda_engine(self, plan: bytes) -> Any:
         self._recorder.calls.append(("engine_host_code_allowed", self.engine_host_code_allowed))
+        # The runtime in a version-compatible engine does not see the global registry.
+        if self.engine_host_code_allowed and not self._registry.creators:
+            return None
         return _Engine(plan, self._gpu, self._recorder) if plan[:1] in (b"\0", b"\1") else None
 
 

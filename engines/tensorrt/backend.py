@@ -50,7 +50,7 @@ def build(source: SourceModel, options: TensorrtOptions) -> Built:
     request = PlanRequest(name, graph, precision, source.input.name, profile, options)
     plan, build_info = build_plan(trt, logger, request)
 
-    engine = deserialize(trt, logger, plan, allow_code=options.version_compatible)
+    engine = deserialize(trt, logger, plan, library, allow_code=options.version_compatible)
     if options.strip:
         refit(trt, logger, engine, graph.data)
     information = layer_information(trt, engine, source.input.name, shapes[1])
@@ -86,8 +86,7 @@ def fingerprint(options: TensorrtOptions) -> dict[str, str]:
 def environment(manifest: Manifest) -> dict[str, str]:
     """Looks for the GPU first: TensorRT's Runtime terminates a process that has none."""
     device, trt = gpu(), tensorrt()
-    uses_plugin = manifest.operator.get("implementation") == "plugin"
-    library = tensorrt_library(major(trt)) if uses_plugin else None
+    library = tensorrt_library(major(trt)) if _uses_plugin(manifest) else None
     return _environment(trt, device, _options_of(manifest), library)
 
 
@@ -98,15 +97,18 @@ def open_payload(payload: bytes, manifest: Manifest, options: RunOptions) -> Ten
     trt = tensorrt()
     logger = make_logger(trt)
     make_builder(trt, logger)  # an error where CUDA does not start: a Runtime would terminate the process
-    if manifest.operator.get("implementation") == "plugin":
-        load_plugin(trt)
+    library = load_plugin(trt) if _uses_plugin(manifest) else None
     built_with = _options_of(manifest)
     allow_code = built_with.version_compatible and code_is_allowed()
-    engine = deserialize(trt, logger, payload, allow_code)
+    engine = deserialize(trt, logger, payload, library, allow_code)
     if built_with.strip:
         refit(trt, logger, engine, _weights(manifest, options.source, major(trt)))
     low, _, high = _recorded_profile(manifest)
     return TensorrtRunner(engine, manifest.input, manifest.outputs, low, high)
+
+
+def _uses_plugin(manifest: Manifest) -> bool:
+    return bool(manifest.operator.get("implementation") == "plugin")
 
 
 def _options_of(manifest: Manifest) -> TensorrtOptions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -13,11 +14,19 @@ _MAX_NAMED = 5
 ALLOW_CODE_VARIABLE = "VIM_DEPLOY_ALLOW_ENGINE_CODE"
 
 
-def deserialize(trt: ModuleType, logger: Any, plan: bytes, allow_code: bool = False) -> Any:
-    """The engine of a serialized plan. There must be a GPU. Raises EngineError."""
+def deserialize(
+    trt: ModuleType, logger: Any, plan: bytes, library: Path | None, allow_code: bool = False
+) -> Any:
+    """The engine of a serialized plan. There must be a GPU. Raises EngineError.
+
+    `library`: our plugin, if the engine uses it. With `allow_code` the engine may contain a runtime, which
+    finds plugins only in the registry of the `Runtime` that deserializes it.
+    """
     runtime = trt.Runtime(logger)
     if allow_code:
         runtime.engine_host_code_allowed = True
+        if library is not None:
+            runtime.get_plugin_registry().load_library(str(library))
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         raise EngineError(f"TensorRT {trt.__version__} does not deserialize the engine: {logger.reasons()}")

@@ -383,6 +383,15 @@ def test_version_compatible_engines_run_code_only_when_allowed(place, monkeypatc
     assert place.recorder.named("engine_host_code_allowed")[-1] is True
 
 
+@pytest.mark.parametrize("major", [8, 10, 11])
+def test_the_runtime_of_a_version_compatible_engine_has_our_plugin(place, monkeypatch, major):
+    """It does not see the global registry, into which the library is loaded once."""
+    monkeypatch.setenv("VIM_DEPLOY_ALLOW_ENGINE_CODE", "1")
+    place.install(major)
+    load_engine(place.build("fp32", version_compatible=True)).close()
+    assert len(place.recorder.named("load_library")) == 3
+
+
 def test_other_engines_never_run_code(place, monkeypatch):
     monkeypatch.setenv("VIM_DEPLOY_ALLOW_ENGINE_CODE", "1")
     place.install(10)
