@@ -30,8 +30,8 @@ _PARSED = {
     "Gather", "GatherND", "Gemm", "GlobalAveragePool", "Greater", "GreaterOrEqual", "Identity",
     "LayerNormalization", "Less", "Log", "MatMul", "Max", "MaxPool", "Min", "Mul", "Neg", "NonMaxSuppression",
     "NonZero", "Not", "Or", "Pad", "Pow", "Reciprocal", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd",
-    "ReduceSum", "Relu", "Reshape", "Resize", "RoiAlign", "Shape", "Sigmoid", "Sin", "Slice", "Softmax", "Softplus",
-    "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Tile", "TopK", "Transpose", "Unsqueeze", "Where",
+    "ReduceSum", "Relu", "Reshape", "Resize", "RoiAlign", "Shape", "Sigmoid", "Sin", "Slice", "Softmax",
+    "Softplus", "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Tile", "TopK", "Transpose", "Unsqueeze", "Where",
 }  # fmt: skip
 _PARSED_FROM_10 = {"Gelu"}
 _LAST_OPSET = {8: 17, 10: 20, 11: 20}
