@@ -381,12 +381,20 @@ class _Inspector:
             fields = self._engine.recorder.tensor_fields or (lambda text: {"Format/Datatype": text})
             return {"Name": name, **fields(text)}
 
+        # TensorRT fuses the casts around a matmul that accumulates in float32.
+        fused = {}
+        for node in model.graph.node:
+            if "/Cast_input" in node.name:
+                fused[node.output[0]] = node.input[0]
+            elif "/Cast_output" in node.name:
+                fused[node.input[0]] = node.output[0]
         layers = [
             {
                 **self._named(node.name),
+                "TacticName": "sm90_xmma_gemm_f16f16_f16f32",
                 "LayerType": "PluginV3" if node.op_type == "SelectiveScan" else "kgen",
-                "Inputs": [tensor(name) for name in node.input],
-                "Outputs": [tensor(name) for name in node.output],
+                "Inputs": [tensor(fused.get(name, name)) for name in node.input],
+                "Outputs": [tensor(fused.get(name, name)) for name in node.output],
             }
             for node in model.graph.node
         ]

@@ -43,7 +43,7 @@ def build(source: SourceModel, options: TensorrtOptions) -> Built:
     shapes = _profile(options, source)
     trt, device = tensorrt(), gpu()
     precision, name = source.metadata.precision, source.record.name
-    graph = prepare(name, source.data, precision, major(trt))
+    graph = prepare(name, source.data, precision, major(trt), options.fp32_accumulation)
     library = load_plugin(trt) if graph.scans else None
     logger = make_logger(trt)
     profile = shapes if None in source.input.shape else None
@@ -102,7 +102,7 @@ def open_payload(payload: bytes, manifest: Manifest, options: RunOptions) -> Ten
     allow_code = built_with.version_compatible and code_is_allowed()
     engine = deserialize(trt, logger, payload, library, allow_code)
     if built_with.strip:
-        refit(trt, logger, engine, _weights(manifest, options.source, major(trt)))
+        refit(trt, logger, engine, _weights(manifest, built_with, options.source, major(trt)))
     low, _, high = _recorded_profile(manifest)
     return TensorrtRunner(engine, manifest.input, manifest.outputs, low, high)
 
@@ -155,14 +155,15 @@ def _recorded_profile(manifest: Manifest) -> Profile:
     return low, best, high
 
 
-def _weights(manifest: Manifest, source: Path | None, version: int) -> bytes:
+def _weights(manifest: Manifest, built_with: TensorrtOptions, source: Path | None, version: int) -> bytes:
     """The graph that a stripped engine was built from, read from the ONNX file `source`."""
     if source is None:
         raise EngineError(
             f"the engine has no weights (--strip); give the file it was built from: --source "
             f"{manifest.source.name}."
         )
-    graph = prepare(str(source), source.read_bytes(), manifest.precision, version).data
+    accumulation = built_with.fp32_accumulation
+    graph = prepare(str(source), source.read_bytes(), manifest.precision, version, accumulation).data
     found, recorded = sha256_of(graph), str(manifest.build_info.get("graph_sha256"))
     if found != recorded:
         raise manifest.refuse(str(source), "graph_sha256", recorded, found)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vim_deploy.engines.tensorrt.accumulation import accumulate_in_fp32
 from vim_deploy.engines.tensorrt.parser_8_6 import has_bounds, rewrite_for_8_6
 from vim_deploy.engines.tensorrt.parser_rules import Constants, detection_problems
 from vim_deploy.errors import EngineError
@@ -49,12 +50,16 @@ class PreparedGraph:
     scans: tuple[str, ...]
 
 
-def prepare(name: str, data: bytes, precision: Precision, major: int) -> PreparedGraph:
+def prepare(
+    name: str, data: bytes, precision: Precision, major: int, fp32_accumulation: bool = False
+) -> PreparedGraph:
     """The graph of an exported file for TensorRT `major`.
 
     Removes the function body, adds the plugin's attributes, fixes inputs with a default to it, and for 8.6
-    rewrites what its parser does not support. Raises EngineError that names the parser's rules that the graph
-    violates, or for a graph in another precision than its metadata.
+    rewrites what its parser does not support. `fp32_accumulation`: see `accumulate_in_fp32`.
+
+    Raises EngineError that names the parser's rules that the graph violates, or for a graph in another
+    precision than its metadata.
     """
     import onnx
 
@@ -67,6 +72,10 @@ def prepare(name: str, data: bytes, precision: Precision, major: int) -> Prepare
     for node in scans:
         node.attribute.append(onnx.helper.make_attribute("plugin_version", PLUGIN_VERSION))
         node.attribute.append(onnx.helper.make_attribute("plugin_namespace", PLUGIN_NAMESPACE))
+    if fp32_accumulation:
+        if major < 10:
+            raise EngineError(f"TensorRT {major} chooses how it accumulates; leave out --fp32-accumulation.")
+        accumulate_in_fp32(model, types)
     if major < 10:
         rewrite_for_8_6(model)
     problems = [*lint(model, types, major), *_precision_problems(scans, types, precision)]

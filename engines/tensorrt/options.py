@@ -101,6 +101,9 @@ class TensorrtOptions(BuildOptions):
         help="Build an engine that runs in later versions of the same major version. Opening it runs code "
         "that is stored in the engine.",
     )
+    fp32_accumulation: bool = option(
+        False, help="TensorRT 10 and later: accumulate the matmuls of an fp16 or bf16 file in float32."
+    )
     refit: bool = option(False, help="Build a refittable engine: its weights can be replaced.")
     strip: bool = option(
         False,

@@ -45,8 +45,10 @@ def layer_information(
 
 def check_precision(
     information: dict[str, Any], graph: PreparedGraph, precision: Precision
-) -> dict[str, int]:
+) -> dict[str, Any]:
     """The number of plugin layers and of matmul layers of the blocks, all of which run in `precision`.
+
+    Also the names of the tactics of these matmuls, which show the type that they accumulate in.
 
     Raises EngineError when a plugin layer is missing or has another precision, or when a matmul of a block
     has no tensor in `precision`: an fp16 file must not become an fp32 engine.
@@ -74,7 +76,8 @@ def check_precision(
         found_any = set(_precisions([*layer.get("Inputs", []), *layer.get("Outputs", [])]))
         if found_any and precision not in found_any:
             raise _wrong_precision(layer, ", ".join(sorted(found_any)), precision)
-    return {"plugins": len(plugins), "block_matmuls": len(matmuls)}
+    tactics = {str(layer["TacticName"]) for layer in matmuls if layer.get("TacticName")}
+    return {"plugins": len(plugins), "block_matmuls": len(matmuls), "matmul_tactics": sorted(tactics)}
 
 
 def _wrong_precision(layer: dict[str, Any], found: str, precision: Precision) -> EngineError:

@@ -45,6 +45,18 @@ def test_each_version_gets_its_own_precision_flags(place, major, typing, network
     assert manifest.build_info["layers"]["block_matmuls"] >= 4 * BLOCKS
 
 
+def test_matmuls_accumulate_in_float32_on_request(place):
+    place.install(10)
+    manifest = read_manifest(place.build("fp16", fp32_accumulation=True, strip=True))
+    assert manifest.options.fp32_accumulation
+    assert manifest.build_info["layers"]["block_matmuls"] >= 4 * BLOCKS
+    assert manifest.build_info["layers"]["matmul_tactics"] == ["sm90_xmma_gemm_f16f16_f16f32"]
+    load_engine(place.folder / "built.engine", source=place.folder / "fp16.onnx").close()
+    place.install(8)
+    with pytest.raises(EngineError, match=r"TensorRT 8 chooses how .* leave out --fp32-accumulation"):
+        place.build("fp16", fp32_accumulation=True)
+
+
 def test_strong_typing_is_implied_without_its_flag(place):
     place.install(11, strongly_typed_flag=False)
     assert read_manifest(place.build("fp16")).build_info["typing"] == "implied"

@@ -6,8 +6,9 @@ import numpy as np
 import onnx
 import pytest
 from golden_data import load_json
-from onnx import helper, numpy_helper
-from small_exports import BLOCKS, small_export
+from onnx import TensorProto, helper, numpy_helper
+from prepared_graph import runner
+from small_exports import BLOCKS, IMAGE_SIZE, small_export
 from small_onnx import scan_model
 
 from vim_deploy.engines.tensorrt.graph import lint, prepare
@@ -61,6 +62,25 @@ def test_integers_are_clipped_to_32_bits_only_for_8_6():
 
     assert integers(8) <= 2**31 - 1
     assert integers(10) >= 2**31 - 1
+
+
+@pytest.mark.parametrize(("precision", "kind"), [("fp16", 10), ("bf16", 16)])
+def test_casts_around_matmuls_change_only_their_accumulation(precision, kind):
+    data = small_export(precision)
+    plain = onnx.load_model_from_string(prepare("m", data, precision, 10).data)
+    prepared = prepare("m", data, precision, 10, fp32_accumulation=True)
+    model = onnx.load_model_from_string(prepared.data)
+    casts = {node.output[0]: node for node in model.graph.node if node.op_type == "Cast"}
+    matmuls = [node for node in model.graph.node if node.name.endswith("in_proj/MatMul")]
+    assert len(matmuls) == BLOCKS
+    for node in matmuls:
+        assert all(prepared.types[casts[name].input[0]] == precision for name in node.input)
+        assert all(casts[name].attribute[0].i == TensorProto.FLOAT for name in node.input)
+        (back,) = [cast for cast in casts.values() if cast.input[0] == node.output[0]]
+        assert back.attribute[0].i == kind
+    pixels = np.random.default_rng(0).standard_normal((3, 3, *IMAGE_SIZE), np.float32)
+    # ONNX Runtime runs both in float32, so that nothing but the casts could differ.
+    assert np.array_equal(runner(plain)(pixels)[0], runner(model)(pixels)[0])
 
 
 def test_bfloat16_is_for_10_and_later():
