@@ -15,7 +15,7 @@ ALLOW_CODE_VARIABLE = "VIM_DEPLOY_ALLOW_ENGINE_CODE"
 
 
 def deserialize(
-    trt: ModuleType, logger: Any, plan: bytes, library: Path | None, allow_code: bool = False
+    trt: ModuleType, logger: Any, plan: bytes, library: Path | None = None, allow_code: bool = False
 ) -> Any:
     """The engine of a serialized plan. There must be a GPU. Raises EngineError.
 
