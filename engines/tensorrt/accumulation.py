@@ -29,7 +29,7 @@ def _with_casts(node: onnx.NodeProto, types: dict[str, int]) -> Iterator[onnx.No
     from onnx import helper
 
     (output,) = node.output
-    scope = node.name.rpartition("/")[0]
+    scope = f"{node.name.rpartition('/')[0]}/{output}"
     inputs = [f"{output}/input_{index}" for index in range(len(node.input))]
     for index, (original, name) in enumerate(zip(node.input, inputs, strict=True)):
         yield helper.make_node("Cast", [original], [name], f"{scope}/Cast_input_{index}", to=_FLOAT)

@@ -83,7 +83,7 @@ def test_every_form_of_bounds(bounds):
     node = helper.make_node("Shape", ["x"], ["y"], "shape", **bounds)
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
-        [node], "g", [value("x", TensorProto.FLOAT, list("abcd"))], [value("y", TensorProto.INT64, None)]
+        [node], "g", [value("x", TensorProto.FLOAT, list("abcd"))], [value("y", TensorProto.INT64, ["n"])]
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     rewritten = onnx.ModelProto()
