@@ -15,6 +15,7 @@ from vim_deploy.errors import EngineError, MissingDependencyError, OperatorLibra
 
 _log = logging.getLogger("vim_deploy")
 
+OLDEST_VERSION = (1, 27)  # see docs/security.md
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 Provider: TypeAlias = "str | tuple[str, dict[str, str]]"  # a name, with options
 _OPTIMIZATIONS = {
@@ -28,7 +29,7 @@ _LOG_ERRORS, _LOG_FATAL = 3, 4
 
 
 def runtime() -> ModuleType:
-    """The module onnxruntime. Raises MissingDependencyError when it is not installed."""
+    """The module onnxruntime. Raises MissingDependencyError when it is not installed or too old."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -36,6 +37,13 @@ def runtime() -> ModuleType:
             f'onnxruntime does not load ({error}); install it with `pip install "vim-deploy[cpu]"` '
             'or, for NVIDIA GPUs, `pip install "vim-deploy[gpu]"`.'
         ) from None
+    if _version(onnxruntime) < OLDEST_VERSION:
+        oldest = ".".join(map(str, OLDEST_VERSION))
+        raise MissingDependencyError(
+            f"onnxruntime {onnxruntime.__version__} is installed; expected {oldest} or later, because models "
+            'can make earlier versions read other files. Run `pip install -U "vim-deploy[cpu]"` or, for '
+            'NVIDIA GPUs, `pip install -U "vim-deploy[gpu]"`.'
+        )
     if _is_installed("onnxruntime") and _is_installed("onnxruntime-gpu"):
         _log.warning(
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files; "
@@ -139,6 +147,10 @@ def run_session(
     except Exception as error:
         raise EngineError(f"ONNX Runtime failed on pixels of shape {pixels.shape}: {error}") from None
     return dict(zip(outputs, values, strict=True))
+
+
+def _version(onnxruntime: ModuleType) -> tuple[int, ...]:
+    return tuple(int(part) for part in str(onnxruntime.__version__).split(".")[:2])
 
 
 def _is_installed(name: str) -> bool:
