@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -73,7 +73,7 @@ class _Turns:
             **facts,
             "status": "measured",
             "rounds_seconds": self.rounds,
-            "latency_ms": Latency.of([value for times in self.rounds for value in times]).to_dict(),
+            "latency_ms": asdict(Latency.of([value for times in self.rounds for value in times])),
             "open_seconds": self.opened["seconds"],
             "memory_bytes": self.memory,
         }

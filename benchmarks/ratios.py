@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from statistics import median
 from typing import Any
 
@@ -65,10 +66,10 @@ def within_cell(cell: Cell) -> dict[str, dict[str, Any]]:
         return found
     for name, other in _others(cell):
         speed = ratio(other["rounds_seconds"], engine["rounds_seconds"])
-        found[f"times faster than {name}"] = speed.to_dict()
+        found[f"times faster than {name}"] = asdict(speed)
     floor = floor_rounds(cell)
     if floor is not None:
-        found["times the floor"] = ratio(engine["rounds_seconds"], floor).to_dict()
+        found["times the floor"] = asdict(ratio(engine["rounds_seconds"], floor))
     deit = find(cell, "DeiT", ONNXRUNTIME)
     if deit is not None:
         for key, name in (("above_start", "above start"), ("above_opened", "running")):
@@ -87,9 +88,9 @@ def _bf16_matmul_ratios(cell: Cell, engine: Result) -> dict[str, dict[str, Any]]
     if fastest is not None:
         others.append((f"the fastest DeiT in bf16 ({fastest['runtime']})", fastest))
     return {
-        f"bf16 matmul: times faster than {name}": ratio(
-            other["rounds_seconds"], reduced["rounds_seconds"]
-        ).to_dict()
+        f"bf16 matmul: times faster than {name}": asdict(
+            ratio(other["rounds_seconds"], reduced["rounds_seconds"])
+        )
         for name, other in others
     }
 
@@ -140,4 +141,4 @@ def _growth(cells: Sequence[Cell], runtime: str, suffix: str) -> dict[str, dict[
 
 
 def _single(value: float) -> dict[str, float]:
-    return Ratio(value, value, value).to_dict()
+    return asdict(Ratio(value, value, value))

@@ -13,7 +13,7 @@ from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.container import read_engine
 from vim_deploy.engines.manifest import Manifest
 from vim_deploy.engines.spec import BuildOptions
-from vim_deploy.errors import EngineError
+from vim_deploy.errors import EngineError, os_errors
 from vim_deploy.files import sha256_of, sha256_of_file
 from vim_deploy.package import VERSION
 
@@ -34,10 +34,8 @@ def cached_engine(onnx_path: str | os.PathLike[str], options: BuildOptions) -> t
     checked like any engine. Raises EngineError.
     """
     module = backend_module(options.backend)
-    try:
+    with os_errors(EngineError, f"{os.fspath(onnx_path)} cannot be read"):
         source_hash = sha256_of_file(onnx_path)
-    except OSError as error:
-        raise EngineError(f"{os.fspath(onnx_path)} cannot be read: {error.strerror or error}.") from None
     parts = {
         "source": source_hash,
         "backend": options.backend,
@@ -65,11 +63,7 @@ def cached_engine(onnx_path: str | os.PathLike[str], options: BuildOptions) -> t
 
 def _folder() -> Path:
     folder = cache_folder() / "engines"
-    try:
+    advice = "Set VIM_DEPLOY_CACHE to a writable folder, or build the engine with vim-build."
+    with os_errors(EngineError, f"the cache folder {folder} cannot be created", advice):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EngineError(
-            f"the cache folder {folder} cannot be created: {error.strerror or error}. "
-            "Set VIM_DEPLOY_CACHE to a writable folder, or build the engine with vim-build."
-        ) from None
     return folder

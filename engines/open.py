@@ -14,7 +14,7 @@ from vim_deploy.engines.container import read_engine
 from vim_deploy.engines.manifest import Manifest
 from vim_deploy.engines.registry import BACKENDS, DEFAULT_BACKEND
 from vim_deploy.engines.tensors import BatchRange, TensorSpec
-from vim_deploy.errors import EngineError
+from vim_deploy.errors import EngineError, os_errors
 from vim_deploy.files import open_regular, sha256_of_file
 from vim_deploy.metadata import ModelMetadata
 from vim_deploy.tasks.registry import TASKS
@@ -122,11 +122,8 @@ def open_engine(
 
 
 def _is_engine(name: str) -> bool:
-    try:
-        with open_regular(name) as file:
-            head = file.read(4)
-    except OSError as error:
-        raise EngineError(f"{name} cannot be read: {error.strerror or error}.") from None
+    with os_errors(EngineError, f"{name} cannot be read"), open_regular(name) as file:
+        head = file.read(4)
     if head != _ZIP_SIGNATURE and Path(name).suffix.lower() != ".onnx":
         raise EngineError(
             f"{name} is neither an engine made by vim-build nor an .onnx file made by vim-export; it may be "
@@ -136,9 +133,7 @@ def _is_engine(name: str) -> bool:
 
 
 def _check_source(name: str, manifest: Manifest, source: str | os.PathLike[str]) -> None:
-    try:
+    with os_errors(EngineError, f"{os.fspath(source)} cannot be read"):
         found = sha256_of_file(source)
-    except OSError as error:
-        raise EngineError(f"{os.fspath(source)} cannot be read: {error.strerror or error}.") from None
     if manifest.source.sha256 != found:
         raise manifest.refuse(name, "source.sha256", manifest.source.sha256, found)

@@ -17,7 +17,7 @@ import onnx
 from vim_deploy.data.decode import decode
 from vim_deploy.data.discover import Discovery
 from vim_deploy.data.preprocess import Preprocessing
-from vim_deploy.errors import ExportError, ImageError
+from vim_deploy.errors import ExportError, ImageError, os_errors
 from vim_deploy.export.model import ExportModel, open_export_model
 from vim_deploy.export.onnx import to_onnx
 from vim_deploy.export.reduced import compare_reduced, in_precision
@@ -170,9 +170,5 @@ def _metadata(request: ExportRequest, opened: ExportModel, preprocessing: Prepro
 def _write(graph: onnx.ModelProto, metadata: ModelMetadata, path: Path) -> None:
     onnx.helper.set_model_props(graph, metadata.to_props())
     graph.producer_name, graph.producer_version = "vim_deploy", VERSION
-    try:
+    with os_errors(ExportError, f"cannot write to {path.parent}", "Choose another file with -o."):
         onnx.save_model(graph, str(path))
-    except OSError as error:
-        raise ExportError(
-            f"cannot write to {path.parent}: {error.strerror or error}; choose another file with -o."
-        ) from None

@@ -8,6 +8,7 @@ engine's precision from these types only.
 from __future__ import annotations
 
 import copy
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,7 +36,7 @@ def in_precision(model: Model, precision: str) -> Model:
         raise ExportError(f"precision is {precision!r}; expected one of {', '.join(FILE_PRECISIONS)}.")
     if precision == Precision.FP32:
         return model
-    dtype = torch_dtype(Precision(precision))
+    dtype: torch.dtype = getattr(torch, Precision(precision).dtype)
     reduced = copy.deepcopy(model)
     reduced.cast_weights(dtype)
     for (name, before), (_, after) in zip(model.named_parameters(), reduced.named_parameters(), strict=True):
@@ -45,12 +46,6 @@ def in_precision(model: Model, precision: str) -> Model:
                 f"{torch.finfo(dtype).max:.3g}); export with --precision bf16 or fp32."
             )
     return reduced
-
-
-def torch_dtype(precision: Precision) -> torch.dtype:
-    """The type of the weights and activations of a file in this precision."""
-    dtype: torch.dtype = getattr(torch, precision.dtype)
-    return dtype
 
 
 def compare_reduced(
@@ -70,7 +65,7 @@ def compare_reduced(
         EagerModel(same_weights).run(pixels), run_file(task, graph, pixels, ort_library())
     )
     check_difference(path, "upcast", found)
-    figures = {"upcast": found.to_dict()}
+    figures = {"upcast": asdict(found)}
 
     if precision is Precision.FP16:
         how, actual = "function_body", run_file(task, path, pixels, None)
@@ -85,5 +80,5 @@ def compare_reduced(
             f"expected at most {precision.tolerance:g}). Export with --precision {finer}, or with --no-check "
             "to accept it."
         )
-    figures[how] = found.to_dict()
+    figures[how] = asdict(found)
     return figures

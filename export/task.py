@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Protocol
 
@@ -39,7 +38,7 @@ class Network(Protocol):
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
 
 
-class TaskModule(nn.Module, ABC):
+class TaskModule(nn.Module):
     """Computes the outputs of one task with `model`.
 
     The input is pixels (batch, channels, height, width) of one size, followed by the scalars in `settings`.
@@ -59,8 +58,10 @@ class TaskModule(nn.Module, ABC):
         self.options = options or load_object(self.spec.export_options)()
         self.channels, self.image_size = model.channels, model.image_size
 
-    @abstractmethod
-    def forward(self, pixels: Tensor, *settings: Tensor) -> Tensor | tuple[Tensor, ...]: ...
+    def forward(self, pixels: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """The task's outputs; by default, the model's. A task with settings has them as further arguments."""
+        outputs: Tensor | tuple[Tensor, ...] = self.model(pixels)
+        return outputs
 
     @classmethod
     def options_of(cls, output: np.ndarray) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def compare_with_eager(path: Path, task: TaskModule, pixels: np.ndarray) -> dict
     for name, library in (("library", ort_library()), ("function_body", None)):
         found = task.difference(expected, run_file(task, path, pixels, library))
         check_difference(path, name, found)
-        figures[name] = found.to_dict()
+        figures[name] = asdict(found)
     return figures
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vim_deploy import package
+from vim_deploy.registry import lazy_attributes
 
 if TYPE_CHECKING:
     from vim_deploy.engine import Engine, load_engine
@@ -17,10 +18,4 @@ __all__ = ["Engine", "__version__", "load_engine"]
 if not (Path(__file__).parent / "engines").is_dir():
     __path__.append(str(Path(__file__).parent.parent))
 
-
-def __getattr__(name: str) -> Any:
-    if name in ("Engine", "load_engine"):
-        from vim_deploy import engine
-
-        return getattr(engine, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_attributes(__name__, {"Engine": "engine", "load_engine": "engine"})

@@ -5,9 +5,11 @@ A message says what happened (with the value and the file), what was expected, a
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
+from collections.abc import Iterator
 
 
 class VimDeployError(Exception):
@@ -78,3 +80,12 @@ def as_user_error(error: BaseException) -> VimDeployError | None:
         if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
             return VimDeployError(f"{error.strerror}; raise the limit (ulimit -n, ulimit -v).")
     return None
+
+
+@contextlib.contextmanager
+def os_errors(error: type[VimDeployError], what: str, advice: str = "") -> Iterator[None]:
+    """Around a file operation: an OSError becomes an `error` "WHAT: reason. ADVICE"."""
+    try:
+        yield
+    except OSError as problem:
+        raise error(f"{what}: {problem.strerror or problem}. {advice}".rstrip()) from None

@@ -24,7 +24,9 @@ class ImageSize(click.ParamType):
         sides = value.lower().split("x") if isinstance(value, str) else [str(side) for side in value]
         if len(sides) not in (1, 2) or not all(side.isdecimal() and int(side) > 0 for side in sides):
             self.fail(
-                f"{value!r} is not a size; expected N or HEIGHTxWIDTH, such as 224 or 96x64.", param, ctx
+                f"{value!r} is not a valid size; expected N or HEIGHTxWIDTH, such as 224 or 96x64.",
+                param,
+                ctx,
             )
         return int(sides[0]), int(sides[-1])
 
@@ -56,7 +58,6 @@ def click_option(item: Field[Any]) -> click.Option:
     """The command-line option of a field made with `option`; its parameter has the field's name."""
     settings = {
         "default": item.default,
-        "show_default": item.default not in (None, False),
         "is_flag": True if _type(item) is click.BOOL else None,
         **item.metadata["settings"],
     }

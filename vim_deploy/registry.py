@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar, cast
 
 from vim_deploy.errors import VimDeployError
@@ -14,6 +15,17 @@ def load_object(target: str) -> Any:
     """The object that "module:name" points to."""
     module, _, name = target.partition(":")
     return getattr(importlib.import_module(module), name)
+
+
+def lazy_attributes(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
+    """The `__getattr__` of a package whose attributes are in `modules`, which are imported on first use."""
+
+    def get(name: str) -> Any:
+        if name not in modules:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return load_object(f"{package}.{modules[name]}:{name}")
+
+    return get
 
 
 class Registry(Generic[T]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 
 _DIRECTION_MARKS = "\u200e\u200f\u202a-\u202e\u2066-\u2069"
 # A character class for regular expressions: control characters, line and paragraph separators, marks that
@@ -28,3 +29,14 @@ def hexadecimal(character: str) -> str:
 def plural(count: int, noun: str, nouns: str | None = None) -> str:
     """The count with its noun: "1 image", "2 images". `nouns`: a plural that is not `noun` + "s"."""
     return f"{count} {noun if count == 1 else nouns or noun + 's'}"
+
+
+def listed(items: Sequence[object], most: int = 5) -> str:
+    """The first items, separated by commas, and the number of the others: "a, b and 3 more"."""
+    more = len(items) - most
+    return ", ".join(map(str, items[:most])) + (f" and {more} more" if more > 0 else "")
+
+
+def by(sides: Iterable[int]) -> str:
+    """Sizes as "224x224"."""
+    return "x".join(map(str, sides))

@@ -6,7 +6,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -170,6 +170,7 @@ def open_payload(payload: bytes, manifest: Manifest, options: RunOptions) -> Ort
     return OrtRunner(session, manifest.input, manifest.outputs, threads if splits else None)
 
 
+@dataclass
 class OrtRunner:
     """A session and its specs; `run` may be called from several threads.
 
@@ -177,34 +178,30 @@ class OrtRunner:
     are run whole.
     """
 
-    def __init__(
-        self,
-        session: Any,
-        input: TensorSpec,
-        outputs: tuple[TensorSpec, ...],
-        threads: int | None = None,
-    ) -> None:
-        self.input = input
-        self.outputs = outputs
-        self.batches = BatchRange.of(input)
-        self._session = session
-        self._threads = threads
+    session: Any
+    input: TensorSpec
+    outputs: tuple[TensorSpec, ...]
+    threads: int | None = None
+
+    @property
+    def batches(self) -> BatchRange:
+        return BatchRange.of(self.input)
 
     def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
-        session = self._session  # `close` may be called by another thread
+        session = self.session  # `close` may be called by another thread
         if session is None:
             raise EngineError("the engine is closed; open it again with load_engine.")
         names = [spec.name for spec in self.outputs]
         at_once = len(pixels)
-        if self._threads is not None:
-            at_once = images_at_once(pixels.shape, self._threads)
+        if self.threads is not None:
+            at_once = images_at_once(pixels.shape, self.threads)
         if len(pixels) <= at_once:
             return run_session(session, names, pixels)
         found = [run_session(session, names, part) for part in split(pixels, at_once)]
         return {name: np.concatenate([part[name] for part in found]) for name in names}
 
     def close(self) -> None:
-        self._session = None
+        self.session = None
 
 
 def _options_of(manifest: Manifest) -> OnnxruntimeOptions:

@@ -15,10 +15,10 @@ from typing import Any
 from vim_deploy.engines.onnxruntime.session import CPU, CUDA
 from vim_deploy.errors import EngineError
 from vim_deploy.ops.signature import OP_NAME
+from vim_deploy.text import listed
 
 _FLOATING = {"float", "float16", "bfloat16", "double"}
 _SMALL = 8  # elements: values such as the factors of a resize, which are computed from shapes
-_MAX_NAMED = 5
 
 
 def read_profile(path: Path) -> list[dict[str, Any]]:
@@ -41,10 +41,9 @@ def check_on_cuda(name: str, nodes: list[dict[str, Any]], scans: bool) -> dict[s
     """
     on_cpu = sorted({_described(node) for node in nodes if _computes_tensors(node)})
     if on_cpu:
-        more = f"; and {len(on_cpu) - _MAX_NAMED} more" if len(on_cpu) > _MAX_NAMED else ""
         raise EngineError(
             f"{name}: the device is cuda, but ONNX Runtime computes on the CPU: "
-            f"{'; '.join(on_cpu[:_MAX_NAMED])}{more}. Its CUDA provider has no kernel for these nodes; use "
+            f"{listed(on_cpu)}. Its CUDA provider has no kernel for these nodes; use "
             "another --precision, --backend tensorrt, or --device cpu. No engine was written."
         )
     on_cuda = [node["args"].get("op_name") for node in nodes if node["args"]["provider"] == CUDA]

@@ -1,5 +1,7 @@
 """Percentiles, ratios and tables."""
 
+from dataclasses import asdict
+
 import pytest
 
 from vim_deploy.bench.figures import Latency, ratio
@@ -8,7 +10,7 @@ from vim_deploy.bench.table import megabytes, milliseconds, table
 
 def test_latency_is_in_milliseconds_whatever_the_order():
     latency = Latency.of([0.003, 0.001, 0.002])
-    assert latency.to_dict() == pytest.approx(
+    assert asdict(latency) == pytest.approx(
         {"count": 3, "p50": 2, "p95": 2.9, "p99": 2.98, "mean": 2, "min": 1, "max": 3}
     )
 
@@ -23,7 +25,8 @@ def test_a_ratio_compares_each_round_with_its_own_partner():
     slow, fast = [[2.0, 4.0, 6.0], [40.0]], [[2.0], [20.0]]
     found = ratio(slow, fast)
     assert (found.median, found.low, found.high) == (2, 2, 2)
-    assert ratio([[1.0], [4.0], [3.0]], [[1.0], [1.0], [1.0]]).to_dict() == {"median": 3, "low": 1, "high": 4}
+    ranged = ratio([[1.0], [4.0], [3.0]], [[1.0], [1.0], [1.0]])
+    assert asdict(ranged) == {"median": 3, "low": 1, "high": 4}
 
 
 @pytest.mark.parametrize(("above", "below"), [([[1.0]], []), ([], []), ([[1.0], [2.0]], [[1.0]])])

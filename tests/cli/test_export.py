@@ -126,7 +126,8 @@ def test_disagreement_fails_and_leaves_no_file(config, tmp_path, monkeypatch):
         (["vim_tiny", "--checkpoint", "nowhere.pth"], "nowhere.pth does not exist"),
         (
             ["vim_tiny", "--checkpoint", "{checkpoint}"],
-            "is not a vim_tiny: its tensors are those of a custom model (embed_dim 32, not 192",
+            "is not a vim_tiny: its tensors are those of a custom model, which differs in embed_dim (32, not "
+            "192)",
         ),
         (
             ["auto", "--checkpoint", "{checkpoint}", "--num-classes", "7"],

@@ -16,7 +16,7 @@ from test_golden_exports import golden_model
 
 from vim_deploy.cli.export import main
 from vim_deploy.errors import ExportError
-from vim_deploy.export.reduced import compare_reduced, in_precision, torch_dtype
+from vim_deploy.export.reduced import compare_reduced, in_precision
 from vim_deploy.onnx_graph.upcast import upcast_to_fp32
 from vim_deploy.ops import use_scan
 from vim_deploy.ops.signature import OP_NAME
@@ -79,7 +79,7 @@ def test_the_model_that_was_given_is_left_alone(precision):
     reduced = in_precision(small_model(), precision)
     assert {value.dtype for value in reduced.parameters()} == {
         torch.float32,
-        torch_dtype(Precision(precision)),
+        getattr(torch, Precision(precision).dtype),
     }
     assert all(
         torch.equal(old, new) and new.dtype == torch.float32

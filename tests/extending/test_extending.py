@@ -13,7 +13,6 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
-from safetensors.torch import save_file
 from toy_family import TINY, ToyMamba
 
 from vim_deploy.cli import build, export, infer
@@ -21,6 +20,7 @@ from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.engines.container import read_manifest
 from vim_deploy.engines.registry import BACKENDS
 from vim_deploy.families.registry import FAMILIES
+from vim_deploy.model.checkpoint import save_checkpoint
 from vim_deploy.ops import use_scan
 from vim_deploy.registry import Registry
 from vim_deploy.tasks.registry import TASKS
@@ -65,7 +65,7 @@ def trained_model(path: Path) -> ToyMamba:
     torch.manual_seed(1)
     model = ToyMamba(TINY).eval()
     torch.nn.init.normal_(model.head.weight, std=3)
-    save_file(model.state_dict(), path, metadata={"toy_config": json.dumps(TINY.to_dict())})
+    save_checkpoint(model, path)
     return model
 
 

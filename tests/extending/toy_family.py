@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vim_deploy.families.family import Family
 from vim_deploy.files import sha256_of_file
+from vim_deploy.model.checkpoint_read import CONFIG_KEY
 from vim_deploy.model.loading import LoadedCheckpoint
 from vim_deploy.ops import selective_scan
 
@@ -27,11 +28,7 @@ class ToyConfig:
     num_classes: int = 3
 
     def adjusted(
-        self,
-        *,
-        image_size: tuple[int, int] | None = None,
-        num_classes: int | None = None,
-        average_directions: bool | None = None,
+        self, *, image_size: tuple[int, int] | None = None, num_classes: int | None = None, **others: Any
     ) -> ToyConfig:
         size, classes = image_size or self.image_size, num_classes or self.num_classes
         return dataclasses.replace(self, image_size=size, num_classes=classes)
@@ -60,22 +57,29 @@ class ToyMamba(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(batch, 3, height, width) to logits (batch, num_classes)."""
+        logits: Tensor = self.head(self.pool(self.forward_features(pixels)))
+        return logits
+
+    def forward_features(self, pixels: Tensor) -> Tensor:
+        """(batch, 3, height, width) to tokens (batch, patches, width)."""
         width, state = self.config.width, self.config.state
         tokens = self.patches(pixels).flatten(2).transpose(1, 2)
         u, delta, z, B, C = self.project(tokens).split([width, width, width, state, state], dim=-1)
         A = -torch.exp(self.A_log)
-        y = selective_scan(u, delta, A, B, C, self.D, z, self.delta_bias, delta_softplus=True, reverse=False)
-        logits: Tensor = self.head(y.mean(1))
-        return logits
+        inputs = (u, delta, A, B, C, self.D, z, self.delta_bias)
+        return selective_scan(*inputs, delta_softplus=True, reverse=False)
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        return tokens.mean(1)
 
     def cast_weights(self, dtype: torch.dtype) -> None:
         raise NotImplementedError("this family is exported in fp32 only")
 
 
 def load(checkpoint: str, *, config: ToyConfig | None = None, **adjustments: Any) -> tuple[ToyMamba, Any]:
-    """Read a safetensors file with the configuration in its metadata."""
+    """Read a safetensors file written by `save_checkpoint`."""
     with safe_open(checkpoint, "pt") as file:
-        found = config or ToyConfig.from_dict(json.loads(file.metadata()["toy_config"]))
+        found = config or ToyConfig.from_dict(json.loads(file.metadata()[CONFIG_KEY]))
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     model = ToyMamba(found)
     model.load_state_dict(state)
@@ -87,8 +91,8 @@ TINY = ToyConfig()
 FAMILY = Family(
     name="toy_mamba",
     kind="classifier",
-    model="toy_family:ToyMamba",
-    load="toy_family:load",
+    model=f"{__name__}:ToyMamba",
+    load=f"{__name__}:load",
     parse_config=ToyConfig.from_dict,
     presets={"toy_tiny": TINY},
     name_of=lambda config: "toy_tiny" if config.adjusted(image_size=TINY.image_size) == TINY else "custom",

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
-from families.toy import Toy, ToyConfig
+from extending.toy_family import ToyConfig, ToyMamba
 
 from vim_deploy.cli.export import main
 from vim_deploy.engine import load_engine
@@ -22,9 +22,9 @@ pytest.importorskip("onnxruntime", reason="vim-export compares the file with onn
 
 @pytest.fixture
 def toy():
-    FAMILIES.register("toy", "families.toy:FAMILY")
+    FAMILIES.register("toy_mamba", "extending.toy_family:FAMILY")
     yield
-    FAMILIES.unregister("toy")
+    FAMILIES.unregister("toy_mamba")
 
 
 def export(*arguments):
@@ -38,21 +38,21 @@ def metadata_of(path: Path) -> ModelMetadata:
     return ModelMetadata.from_props(props, str(path))
 
 
-@pytest.mark.parametrize(("task", "shape"), [("classify", (2, 4)), ("features", (2, 6))])
+@pytest.mark.parametrize(("task", "shape"), [("classify", (2, 3)), ("features", (2, 16))])
 def test_a_registered_classifier_family_works_with_the_tasks_for_classifiers(toy, tmp_path, task, shape):
     path = tmp_path / "toy.onnx"
-    export("toy_small", "--task", task, "-o", path)
-    assert metadata_of(path).variant == "toy_small"
+    export("toy_tiny", "--task", task, "-o", path)
+    assert metadata_of(path).variant == "toy_tiny"
     with load_engine(path) as engine:
-        (output,) = engine.run(np.zeros((2, 3, 8, 8), np.float32)).values()
+        (output,) = engine.run(np.zeros((2, 3, 32, 32), np.float32)).values()
     assert output.shape == shape
 
 
 def test_a_registered_family_reads_its_checkpoints(toy, tmp_path):
-    model = Toy(ToyConfig(width=5))
+    model = ToyMamba(ToyConfig(width=5))
     fill_synthetic(model)
     save_checkpoint(model, tmp_path / "toy.safetensors")
-    export("toy", "--checkpoint", tmp_path / "toy.safetensors", "-o", tmp_path / "toy.onnx")
+    export("toy_mamba", "--checkpoint", tmp_path / "toy.safetensors", "-o", tmp_path / "toy.onnx")
     metadata = metadata_of(tmp_path / "toy.onnx")
     assert (metadata.variant, metadata.config["width"]) == ("custom", 5)
 

@@ -5,7 +5,8 @@ from golden_data import load_json
 
 from vim_deploy.errors import CheckpointError
 from vim_deploy.model.config import PRESETS, REGISTERED_NAMES, ClassToken, Directions, VimConfig
-from vim_deploy.model.variant import differing_fields, find_config
+from vim_deploy.model.fields import differing_fields
+from vim_deploy.model.variant import find_config
 
 # What leaves no trace in the tensors, per golden case; everything else must be found.
 UNTRACEABLE = {

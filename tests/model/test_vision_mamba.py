@@ -156,7 +156,7 @@ def test_configuration_and_names_need_no_pytorch():
         "import sys; sys.modules['torch'] = None\n"
         "from vim_deploy.model import VimConfig, preset, variant_name\n"
         "import vim_deploy.ops\n"
-        "from vim_deploy.ops import CONTRACT_VERSION, OP_NAME\n"
+        "from vim_deploy.ops.signature import CONTRACT_VERSION, OP_NAME\n"
         "assert variant_name(preset('vim_tiny')) == 'vim_tiny'\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

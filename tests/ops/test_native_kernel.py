@@ -90,7 +90,7 @@ def test_growth_beyond_float32_is_infinite_not_wrong():
 
 
 def test_slices_of_wider_tensors_are_read_and_written_in_place():
-    sizes = native.ScanSizes(2, 30, 21, 16)
+    sizes = {"batch": 2, "length": 30, "channels": 21, "state": 16}
     inputs = random_inputs(2, 30, 21, 16)
     expected = native.selective_scan(inputs, **FLAGS)
     # One projection's output holds u and z side by side, another delta, B and C.

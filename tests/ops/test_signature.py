@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from vim_deploy.ops.function_body import function_body
-from vim_deploy.ops.gradient import differentiable_scan
 from vim_deploy.ops.reference import selective_scan_reference
 from vim_deploy.ops.scan import selective_scan
 from vim_deploy.ops.signature import (
@@ -88,7 +87,7 @@ def test_adapters_have_no_input_list_of_their_own(adapter):
     assert not re.search(r"\b(delta_bias|kDeltaBias)\b", source(adapter))
 
 
-@pytest.mark.parametrize("function", [selective_scan, selective_scan_reference, differentiable_scan])
+@pytest.mark.parametrize("function", [selective_scan, selective_scan_reference])
 def test_python_functions(function):
     names = tuple(inspect.signature(function).parameters)
     assert names[: len(INPUTS)] == INPUT_NAMES

@@ -107,19 +107,8 @@ def _baseline(library: Any) -> Scan:
 
 
 def _mamba(function: Any) -> Scan:
-    def scan(
-        u: Tensor,
-        delta: Tensor,
-        A: Tensor,
-        B: Tensor,
-        C: Tensor,
-        D: Tensor,
-        z: Tensor,
-        delta_bias: Tensor,
-        *,
-        delta_softplus: bool,
-    ) -> Tensor:
-        y: Tensor = function(u, delta, A, B, C, D, z, delta_bias, delta_softplus)
+    def scan(*tensors: Tensor, delta_softplus: bool) -> Tensor:
+        y: Tensor = function(*tensors, delta_softplus)
         return y
 
     return scan

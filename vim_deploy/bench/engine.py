@@ -15,7 +15,7 @@ from vim_deploy.bench.process import Worker
 from vim_deploy.bench.table import megabytes, milliseconds, table
 from vim_deploy.errors import EngineError
 from vim_deploy.options import to_record
-from vim_deploy.text import plural
+from vim_deploy.text import by, plural
 
 if TYPE_CHECKING:
     from vim_deploy.engines.open import OpenEngine
@@ -82,7 +82,7 @@ def _measure(file: str, shape: tuple[Any, ...], options: BenchOptions) -> dict[s
     return {
         "batch_size": shape[0],
         "warmup": warmup,
-        "latency_ms": latency.to_dict(),
+        "latency_ms": asdict(latency),
         "images_per_second": 1000 * shape[0] / latency.p50,
         "open_seconds": opened["seconds"],
         "memory_bytes": measured["memory"],
@@ -122,11 +122,10 @@ def _describe(engine: OpenEngine, path: str, options: BenchOptions) -> dict[str,
 def format_result(result: dict[str, Any]) -> str:
     """The result as text: conditions, a table of batch sizes, and cold start."""
     about, cold = result["engine"], result["cold_start"]
-    height, width = about["image_size"]
     lines = [
-        f"{about['path']}: {about['variant']}, {height}x{width}, {about['task']}, {about['precision']}, "
-        f"{about['backend']} on {about['device']}, {plural(about['threads'], 'thread')}, "
-        f"scan: {about['operator']}",
+        f"{about['path']}: {about['variant']}, {by(about['image_size'])}, {about['task']}, "
+        f"{about['precision']}, {about['backend']} on {about['device']}, "
+        f"{plural(about['threads'], 'thread')}, scan: {about['operator']}",
         summary(result["conditions"]),
         f"load {result['conditions']['load_average_at_end']:.2f} at the end, preprocessing not included",
         "",

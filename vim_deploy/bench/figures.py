@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 import numpy as np
 
@@ -33,9 +32,6 @@ class Latency:
         p50, p95, p99 = (float(value) for value in np.percentile(times, PERCENTILES))
         return cls(len(times), p50, p95, p99, float(times.mean()), float(times.min()), float(times.max()))
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Ratio:
@@ -44,9 +40,6 @@ class Ratio:
     median: float
     low: float
     high: float
-
-    def to_dict(self) -> dict[str, float]:
-        return asdict(self)
 
 
 def ratio(numerator: Sequence[Sequence[float]], denominator: Sequence[Sequence[float]]) -> Ratio:

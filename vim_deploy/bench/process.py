@@ -7,7 +7,6 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any
 
 from vim_deploy import child
@@ -74,9 +73,7 @@ class Worker:
     def __enter__(self) -> Worker:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
         if kind is not None:
             self._process.kill()
         self.close()

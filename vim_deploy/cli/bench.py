@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -27,35 +28,23 @@ def batch_sizes(text: str) -> tuple[int, ...]:
     help="Batch sizes to measure.  [default: 1,8,32, or the engine's fixed batch size]",
 )
 @threads_option
-@click.option("--warmup", type=click.IntRange(min=0), default=5, show_default=True, help="Warm-up runs.")
-@click.option("--repeats", type=click.IntRange(min=1), default=100, show_default=True, help="Measured runs.")
+@click.option("--warmup", type=click.IntRange(min=0), default=5, help="Warm-up runs.")
+@click.option("--repeats", type=click.IntRange(min=1), default=100, help="Measured runs.")
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0),
     default=30.0,
-    show_default=True,
     help="Start no further run of a batch size after this time.",
 )
 @click.option(
     "--cold-starts",
     type=click.IntRange(min=0),
     default=5,
-    show_default=True,
     help="Processes to start for the time from import to first prediction.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 @quiet_option
-def main(
-    engine: Path,
-    batch_sizes: tuple[int, ...] | None,
-    threads: int | None,
-    warmup: int,
-    repeats: int,
-    seconds: float,
-    cold_starts: int,
-    as_json: bool,
-    quiet: bool,
-) -> None:
+def main(engine: Path, as_json: bool, quiet: bool, **options: Any) -> None:
     """Measure latency, images per second and memory of ENGINE for each batch size, and the cold start.
 
     ENGINE is an engine made by vim-build, or an ONNX file made by vim-export, whose engine is built and
@@ -67,7 +56,6 @@ def main(
     from vim_deploy.bench.engine import BenchOptions, bench_engine, format_result
 
     log_to_stderr(quiet)
-    options = BenchOptions(batch_sizes, threads, warmup, repeats, seconds, cold_starts)
     with stages("vim-bench", quiet) as report:
-        result = bench_engine(engine, options, report)
+        result = bench_engine(engine, BenchOptions(**options), report)
     echo(json.dumps(result, indent=2) if as_json else format_result(result))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from vim_deploy.cli.common import command, echo, log_to_stderr, quiet_option, stages
+from vim_deploy.cli.common import command, echo, log_to_stderr, path_option, quiet_option, stages
 from vim_deploy.cli.registry_type import RegistryType
 from vim_deploy.cli.sections import SectionedCommand
 from vim_deploy.engines.registry import BACKENDS, DEFAULT_BACKEND, all_devices
@@ -66,12 +66,11 @@ _DEFAULT_DEVICES = ", ".join(f"{BACKENDS.get(name).devices[0]} for {name}" for n
 
 @command(_BuildCommand)
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Engine file to write.")
+@path_option("-o", "--output", required=True, help="Engine file to write.")
 @click.option(
     "--backend",
     type=RegistryType(BACKENDS),
     default=DEFAULT_BACKEND,
-    show_default=True,
     help="Runtime that the engine is built for.",
 )
 @click.option(

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from vim_deploy.engines.registry import all_devices
 from vim_deploy.errors import MissingDependencyError, as_user_error
 from vim_deploy.text import printable
 
@@ -90,7 +89,8 @@ def _printable_error(error: click.UsageError) -> click.UsageError:
 
 def command(cls: type[Command] = Command, **attributes: Any) -> Callable[[Callable[..., Any]], click.Command]:
     """Decorator: a click command that prints user errors and exits with 2."""
-    return click.command(cls=cls, context_settings={"help_option_names": ["-h", "--help"]}, **attributes)
+    settings = {"help_option_names": ["-h", "--help"], "show_default": True}
+    return click.command(cls=cls, context_settings=settings, **attributes)
 
 
 def console(*, stderr: bool = True, width: int | None = None) -> Console:
@@ -149,10 +149,9 @@ def log_to_stderr(quiet: bool = False) -> None:
     logger.setLevel(logging.WARNING if quiet else logging.INFO)
 
 
-def device_option(default: str | None, help: str) -> Callable[[Decorated], Decorated]:
-    return click.option(
-        "--device", type=click.Choice(all_devices()), default=default, show_default=True, help=help
-    )
+def path_option(*names: str, help: str, **settings: Any) -> Callable[[Decorated], Decorated]:
+    """An option whose value is a Path."""
+    return click.option(*names, type=click.Path(path_type=Path), help=help, **settings)
 
 
 threads_option = click.option(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -33,7 +34,7 @@ def main(as_json: bool) -> None:
             _show(finding)
     ready = not any(finding.required and finding.status != "ok" for finding in findings)
     if as_json:
-        values = {"ready": ready, "findings": [finding.to_dict() for finding in findings]}
+        values = {"ready": ready, "findings": [asdict(finding) for finding in findings]}
         echo(json.dumps(values, indent=2))
     else:
         echo("vim-infer works on this CPU" if ready else "vim-infer does not work on this machine yet")

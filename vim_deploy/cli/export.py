@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vim_deploy.cli.common import command, echo, log_to_stderr, needs_extra, quiet_option, stages
+from vim_deploy.cli.common import command, echo, log_to_stderr, needs_extra, path_option, quiet_option, stages
 from vim_deploy.cli.model_options import model_names, model_options, model_source
 from vim_deploy.cli.registry_type import RegistryType
 from vim_deploy.cli.task_options import TaskOptionsCommand, take_task_options
 from vim_deploy.precision import FILE_PRECISIONS, Precision
 from vim_deploy.tasks.registry import TASKS
-from vim_deploy.text import plural
+from vim_deploy.text import by, plural
 
 if TYPE_CHECKING:
     from vim_deploy.export.exporter import ExportRequest, ExportResult
@@ -40,33 +40,28 @@ class _ExportCommand(TaskOptionsCommand):
     "--task",
     type=RegistryType(TASKS),
     default="classify",
-    show_default=True,
     help="What the exported file computes.",
 )
 @click.option(
     "--precision",
     type=click.Choice([str(precision) for precision in FILE_PRECISIONS]),
     default=str(Precision.FP32),
-    show_default=True,
     help="Type of the blocks' weights and activations, for runtimes that take it from the file (TensorRT). "
     "Inputs, outputs, norms and the residual stream are always float32.",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="Fixed batch size.  [default: dynamic]")
-@click.option(
+@path_option(
     "--class-names",
-    type=click.Path(path_type=Path),
     help="File with class names: one per line, a JSON list, or a JSON object with class_names.",
 )
-@click.option(
+@path_option(
     "--preprocessing",
-    type=click.Path(path_type=Path),
     help="JSON file with image_size, crop_ratio, mean, std and channels.  [default: the reference's for "
     "ImageNet]",
 )
 @click.option(
     "--check/--no-check",
     default=True,
-    show_default=True,
     help="Compare the written file with the eager model, and fail if they disagree.",
 )
 @click.option(
@@ -122,10 +117,9 @@ def _report(result: ExportResult, as_json: bool, quiet: bool) -> None:
     for note in result.notes:
         echo(f"note: {note}", err=True)
     if not quiet:
-        height, width = metadata.preprocessing.image_size
         echo(
-            f"{result.path}: {metadata.variant}, {height}x{width}, {metadata.precision}, "
-            f"{_parity(metadata.parity)}",
+            f"{result.path}: {metadata.variant}, {by(metadata.preprocessing.image_size)}, "
+            f"{metadata.precision}, {_parity(metadata.parity)}",
             err=True,
         )
 

@@ -17,13 +17,14 @@ from vim_deploy.cli.common import (
     USER_ERROR,
     command,
     console,
-    device_option,
     echo,
     log_to_stderr,
+    path_option,
     quiet_option,
     threads_option,
 )
 from vim_deploy.cli.task_options import TaskOptionsCommand, take_task_options
+from vim_deploy.engines.registry import all_devices
 
 if TYPE_CHECKING:
     from vim_deploy.pipeline.options import InferenceOptions
@@ -38,16 +39,18 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
 @command(TaskOptionsCommand)
 @click.argument("engine", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True, metavar="IMAGES...")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Results file.  [default: CSV on stdout]"
-)
+@path_option("-o", "--output", help="Results file.  [default: CSV on stdout]")
 @click.option(
     "--format",
     "format_name",
     type=click.Choice(("csv", "jsonl", "parquet")),
     help="Format of the results.  [default: from the suffix of the output]",
 )
-@device_option(None, "Device that the engine must be for; an ONNX file is built for it.")
+@click.option(
+    "--device",
+    type=click.Choice(all_devices()),
+    help="Device that the engine must be for; an ONNX file is built for it.",
+)
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
@@ -63,44 +66,35 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
     "--labels",
     type=click.Choice(("auto", "none", "folder", "sorted")),
     default="auto",
-    show_default=True,
     help="True classes, to compute the accuracy. folder: the name of an image's folder is its class. sorted: "
     "the i-th subfolder in sorted order is class i. auto: folder, if all subfolders of the inputs have names "
     "of classes, else none.",
 )
-@click.option(
-    "--source",
-    type=click.Path(path_type=Path),
-    help="ONNX file that the engine must have been built from.",
-)
+@path_option("--source", help="ONNX file that the engine must have been built from.")
 @click.option("--resume", is_flag=True, help="Resume the run recorded in OUTPUT.partial.")
 @click.option("--restart", is_flag=True, help="Discard OUTPUT.partial and start over.")
 @click.option(
     "--max-failures",
     metavar="N|P%",
-    default=None,
     help="Stop when more images than this have failed; a percentage is checked from the 100th row on.",
 )
-@click.option("--shard", metavar="I/N", default=None, help="Process the I-th of N parts of the inputs.")
+@click.option("--shard", metavar="I/N", help="Process the I-th of N parts of the inputs.")
 @click.option(
     "--max-pixels",
     type=click.IntRange(min=1),
     default=89_478_485,
-    show_default=True,
     help="Images with more pixels are failures.",
 )
 @click.option(
     "--max-metadata",
     type=click.IntRange(min=0),
     default=16 << 20,
-    show_default=True,
     help="Images with more bytes of metadata (EXIF, ICC, texts ...) are failures.",
 )
 @click.option(
     "--decode-seconds",
     type=click.FloatRange(min=0, min_open=True),
     default=60.0,
-    show_default=True,
     help="Images that take longer to decode are failures.",
 )
 @click.option(
@@ -117,9 +111,8 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
     type=click.FloatRange(min=0, min_open=True),
     help="With --watch: finish after this many seconds without a new file.",
 )
-@click.option(
+@path_option(
     "--report",
-    type=click.Path(path_type=Path),
     help="Write an HTML report of the run (needs -o): statistics, thumbnails, confusion matrix.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a summary of the run on stdout (needs -o).")

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from dataclasses import fields
+from typing import Any
 
 import click
 
-from vim_deploy.cli.common import with_options
+from vim_deploy.cli.common import Decorated, with_options
 from vim_deploy.families.family import ModelSource
 from vim_deploy.families.registry import families
 from vim_deploy.options import ImageSize
-
-Decorated = TypeVar("Decorated", bound=Callable[..., Any])
-
-_NAMES = (
-    "checkpoint", "checkpoint_key", "image_size", "position_rule", "num_classes", "average_directions",
-    "seed",
-)  # fmt: skip
 
 
 def model_options(image_size: str) -> Callable[[Decorated], Decorated]:
@@ -28,7 +22,6 @@ def model_options(image_size: str) -> Callable[[Decorated], Decorated]:
             "--checkpoint-key",
             type=click.Choice(("model", "model_ema")),
             default="model",
-            show_default=True,
             help="Which weights of a training checkpoint to use.",
         ),
         click.option(
@@ -38,7 +31,6 @@ def model_options(image_size: str) -> Callable[[Decorated], Decorated]:
             "--position-rule",
             type=click.Choice(("geometric", "reference")),
             default="geometric",
-            show_default=True,
             help="How to resize the position embedding: keep the class token in its place, or follow the "
             "reference's fine-tuning.",
         ),
@@ -53,14 +45,15 @@ def model_options(image_size: str) -> Callable[[Decorated], Decorated]:
             help="Whether the outputs of both scan directions are averaged or summed, which weights do not "
             "show.  [default: from the configuration, or averaged]",
         ),
-        click.option("--seed", type=int, default=0, show_default=True, help="Seed of synthetic weights."),
+        click.option("--seed", type=int, default=0, help="Seed of synthetic weights."),
     ]
     return with_options(options)
 
 
 def model_source(name: str, options: Mapping[str, Any]) -> ModelSource:
     """The model called `name` with the values of `model_options`."""
-    return ModelSource(name=name, **{key: options[key] for key in _NAMES})
+    names = [item.name for item in fields(ModelSource) if item.name != "name"]
+    return ModelSource(name, **{key: options[key] for key in names})
 
 
 def model_names() -> str:

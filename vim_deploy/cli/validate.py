@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vim_deploy.cli.common import command, console, echo, log_to_stderr, quiet_option, stages, threads_option
+from vim_deploy.cli.common import (
+    command,
+    console,
+    echo,
+    log_to_stderr,
+    path_option,
+    quiet_option,
+    stages,
+    threads_option,
+)
 from vim_deploy.cli.model_options import model_options, model_source
 
 if TYPE_CHECKING:
@@ -28,28 +37,24 @@ FAILED = 1
     "--max-images",
     type=click.IntRange(min=1),
     default=16,
-    show_default=True,
     help="Compare outputs on the first N of --images.",
 )
-@click.option("--random", "random_images", type=click.IntRange(min=0), default=4, show_default=True,
+@click.option("--random", "random_images", type=click.IntRange(min=0), default=4,
               help="Number of noise images to compare on.")  # fmt: skip
 @click.option(
     "--hard/--no-hard",
     default=True,
-    show_default=True,
     help="Also compare on black and white images, checkerboards and extreme values.",
 )
 @click.option(
     "--function-body/--no-function-body",
     default=True,
-    show_default=True,
     help="Also run ONNX files by their function body, without the operator library (slow).",
 )
 @click.option("--layers", is_flag=True, help="Compare every part of every block, and locate the first error.")
 @click.option("--block", type=click.IntRange(min=0), help="With --layers: print all parts of this block.")
-@click.option(
+@path_option(
     "--plot",
-    type=click.Path(path_type=Path),
     help="With --layers: plot the error against depth to a .png, .svg or .pdf file.",
 )
 @click.option(
@@ -63,15 +68,14 @@ FAILED = 1
     help="Measure accuracy on all --images. folder: images are in folders named like their class (or synset, "
     "with --synsets). sorted: the i-th subfolder is class i. FILE: has a line IMAGE CLASS per image.",
 )
-@click.option(
+@path_option(
     "--synsets",
-    type=click.Path(path_type=Path),
     help="With --labels: file whose i-th line starts with the synset of class i.",
 )
 @click.option(
     "--max-labelled", type=click.IntRange(min=1), help="With --labels: use only the first N labelled images."
 )
-@click.option("--html", type=click.Path(path_type=Path), help="Write a self-contained HTML report.")
+@path_option("--html", help="Write a self-contained HTML report.")
 @click.option(
     "--sign",
     is_flag=True,
@@ -151,7 +155,7 @@ def _request(model: str, artifacts: tuple[Path, ...], options: dict[str, Any]) -
 
 
 def _write(validation: Validation, options: dict[str, Any]) -> None:
-    from vim_deploy.errors import OutputError
+    from vim_deploy.errors import OutputError, os_errors
     from vim_deploy.files import atomic_write
 
     reports = [result.layers for result in validation.results if result.layers]
@@ -162,11 +166,10 @@ def _write(validation: Validation, options: dict[str, Any]) -> None:
     if options["html"] is not None:
         from vim_deploy.validation.page import render
 
-        try:
-            with atomic_write(options["html"]) as file:
-                file.write(render(validation).encode())
-        except OSError as error:
-            raise OutputError(f"{options['html']} cannot be written: {error.strerror or error}.") from None
+        page = render(validation).encode()
+        path = options["html"]
+        with os_errors(OutputError, f"{path} cannot be written"), atomic_write(path) as file:
+            file.write(page)
 
 
 def _print(validation: Validation, block: int | None) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vim_deploy.dense.boxes import apply_deltas, clip, nms
 from vim_deploy.dense.detector_config import DetectorConfig
-from vim_deploy.dense.layers import NormConv
+from vim_deploy.dense.layers import NormConv, upsample
 from vim_deploy.dense.proposals import EXCLUDED, Proposals
 from vim_deploy.dense.roi import pool
 
@@ -71,7 +71,7 @@ class _MaskHead(nn.Module):
         self.names = [f"mask_fcn{index + 1}" for index in range(config.mask_convs)]
         for name in self.names:
             self.add_module(name, NormConv(channels, channels, 3))
-        self.deconv = nn.ConvTranspose2d(channels, channels, 2, stride=2)
+        self.deconv = upsample(channels, channels)
         self.predictor = nn.Conv2d(channels, config.num_classes, 1)
 
     def forward(self, pooled: Tensor) -> Tensor:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from vim_deploy.errors import ConfigError
 from vim_deploy.model.config import ClassToken, VimConfig
-from vim_deploy.model.fields import check_fields
+from vim_deploy.model.fields import check_fields, check_names, field_names, plain_fields
 
 if TYPE_CHECKING:
     from typing import Self
@@ -73,19 +73,11 @@ class BackboneConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; the inverse of `from_dict`."""
-        return {
-            "vim": self.vim.to_dict(),
-            "out_indices": list(self.out_indices),
-            "intermediate": self.intermediate.value,
-            "last": self.last.value,
-            "final_norm": self.final_norm,
-        }
+        return plain_fields(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> BackboneConfig:
-        known = {spec.name for spec in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise ConfigError(f"unknown backbone fields {unknown}; expected fields of {sorted(known)}.")
+        check_names("backbone", values, field_names(cls))
         return cls(**{**values, "vim": VimConfig.from_dict(values["vim"])})
 
     @classmethod
@@ -117,8 +109,11 @@ class BackboneConfig:
         )
 
 
+@dataclass(frozen=True)
 class DenseConfig:
-    """What the configurations of segmenters and detectors share; both are dataclasses with these fields."""
+    """What the configurations of segmenters and detectors share. `kind`: the kind of model, for messages."""
+
+    kind: ClassVar[str]
 
     backbone: BackboneConfig
     num_classes: int
@@ -129,23 +124,35 @@ class DenseConfig:
         return self.backbone.vim.image_size
 
     def replace(self, **changes: Any) -> Self:
-        copy: Self = dataclasses.replace(self, **changes)  # type: ignore[type-var]  # a dataclass
-        return copy
+        return dataclasses.replace(self, **changes)
 
     def with_vim(self, **changes: Any) -> Self:
         """A copy with changed VimConfig fields of the backbone."""
         vim = self.backbone.vim.replace(**changes)
         return self.replace(backbone=dataclasses.replace(self.backbone, vim=vim))
 
-    def adjusted(
-        self,
-        *,
-        image_size: tuple[int, int] | None = None,
-        num_classes: int | None = None,
-        average_directions: bool | None = None,
-    ) -> Self:
+    def adjusted(self, *, num_classes: int | None = None, **changes: Any) -> Self:
         """See ModelConfig.adjusted."""
-        vim = self.backbone.vim.adjusted(image_size=image_size, average_directions=average_directions)
-        backbone = dataclasses.replace(self.backbone, vim=vim)
+        backbone = dataclasses.replace(self.backbone, vim=self.backbone.vim.adjusted(**changes))
         classes = self.num_classes if num_classes is None else num_classes
         return self.replace(backbone=backbone, num_classes=classes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types: `backbone`, and all other fields under `head`; the inverse of `from_dict`."""
+        head = plain_fields(self)
+        return {"backbone": head.pop("backbone"), "head": head}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Raises ConfigError for fields that are missing, unknown or of the wrong type."""
+        head = values.get("head", {})
+        check_names(cls.kind, values, ("backbone", "head"))
+        check_names(cls.kind, head, field_names(cls) - {"backbone"})
+        if "backbone" not in values:
+            raise ConfigError(f"the {cls.kind}'s configuration has no `backbone`; expected it and `head`.")
+        try:
+            return cls(backbone=BackboneConfig.from_dict(values["backbone"]), **head)
+        except (TypeError, ValueError, KeyError) as error:
+            raise ConfigError(
+                f"a field of the {cls.kind}'s configuration is missing or has a wrong type: {error}."
+            ) from None

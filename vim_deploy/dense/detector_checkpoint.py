@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import os
-
-from vim_deploy.dense.checkpoint import ROPE_NOTE, find_backbone
+from vim_deploy.dense.checkpoint import assumptions, find_backbone
 from vim_deploy.dense.config import BackboneConfig, FeatureType
 from vim_deploy.dense.detector import Detector
 from vim_deploy.dense.detector_config import DetectorConfig, detector_name
 from vim_deploy.errors import CheckpointError, ConfigError
 from vim_deploy.model.kind import Kind
-from vim_deploy.model.loading import (
-    Adjustments,
-    CheckpointKey,
-    LoadedCheckpoint,
-    ReadWeights,
-    fit_weights,
-    model_with_weights,
-    read_weights,
-    stored_config,
-)
-from vim_deploy.model.position import Rule
-from vim_deploy.text import plural
+from vim_deploy.model.loading import CheckpointReader, ReadWeights
+from vim_deploy.text import by, plural
 
 _NET = "backbone.net."
 _WIDTH = "backbone.simfp_4.0.weight"
@@ -33,40 +21,11 @@ _SCORES, _DELTAS = "roi_heads.box_predictor.{}.cls_score.weight", "roi_heads.box
 _MASK_CONV, _MASKS = "roi_heads.mask_head.mask_fcn{}.weight", "roi_heads.mask_head.predictor.weight"
 
 
-def load_detector(
-    source: str | os.PathLike[str],
-    *,
-    checkpoint_key: CheckpointKey = "model",
-    config: DetectorConfig | None = None,
-    image_size: tuple[int, int] | None = None,
-    num_classes: int | None = None,
-    average_directions: bool | None = None,
-    position_rule: Rule = "geometric",
-) -> tuple[Detector, LoadedCheckpoint[DetectorConfig]]:
-    """A detector in evaluation mode, from a `.pth` or `.safetensors` file or `hf://owner/repo/file`.
-
-    The parameters are those of `vim_deploy.model.checkpoint.load_checkpoint`; `image_size` is (height, width)
-    of the padded image. Raises CheckpointError. Code in the file is not run.
-    """
-    read = read_weights(source, checkpoint_key, Kind.DETECTOR)
-    trained = config or stored_config(read, DetectorConfig.from_dict)
-    loaded = fit_weights(
-        read,
-        trained or _find_config(read, image_size, average_directions),
-        Adjustments(image_size, num_classes, average_directions, position_rule),
-        build=Detector,
-        backbone=lambda config: config.backbone.vim,
-        description=_description,
-        prefix=_NET,
-    )
-    return model_with_weights(Detector, loaded), loaded
-
-
 def _find_config(
     read: ReadWeights, image_size: tuple[int, int] | None, average_directions: bool | None
 ) -> DetectorConfig:
     """The configuration that the tensors show; the rest is taken from the reference's configurations."""
-    vim, notes = find_backbone(read, _NET, image_size=image_size, average_directions=average_directions)
+    vim, notes = find_backbone(read, _NET, image_size, average_directions)
     _check_heads(read)
     stages = _count(read, _SCORES, first=0)
     ratios = _dim(read, _ANCHORS, 0)
@@ -123,29 +82,23 @@ def _check_heads(read: ReadWeights) -> None:
 
 def _assumptions(config: DetectorConfig, average_directions: bool | None) -> list[str]:
     """Notes on what the tensors do not show."""
-    vim = config.backbone.vim
-    notes = [
+    return [
         f"anchors of sizes {_listed(config.anchor_sizes)}, ratios {_listed(config.aspect_ratios)}, "
         f"{config.post_nms_topk} proposals, stage weights, score threshold {config.score_threshold:g}, NMS "
         f"IoU threshold {config.nms_iou_threshold:g} and at most {config.detections_per_image} detections "
-        "are assumed, as in the reference's configuration; the weights do not show them."
+        "are assumed, as in the reference's configuration; the weights do not show them.",
+        *assumptions(
+            config.backbone.vim, average_directions, ", and neither does the reference's configuration"
+        ),
     ]
-    if vim.rope:
-        notes.append(ROPE_NOTE)
-    if average_directions is None and vim.averages_directions:
-        notes.append(
-            "the outputs of both directions are assumed to be averaged; the weights do not show it, and "
-            "neither does the reference's configuration. Use --no-average-directions if they are summed."
-        )
-    return notes
 
 
-def _description(config: DetectorConfig) -> str:
+def _describe(config: DetectorConfig) -> str:
     vim = config.backbone.vim
-    height, width = config.image_size
     return (
-        f"{detector_name(config)} (image {height}x{width}, embed_dim {vim.embed_dim}, depth {vim.depth}, "
-        f"rotary embedding {vim.rope}, pyramid of {config.channels} channels, {config.num_classes} classes)"
+        f"{detector_name(config)} (image {by(config.image_size)}, embed_dim {vim.embed_dim}, depth "
+        f"{vim.depth}, rotary embedding {vim.rope}, pyramid of {config.channels} channels, "
+        f"{config.num_classes} classes)"
     )
 
 
@@ -170,3 +123,14 @@ def _dim(read: ReadWeights, name: str, axis: int) -> int:
 
 def _listed(values: tuple[float, ...]) -> str:
     return ", ".join(f"{value:g}" for value in values)
+
+
+load_detector = CheckpointReader(
+    kind=Kind.DETECTOR,
+    model=Detector,
+    parse_config=DetectorConfig.from_dict,
+    find_config=_find_config,
+    backbone=lambda config: config.backbone.vim,
+    describe=_describe,
+    prefix=_NET,
+).load

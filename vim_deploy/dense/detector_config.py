@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 from vim_deploy.dense.config import BackboneConfig, DenseConfig, FeatureType
 from vim_deploy.errors import ConfigError
-from vim_deploy.model.config import ClassToken, VimConfig
+from vim_deploy.model.config import ClassToken, VimConfig, preset_name
 from vim_deploy.model.fields import MAX_CLASSES, check_fields, positive_numbers
 from vim_deploy.text import plural
 
@@ -37,7 +36,8 @@ class DetectorConfig(DenseConfig):
     Source: arXiv 2401.09417 section 4.3, 2203.16527, 1712.00726.
     """
 
-    backbone: BackboneConfig
+    kind: ClassVar[str] = "detector"
+
     num_classes: int = 80
     channels: int = 256
     anchor_sizes: tuple[float, ...] = (32, 64, 128, 256, 512)
@@ -82,29 +82,6 @@ class DetectorConfig(DenseConfig):
                 "pixels or more, and a multiple of 4."
             )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types: `backbone` and `head`; the inverse of `from_dict`."""
-        values = dataclasses.asdict(self)
-        del values["backbone"]
-        values["stage_weights"] = [list(pair) for pair in self.stage_weights]
-        head = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
-        return {"backbone": self.backbone.to_dict(), "head": head}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> DetectorConfig:
-        """Raises ConfigError for fields that are missing, unknown or of the wrong type."""
-        if set(values) != {"backbone", "head"}:
-            raise ConfigError(
-                f"a detector's configuration has the fields {sorted(values)}; expected backbone and head."
-            )
-        known = {spec.name for spec in dataclasses.fields(cls)} - {"backbone"}
-        if unknown := sorted(set(values["head"]) - known):
-            raise ConfigError(f"unknown detector fields {unknown}; expected fields of {sorted(known)}.")
-        try:
-            return cls(backbone=BackboneConfig.from_dict(values["backbone"]), **values["head"])
-        except (TypeError, ValueError, KeyError) as error:
-            raise ConfigError(f"a field of the detector's configuration has a wrong type: {error}.") from None
-
 
 def _preset(embed_dim: int) -> DetectorConfig:
     vim = VimConfig(
@@ -127,12 +104,4 @@ DETECTORS: dict[str, DetectorConfig] = {
 
 def detector_name(config: DetectorConfig) -> str:
     """The preset that differs at most in image size, classes and average_directions, else 'custom'."""
-    for name, candidate in DETECTORS.items():
-        same = candidate.adjusted(
-            image_size=config.image_size,
-            num_classes=config.num_classes,
-            average_directions=config.backbone.vim.average_directions,
-        )
-        if same == config:
-            return name
-    return "custom"
+    return preset_name(config, DETECTORS, config.backbone.vim.average_directions)

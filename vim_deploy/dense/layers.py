@@ -1,4 +1,4 @@
-"""Layers shared by the parts of a detector."""
+"""Layers shared by the parts of segmenters and detectors."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ class ChannelNorm(nn.Module):
         centred = x - x.mean(1, keepdim=True)
         scaled = centred / torch.sqrt(centred.pow(2).mean(1, keepdim=True) + _EPS)
         return scaled * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+def upsample(inputs: int, outputs: int) -> nn.Module:
+    """A transposed convolution to twice the height and width."""
+    return nn.ConvTranspose2d(inputs, outputs, 2, stride=2)
 
 
 class NormConv(nn.Conv2d):

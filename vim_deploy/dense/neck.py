@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from vim_deploy.dense.backbone import DenseBackbone
+from vim_deploy.dense.layers import upsample
 from vim_deploy.dense.segmentation import LEVELS, SegmenterConfig
 
 
@@ -35,16 +36,12 @@ class PyramidBackbone(DenseBackbone):
 
 def _from_patch_16(width: int) -> tuple[nn.Module, ...]:
     return (
-        nn.Sequential(_upsample(width), nn.BatchNorm2d(width), nn.GELU(), _upsample(width)),
-        nn.Sequential(_upsample(width)),
+        nn.Sequential(upsample(width, width), nn.BatchNorm2d(width), nn.GELU(), upsample(width, width)),
+        nn.Sequential(upsample(width, width)),
         nn.Identity(),
         nn.MaxPool2d(2),
     )
 
 
 def _from_patch_8(width: int) -> tuple[nn.Module, ...]:
-    return nn.Sequential(_upsample(width)), nn.Identity(), nn.MaxPool2d(2), nn.MaxPool2d(4)
-
-
-def _upsample(width: int) -> nn.Module:
-    return nn.ConvTranspose2d(width, width, kernel_size=2, stride=2)
+    return nn.Sequential(upsample(width, width)), nn.Identity(), nn.MaxPool2d(2), nn.MaxPool2d(4)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vim_deploy.dense.backbone import DenseBackbone
 from vim_deploy.dense.detector_config import DetectorConfig
-from vim_deploy.dense.layers import ChannelNorm, NormConv
+from vim_deploy.dense.layers import ChannelNorm, NormConv, upsample
 
 
 class Pyramid(nn.Module):
@@ -20,13 +20,13 @@ class Pyramid(nn.Module):
         width, channels = config.backbone.vim.embed_dim, config.channels
         half, quarter = width // 2, width // 4
         self.simfp_2 = nn.Sequential(
-            _upsample(width, half),
+            upsample(width, half),
             ChannelNorm(half),
             nn.GELU(),
-            _upsample(half, quarter),
+            upsample(half, quarter),
             *_out(quarter, channels),
         )
-        self.simfp_3 = nn.Sequential(_upsample(width, half), *_out(half, channels))
+        self.simfp_3 = nn.Sequential(upsample(width, half), *_out(half, channels))
         self.simfp_4 = nn.Sequential(*_out(width, channels))
         self.simfp_5 = nn.Sequential(nn.MaxPool2d(2), *_out(width, channels))
         self.net = DenseBackbone(config.backbone)
@@ -40,10 +40,6 @@ class Pyramid(nn.Module):
         """The backbone's map (batch, embed, height / 16, width / 16) to the levels, finest first."""
         made = [part(found) for part in (self.simfp_2, self.simfp_3, self.simfp_4, self.simfp_5)]
         return (*made, made[-1][:, :, ::2, ::2])
-
-
-def _upsample(inputs: int, outputs: int) -> nn.Module:
-    return nn.ConvTranspose2d(inputs, outputs, 2, stride=2)
 
 
 def _out(inputs: int, channels: int) -> tuple[nn.Module, nn.Module]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from vim_deploy.dense.config import BackboneConfig, DenseConfig, FeatureType
 from vim_deploy.errors import ConfigError
-from vim_deploy.model.config import ClassToken, VimConfig
+from vim_deploy.model.config import ClassToken, VimConfig, preset_name
 from vim_deploy.model.fields import LARGEST, MAX_CLASSES, check_fields
 
 LEVELS = 4  # feature maps of the decode head
@@ -25,7 +24,8 @@ class SegmenterConfig(DenseConfig):
     The defaults are the reference's. Source: arXiv 2401.09417 section 4.2.
     """
 
-    backbone: BackboneConfig
+    kind: ClassVar[str] = "segmenter"
+
     num_classes: int = 150
     channels: int = 192
     auxiliary_channels: int = 256
@@ -62,32 +62,6 @@ class SegmenterConfig(DenseConfig):
         """The factor by which the neck downsamples the grid for its smallest map."""
         return 4 if self.backbone.vim.patch_size == NECK_PATCHES[0] else 2
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types: `backbone`, and all other fields under `head`; the inverse of `from_dict`."""
-        head = {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if field.name != "backbone"
-        }
-        return {
-            "backbone": self.backbone.to_dict(),
-            "head": {**head, "pool_scales": list(self.pool_scales)},
-        }
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> SegmenterConfig:
-        """Raises ConfigError for unknown fields and without a backbone."""
-        head = values.get("head", {})
-        if unknown := sorted(set(values) - {"backbone", "head"}) + sorted(set(head) - _HEAD_FIELDS):
-            raise ConfigError(
-                f"unknown segmenter fields {unknown}; expected fields of {sorted(_HEAD_FIELDS)}."
-            )
-        if "backbone" not in values:
-            raise ConfigError(
-                "a segmenter's configuration has no `backbone`; expected `backbone` and `head`."
-            )
-        return cls(backbone=BackboneConfig.from_dict(values["backbone"]), **head)
-
     @classmethod
     def from_reference(cls, values: dict[str, Any]) -> SegmenterConfig:
         """Convert `backbone`, `decode_head` and `auxiliary_head` of an mmsegmentation model configuration.
@@ -111,9 +85,6 @@ class SegmenterConfig(DenseConfig):
             pool_scales=decode.get("pool_scales", (1, 2, 3, 6)),
             neck=bool(backbone.get("if_fpn", True)),
         )
-
-
-_HEAD_FIELDS = {field.name for field in dataclasses.fields(SegmenterConfig)} - {"backbone"}
 
 
 def quarter_indices(depth: int) -> tuple[int, ...]:
@@ -144,12 +115,5 @@ SEGMENTER_PRESETS: dict[str, SegmenterConfig] = {
 
 def segmenter_name(config: SegmenterConfig) -> str:
     """The preset that differs at most in crop, classes, directions' sum and auxiliary head, else 'custom'."""
-    for name, candidate in SEGMENTER_PRESETS.items():
-        same = candidate.adjusted(
-            image_size=config.image_size,
-            num_classes=config.num_classes,
-            average_directions=config.backbone.vim.average_directions,
-        )
-        if same == config.replace(auxiliary_channels=same.auxiliary_channels):
-            return name
-    return "custom"
+    config = config.replace(auxiliary_channels=SegmenterConfig.auxiliary_channels)
+    return preset_name(config, SEGMENTER_PRESETS, config.backbone.vim.average_directions)

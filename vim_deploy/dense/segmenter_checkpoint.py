@@ -2,70 +2,29 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
-from vim_deploy.dense.checkpoint import ROPE_NOTE, find_backbone, shapes_below
+from vim_deploy.dense.checkpoint import assumptions, find_backbone, shapes_below
 from vim_deploy.dense.config import BackboneConfig, FeatureType
 from vim_deploy.dense.segmentation import SegmenterConfig, quarter_indices, segmenter_name
 from vim_deploy.dense.segmenter import Segmenter
 from vim_deploy.errors import CheckpointError
 from vim_deploy.model.config import VimConfig
 from vim_deploy.model.kind import Kind
-from vim_deploy.model.loading import (
-    Adjustments,
-    CheckpointKey,
-    LoadedCheckpoint,
-    ReadWeights,
-    fit_weights,
-    model_with_weights,
-    read_weights,
-    stored_config,
-)
-from vim_deploy.model.position import Rule
-from vim_deploy.text import plural
+from vim_deploy.model.loading import CheckpointReader, ReadWeights
+from vim_deploy.text import by, plural
 
 _BACKBONE = "backbone."
 _DECODE, _AUXILIARY = "decode_head.conv_seg.weight", "auxiliary_head.conv_seg.weight"
 _POOLED = "decode_head.psp_modules."
 
 
-def load_segmenter(
-    source: str | os.PathLike[str],
-    *,
-    checkpoint_key: CheckpointKey = "model",
-    config: SegmenterConfig | None = None,
-    image_size: tuple[int, int] | None = None,
-    num_classes: int | None = None,
-    average_directions: bool | None = None,
-    position_rule: Rule = "geometric",
-) -> tuple[Segmenter, LoadedCheckpoint[SegmenterConfig]]:
-    """A segmenter in evaluation mode, from a `.pth` or `.safetensors` file or `hf://owner/repo/file`.
-
-    The parameters are those of `vim_deploy.model.checkpoint.load_checkpoint`; `image_size` is (height, width)
-    of the crop. Raises CheckpointError. Code in the file is not run.
-    """
-    read = read_weights(source, checkpoint_key, Kind.SEGMENTER)
-    trained = config or stored_config(read, SegmenterConfig.from_dict)
-    loaded = fit_weights(
-        read,
-        trained or _find_config(read, image_size, average_directions),
-        Adjustments(image_size, num_classes, average_directions, position_rule),
-        build=Segmenter,
-        backbone=lambda config: config.backbone.vim,
-        description=_description,
-        prefix=_BACKBONE,
-    )
-    names = _class_names(read, loaded.config.num_classes)
-    return model_with_weights(Segmenter, loaded), read.loaded(loaded.config, loaded.state_dict, names)
-
-
 def _find_config(
     read: ReadWeights, image_size: tuple[int, int] | None, average_directions: bool | None
 ) -> SegmenterConfig:
     """The configuration that the tensors show; the rest is taken from the reference's configurations."""
-    vim, notes = find_backbone(read, _BACKBONE, image_size=image_size, average_directions=average_directions)
+    vim, notes = find_backbone(read, _BACKBONE, image_size, average_directions)
     shapes = shapes_below(read.state, "")
     if _DECODE not in shapes:
         raise CheckpointError(
@@ -94,26 +53,18 @@ def _assumptions(vim: VimConfig, average_directions: bool | None) -> list[str]:
     """Notes on what the tensors do not show."""
     features = "the residual stream" if vim.rope else "the blocks' outputs without residual"
     like = "small" if vim.rope else "tiny"
-    notes = [
+    unstated = "; neither does the reference's small configuration" if vim.rope else ""
+    return [
         f"feature maps are assumed to be {features} after blocks {quarter_indices(vim.depth)}, as in the "
-        f"reference's {like} configuration; the weights do not show it."
+        f"reference's {like} configuration; the weights do not show it.",
+        *assumptions(vim, average_directions, unstated),
     ]
-    if vim.rope:
-        notes.append(ROPE_NOTE)
-    if average_directions is None and vim.averages_directions:
-        unstated = "; neither does the reference's small configuration" if vim.rope else ""
-        notes.append(
-            "the outputs of both directions are assumed to be averaged; the weights do not show it"
-            f"{unstated}. Use --no-average-directions if they are summed."
-        )
-    return notes
 
 
-def _description(config: SegmenterConfig) -> str:
+def _describe(config: SegmenterConfig) -> str:
     vim = config.backbone.vim
-    height, width = config.image_size
     return (
-        f"{segmenter_name(config)} (crop {height}x{width}, patch {vim.patch_size}, "
+        f"{segmenter_name(config)} (crop {by(config.image_size)}, patch {vim.patch_size}, "
         f"embed_dim {vim.embed_dim}, depth {vim.depth}, rotary embedding {vim.rope}, neck {config.neck}, "
         f"head of {config.channels} channels, {config.num_classes} classes)"
     )
@@ -132,3 +83,15 @@ def _class_names(read: ReadWeights, classes: int) -> tuple[str, ...] | None:
         )
         return None
     return tuple(names)
+
+
+load_segmenter = CheckpointReader(
+    kind=Kind.SEGMENTER,
+    model=Segmenter,
+    parse_config=SegmenterConfig.from_dict,
+    find_config=_find_config,
+    backbone=lambda config: config.backbone.vim,
+    describe=_describe,
+    prefix=_BACKBONE,
+    class_names=_class_names,
+).load

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from dataclasses import asdict
 
 from vim_deploy import child
 from vim_deploy.doctor.checks import all_checks
@@ -39,4 +40,4 @@ def run_check(name: str, seconds: float = TIMEOUT_SECONDS) -> list[Finding]:
 
 def print_findings(name: str) -> None:
     """In the child process: run the check and print its findings on one line."""
-    print(_PREFIX + json.dumps([finding.to_dict() for finding in all_checks()[name].run()]), flush=True)
+    print(_PREFIX + json.dumps([asdict(finding) for finding in all_checks()[name].run()]), flush=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from vim_deploy.errors import ConfigError, ExportError
+from vim_deploy.errors import ConfigError, ExportError, os_errors
 from vim_deploy.families.family import AUTO, Family, ModelSource
 from vim_deploy.files import open_regular
 from vim_deploy.model.config import ModelConfig
+from vim_deploy.model.fields import differing_fields
 from vim_deploy.model.loading import LoadedCheckpoint
 from vim_deploy.model.synthetic import fill_synthetic
 from vim_deploy.registry import load_object
@@ -29,22 +30,18 @@ class OpenedModel:
 def open_model(source: ModelSource, family: Family) -> OpenedModel:
     """Raises CheckpointError, ConfigError or ExportError."""
     config = _config_file(source.name, family)
-    opened = _synthetic if source.checkpoint is None else _trained
-    model, found, origin, notes, names = opened(source, config, family)
-    if names is None and family.class_names and found.num_classes == len(family.class_names):
-        names = family.class_names
-        notes = (
-            *notes,
-            f"{found.num_classes} classes without names are assumed to be those of {family.dataset}; use "
-            "--class-names to name them.",
-        )
-    return OpenedModel(model, found, origin, notes, names)
+    opened = (_synthetic if source.checkpoint is None else _trained)(source, config, family)
+    count, names = opened.config.num_classes, family.class_names
+    if opened.class_names is not None or not names or count != len(names):
+        return opened
+    note = (
+        f"{count} classes without names are assumed to be those of {family.dataset}; use "
+        "--class-names to name them."
+    )
+    return replace(opened, notes=(*opened.notes, note), class_names=names)
 
 
-_Parts = tuple[Any, ModelConfig, dict[str, Any], tuple[str, ...], "tuple[str, ...] | None"]
-
-
-def _trained(source: ModelSource, config: ModelConfig | None, family: Family) -> _Parts:
+def _trained(source: ModelSource, config: ModelConfig | None, family: Family) -> OpenedModel:
     loaded: LoadedCheckpoint[Any]
     model, loaded = load_object(family.load)(
         source.checkpoint,
@@ -58,10 +55,10 @@ def _trained(source: ModelSource, config: ModelConfig | None, family: Family) ->
     if config is None and source.name not in (AUTO, family.name):
         _check_name(source.name, loaded, family)
     origin = {"source": loaded.source, "sha256": loaded.sha256, "key": loaded.key, "seed": None}
-    return model, loaded.config, origin, loaded.notes, loaded.class_names
+    return OpenedModel(model, loaded.config, origin, loaded.notes, loaded.class_names)
 
 
-def _synthetic(source: ModelSource, config: ModelConfig | None, family: Family) -> _Parts:
+def _synthetic(source: ModelSource, config: ModelConfig | None, family: Family) -> OpenedModel:
     if config is None and source.name in (AUTO, family.name):
         raise ExportError(f"the model {source.name!r} needs --checkpoint; give one, or name a model.")
     config = config or family.preset(source.name)
@@ -76,7 +73,7 @@ def _synthetic(source: ModelSource, config: ModelConfig | None, family: Family) 
         f"synthetic weights (seed {source.seed}): for performance measurements, predictions are meaningless."
     )
     origin = {"source": "synthetic", "sha256": None, "key": None, "seed": source.seed}
-    return model.eval(), config, origin, (note,), None
+    return OpenedModel(model.eval(), config, origin, (note,), None)
 
 
 def _check_name(name: str, loaded: LoadedCheckpoint[Any], family: Family) -> None:
@@ -85,35 +82,21 @@ def _check_name(name: str, loaded: LoadedCheckpoint[Any], family: Family) -> Non
     if expected is family.presets.get(found):
         return
     expected = expected.adjusted(image_size=loaded.config.image_size, num_classes=loaded.config.num_classes)
-    differences = ", ".join(_differences(expected.to_dict(), loaded.config.to_dict()))
     raise ExportError(
         f"{loaded.source} is not a {family.aliases.get(name, name)}: its tensors are those of a {found} "
-        f"model ({differences}). Give the right name, or {AUTO!r} to use the checkpoint's configuration."
+        f"model, which differs in {differing_fields(loaded.config, expected)}. Give the right name, or "
+        f"{AUTO!r} to use the checkpoint's configuration."
     )
-
-
-def _differences(expected: dict[str, Any], found: dict[str, Any]) -> list[str]:
-    """Fields with other values, those of nested objects included."""
-    result = []
-    for key, value in found.items():
-        if isinstance(value, dict):
-            result += _differences(expected.get(key, {}), value)
-        elif value != expected.get(key):
-            result.append(f"{key} {value}, not {expected.get(key)}")
-    return result
 
 
 def _config_file(name: str, family: Family) -> ModelConfig | None:
     """The configuration in a JSON file, None for other names. Raises ConfigError."""
     if not name.endswith(".json"):
         return None
+    advice = "Give a JSON file or the name of a model."
     try:
-        with open_regular(name) as file:
+        with os_errors(ConfigError, f"cannot read {name}", advice), open_regular(name) as file:
             values = json.load(file)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read {name}: {error.strerror}; give a JSON file or the name of a model."
-        ) from None
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{name} is not valid JSON: {error}.") from None
     if not isinstance(values, dict):

@@ -5,10 +5,10 @@ Importing this package imports no framework; what needs PyTorch is loaded on fir
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vim_deploy.model.config import PRESETS, ClassToken, Directions, Pooling, VimConfig, preset, variant_name
+from vim_deploy.registry import lazy_attributes
 
 if TYPE_CHECKING:
     from vim_deploy.model.checkpoint import load_checkpoint, load_model, save_checkpoint
@@ -31,7 +31,7 @@ __all__ = [
     "variant_name",
 ]
 
-_HOMES = {
+_MODULES = {
     "VisionMamba": "vim",
     "create_model": "vim",
     "fill_synthetic": "synthetic",
@@ -39,9 +39,4 @@ _HOMES = {
     "load_model": "checkpoint",
     "save_checkpoint": "checkpoint",
 }
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_attributes(__name__, _MODULES)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from vim_deploy.errors import CheckpointError
-from vim_deploy.text import plural
+from vim_deploy.text import listed, plural
 
 StateDict = dict[str, torch.Tensor]
 
@@ -73,8 +73,8 @@ def clean(values: Mapping[str, Any], source: str) -> tuple[StateDict, list[str]]
     if unfit:
         raise CheckpointError(
             f"{source} contains values that are not weights: "
-            f"{listed(f'{name} ({why})' for name, why in unfit.items())}. Expected dense floating-point "
-            "tensors; give the checkpoint before quantization or conversion."
+            f"{listed([f'{name} ({why})' for name, why in unfit.items()], _NAMES_SHOWN)}. Expected dense "
+            "floating-point tensors; give the checkpoint before quantization or conversion."
         )
     _check_total(source, [values[key] for key in names.values()])
     kinds = sorted({str(values[key].dtype).removeprefix("torch.") for key in names.values()} - {"float32"})
@@ -127,9 +127,9 @@ def _check_finite(state: StateDict, source: str) -> None:
     if bad:
         raise CheckpointError(
             f"{source}: {len(bad)} of {plural(len(state), 'tensor')} with values that are not finite: "
-            f"{listed(f'{name} ({counts})' for name, counts in bad.items())}. Expected finite weights; the "
-            "training diverged or the file is damaged. Give an earlier checkpoint, or try the other "
-            "checkpoint key (model, model_ema)."
+            f"{listed([f'{name} ({counts})' for name, counts in bad.items()], _NAMES_SHOWN)}. Expected "
+            "finite weights; the training diverged or the file is damaged. Give an earlier checkpoint, or "
+            "try the other checkpoint key (model, model_ema)."
         )
 
 
@@ -145,15 +145,10 @@ def check_fit(state: StateDict, expected: Mapping[str, tuple[int, ...]], source:
     faults = (("missing", missing), ("unexpected", unexpected), ("of another shape", wrong))
     if not any(names for _, names in faults):
         return
-    what = "; ".join(f"{len(names)} {fault}: {listed(names)}" for fault, names in faults if names)
+    what = "; ".join(
+        f"{len(names)} {fault}: {listed(names, _NAMES_SHOWN)}" for fault, names in faults if names
+    )
     raise CheckpointError(
         f"{source} does not fit {described}. {what}. Nothing was loaded. Give the configuration that the "
         "weights were trained with, or a complete checkpoint of this model."
     )
-
-
-def listed(names: Iterable[str]) -> str:
-    """The first ten names, and the number of the others."""
-    names = list(names)
-    more = len(names) - _NAMES_SHOWN
-    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vim_deploy.errors import ConfigError
-from vim_deploy.model.fields import MAX_CLASSES, check_fields, pair_of_sides
+from vim_deploy.model.fields import (
+    MAX_CLASSES,
+    check_fields,
+    check_names,
+    field_names,
+    pair_of_sides,
+    plain_fields,
+)
 
 if TYPE_CHECKING:
     from typing import Self
@@ -24,14 +32,11 @@ class ModelConfig(Protocol):
     @property
     def num_classes(self) -> int: ...
 
-    def adjusted(
-        self,
-        *,
-        image_size: tuple[int, int] | None = None,
-        num_classes: int | None = None,
-        average_directions: bool | None = None,
-    ) -> Self:
-        """A copy with these values; None leaves one unchanged. Options that a model lacks are ignored."""
+    def adjusted(self, **changes: Any) -> Self:
+        """A copy with other values of `image_size`, `num_classes` and `average_directions`.
+
+        None leaves one unchanged. Options that a model lacks are ignored.
+        """
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -219,15 +224,11 @@ class VimConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; the inverse of `from_dict`."""
-        values = dataclasses.asdict(self)
-        return {key: _plain(value) for key, value in values.items()}
+        return plain_fields(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> VimConfig:
-        known = {field.name for field in dataclasses.fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ConfigError(f"unknown configuration fields {unknown}; expected fields of {sorted(known)}.")
+        check_names("configuration", values, field_names(cls))
         return cls(**values)
 
     @classmethod
@@ -270,12 +271,6 @@ class VimConfig:
         if unknown:
             raise ConfigError(f"unknown reference options {unknown}; remove them or correct their spelling.")
         return cls(**values)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Enum):
-        return value.value
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _choice(name: str, value: str, table: dict[str, Any]) -> Any:
@@ -327,7 +322,18 @@ def preset(name: str, **overrides: Any) -> VimConfig:
 
 def variant_name(config: VimConfig) -> str:
     """The name of the preset that differs at most in image size and class count, else 'custom'."""
-    for name, candidate in PRESETS.items():
-        if candidate.replace(image_size=config.image_size, num_classes=config.num_classes) == config:
+    return preset_name(config, PRESETS)
+
+
+def preset_name(
+    config: ModelConfig, presets: Mapping[str, ModelConfig], average_directions: bool | None = None
+) -> str:
+    """The preset that differs at most in image size and class count, else 'custom'.
+
+    `average_directions`: a value that is set in the presets, so that it does not have to be the same.
+    """
+    for name, candidate in presets.items():
+        changes = {"image_size": config.image_size, "num_classes": config.num_classes}
+        if candidate.adjusted(**changes, average_directions=average_directions) == config:
             return name
     return "custom"

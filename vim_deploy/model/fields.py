@@ -1,9 +1,10 @@
-"""Checks of the fields of configurations, which may come from untrusted files. Imports no framework."""
+"""The fields of configurations, which may come from untrusted files. Imports no framework."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
 from typing import Any
 
 from vim_deploy.errors import ConfigError
@@ -59,3 +60,41 @@ def pair_of_sides(value: Any) -> tuple[int, int]:
             f"image_size is {value!r:.100}; expected one number or (height, width), each 1 to {LARGEST_SIDE}."
         )
     return sides[0], sides[1]
+
+
+def plain_fields(config: Any) -> dict[str, Any]:
+    """The fields of a dataclass, those of nested ones included, as plain JSON types."""
+    fields: dict[str, Any] = _plain(dataclasses.asdict(config))
+    return fields
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value.value if isinstance(value, Enum) else value
+
+
+def field_names(kind: Any) -> set[str]:
+    """The names of a dataclass's fields."""
+    return {field.name for field in dataclasses.fields(kind)}
+
+
+def check_names(kind: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raises ConfigError for names that are not known; `kind` is what the fields belong to."""
+    if unknown := sorted(set(given) - set(known)):
+        raise ConfigError(f"unknown {kind} fields {unknown}; expected fields of {sorted(known)}.")
+
+
+def differing_fields(config: Any, other: Any) -> str:
+    """The fields of a configuration that differ from another, like "embed_dim (64, not 192), depth (...)"."""
+    return ", ".join(_differences(config.to_dict(), other.to_dict()))
+
+
+def _differences(found: dict[str, Any], expected: dict[str, Any]) -> Iterator[str]:
+    for key, value in found.items():
+        if isinstance(value, dict):
+            yield from _differences(value, expected.get(key, {}))
+        elif value != expected.get(key):
+            yield f"{key} ({value}, not {expected.get(key)})"

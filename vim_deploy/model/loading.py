@@ -16,9 +16,11 @@ from vim_deploy.model import checkpoint_hub
 from vim_deploy.model.checkpoint_read import CONFIG_KEY, read_checkpoint
 from vim_deploy.model.checkpoint_weights import StateDict, check_fit, clean, select_state_dict
 from vim_deploy.model.config import ModelConfig, VimConfig
+from vim_deploy.model.fields import differing_fields
 from vim_deploy.model.kind import Kind, check_kind
 from vim_deploy.model.position import Rule, resize_position_embedding
 from vim_deploy.model.rope import RotaryEmbedding
+from vim_deploy.text import by
 
 # Batch norm counts training steps in integer tensors, which evaluation ignores.
 _COUNTER = "num_batches_tracked"
@@ -48,16 +50,6 @@ class LoadedCheckpoint(Generic[Config]):
 
 
 @dataclass(frozen=True)
-class Adjustments:
-    """Requested changes to a trained model; None leaves a value as it was trained."""
-
-    image_size: tuple[int, int] | None = None
-    num_classes: int | None = None
-    average_directions: bool | None = None
-    position_rule: Rule = "geometric"
-
-
-@dataclass(frozen=True)
 class ReadWeights:
     """Weights of a file: float32, finite, without prefixes of wrappers and counters of batch norms.
 
@@ -73,12 +65,90 @@ class ReadWeights:
     key: str | None
     notes: list[str]
 
-    def loaded(
-        self, config: Config, state: StateDict, class_names: tuple[str, ...] | None = None
+
+@dataclass(frozen=True)
+class CheckpointReader(Generic[Config, Model]):
+    """Reads the checkpoints of one kind of model.
+
+    `model` builds a model. `parse_config` reads a configuration written by `save_checkpoint`. `find_config`
+    infers one from the tensors; its other arguments are the requested image size and average_directions.
+    `backbone` returns the Vision Mamba's configuration, `describe` the model in words. `prefix`: of the
+    backbone's tensor names. `head`: the name of the tensor with one row per class, for a clearer message.
+    `class_names` reads them from the weights, for this number of classes.
+    """
+
+    kind: Kind
+    model: Callable[[Config], Model]
+    parse_config: Callable[[dict[str, Any]], Config]
+    find_config: Callable[[ReadWeights, tuple[int, int] | None, bool | None], Config]
+    backbone: Callable[[Config], VimConfig]
+    describe: Callable[[Config], str]
+    prefix: str = ""
+    head: str | None = None
+    class_names: Callable[[ReadWeights, int], tuple[str, ...] | None] = lambda read, classes: None
+
+    def read(
+        self,
+        source: str | os.PathLike[str],
+        *,
+        checkpoint_key: CheckpointKey = "model",
+        config: Config | None = None,
+        image_size: int | tuple[int, int] | None = None,
+        num_classes: int | None = None,
+        average_directions: bool | None = None,
+        position_rule: Rule = "geometric",
     ) -> LoadedCheckpoint[Config]:
+        """Read the weights of a model and fit them to an image size.
+
+        `source` is a `.pth` training checkpoint or state dict, a `.safetensors` file, or
+        `hf://owner/repo[/file]`; `checkpoint_key` selects the weights of a training checkpoint. `config` is
+        the configuration that the model was trained with. By default it is read from the metadata of a
+        safetensors file, or else inferred from the tensors; `average_directions` sets what tensors do not
+        show. `image_size` (pixels: one number, or height and width): for another size than the trained one
+        the position embedding is resized by `position_rule` (see `vim_deploy.model.position`). `num_classes`
+        is only checked. Raises CheckpointError. Code in the file is not run.
+        """
+        size = (image_size, image_size) if isinstance(image_size, int) else image_size
+        read = read_weights(source, checkpoint_key, self.kind)
+        trained = self._given_config(read, config) or self.find_config(read, size, average_directions)
+        trained = trained.adjusted(average_directions=average_directions)
+        self._check(read, trained, num_classes)
+        if size is not None and size != trained.image_size:
+            fit_to_image(read, self.backbone(trained), size, position_rule, self.prefix)
+            trained = trained.adjusted(image_size=size)
+        names = self.class_names(read, trained.num_classes)
         return LoadedCheckpoint(
-            config, state, self.source, self.sha256, self.key, tuple(self.notes), class_names
+            trained, read.state, read.source, read.sha256, read.key, tuple(read.notes), names
         )
+
+    def load(self, source: str | os.PathLike[str], **options: Any) -> tuple[Model, LoadedCheckpoint[Config]]:
+        """`read`, and the model in evaluation mode with these weights."""
+        loaded = self.read(source, **options)
+        model = self.model(loaded.config)
+        model.load_state_dict(loaded.state_dict, strict=True)
+        return model.eval(), loaded
+
+    def _given_config(self, read: ReadWeights, given: Config | None) -> Config | None:
+        """The given configuration, else the one in the file's metadata, if any."""
+        stored = stored_config(read, self.parse_config)
+        if given is not None and stored is not None and (differing := differing_fields(given, stored)):
+            read.notes.append(
+                f"the given configuration differs from the file's own in {differing}; the given one is used."
+            )
+        return given or stored
+
+    def _check(self, read: ReadWeights, trained: Config, num_classes: int | None) -> None:
+        """Raises CheckpointError unless the weights have the configuration's names and shapes."""
+        if self.head is not None:
+            head = read.state.get(self.head)
+            found = 0 if head is None or head.dim() != 2 else head.shape[0]
+            check_class_count(read.source, found, trained.num_classes)
+        check_class_count(read.source, trained.num_classes, num_classes)
+        shapes = shapes_of(self.model, trained)
+        counters = {name for name in shapes if name.endswith(_COUNTER)}
+        expected = {name: shape for name, shape in shapes.items() if name not in counters}
+        check_fit(read.state, expected, read.source, self.describe(trained))
+        read.state.update((name, torch.tensor(0)) for name in counters)
 
 
 def read_weights(source: str | os.PathLike[str], key: CheckpointKey, kind: Kind) -> ReadWeights:
@@ -113,41 +183,6 @@ def stored_config(read: ReadWeights, parse: Callable[[dict[str, Any]], Config]) 
         ) from None
 
 
-def fit_weights(
-    read: ReadWeights,
-    trained: Config,
-    adjustments: Adjustments,
-    *,
-    build: Callable[[Config], nn.Module],
-    backbone: Callable[[Config], VimConfig],
-    description: Callable[[Config], str],
-    prefix: str = "",
-) -> LoadedCheckpoint[Config]:
-    """Check the weights against the configuration they were trained with, and apply the adjustments.
-
-    `build` makes a model, `backbone` returns its Vision Mamba's configuration, and `prefix` is that of the
-    backbone's tensor names. Raises CheckpointError.
-    """
-    trained = trained.adjusted(average_directions=adjustments.average_directions)
-    check_class_count(read.source, trained.num_classes, adjustments.num_classes)
-    shapes = shapes_of(build, trained)
-    counters = {name for name in shapes if name.endswith(_COUNTER)}
-    expected = {name: shape for name, shape in shapes.items() if name not in counters}
-    check_fit(read.state, expected, read.source, description(trained))
-    size = adjustments.image_size
-    if size is not None and size != trained.image_size:
-        fit_to_image(read.state, backbone(trained), size, adjustments.position_rule, read.notes, prefix)
-        trained = trained.adjusted(image_size=size)
-    return read.loaded(trained, {**read.state, **{name: torch.tensor(0) for name in counters}})
-
-
-def model_with_weights(build: Callable[[Config], Model], loaded: LoadedCheckpoint[Config]) -> Model:
-    """The model in evaluation mode."""
-    model = build(loaded.config)
-    model.load_state_dict(loaded.state_dict, strict=True)
-    return model.eval()
-
-
 def check_class_count(source: str, found: int, requested: int | None) -> None:
     """Raises CheckpointError if a number of classes was requested that the checkpoint does not have."""
     if requested not in (None, found):
@@ -165,28 +200,19 @@ def shapes_of(build: Callable[[Config], nn.Module], config: Config) -> dict[str,
 
 
 def fit_to_image(
-    state: StateDict,
-    trained: VimConfig,
-    image_size: tuple[int, int],
-    rule: Rule,
-    notes: list[str],
-    prefix: str = "",
+    read: ReadWeights, trained: VimConfig, image_size: tuple[int, int], rule: Rule, prefix: str
 ) -> None:
     """Resize in place what depends on the patch grid. `prefix`: of the backbone's tensor names."""
     config = trained.replace(image_size=image_size)
     if config.grid == trained.grid:
         return
-    grids = f"from {_by(trained.grid)} to {_by(config.grid)} patches"
+    grids = f"from {by(trained.grid)} to {by(config.grid)} patches"
     if config.position_embedding:
-        state[f"{prefix}pos_embed"] = resize_position_embedding(
-            state[f"{prefix}pos_embed"], trained.grid, config.grid, config.class_token, rule
+        read.state[f"{prefix}pos_embed"] = resize_position_embedding(
+            read.state[f"{prefix}pos_embed"], trained.grid, config.grid, config.class_token, rule
         )
-        notes.append(f"position embedding resized {grids} with the rule {rule!r}.")
+        read.notes.append(f"position embedding resized {grids} with the rule {rule!r}.")
     if config.rope:
         tables = RotaryEmbedding(config.embed_dim, config.grid[0]).state_dict()
-        state.update({f"{prefix}rope.{name}": table for name, table in tables.items()})
-        notes.append(f"rotary tables recomputed {grids}.")
-
-
-def _by(grid: tuple[int, int]) -> str:
-    return f"{grid[0]}x{grid[1]}"
+        read.state.update({f"{prefix}rope.{name}": table for name, table in tables.items()})
+        read.notes.append(f"rotary tables recomputed {grids}.")

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from vim_deploy.text import by
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -49,7 +51,7 @@ def synthetic_weight(name: str, shape: tuple[int, ...], seed: int = 0) -> NDArra
 
 def synthetic_pixels(shape: tuple[int, int, int, int], seed: int = 0) -> NDArray[np.float32]:
     """Noise as preprocessed images (batch, channels, height, width)."""
-    name = f"image/{'x'.join(map(str, shape))}"
+    name = f"image/{by(shape)}"
     return uniform_stream(seed, name, shape).astype(np.float32)
 
 

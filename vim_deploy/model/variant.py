@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -10,7 +9,8 @@ from typing import Any
 
 from vim_deploy.errors import CheckpointError, ConfigError
 from vim_deploy.model.config import PRESETS, REGISTERED_NAMES, ClassToken, Directions, VimConfig
-from vim_deploy.text import plural
+from vim_deploy.model.fields import differing_fields
+from vim_deploy.text import by, plural
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -132,13 +132,13 @@ def _image_size(
     if patches is None:
         size, origin = named[-1] if named else ((224, 224), "the published models")
         notes.append(
-            f"no position embedding, so any image size fits: {_by(size)} from {origin}, stride {patch}."
+            f"no position embedding, so any image size fits: {by(size)} from {origin}, stride {patch}."
         )
         return size, patch
     for stride in dict.fromkeys((patch, max(1, patch // 2))):
         for size, origin in named:
             if math.prod((side - patch) // stride + 1 for side in size) == patches and min(size) >= patch:
-                notes.append(f"{patches} patches: image {_by(size)} with stride {stride}, from {origin}.")
+                notes.append(f"{patches} patches: image {by(size)} with stride {stride}, from {origin}.")
                 return size, stride
     side = math.isqrt(patches)
     if side * side != patches or not patches:
@@ -151,7 +151,7 @@ def _image_size(
     stride = 8 if (patches, patch) == (729, 16) else patch
     size = (patch + (side - 1) * stride,) * 2
     notes.append(
-        f"{patches} patches: interpreted as a square image {_by(size)} with stride {stride}; other "
+        f"{patches} patches: interpreted as a square image {by(size)} with stride {stride}; other "
         "combinations have the same tensors."
     )
     return size, stride
@@ -194,23 +194,6 @@ def _assumptions(config: VimConfig) -> Iterable[str]:
         yield "sequential blocks are assumed; paired directions have the same tensors."
     if config.rope:
         yield "rotary embedding is assumed to be applied to the residual too; the weights do not show it."
-
-
-def differing_fields(config: VimConfig, other: VimConfig) -> str:
-    """The fields of `config` that differ from `other`, like 'embed_dim (64, not 192), depth (...)'."""
-    return ", ".join(
-        f"{field.name} ({_plain(mine)}, not {_plain(theirs)})"
-        for field in dataclasses.fields(VimConfig)
-        if (mine := getattr(config, field.name)) != (theirs := getattr(other, field.name))
-    )
-
-
-def _plain(value: Any) -> Any:
-    return getattr(value, "value", value)
-
-
-def _by(size: tuple[int, int]) -> str:
-    return f"{size[0]}x{size[1]}"
 
 
 def _first(shapes: Shapes, ending: str) -> str:

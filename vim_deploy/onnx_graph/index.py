@@ -107,17 +107,18 @@ def is_op(node: onnx.NodeProto, op_type: str, domain: str = "") -> bool:
 
 def integer(node: onnx.NodeProto, name: str) -> int:
     """An integer attribute that is present on the node."""
-    for attribute in node.attribute:
-        if attribute.name == name and attribute.type == onnx.AttributeProto.INT:
-            return int(attribute.i)
-    raise NoMatchError
+    return int(_attribute(node, name, onnx.AttributeProto.INT).i)
 
 
 def integers(node: onnx.NodeProto, name: str) -> list[int]:
     """A list attribute that is present on the node."""
+    return list(_attribute(node, name, onnx.AttributeProto.INTS).ints)
+
+
+def _attribute(node: onnx.NodeProto, name: str, kind: int) -> onnx.AttributeProto:
     for attribute in node.attribute:
-        if attribute.name == name and attribute.type == onnx.AttributeProto.INTS:
-            return list(attribute.ints)
+        if attribute.name == name and attribute.type == kind:
+            return attribute
     raise NoMatchError
 
 

@@ -13,20 +13,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 
-def differentiable_scan(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor,
-    z: Tensor,
-    delta_bias: Tensor,
-    *,
-    delta_softplus: bool,
-    reverse: bool,
-) -> Tensor:
-    """`vim_deploy.ops.selective_scan`, without checks."""
+def differentiable_scan(*tensors: Tensor, delta_softplus: bool, reverse: bool) -> Tensor:
+    """`vim_deploy.ops.selective_scan`, without checks; the inputs are in the order of the signature."""
+    u, delta, A, B, C, D, z, delta_bias = tensors
     compute = torch.promote_types(u.dtype, torch.float32)
     u_wide = u.to(compute)
     dt = delta.to(compute) + delta_bias

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vim_deploy.errors import OperatorLibraryMissingError
 from vim_deploy.ops.library import load_library
-from vim_deploy.ops.native import ScanSizes, run_scan
+from vim_deploy.ops.native import run_scan
 from vim_deploy.ops.signature import by_name, sizes_of
 
 # Below this number of state updates, starting threads costs more than it saves.
@@ -37,7 +37,7 @@ def run_kernel(tensors: Sequence[Tensor], delta_softplus: bool, reverse: bool) -
     y = torch.empty(u.shape)
     sequences = {name: tensor for name, tensor in inputs.items() if tensor.dim() == 3}
     run_scan(
-        ScanSizes(**sizes_of(u.shape, A.shape)),
+        sizes_of(u.shape, A.shape),
         {name: tensor.data_ptr() for name, tensor in {**inputs, "y": y}.items()},
         delta_softplus=delta_softplus,
         reverse=reverse,

@@ -9,7 +9,6 @@ import ctypes
 import itertools
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -33,18 +32,8 @@ class _Arguments(ctypes.Structure):
     )
 
 
-@dataclass(frozen=True)
-class ScanSizes:
-    """The four sizes of a scan; each at least 1, batch at least 0."""
-
-    batch: int
-    length: int
-    channels: int
-    state: int
-
-
 def run_scan(
-    sizes: ScanSizes,
+    sizes: Mapping[str, int],
     pointers: Mapping[str, int | None],
     *,
     delta_softplus: bool,
@@ -54,13 +43,14 @@ def run_scan(
 ) -> None:
     """Write the scan of the float32 tensors at `pointers`, one address per input and for `y`, to `y`.
 
+    `sizes`: a value for each of SIZES; each is at least 1, the batch size at least 0.
     Optional inputs may be None or absent. `pitches`: the number of floats from one token to the next, for
     tensors with one row per token that are slices of wider tensors; by default rows are dense. Shapes are not
     checked: the memory must be valid. The result's bits do not depend on `threads`.
     """
-    dense = {name: getattr(sizes, size) for name, size in _ROW_WIDTHS.items()}
+    dense = {name: sizes[size] for name, size in _ROW_WIDTHS.items()}
     arguments = _Arguments(
-        **vars(sizes),
+        **sizes,
         delta_softplus=int(delta_softplus),
         reverse=int(reverse),
         **{name: pointers.get(name) for name in _POINTERS},
@@ -88,16 +78,16 @@ def selective_scan(
     return y
 
 
-def _sizes(arrays: Mapping[str, NDArray[np.float32]]) -> ScanSizes:
+def _sizes(arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, int]:
     if missing := [spec.name for spec in INPUTS if spec.name not in arrays and not spec.optional]:
         raise ValueError(f"missing inputs: {', '.join(missing)}")
     u, A = arrays["u"], arrays["A"]
     if u.ndim != 3 or A.ndim != 2:
         raise ValueError("u must be (batch, length, channels) and A (channels, state)")
-    sizes = ScanSizes(**sizes_of(u.shape, A.shape))
-    if min(sizes.length, sizes.channels, sizes.state) < 1:
+    sizes = sizes_of(u.shape, A.shape)
+    if min(sizes["length"], sizes["channels"], sizes["state"]) < 1:
         raise ValueError(f"{sizes}: length, channels and state must be at least 1")
-    shapes = input_shapes(vars(sizes))
+    shapes = input_shapes(sizes)
     for name, array in arrays.items():
         if array.shape != shapes[name] or array.dtype != np.float32:
             raise ValueError(f"{name} is {array.dtype} {array.shape}, expected float32 {shapes[name]}")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -29,9 +27,6 @@ class Difference:
     def within(self, precision: str) -> bool:
         """Whether the difference is within the precision's tolerance; False if it is not finite."""
         return bool(self.relative <= Precision(precision).tolerance)
-
-    def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
 
 
 def difference(reference: np.ndarray, candidate: np.ndarray) -> Difference:

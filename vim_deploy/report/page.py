@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vim_deploy.data.decode import Limits
-from vim_deploy.errors import OutputError
+from vim_deploy.errors import OutputError, os_errors
 from vim_deploy.files import atomic_write
 from vim_deploy.report.statistics import ReportStatistics
 from vim_deploy.report.thumbnails import thumbnails
@@ -53,11 +53,8 @@ def write_report(
     # No string may end the script element that contains the data.
     text = json.dumps(data).replace("<", "\\u003c")
     template = resources.files(__package__).joinpath("page.html").read_text("utf-8")
-    try:
-        with atomic_write(path) as file:
-            file.write(template.replace(_PLACEHOLDER, text, 1).encode())
-    except OSError as error:
-        raise OutputError(f"the report {path} cannot be written: {error.strerror or error}.") from None
+    with os_errors(OutputError, f"the report {path} cannot be written"), atomic_write(path) as file:
+        file.write(template.replace(_PLACEHOLDER, text, 1).encode())
 
 
 def _row(row: Row, columns: Columns, thumbnail: str | None) -> dict[str, Any]:

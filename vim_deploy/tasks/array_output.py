@@ -25,9 +25,8 @@ class ArrayOutputHandler(TaskHandler):
             if not np.isfinite(output).all():
                 yield self.failed(entry, f"the model returned NaN or infinite {self.network.output.name}")
             else:
-                path, label = (entry.item.path, entry.item.label) if entry.item else (None, None)
-                fields = self._fields(output, label)
-                yield Prediction(path, "ok", size=entry.size, flags=entry.flags, label=label, **fields)
+                label = entry.item.label if entry.item else None
+                yield self.prediction(entry, **self._fields(output, label))
 
     def _shape(self) -> tuple[int | None, ...]:
         """Shape of the output without the batch axis."""

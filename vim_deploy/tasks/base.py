@@ -130,15 +130,22 @@ class TaskHandler(ABC):
 
     def failed(self, loaded: Loaded, reason: str = "") -> Prediction:
         """The prediction for an input that could not be decoded, or that failed for `reason`."""
-        item = loaded.item
-        return Prediction(
-            item.path if item else None,
-            "error",
-            reason or loaded.reason,
-            size=loaded.size,
-            flags=loaded.flags,
-            label=item.label if item else None,
-        )
+        return self.prediction(loaded, status="error", reason=reason or loaded.reason)
+
+    def prediction(self, loaded: Loaded, **fields: Any) -> Prediction:
+        """The prediction for an input; `fields`: those that the input does not give."""
+        path, label = (loaded.item.path, loaded.item.label) if loaded.item else (None, None)
+        known = {"status": "ok", "size": loaded.size, "flags": loaded.flags, "label": label}
+        return Prediction(path, **{**known, **fields})
+
+    def outputs(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        """`Network.run`; running out of memory is an EngineError."""
+        try:
+            return self.network.run(pixels)
+        except MemoryError:
+            advice = "use a smaller batch size" if len(pixels) > 1 else "use a machine with more"
+            images = plural(len(pixels), "image")
+            raise EngineError(f"not enough memory for a batch of {images}; {advice}.") from None
 
     def run(self, pixels: list[np.ndarray], shape: tuple[int | None, ...]) -> np.ndarray:
         """The primary output for a batch, checked against `shape` (without the batch axis; None: any size).
@@ -147,12 +154,7 @@ class TaskHandler(ABC):
         """
         network = self.network
         padding = [np.zeros_like(pixels[0])] * (network.batches.smallest - len(pixels))
-        try:
-            output = network.run(np.stack(pixels + padding))[network.output.name]
-        except MemoryError:
-            raise EngineError(
-                f"not enough memory for a batch of {plural(len(pixels), 'image')}; use a smaller batch size."
-            ) from None
+        output = self.outputs(np.stack(pixels + padding))[network.output.name]
         expected = (len(pixels) + len(padding), *shape)
         fits = len(output.shape) == len(expected) and all(
             size is None or size == found for size, found in zip(expected, output.shape, strict=True)

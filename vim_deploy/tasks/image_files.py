@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from vim_deploy.errors import ImageError, OutputError
+from vim_deploy.errors import ImageError, OutputError, os_errors
 from vim_deploy.files import atomic_write, is_folder
 from vim_deploy.results.escape import unescaped_path
 
@@ -34,10 +34,8 @@ class ImageFiles:
                 f"{option} {folder} is inside the input folder {inside[0]}, so its files would become "
                 "inputs; give another folder."
             )
-        try:
+        with os_errors(OutputError, f"{option} {folder} cannot be created"):
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{option} {folder} cannot be created: {error.strerror or error}.") from None
 
     def name(self, path: str) -> Path:
         """The file's path without suffix, relative to the input folder that has the image, if any."""

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+import click
+
 from vim_deploy.errors import EngineError
-from vim_deploy.options import flag_of
+from vim_deploy.options import flag_of, option
 from vim_deploy.registry import load_object
 from vim_deploy.tasks.registry import TASKS
 from vim_deploy.tasks.spec import TaskSpec
@@ -20,6 +22,16 @@ Role: TypeAlias = Literal["options", "export_options"]  # of vim-infer and of vi
 @dataclass(frozen=True)
 class NoOptions:
     """The options of a task that has none."""
+
+
+@dataclass(frozen=True)
+class OverlayOptions:
+    """An option of tasks whose predictions can be drawn."""
+
+    overlays: Path | None = option(
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Folder for images with the predictions drawn on them (JPEG).",
+    )
 
 
 def option_fields(spec: TaskSpec, role: Role = "options") -> tuple[dataclasses.Field[Any], ...]:

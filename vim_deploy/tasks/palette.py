@@ -1,9 +1,14 @@
-"""Colours of classes in label maps and overlays."""
+"""Image files that a task writes: colours of classes, and encoding."""
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
+
+_JPEG_QUALITY = 90
 
 
 def palette(classes: int) -> NDArray[np.uint8]:
@@ -17,3 +22,10 @@ def palette(classes: int) -> NDArray[np.uint8]:
         for channel in range(3):
             colours[:, channel] |= (((indices >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
     return colours
+
+
+def encoded(image: Image.Image, format: str) -> bytes:
+    """The image as a file: "PNG", or "JPEG" with a high quality."""
+    file = io.BytesIO()
+    image.save(file, format, quality=_JPEG_QUALITY)
+    return file.getvalue()

@@ -11,9 +11,7 @@ import numpy as np
 
 from vim_deploy.data.decode import decode
 from vim_deploy.data.preprocess import Preprocessing
-from vim_deploy.metadata import ModelMetadata
 from vim_deploy.validation.compare import TOP, Model
-from vim_deploy.validation.labels import LabelSource, labelled_images
 from vim_deploy.validation.statistics import mcnemar, newcombe_paired_interval
 
 _BATCH = 8
@@ -91,14 +89,6 @@ def paired(reference: np.ndarray, artifact: np.ndarray) -> Accuracy:
         interval=newcombe_paired_interval(*counts),
         p_value=mcnemar(counts[1], counts[2]),
     )
-
-
-def labelled_set(
-    images: Sequence[str], source: LabelSource, metadata: ModelMetadata, classes: int
-) -> list[tuple[str, int]]:
-    """Image paths with class indices. Raises ImageError where the labels do not match the classes."""
-    names = metadata.class_names or tuple(str(index) for index in range(classes))
-    return labelled_images(images, source, names)
 
 
 def _batches(

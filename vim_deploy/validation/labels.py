@@ -42,7 +42,7 @@ def labelled_images(
         found = [(item.path, item.label) for item in Discovery(images, classes)]
     else:
         table = read_table(Path(source.labels), names)
-        found = [(item.path, _of_image(table, item.path)) for item in Discovery(images)]
+        found = [(item.path, table.get(Path(item.path).stem)) for item in Discovery(images)]
     known = [(path, label) for path, label in found if label is not None]
     if not known:
         raise ImageError(
@@ -76,10 +76,6 @@ def read_table(path: Path, names: Sequence[str]) -> dict[str, int]:
             )
         table[Path(words[0]).stem] = label
     return table
-
-
-def _of_image(table: dict[str, int], path: str) -> int | None:
-    return table.get(Path(path).stem)
 
 
 def _lines(path: Path) -> list[str]:

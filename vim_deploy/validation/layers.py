@@ -62,7 +62,7 @@ class LayerReport:
         rows = []
         for number in numbers:
             inside = self.inside(number)
-            rows.append((number, inside[-1], max(inside, key=_closeness)))
+            rows.append((number, inside[-1], max(inside, key=lambda part: part.local_error / part.limit)))
         return rows
 
     def inside(self, block: int) -> list[PartFigures]:
@@ -135,7 +135,3 @@ def _relative(expected: np.ndarray, found: np.ndarray) -> float:
 
 def _rms(values: np.ndarray) -> float:
     return float(np.sqrt(np.square(values).mean()))
-
-
-def _closeness(part: PartFigures) -> float:
-    return part.local_error / part.limit

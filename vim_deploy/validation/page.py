@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Iterable, Sequence
+from html import escape
 
 from vim_deploy.text import plural
 from vim_deploy.validation.compare import Report
 from vim_deploy.validation.plots import error_against_depth, svg
-from vim_deploy.validation.results import TargetResult, Validation
-from vim_deploy.validation.tables import (
-    ACCURACY,
-    BLOCKS,
-    FIGURES,
-    accuracy_row,
-    block_row,
-    change,
-    figures,
-    layers_title,
-    remarks,
-)
+from vim_deploy.validation.results import Validation
+from vim_deploy.validation.tables import FIGURES, figures, remarks, sections
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em; color: #222 }
@@ -36,13 +26,11 @@ def render(validation: Validation) -> str:
     verdict = "passed" if validation.passed else "failed"
     body = [
         "<h1>vim-validate</h1>",
-        f'<p class="{verdict}">{_escape(_headline(validation))}</p>',
+        f'<p class="{verdict}">{escape(_headline(validation))}</p>',
         "<h2>Outputs</h2>",
         _table(("artifact", "against", "inputs", *FIGURES), _output_rows(validation)),
         _list(line for result in validation.results for line in remarks(result)),
-        *_layer_section(validation),
-        *_invariance_section(validation.results),
-        *_accuracy_section(validation.results),
+        *_checks(validation),
         "<h2>Provenance</h2>",
         _provenance(validation),
     ]
@@ -75,34 +63,13 @@ def _rows(label: str, against: str, report: Report) -> Iterable[Sequence[str]]:
         yield (label, against, group.kind, *figures(group))
 
 
-def _layer_section(validation: Validation) -> Iterable[str]:
-    reports = [result.layers for result in validation.results if result.layers]
-    if not reports:
-        return
-    yield "<h2>Layers</h2>"
-    yield svg(error_against_depth(reports))
-    for report in reports:
-        yield f"<h3>{_escape(layers_title(report))}</h3>"
-        yield _table(BLOCKS, [block_row(*block) for block in report.blocks()])
-
-
-def _invariance_section(results: Iterable[TargetResult]) -> Iterable[str]:
-    rows = [
-        (result.target.label, item.condition, change(item))
-        for result in results
-        if result.invariance
-        for item in result.invariance.variations
-    ]
-    if rows:
-        yield "<h2>Invariance</h2>"
-        yield _table(("artifact", "condition", "difference"), rows)
-
-
-def _accuracy_section(results: Iterable[TargetResult]) -> Iterable[str]:
-    rows = [accuracy_row(result.target.label, result.accuracy) for result in results if result.accuracy]
-    if rows:
-        yield "<h2>Accuracy</h2>"
-        yield _table(ACCURACY, rows)
+def _checks(validation: Validation) -> Iterable[str]:
+    if reports := [result.layers for result in validation.results if result.layers]:
+        yield "<h2>Layers</h2>"
+        yield svg(error_against_depth(reports))
+    for section in sections(validation):
+        yield f"<h2>{escape(section.title)}</h2>"
+        yield _table(section.head, section.rows)
 
 
 def _provenance(validation: Validation) -> str:
@@ -119,15 +86,11 @@ def _provenance(validation: Validation) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = ["<tr>" + "".join(f"<th>{_escape(cell)}</th>" for cell in head) + "</tr>"]
-    lines += ["<tr>" + "".join(f"<td>{_escape(cell)}</td>" for cell in row) + "</tr>" for row in rows]
+    lines = ["<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr>"]
+    lines += ["<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows]
     return "<table>" + "\n".join(lines) + "</table>"
 
 
 def _list(lines: Iterable[str]) -> str:
-    items = "".join(f"<li><code>{_escape(line)}</code></li>" for line in lines)
+    items = "".join(f"<li><code>{escape(line)}</code></li>" for line in lines)
     return f"<ul>{items}</ul>" if items else ""
-
-
-def _escape(text: str) -> str:
-    return html.escape(text)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vim_deploy.errors import MissingDependencyError, OutputError
+from vim_deploy.errors import MissingDependencyError, OutputError, os_errors
 from vim_deploy.files import atomic_write
 from vim_deploy.validation.layers import LayerReport
 
@@ -53,11 +53,8 @@ def save_figure(figure: Figure, path: Path) -> None:
     suffix = path.suffix.lower().lstrip(".")
     if suffix not in FORMATS:
         raise OutputError(f"{path} has the suffix {suffix!r}; expected one of {', '.join(FORMATS)}.")
-    try:
-        with atomic_write(path) as file:
-            figure.savefig(file, format=suffix, dpi=150)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from None
+    with os_errors(OutputError, f"{path} cannot be written"), atomic_write(path) as file:
+        figure.savefig(file, format=suffix, dpi=150)
 
 
 def svg(figure: Figure) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -21,8 +23,19 @@ if TYPE_CHECKING:
 CHANGED_SHOWN = 10
 FIGURES = ("count", "max abs", "max relative", "cosine", "SNR dB", "top-1", "top-5", "rank corr.")
 BLOCKS = ("block", "accumulated error", "part closest to its limit", "local error", "limit")
+PARTS = ("part", "accumulated error", "local error", "limit")
 ACCURACY = ("artifact", "images", "eager top-1", "top-1", "eager top-5", "top-5",
             "difference in top-1 (95 %)", "p")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table about one check. `faulty`: of each row, whether it is the reason of a failure."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    faulty: Sequence[bool] = ()
 
 
 def show(validation: Validation, console: Console, block: int | None = None) -> None:
@@ -37,14 +50,11 @@ def show(validation: Validation, console: Console, block: int | None = None) -> 
     for result in validation.results:
         for line in remarks(result):
             console.print(line, highlight=False)
-        if result.layers:
-            console.print(_layers(result.layers))
-            if block is not None:
-                console.print(_inside(result.layers, block))
-        if result.invariance:
-            console.print(_invariance(result))
-    if any(result.accuracy for result in validation.results):
-        console.print(_accuracy(validation))
+    for section in sections(validation, block):
+        table = Table(*section.head, title=section.title)
+        for row, faulty in zip_longest(section.rows, section.faulty):
+            table.add_row(*row, style="red" if faulty else None)
+        console.print(table)
 
 
 def figures(group: Group) -> list[str]:
@@ -85,20 +95,6 @@ def _add(table: Table, label: str, against: str, report: Report, passed: bool | 
         table.add_row(*head, group.kind, *figures(group), verdict)
 
 
-def layers_title(report: LayerReport) -> str:
-    fault = report.first_fault
-    found = (
-        f"the local error first exceeds its limit at {fault.name}" if fault else "no part exceeds its limit"
-    )
-    return f"{report.label}: {found}"
-
-
-def block_row(number: int, last: PartFigures, closest: PartFigures) -> tuple[str, ...]:
-    """The cells of one of `LayerReport.blocks()`, in the order of BLOCKS."""
-    errors = (f"{last.accumulated_error:.1e}", closest.name, f"{closest.local_error:.1e}")
-    return (str(number), *errors, f"{closest.limit:.1e}")
-
-
 def change(variation: Variation) -> str:
     return "bit-identical" if variation.identical else f"differs by {variation.relative:.1e}"
 
@@ -115,34 +111,43 @@ def accuracy_row(label: str, accuracy: Accuracy) -> tuple[str, ...]:
     )
 
 
-def _layers(report: LayerReport) -> Table:
-    table = Table(*BLOCKS, title=layers_title(report))
-    for number, last, closest in report.blocks():
-        style = "red" if closest.exceeds_limit else None
-        table.add_row(*block_row(number, last, closest), style=style)
-    return table
-
-
-def _inside(report: LayerReport, block: int) -> Table:
-    table = Table("part", "accumulated error", "local error", "limit", title=f"{report.label}: block {block}")
-    for part in report.inside(block):
-        row = (part.name, f"{part.accumulated_error:.1e}", f"{part.local_error:.1e}", f"{part.limit:.1e}")
-        table.add_row(*row, style="red" if part.exceeds_limit else None)
-    return table
-
-
-def _invariance(result: TargetResult) -> Table:
-    table = Table("condition", "difference", title=f"{result.target.label}: invariance")
-    assert result.invariance is not None
-    for item in result.invariance.variations:
-        table.add_row(item.condition, change(item))
-    return table
-
-
-def _accuracy(validation: Validation) -> Table:
-    title = "accuracy, with the 95 % confidence interval of the difference (Newcombe) and p (McNemar)"
-    table = Table(*ACCURACY, title=title)
+def sections(validation: Validation, block: int | None = None) -> Iterator[Section]:
+    """The tables of the checks that were made; `block` adds the parts of that block."""
     for result in validation.results:
-        if result.accuracy is not None:
-            table.add_row(*accuracy_row(result.target.label, result.accuracy))
-    return table
+        if result.layers:
+            yield _blocks(result.layers)
+            if block is not None:
+                yield _parts(result.layers, block)
+        if result.invariance:
+            rows = [(item.condition, change(item)) for item in result.invariance.variations]
+            yield Section(f"{result.target.label}: invariance", ("condition", "difference"), rows)
+    accuracies = [
+        accuracy_row(item.target.label, item.accuracy) for item in validation.results if item.accuracy
+    ]
+    if accuracies:
+        title = "accuracy, with the 95 % confidence interval of the difference (Newcombe) and p (McNemar)"
+        yield Section(title, ACCURACY, accuracies)
+
+
+def _blocks(report: LayerReport) -> Section:
+    fault, blocks = report.first_fault, report.blocks()
+    found = (
+        f"the local error first exceeds its limit at {fault.name}" if fault else "no part exceeds its limit"
+    )
+    rows = [
+        (str(number), f"{last.accumulated_error:.1e}", closest.name, *_local(closest))
+        for number, last, closest in blocks
+    ]
+    faulty = [closest.exceeds_limit for _, _, closest in blocks]
+    return Section(f"{report.label}: {found}", BLOCKS, rows, faulty)
+
+
+def _parts(report: LayerReport, block: int) -> Section:
+    parts = report.inside(block)
+    rows = [(part.name, f"{part.accumulated_error:.1e}", *_local(part)) for part in parts]
+    faulty = [part.exceeds_limit for part in parts]
+    return Section(f"{report.label}: block {block}", PARTS, rows, faulty)
+
+
+def _local(part: PartFigures) -> tuple[str, str]:
+    return f"{part.local_error:.1e}", f"{part.limit:.1e}"

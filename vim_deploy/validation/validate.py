@@ -25,12 +25,12 @@ from vim_deploy.registry import load_object
 from vim_deploy.tasks.options import option_fields
 from vim_deploy.tasks.registry import TASKS
 from vim_deploy.text import plural
-from vim_deploy.validation.accuracy import labelled_set, measure
+from vim_deploy.validation.accuracy import measure
 from vim_deploy.validation.artifacts import Artifact, Target, open_artifact, source_of, targets_of
 from vim_deploy.validation.compare import compare_outputs
 from vim_deploy.validation.inputs import Input, digest, hard_inputs, random_inputs, real_inputs, stacked
 from vim_deploy.validation.invariance import check_invariance
-from vim_deploy.validation.labels import LabelSource
+from vim_deploy.validation.labels import LabelSource, labelled_images
 from vim_deploy.validation.layers import compare_layers
 from vim_deploy.validation.probes import open_probed
 from vim_deploy.validation.results import TargetResult, Validation
@@ -190,7 +190,8 @@ def _with_accuracy(
     reference: _Reference,
     progress: Progress,
 ) -> list[TargetResult]:
-    labelled = labelled_set(request.images, labels, reference.metadata, reference.model.num_classes)
+    names = reference.metadata.class_names or tuple(map(str, range(reference.model.num_classes)))
+    labelled = labelled_images(request.images, labels, names)
     progress(f"accuracy on {plural(len(labelled), 'image')}")
     eager = EagerModel(reference.model.task)
     with ExitStack() as stack:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from vim_deploy.export.task import TaskModule
 from vim_deploy.tasks.classify.spec import SPEC
 
@@ -12,7 +10,3 @@ class ClassifyModule(TaskModule):
     """`logits` (batch, classes), as the model returns them."""
 
     spec = SPEC
-
-    def forward(self, pixels: Tensor) -> Tensor:  # type: ignore[override]  # no settings
-        logits: Tensor = self.model(pixels)
-        return logits

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vim_deploy.errors import ConfigError
+from vim_deploy.errors import ConfigError, os_errors
+from vim_deploy.text import listed
 
 _log = logging.getLogger("vim_deploy")
 _LISTS = ("images", "annotations", "categories")
@@ -18,7 +19,6 @@ _REQUIRED = {
     "annotations": ("id", "image_id", "category_id", "bbox"),
     "categories": ("id", "name"),
 }
-_MAX_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -41,19 +41,21 @@ def read_annotations(path: Path, class_names: Sequence[str]) -> Annotations:
     ids = {entry["name"]: entry["id"] for entry in content["categories"]}
     if unknown := sorted(used - set(ids.values()), key=str):
         raise ConfigError(
-            f"--annotations {path} has annotations of the categories {_some(unknown)}, which are not in its "
-            "list of categories."
+            f"--annotations {path} has annotations of the categories {listed(unknown)}, which are not "
+            "in its list of categories."
         )
     foreign = [name for name, number in ids.items() if number in used and name not in class_names]
     if foreign:
         raise ConfigError(
-            f"--annotations {path} has annotations of {_some(foreign)}, which are not classes of the model; "
-            f"its classes are {_some(class_names)}. Give the annotations of the model's data set, or export "
-            "the model with the right --class-names."
+            f"--annotations {path} has annotations of {listed(foreign)}, which are not classes of the "
+            f"model; its classes are {listed(class_names)}. Give the annotations of the model's data set, or "
+            "export the model with the right --class-names."
         )
     if missing := [name for name in class_names if name not in ids]:
         _log.warning(
-            "%s has no category %s; objects of these classes are not evaluated", path, _some(missing)
+            "%s has no category %s; objects of these classes are not evaluated",
+            path,
+            listed(missing),
         )
     _fill_defaults(content)
     category_ids = tuple(ids.get(name) for name in class_names)
@@ -62,9 +64,8 @@ def read_annotations(path: Path, class_names: Sequence[str]) -> Annotations:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"--annotations {path} cannot be read: {error.strerror or error}.") from None
+        with os_errors(ConfigError, f"--annotations {path} cannot be read"):
+            content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         empty = not path.stat().st_size
         raise ConfigError(
@@ -109,8 +110,3 @@ def _image_ids(path: Path, images: list[dict[str, Any]]) -> dict[str, int]:
             )
         ids[name] = entry["id"]
     return ids
-
-
-def _some(names: Sequence[Any]) -> str:
-    more = len(names) - _MAX_SHOWN
-    return ", ".join(str(name) for name in names[:_MAX_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -8,7 +8,7 @@ from typing import Any
 
 from vim_deploy.results.columns import COMMON_FIELDS, INTEGER, SIZE_FIELDS, TEXT, Columns
 from vim_deploy.results.row import Row
-from vim_deploy.tasks.detect.result import Detection
+from vim_deploy.tasks.detect.result import Detection, box_of
 
 
 class ObjectColumns(Columns):
@@ -35,20 +35,16 @@ class ObjectColumns(Columns):
         return {"objects": objects}
 
     def from_json(self, values: dict[str, Any]) -> tuple[Detection, ...]:
-        objects = []
-        for found in values["objects"]:
-            left, top, right, bottom = found["box"]
-            rle = found["rle"]
-            objects.append(
-                Detection(
-                    int(found["index"]),
-                    str(found["class"]),
-                    float(found["score"]),
-                    (float(left), float(top), float(right), float(bottom)),
-                    None if rle is None else str(rle),
-                )
+        return tuple(
+            Detection(
+                int(found["index"]),
+                str(found["class"]),
+                float(found["score"]),
+                box_of(found["box"]),
+                None if found["rle"] is None else str(found["rle"]),
             )
-        return tuple(objects)
+            for found in values["objects"]
+        )
 
     def to_cells(self, row: Row) -> dict[str, Any]:
         if row.result is None:

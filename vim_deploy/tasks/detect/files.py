@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vim_deploy.errors import ConfigError, ImageError, OutputError
+from vim_deploy.errors import ConfigError, ImageError, OutputError, os_errors
 from vim_deploy.prediction import Prediction
 from vim_deploy.results.escape import escape
 from vim_deploy.results.row import Row
@@ -18,9 +18,10 @@ from vim_deploy.tasks.detect.average_precision import METRICS, average_precision
 from vim_deploy.tasks.detect.coco_file import CocoFile
 from vim_deploy.tasks.detect.options import DetectOptions
 from vim_deploy.tasks.detect.paste import paste_mask
-from vim_deploy.tasks.detect.result import Detection, Detections
+from vim_deploy.tasks.detect.result import Detections, box_of
 from vim_deploy.tasks.detect.visualization import objects_jpeg
 from vim_deploy.tasks.image_files import ImageFiles, write_file
+from vim_deploy.tasks.whole_image import edited_row
 from vim_deploy.text import plural
 
 _OVERLAY_SUFFIX = ".jpg"
@@ -94,7 +95,9 @@ class DetectFiles:
         height, width = result.model_input.shape[:2]
         assert row.width and row.height
         scale = np.array([width / row.width, height / row.height] * 2)
-        scaled = [_with_box(found, np.array(found.box) * scale) for found in result.objects]
+        scaled = [
+            dataclasses.replace(found, box=box_of(np.array(found.box) * scale)) for found in result.objects
+        ]
         masks = [
             paste_mask(mask, np.array(found.box), height, width)
             for found, mask in zip(scaled, result.masks, strict=True)
@@ -114,22 +117,15 @@ class DetectFiles:
             no_mask = self._options.needs_masks and found.rle is None
             if no_mask or not 0 <= found.index < len(self._names):
                 what = "an object without a mask" if no_mask else f"the class index {found.index}"
-                raise OutputError(
-                    f"the row of {row.path} has {what}, but the model has "
-                    f"{plural(len(self._names), 'class', 'classes')}: the rows were edited. Start over with "
-                    "--restart."
-                )
+                raise edited_row(row, what, len(self._names))
 
     def finish(self) -> None:
         """Writes and evaluates the results. Raises OutputError, and ConfigError if no image is annotated."""
         if self._coco is None:
             return
         if self._options.coco is not None:
-            try:
+            with os_errors(OutputError, f"--coco {self._options.coco} cannot be written"):
                 self._coco.write(self._options.coco)
-            except OSError as error:
-                reason = error.strerror or error
-                raise OutputError(f"--coco {self._options.coco} cannot be written: {reason}.") from None
         if self._annotations is None:
             return
         evaluated, images = self._coco.evaluated, self._annotations.image_ids
@@ -155,8 +151,3 @@ class DetectFiles:
             texts = (f"{metric} {values[metric]:.3f}" for metric in METRICS if values[metric] is not None)
             lines.append(f"  {name}: {', '.join(texts)}")
         return lines
-
-
-def _with_box(found: Detection, box: np.ndarray) -> Detection:
-    left, top, right, bottom = (float(value) for value in box)
-    return dataclasses.replace(found, box=(left, top, right, bottom))

@@ -13,19 +13,19 @@ from vim_deploy.data.padded import Padded, padded_pixels
 from vim_deploy.errors import EngineError
 from vim_deploy.prediction import Prediction
 from vim_deploy.results.row import Row
-from vim_deploy.tasks.base import Network, TaskHandler
+from vim_deploy.tasks.base import Network
 from vim_deploy.tasks.detect.columns import ObjectColumns
 from vim_deploy.tasks.detect.files import DetectFiles
 from vim_deploy.tasks.detect.options import DetectOptions
-from vim_deploy.tasks.detect.result import Detection, Detections
+from vim_deploy.tasks.detect.result import Box, Detection, Detections, box_of
 from vim_deploy.tasks.detect.spec import OUTPUTS
+from vim_deploy.tasks.whole_image import WholeImageHandler
 from vim_deploy.text import plural
 
-_PREFETCHED = 2  # decoded images in addition to those that workers are decoding
 _MAX_NAMED = 5  # classes that the summary counts by name
 
 
-class DetectHandler(TaskHandler):
+class DetectHandler(WholeImageHandler):
     """Boxes, classes, scores and masks of the objects in each image, see docs/dense.md for the rules."""
 
     default_batch = 1
@@ -41,18 +41,12 @@ class DetectHandler(TaskHandler):
                 f"--score-threshold is {self.threshold:g}; expected {minimum:g} or more and less than 1: "
                 f"{network.path} was exported with the threshold {minimum:g}."
             )
-        self._files = DetectFiles(options, network.class_names, inputs)
+        self._files: DetectFiles = DetectFiles(options, network.class_names, inputs)
         self._counts: Counter[str] = Counter()
 
     @property
     def columns(self) -> ObjectColumns:
         return ObjectColumns()
-
-    def chunk(self, batch: int) -> int:
-        return 1
-
-    def prefetch(self, batch: int) -> int:
-        return _PREFETCHED
 
     def predict(self, loaded: Sequence[Loaded], batch: int) -> Iterator[Prediction]:
         for entry in loaded:
@@ -74,16 +68,11 @@ class DetectHandler(TaskHandler):
             Detection(int(index), self.network.class_names[index], round(float(score), 6), _rounded(box))
             for index, score, box in zip(classes[valid], scores[valid], boxes[valid], strict=True)
         ]
-        path = loaded.item.path if loaded.item else None
-        result = Detections(tuple(objects), masks[valid], model_input)
-        return Prediction(path, "ok", size=size, flags=loaded.flags, result=result)
+        return self.prediction(loaded, result=Detections(tuple(objects), masks[valid], model_input))
 
     def _outputs(self, pixels: np.ndarray) -> tuple[np.ndarray, ...]:
         """The outputs for one padded image. Raises EngineError for outputs of the wrong shape or type."""
-        try:
-            outputs = self.network.run(pixels[None])
-        except MemoryError:
-            raise EngineError("not enough memory for one image.") from None
+        outputs = self.outputs(pixels[None])
         boxes, scores, classes, masks = (outputs[name] for name in OUTPUTS)
         count = len(self.network.class_names)
         fits = (
@@ -114,15 +103,9 @@ class DetectHandler(TaskHandler):
             f"{self.threshold:g}"
         )
 
-    def row(self, prediction: Prediction) -> Row:
-        return self._files.row(prediction)
-
     def count(self, row: Row) -> None:
         self._counts.update(found.name for found in row.result or ())
-        self._files.count(row)
-
-    def finish(self) -> None:
-        self._files.finish()
+        super().count(row)
 
     def summary(self) -> dict[str, Any]:
         return {
@@ -141,7 +124,6 @@ class DetectHandler(TaskHandler):
         return lines + self._files.summary_lines()
 
 
-def _rounded(box: np.ndarray) -> tuple[float, float, float, float]:
+def _rounded(box: np.ndarray) -> Box:
     """To a thousandth of a pixel."""
-    left, top, right, bottom = (round(float(value), 3) for value in box)
-    return left, top, right, bottom
+    return box_of(round(float(value), 3) for value in box)

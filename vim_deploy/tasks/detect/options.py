@@ -8,16 +8,13 @@ from pathlib import Path
 import click
 
 from vim_deploy.options import option
+from vim_deploy.tasks.options import OverlayOptions
 
 
 @dataclass(frozen=True)
-class DetectOptions:
+class DetectOptions(OverlayOptions):
     """See `vim-infer --help`. `score_threshold` None: the file's."""
 
-    overlays: Path | None = option(
-        type=click.Path(path_type=Path, file_okay=False),
-        help="Folder for images with the predictions drawn on them (JPEG).",
-    )
     coco: Path | None = option(
         writes_file=True,
         type=click.Path(path_type=Path, dir_okay=False),

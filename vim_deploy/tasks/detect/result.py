@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
+
+Box: TypeAlias = "tuple[float, float, float, float]"  # left, top, right, bottom
+
+
+def box_of(values: Iterable[Any]) -> Box:
+    """Four numbers as a box."""
+    left, top, right, bottom = (float(value) for value in values)
+    return left, top, right, bottom
 
 
 @dataclass(frozen=True)
 class Detection:
-    """One object. `box`: left, top, right, bottom in pixels of the original image, to a thousandth.
+    """One object. `box`: in pixels of the original image, to a thousandth.
 
     `rle`: the mask in the original image as COCO's compressed run-length encoding, if it is needed.
     """
@@ -17,7 +27,7 @@ class Detection:
     index: int
     name: str
     score: float
-    box: tuple[float, float, float, float]
+    box: Box
     rle: str | None = None
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from vim_deploy.tasks.detect.result import Detection
-from vim_deploy.tasks.palette import palette
+from vim_deploy.tasks.palette import encoded, palette
 
 OPACITY = 0.45  # of the masks
-_JPEG_QUALITY = 90
 _DARK = 128  # text is white on colours with a lower mean
 
 
@@ -35,9 +33,7 @@ def objects_jpeg(
     font = ImageFont.load_default(size)
     for found in reversed(objects):
         _draw_box(draw, font, found, tuple(int(value) for value in colours[found.index]), max(1, size // 9))
-    file = io.BytesIO()
-    drawing.save(file, "JPEG", quality=_JPEG_QUALITY)
-    return file.getvalue()
+    return encoded(drawing, "JPEG")
 
 
 def _draw_box(

@@ -15,6 +15,7 @@ from vim_deploy.results.columns import (
 )
 from vim_deploy.results.row import Row
 from vim_deploy.tasks.features.result import FeatureFile
+from vim_deploy.text import by
 
 _FIELDS = (*COMMON_FIELDS, *LABEL_FIELDS, *SIZE_FIELDS)
 
@@ -54,7 +55,7 @@ class FeatureFileColumns(Columns):
     def to_cells(self, row: Row) -> dict[str, Any]:
         if row.result is None:
             return dict.fromkeys(self.types)
-        return {"file": row.result.path, "shape": "x".join(map(str, row.result.shape)) or None}
+        return {"file": row.result.path, "shape": by(row.result.shape) or None}
 
     def from_cells(self, values: dict[str, Any]) -> FeatureFile:
         shape = values["shape"]

@@ -42,7 +42,7 @@ class FeaturesModule(TaskModule):
             )
         return {"features": kinds[output.ndim]}
 
-    def forward(self, pixels: Tensor) -> Tensor:  # type: ignore[override]  # no settings
+    def forward(self, pixels: Tensor) -> Tensor:
         features: Tensor = self.model.forward_features(pixels)
         if self.options.features == "map":
             features = self.model.feature_map(features)

@@ -25,7 +25,7 @@ class FeatureFiles:
     def __init__(self, folder: Path, format: str, inputs: Sequence[str]) -> None:
         self.folder, self._format = folder, format
         self._files = ImageFiles(inputs)
-        self._encode = _ENCODERS[format]()
+        self._encode = _encoder(format)
 
     def identity(self) -> dict[str, str]:
         return {"arrays": escape(os.fspath(self.folder)), "arrays_format": self._format}
@@ -52,16 +52,15 @@ class FeatureFiles:
             self._files.remember(row.path)
 
 
-def _npy() -> Callable[[np.ndarray], bytes]:
-    def encode(values: np.ndarray) -> bytes:
-        content = io.BytesIO()
-        np.save(content, values, allow_pickle=False)
-        return content.getvalue()
-
-    return encode
+def _npy(values: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    np.save(content, values, allow_pickle=False)
+    return content.getvalue()
 
 
-def _safetensors() -> Callable[[np.ndarray], bytes]:
+def _encoder(format: str) -> Callable[[np.ndarray], bytes]:
+    if format == "npy":
+        return _npy
     try:
         from safetensors.numpy import save
     except ImportError as error:
@@ -69,12 +68,4 @@ def _safetensors() -> Callable[[np.ndarray], bytes]:
             f"safetensors cannot be imported ({error}); install it with `pip install safetensors`, or use "
             "--arrays-format npy."
         ) from None
-
-    def encode(values: np.ndarray) -> bytes:
-        content: bytes = save({TENSOR: np.ascontiguousarray(values)})
-        return content
-
-    return encode
-
-
-_ENCODERS = {"npy": _npy, "safetensors": _safetensors}
+    return lambda values: save({TENSOR: np.ascontiguousarray(values)})

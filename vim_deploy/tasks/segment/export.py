@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from vim_deploy.export.task import TaskModule
 from vim_deploy.tasks.segment.spec import SPEC
 
@@ -16,7 +14,3 @@ class SegmentModule(TaskModule):
     """
 
     spec = SPEC
-
-    def forward(self, pixels: Tensor) -> Tensor:  # type: ignore[override]  # no settings
-        logits: Tensor = self.model(pixels)
-        return logits

@@ -14,10 +14,10 @@ from vim_deploy.errors import ImageError
 from vim_deploy.files import is_file
 from vim_deploy.tasks.segment.options import DEFAULT_IGNORE, GroundTruthValues
 from vim_deploy.tasks.segment.result import ClassOverlap
+from vim_deploy.text import listed
 
 SUFFIXES = (".png", ".tif", ".tiff", ".bmp")  # lossless formats
 _MODES = ("L", "P", "I;16", "I;16B", "I;16L", "I", "1")
-_MAX_SHOWN = 5
 _STRIP_PIXELS = 1 << 20
 
 
@@ -47,10 +47,9 @@ class GroundTruth:
             unknown.update(np.unique(values[invalid]).tolist())
             labels[rows] = indices
         if unknown:
-            shown = ", ".join(map(str, sorted(unknown)[:_MAX_SHOWN]))
             least = self.values.offset
             raise ImageError(
-                f"the label map {path} has the values {shown}{' ...' if len(unknown) > _MAX_SHOWN else ''}; "
+                f"the label map {path} has the values {listed(sorted(unknown))}; "
                 f"expected {least} to {least + classes - 1}, and {self._unlabelled_values()} for unlabelled "
                 "pixels"
             )

@@ -13,8 +13,7 @@ from vim_deploy.data.loading import Loaded
 from vim_deploy.data.preparation import Scaling
 from vim_deploy.errors import EngineError
 from vim_deploy.prediction import Prediction
-from vim_deploy.results.row import Row
-from vim_deploy.tasks.base import Network, TaskHandler
+from vim_deploy.tasks.base import Network
 from vim_deploy.tasks.segment.axis import Axis
 from vim_deploy.tasks.segment.columns import SegmentColumns
 from vim_deploy.tasks.segment.files import SegmentFiles
@@ -23,12 +22,12 @@ from vim_deploy.tasks.segment.mapper import Logits, label_map
 from vim_deploy.tasks.segment.memory import MemoryEstimate, estimate_memory, format_bytes
 from vim_deploy.tasks.segment.options import ORIGINAL_SIZE, SegmentOptions
 from vim_deploy.tasks.segment.result import ClassArea, Segmentation
+from vim_deploy.tasks.whole_image import PREFETCHED, WholeImageHandler
 from vim_deploy.text import plural
 
 _LONG_TO_SHORT = 4  # default scale: upstream's 2048 by 512
 _STRIDE = 2 / 3  # of the window: upstream's 341 of 512
 _MEGAPIXELS = (1, 10)  # sizes that the memory is estimated for where images are not scaled
-_PREFETCHED = 2  # decoded images in addition to those that workers are decoding
 _DEFAULT_WIDTH = 192  # channels of a decode head that the file does not describe
 
 
@@ -57,7 +56,7 @@ class _Job:
         ]
 
 
-class SegmentHandler(TaskHandler):
+class SegmentHandler(WholeImageHandler):
     """A label map for each image, see docs/dense.md for the rules."""
 
     default_batch = 4
@@ -86,17 +85,11 @@ class SegmentHandler(TaskHandler):
             )
         self._classes, *self._cells = shape
         self._width = _head_width(network.metadata.config)
-        self._files = SegmentFiles(options, network.class_names, inputs)
+        self._files: SegmentFiles = SegmentFiles(options, network.class_names, inputs)
 
     @property
     def columns(self) -> SegmentColumns:
         return SegmentColumns()
-
-    def chunk(self, batch: int) -> int:
-        return 1
-
-    def prefetch(self, batch: int) -> int:
-        return _PREFETCHED
 
     def predict(self, loaded: Sequence[Loaded], batch: int) -> Iterator[Prediction]:
         """Batches may have windows of several images, unless images are tiled."""
@@ -176,8 +169,7 @@ class SegmentHandler(TaskHandler):
         labels = label_map(job.rows, job.columns, self._classes, bands)
         assert loaded.pixels is not None
         result = Segmentation(labels, self._areas(labels), loaded.pixels)
-        path = loaded.item.path if loaded.item else None
-        return Prediction(path, "ok", size=loaded.size, flags=(*loaded.flags, *job.flags), result=result)
+        return self.prediction(loaded, flags=(*loaded.flags, *job.flags), result=result)
 
     def _areas(self, labels: np.ndarray) -> tuple[ClassArea, ...]:
         """Largest first, ties in class order."""
@@ -241,7 +233,7 @@ class SegmentHandler(TaskHandler):
         long, short = max(scale), min(scale)
         rows, columns = self._axes((short, long), (short, long))
         estimate = self._estimate(rows, columns, batch)
-        prefetched = (workers + _PREFETCHED) * long * short * self.network.metadata.preprocessing.channels
+        prefetched = (workers + PREFETCHED) * long * short * self.network.metadata.preprocessing.channels
         windows = len(rows.starts) * len(columns.starts)
         return (
             f"{format_bytes(estimate.total + prefetched)} for images scaled to {long} x {short} "
@@ -249,20 +241,11 @@ class SegmentHandler(TaskHandler):
             f"{format_bytes(estimate.windows)} for the logits of {plural(windows, 'window')})"
         )
 
-    def row(self, prediction: Prediction) -> Row:
-        return self._files.row(prediction)
-
-    def count(self, row: Row) -> None:
-        self._files.count(row)
-
     def summary(self) -> dict[str, Any]:
         return self._files.statistics.to_dict()
 
     def summary_lines(self) -> list[str]:
         return self._files.statistics.lines()
-
-    def finish(self) -> None:
-        self._files.finish()
 
 
 def _head_width(config: dict[str, Any]) -> int:

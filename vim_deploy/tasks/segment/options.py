@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from vim_deploy.options import option
+from vim_deploy.tasks.options import OverlayOptions
 
 ORIGINAL_SIZE = "none"  # --scale: images are not scaled
 DEFAULT_MEMORY = 4 << 30
@@ -68,7 +69,7 @@ class _ValuesType(click.Choice[str]):
 
 
 @dataclass(frozen=True)
-class SegmentOptions:
+class SegmentOptions(OverlayOptions):
     """See `vim-infer --help`. None: chosen from the model.
 
     `scale`: (long side, short side) that images are scaled to fit, or ORIGINAL_SIZE. `stride` in pixels of
@@ -77,10 +78,6 @@ class SegmentOptions:
 
     maps: Path | None = option(
         type=click.Path(path_type=Path, file_okay=False), help="Folder for label maps (PNG)."
-    )
-    overlays: Path | None = option(
-        type=click.Path(path_type=Path, file_okay=False),
-        help="Folder for images with the predictions drawn on them (JPEG).",
     )
     areas: Path | None = option(
         writes_file=True,

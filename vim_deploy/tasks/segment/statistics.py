@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from vim_deploy.errors import OutputError
 from vim_deploy.results.row import Row
 from vim_deploy.tasks.segment.ground_truth import OverlapTotals
 from vim_deploy.tasks.segment.result import SegmentationRow
+from vim_deploy.tasks.whole_image import edited_row
 from vim_deploy.text import plural
 
 _MAX_SHOWN = 5
@@ -35,11 +35,7 @@ class SegmentStatistics:
         result: SegmentationRow = row.result
         indices = [area.index for area in result.areas] + [item.index for item in result.overlap or ()]
         if unknown := [index for index in indices if not 0 <= index < len(self._names)]:
-            raise OutputError(
-                f"the row of {row.path} has the class index {unknown[0]}, but the model has "
-                f"{plural(len(self._names), 'class', 'classes')}: the rows were edited. Start over with "
-                "--restart."
-            )
+            raise edited_row(row, f"the class index {unknown[0]}", len(self._names))
         for area in result.areas:
             self._images[area.index] += 1
             self._pixels[area.index] += area.pixels

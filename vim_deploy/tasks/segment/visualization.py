@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 from PIL import Image
 
-from vim_deploy.tasks.palette import palette
+from vim_deploy.tasks.palette import encoded, palette
 
 OPACITY = 0.5  # of the classes' colours in an overlay
-_JPEG_QUALITY = 90
 
 
 def label_map_png(labels: np.ndarray, classes: int) -> bytes:
     """Values are class indices: 8-bit with a palette, or 16-bit grayscale for more than 256 classes."""
     if labels.dtype != np.uint8:
-        return _encoded(Image.fromarray(labels), "PNG")
+        return encoded(Image.fromarray(labels), "PNG")
     height, width = labels.shape
     image = Image.frombytes("P", (width, height), labels.tobytes())
     image.putpalette(palette(classes).tobytes())
-    return _encoded(image, "PNG")
+    return encoded(image, "PNG")
 
 
 def overlay_jpeg(image: np.ndarray, labels: np.ndarray, classes: int) -> bytes:
@@ -33,10 +30,4 @@ def overlay_jpeg(image: np.ndarray, labels: np.ndarray, classes: int) -> bytes:
     columns = np.arange(width) * labels.shape[1] // width
     colours = Image.fromarray(palette(classes)[labels[np.ix_(rows, columns)]])
     background = Image.fromarray(image.squeeze(-1) if image.shape[2] == 1 else image).convert("RGB")
-    return _encoded(Image.blend(background, colours, OPACITY), "JPEG", quality=_JPEG_QUALITY)
-
-
-def _encoded(image: Image.Image, format: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    image.save(file, format, **options)
-    return file.getvalue()
+    return encoded(Image.blend(background, colours, OPACITY), "JPEG")
