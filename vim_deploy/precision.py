@@ -24,7 +24,7 @@ class Precision(str, Enum):
     @property
     def tolerance(self) -> float:
         """The largest difference of a correct artifact, relative to the largest reference value."""
-        return _TOLERANCES[self]
+        return _FACTS[self][0]
 
     @property
     def signal_to_noise_floor(self) -> float:
@@ -37,7 +37,7 @@ class Precision(str, Enum):
     @property
     def dtype(self) -> str:
         """Name of the type of weights and activations in numpy (with ml_dtypes) and PyTorch."""
-        return _DTYPES[self]
+        return _FACTS[self][1]
 
     @property
     def onnx_type(self) -> int:
@@ -45,20 +45,15 @@ class Precision(str, Enum):
         return {"float32": 1, "float16": 10, "bfloat16": 16}[self.dtype]
 
 
-# fp32: full-size models differ from float64 by up to 1.4e-5 in plain eager evaluation, and another order of
-# summation costs as much again. fp16 and bf16: the accumulated rounding of 24 blocks. bf16-matmul: synthetic
-# weights amplify rounding more than trained ones and reach 1.3e-1 on the inputs of the build's self-check.
-_TOLERANCES = {
-    Precision.FP32: 2e-4,
-    Precision.FP16: 2e-2,
-    Precision.BF16: 1e-1,
-    Precision.BF16_MATMUL: 2e-1,
-}
-_DTYPES = {
-    Precision.FP32: "float32",
-    Precision.FP16: "float16",
-    Precision.BF16: "bfloat16",
-    Precision.BF16_MATMUL: "float32",
+# The tolerance, and the type of weights and activations. Tolerance of fp32: full-size models differ from
+# float64 by up to 1.4e-5 in plain eager evaluation, and another order of summation costs as much again. fp16
+# and bf16: the accumulated rounding of 24 blocks. bf16-matmul: synthetic weights amplify rounding more than
+# trained ones and reach 1.3e-1 on the inputs of the build's self-check.
+_FACTS = {
+    Precision.FP32: (2e-4, "float32"),
+    Precision.FP16: (2e-2, "float16"),
+    Precision.BF16: (1e-1, "bfloat16"),
+    Precision.BF16_MATMUL: (2e-1, "float32"),
 }
 # What vim-export can write.
 FILE_PRECISIONS = (Precision.FP32, Precision.FP16, Precision.BF16)

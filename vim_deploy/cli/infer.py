@@ -134,7 +134,7 @@ def main(engine: Path, images: tuple[str, ...], as_json: bool, quiet: bool, **gi
         raise OutputError("--json prints to stdout, where the results go without -o; give -o FILE.")
     log_to_stderr(quiet)
     try:
-        options = _options(engine, images, task_options=take_task_options(given), **given)
+        options = _options(engine, images, {"task_options": take_task_options(given), **given})
         summary = _run(options, quiet)
     except StoppedRunError as error:
         echo(f"error: {error}", err=True)
@@ -165,24 +165,8 @@ def _run(options: InferenceOptions, quiet: bool) -> Summary:
         sys.exit(INTERNAL_ERROR)
 
 
-def _options(
-    engine: Path,
-    images: tuple[str, ...],
-    *,
-    format_name: str | None,
-    labels: str,
-    resume: bool,
-    restart: bool,
-    max_failures: str | None,
-    shard: str | None,
-    max_pixels: int,
-    max_metadata: int,
-    decode_seconds: float,
-    watch: bool,
-    idle: float | None,
-    reduced_jpeg: bool,
-    **same: Any,
-) -> InferenceOptions:
+def _options(engine: Path, images: tuple[str, ...], given: dict[str, Any]) -> InferenceOptions:
+    """`given`: the values of the options; those that have another form in InferenceOptions are removed."""
     from vim_deploy.data.decode import Limits
     from vim_deploy.data.discover import Labels
     from vim_deploy.errors import ConfigError
@@ -191,11 +175,15 @@ def _options(
     from vim_deploy.pipeline.stop import FailureLimit
     from vim_deploy.results import Format, Start
 
+    resume, restart, format_name, labels, max_failures, shard = map(
+        given.pop, ("resume", "restart", "format_name", "labels", "max_failures", "shard")
+    )
+    limits = map(given.pop, ("max_pixels", "max_metadata", "decode_seconds", "reduced_jpeg"))
     if resume and restart:
         raise ConfigError(
             "--resume keeps the rows of the interrupted run and --restart discards them; give only one."
         )
-    if idle is not None and not watch:
+    if given["idle"] is not None and not given["watch"]:
         raise ConfigError("--idle is only valid with --watch; give both or neither.")
     return InferenceOptions(
         engine=engine,
@@ -203,12 +191,10 @@ def _options(
         format=Format(format_name) if format_name else None,
         labels=Labels(labels),
         start=Start.RESUME if resume else Start.RESTART if restart else Start.NEW,
-        limits=Limits(max_pixels, max_metadata, decode_seconds, reduced_jpeg),
+        limits=Limits(*limits),
         max_failures=FailureLimit.parse(max_failures) if max_failures else FailureLimit(),
         shard=Shard.parse(shard) if shard else Shard(),
-        watch=watch,
-        idle=idle,
-        **same,
+        **given,
     )
 
 

@@ -20,12 +20,21 @@ from vim_deploy.cli.common import (
     threads_option,
 )
 from vim_deploy.cli.model_options import model_options, model_source
+from vim_deploy.options import flag_of
 
 if TYPE_CHECKING:
     from vim_deploy.validation.results import Validation
     from vim_deploy.validation.validate import ValidationRequest
 
 FAILED = 1
+# Options that are only valid with another one.
+_NEEDS = {
+    "block": "layers",
+    "plot": "layers",
+    "synsets": "labels",
+    "max_labelled": "labels",
+    "labels": "images",
+}
 
 
 @command()
@@ -115,14 +124,9 @@ def main(model: str, artifacts: tuple[Path, ...], as_json: bool, quiet: bool, **
 
 def _check(options: dict[str, Any]) -> None:
     """Raises UsageError for options that do not go together, before the long part of the run."""
-    for name in ("block", "plot"):
-        if options[name] is not None and not options["layers"]:
-            raise click.UsageError(f"--{name} needs --layers; add --layers.")
-    for name in ("synsets", "max_labelled"):
-        if options[name] is not None and options["labels"] is None:
-            raise click.UsageError(f"--{name.replace('_', '-')} needs --labels; add --labels.")
-    if options["labels"] is not None and not options["images"]:
-        raise click.UsageError("--labels needs --images; add --images FOLDER.")
+    for name, needed in _NEEDS.items():
+        if options[name] is not None and not options[needed]:
+            raise click.UsageError(f"{flag_of(name)} needs --{needed}; add --{needed}.")
     for name in ("plot", "html"):
         path = options[name]
         if path is not None and not path.absolute().parent.is_dir():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from vim_deploy.tasks.segment.columns import SegmentColumns
 from vim_deploy.tasks.segment.files import SegmentFiles
 from vim_deploy.tasks.segment.ground_truth import class_pixels
 from vim_deploy.tasks.segment.mapper import Logits, label_map
-from vim_deploy.tasks.segment.memory import MemoryEstimate, estimate_memory, format_bytes
+from vim_deploy.tasks.segment.memory import estimate_memory, format_bytes
 from vim_deploy.tasks.segment.options import ORIGINAL_SIZE, SegmentOptions
 from vim_deploy.tasks.segment.result import ClassArea, Segmentation
 from vim_deploy.tasks.whole_image import PREFETCHED, WholeImageHandler
@@ -84,7 +85,13 @@ class SegmentHandler(WholeImageHandler):
                 "classes, height, width) with fixed sizes for a segmentation model."
             )
         self._classes, *self._cells = shape
-        self._width = _head_width(network.metadata.config)
+        self._estimate = partial(
+            estimate_memory,
+            classes=self._classes,
+            channels=preprocessing.channels,
+            width=_head_width(network.metadata.config),
+            tile=options.tile,
+        )
         self._files: SegmentFiles = SegmentFiles(options, network.class_names, inputs)
 
     @property
@@ -110,7 +117,7 @@ class SegmentHandler(WholeImageHandler):
             return self.failed(entry)
         width, height = entry.size
         job = _Job(entry, *self._axes((height, width), entry.pixels.shape[:2]))
-        needed, limit = self._estimate(job.rows, job.columns, batch).total, self._options.max_memory
+        needed, limit = self._estimate(job.rows, job.columns, batch=batch).total, self._options.max_memory
         if needed <= limit:
             return job
         smaller = "a smaller --scale or --batch-size" if self._options.tile else "--tile or a smaller --scale"
@@ -124,18 +131,6 @@ class SegmentHandler(WholeImageHandler):
         sides = zip(original, scaled, self._crop, self.stride, self._cells, strict=True)
         down, across = (Axis(*side) for side in sides)
         return down, across
-
-    def _estimate(self, rows: Axis, columns: Axis, batch: int) -> MemoryEstimate:
-        channels = self.network.metadata.preprocessing.channels
-        return estimate_memory(
-            rows,
-            columns,
-            classes=self._classes,
-            channels=channels,
-            width=self._width,
-            batch=batch,
-            tile=self._options.tile,
-        )
 
     def _finished(
         self, waiting: list[Prediction | _Job], jobs: list[_Job], batch: int
@@ -222,7 +217,9 @@ class SegmentHandler(WholeImageHandler):
     def _memory(self, batch: int) -> str:
         """The estimates for images that are not scaled."""
         sides = [math.isqrt(megapixels * 10**6) for megapixels in _MEGAPIXELS]
-        needed = [self._estimate(*self._axes((side, side), (side, side)), batch).total for side in sides]
+        needed = [
+            self._estimate(*self._axes((side, side), (side, side)), batch=batch).total for side in sides
+        ]
         return ", ".join(
             f"{format_bytes(count)} for a square image of {plural(megapixels, 'megapixel')}"
             for megapixels, count in zip(_MEGAPIXELS, needed, strict=True)
@@ -232,7 +229,7 @@ class SegmentHandler(WholeImageHandler):
         """The estimate for the largest scaled image; the original size adds a few bytes per pixel."""
         long, short = max(scale), min(scale)
         rows, columns = self._axes((short, long), (short, long))
-        estimate = self._estimate(rows, columns, batch)
+        estimate = self._estimate(rows, columns, batch=batch)
         prefetched = (workers + PREFETCHED) * long * short * self.network.metadata.preprocessing.channels
         windows = len(rows.starts) * len(columns.starts)
         return (
