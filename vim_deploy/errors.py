@@ -79,6 +79,8 @@ def as_user_error(error: BaseException) -> VimDeployError | None:
             return VimDeployError(f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}.")
         if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
             return VimDeployError(f"{error.strerror}; raise the limit (ulimit -n, ulimit -v).")
+        if error.errno in (errno.ENOSPC, errno.EIO):
+            return VimDeployError(f"a file or standard output cannot be written: {error.strerror}.")
     return None
 
 

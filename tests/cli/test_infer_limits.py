@@ -109,6 +109,16 @@ def test_a_closed_stream_that_is_needed_is_a_user_error(descriptor, arguments, m
     assert message in result.stderr and b"Traceback" not in result.stderr
 
 
+def test_a_summary_that_cannot_be_printed_is_a_user_error():
+    make_images("images", 1)
+    with Path("/dev/full").open("wb") as full:
+        process = start("colours.engine", "images", "-o", "out.csv", "--json", stdout=full)
+        errors = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 2
+    assert "No space left on device" in errors and "Traceback" not in errors
+    assert len(csv_rows("out.csv")) == 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("input", ["nothing", "zeros"])
 def test_a_signal_before_the_first_image_ends_the_run(number, input):

@@ -60,7 +60,7 @@ def test_a_very_long_path_on_standard_input_is_a_row():
     assert [len(row["path"]) for row in json_rows("out.jsonl")] == [4096, len(good)]
 
 
-@pytest.mark.parametrize("option", ["-o", "--report", "--source", "engine"])
+@pytest.mark.parametrize("option", ["-o", "--report", "--source", "--ground-truth", "--maps", "engine"])
 def test_unusable_paths_of_options_are_user_errors(option):
     make_images("images", 1)
     engine = LONG if option == "engine" else "colours.engine"
