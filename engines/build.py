@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 
 from vim_deploy.engines.base import backend_module
@@ -51,7 +51,7 @@ def build_from_source(
         outputs=built.outputs,
         self_check=built.self_check,
         metadata=source.props,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         tool_version=VERSION,
     )
     write_engine(output, manifest, built.payload)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +16,8 @@ from vim_deploy.errors import EngineError, MissingDependencyError, OperatorLibra
 
 _log = logging.getLogger("vim_deploy")
 
-OLDEST_VERSION = (1, 27)  # see docs/security.md
+# See docs/security.md. 1.23 is the last version for Python 3.10, which TensorRT 8.6 needs.
+OLDEST_VERSION = (1, 27) if sys.version_info >= (3, 11) else (1, 23)
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 Provider: TypeAlias = "str | tuple[str, dict[str, str]]"  # a name, with options
 _OPTIMIZATIONS = {

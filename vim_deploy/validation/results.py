@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from vim_deploy.validation.accuracy import Accuracy
@@ -77,7 +77,7 @@ class Validation:
     results: tuple[TargetResult, ...]
     notes: tuple[str, ...]
     versions: dict[str, str]
-    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    created: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
 
     @property
     def passed(self) -> bool:
