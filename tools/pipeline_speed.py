@@ -2,9 +2,9 @@
 
     python tools/pipeline_speed.py ENGINE IMAGES... [--images N] [--repeats N] [--json]
 
-The images are taken in turn until there are N. Each part runs once to warm up and then REPEATS times, the
-parts in turn; the medians are compared. Where decoding and inference share the same CPUs, no pipeline
-can reach the slower of the two: `shared` is 1 / (1/decode + 1/infer), what they allow together.
+The images are repeated until there are N. Each part runs once to warm up and then REPEATS times, alternating
+with the others; the medians are compared. If decoding and inference share the same CPUs, no pipeline can
+reach the throughput of the slower part: `shared` is 1 / (1/decode + 1/infer), the limit for both together.
 """
 
 from __future__ import annotations
@@ -108,12 +108,12 @@ def text(figures: dict[str, Any]) -> str:
     rates = figures["images_per_second"]
     return "\n".join(
         (
-            f"{figures['images']} images, batches of {figures['batch']}, {plural(figures['cpus'], 'CPU')}, "
-            f"median of {figures['repeats']}",
+            f"{plural(figures['images'], 'image')}, batches of {figures['batch']}, "
+            f"{plural(figures['cpus'], 'CPU')}, median of {figures['repeats']}",
             f"decode only  {rates['decode']:9.1f} images/s",
             f"infer only   {rates['infer']:9.1f} images/s",
-            f"the whole    {rates['whole']:9.1f} images/s, including opening the engine",
-            f"the whole run reaches {figures['whole_of_slower']:.1%} of the slower part, and "
+            f"complete run {rates['whole']:9.1f} images/s, including opening the engine",
+            f"The complete run reaches {figures['whole_of_slower']:.1%} of the slower part, and "
             f"{figures['whole_of_shared']:.1%} of the limit with shared CPUs "
             f"({figures['shared']:.1f} images/s)",
         )

@@ -1,4 +1,4 @@
-"""Runs mypy on the package with `export/` and `engines/` inside `vim_deploy/`, as it is installed.
+"""Runs mypy on the package in its installed layout, with `export/` and `engines/` inside `vim_deploy/`.
 
 mypy does not follow the `__path__` that `vim_deploy/__init__.py` extends in a checkout.
 """

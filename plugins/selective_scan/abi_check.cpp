@@ -1,4 +1,4 @@
-// Holds ort_abi.h against the real header. Compiled, never linked, where a build is given ONNXRUNTIME_ROOT.
+// Compares ort_abi.h with ONNX Runtime's header. Compiled, but not linked, if a build sets ONNXRUNTIME_ROOT.
 #include <onnxruntime_c_api.h>
 
 #include "ort_abi.h"

@@ -1,8 +1,8 @@
-# The CUDA kernels, and over them the operator for ONNX Runtime's CUDA provider and the TensorRT plugins. Each says
-# what was found, or in one line why it is skipped.
-set(TENSORRT_ROOT "$ENV{TENSORRT_ROOT}" CACHE PATH "Where TensorRT's headers are: the folder that holds include/")
+# The CUDA kernels, the operator for ONNX Runtime's CUDA provider and the TensorRT plugin. One status line for each part
+# reports that it is built, or why it is skipped.
+set(TENSORRT_ROOT "$ENV{TENSORRT_ROOT}" CACHE PATH "TensorRT installation: the folder that contains include/")
 
-# Sets VIM_TRT_INCLUDE and VIM_TRT_VERSION (major.minor) where headers are found.
+# Sets VIM_TRT_INCLUDE and VIM_TRT_VERSION (major.minor) if headers are found.
 function(vim_find_tensorrt)
   find_path(VIM_TRT_INCLUDE NvInferRuntime.h HINTS ${TENSORRT_ROOT} PATH_SUFFIXES include
     include/${CMAKE_LIBRARY_ARCHITECTURE} DOC "Folder with NvInferRuntime.h")
@@ -12,16 +12,16 @@ function(vim_find_tensorrt)
   endif()
   file(STRINGS ${VIM_TRT_INCLUDE}/NvInferVersion.h lines REGEX "^#define ")
   foreach(part MAJOR MINOR)
-    # Later headers define the number under the second name.
+    # Later versions define the number under the second name.
     if(NOT "${lines}" MATCHES "(NV_TENSORRT_${part}|TRT_${part}_ENTERPRISE) ([0-9]+)")
-      message(FATAL_ERROR "vim_deploy: ${VIM_TRT_INCLUDE}/NvInferVersion.h does not say which version it is")
+      message(FATAL_ERROR "vim_deploy: no version number found in ${VIM_TRT_INCLUDE}/NvInferVersion.h")
     endif()
     set(VIM_TRT_${part} ${CMAKE_MATCH_2})
   endforeach()
   set(VIM_TRT_VERSION ${VIM_TRT_MAJOR}.${VIM_TRT_MINOR} PARENT_SCOPE)
 endfunction()
 
-# What the compiler found can make of: machine code for each, and PTX of two as the way to later GPUs.
+# The architectures that the compiler supports: machine code for each, and PTX of two for later GPUs.
 function(vim_default_architectures result)
   execute_process(COMMAND ${CMAKE_CUDA_COMPILER} --list-gpu-arch OUTPUT_VARIABLE known ERROR_QUIET)
   set(chosen)
@@ -55,7 +55,7 @@ if(VIM_DEPLOY_CUDA STREQUAL "OFF")
 endif()
 if(VIM_DEPLOY_CUDA STREQUAL "AUTO" AND NOT VIM_TRT_VERSION AND NOT VIM_DEPLOY_ORT)
   message(STATUS "vim_deploy: ${VIM_CUDA_PARTS}: skipped, no TensorRT headers found (set TENSORRT_ROOT) and "
-                 "VIM_DEPLOY_ORT=OFF; VIM_DEPLOY_CUDA=ON builds the kernels alone")
+                 "VIM_DEPLOY_ORT=OFF; set VIM_DEPLOY_CUDA=ON to build only the kernels")
   return()
 endif()
 
@@ -63,9 +63,9 @@ include(CheckLanguage)
 check_language(CUDA)
 if(NOT CMAKE_CUDA_COMPILER)
   if(VIM_DEPLOY_CUDA STREQUAL "ON" OR VIM_DEPLOY_TRT STREQUAL "ON")
-    message(FATAL_ERROR "vim_deploy: the CUDA kernels are asked for, but no nvcc was found; put it on PATH")
+    message(FATAL_ERROR "vim_deploy: nvcc not found, which VIM_DEPLOY_CUDA=ON and VIM_DEPLOY_TRT=ON need; add it to PATH")
   endif()
-  message(STATUS "vim_deploy: ${VIM_CUDA_PARTS}: skipped, no nvcc found")
+  message(STATUS "vim_deploy: ${VIM_CUDA_PARTS}: skipped, nvcc not found")
   return()
 endif()
 
@@ -86,8 +86,8 @@ target_include_directories(vim_deploy_cuda PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
 target_link_libraries(vim_deploy_cuda PUBLIC vim_deploy_options)
 target_compile_options(vim_deploy_cuda PRIVATE $<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${VIM_DEPLOY_WERROR}>>:-Werror=all-warnings>)
 
-# A library over the kernels that is loaded by path. It needs no symbol of the framework that loads it, so nothing of
-# that is linked, and it shows nothing but its own few functions.
+# A library with the kernels that a framework loads by path. It needs no symbols of the framework, so it is not linked
+# with it, and it exports only its own functions.
 function(vim_cuda_module name)
   add_library(${name} MODULE ${ARGN})
   target_link_libraries(${name} PRIVATE vim_deploy_cuda vim_deploy_options)
@@ -118,7 +118,7 @@ elseif(VIM_TRT_VERSION VERSION_GREATER_EQUAL 8.6)
   set(VIM_TRT_ADAPTER v2)
   set(VIM_TRT_LIBRARY vim_deploy_trt8)
 else()
-  message(FATAL_ERROR "vim_deploy: TensorRT ${VIM_TRT_VERSION} in ${VIM_TRT_INCLUDE} is too old; 8.6, 10 or 11 is needed")
+  message(FATAL_ERROR "vim_deploy: TensorRT ${VIM_TRT_VERSION} in ${VIM_TRT_INCLUDE} is not supported; expected 8.6, 10 or 11")
 endif()
 vim_cuda_module(${VIM_TRT_LIBRARY} trt_plugin_${VIM_TRT_ADAPTER}.cpp trt_plugin_core.cpp)
 target_include_directories(${VIM_TRT_LIBRARY} SYSTEM PRIVATE ${VIM_TRT_INCLUDE} ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})

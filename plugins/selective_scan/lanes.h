@@ -41,7 +41,7 @@ struct Lanes {
   static Float magnitude(Float x) { return from_bits(bits(x) & 0x7fffffff); }
 
   // 2^x as p * 2^i, i the integer nearest to x. Adding kShift leaves i + 127 in the lowest bits of the sum,
-  // which moved up 23 places are the float 2^i: 0 for i = -127, infinity for i = 128, where x is clamped.
+  // which shifted left by 23 are the float 2^i: 0 for i = -127, infinity for i = 128, where x is clamped.
   static constexpr float kShift = 12582912.0f + 127.0f;  // 1.5 * 2^23 + bias
   static Float power_of_two(Float shifted) { return from_bits(bits(shifted) << 23); }
 
@@ -71,8 +71,8 @@ struct Lanes {
     for (int k = 0; k < K; ++k) x[k] = f[k] * power_of_two(shifted[k]);
   }
 
-  // e^x with the argument reduced in two parts: a relative error near 2e-7 also where x is large and negative,
-  // which 2^(x * log2 e) has not. 0 below -87.6, infinity above 88.4.
+  // e^x with the argument reduced in two parts: unlike 2^(x * log2 e), its relative error is about 2e-7 also if x is
+  // large and negative. 0 below -87.6, infinity above 88.4.
   static Float exponential(Float x) {
     x = at_most(at_least(x, -88.0f), 88.7f);
     const Float shifted = x * splat(kLog2E) + splat(kShift);
@@ -95,7 +95,7 @@ typename M::Float silu(typename M::Float x, typename M::Float factor) {
 }
 
 // log(1 + e^x) = max(x, 0) + log1p(e), e = e^-|x|, and log1p(e) = 2 atanh(s), s = e / (2 + e) <= 1/3, whose
-// odd series keeps the relative error of tiny time steps small. Above 17 the sum rounds to x by itself.
+// odd series keeps the relative error of tiny time steps small. Above 17 the sum rounds to x.
 // e is an argument so that callers can compute it in advance.
 template <class M>
 typename M::Float softplus(typename M::Float x, typename M::Float e) {

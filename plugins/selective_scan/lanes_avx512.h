@@ -8,8 +8,8 @@
 namespace vim_scan {
 namespace {
 
-// The masked forms with every lane chosen compile to the plain instructions; GCC 12 warns about the unmasked
-// intrinsics of its own header.
+// The masked intrinsics with all lanes selected compile to the unmasked instructions; for the unmasked intrinsics,
+// GCC 12 warns about its own header.
 struct Avx512 : Lanes<16, Avx512> {
   static constexpr __mmask16 all = 0xffff;
 
@@ -17,8 +17,8 @@ struct Avx512 : Lanes<16, Avx512> {
   static Float larger(Float x, Float y) { return _mm512_mask_max_ps(x, all, x, y); }
   static Float smaller(Float x, Float y) { return _mm512_mask_min_ps(x, all, x, y); }
 
-  // The clamped form needs no clamping here: rounding and scaling by a power of two are instructions, which reach 0,
-  // infinity and NaN by themselves. The other is faster, and differs from it by rounding.
+  // `Clamped` needs no clamping here: the instructions that round and scale by a power of two return 0, infinity and
+  // NaN where needed. The other form is faster and differs only by rounding.
   template <bool Clamped, int K>
   static void exp2(Float (&x)[K]) {
     if (Clamped)
@@ -27,12 +27,12 @@ struct Avx512 : Lanes<16, Avx512> {
       table_exp2(x);
   }
 
-  // As the other widths', from 1e-38 at -87.9 and below to 2e37 at 86 and above.
+  // As for the other widths; 1e-38 for x <= -87.9, 2e37 for x >= 86.
   static Float exponential(Float x) {
     x = at_most(at_least(x, -87.9f), 86.0f);
     const Float shifted = x * splat(kLog2E) + splat(kSixteenths);
     const Float i = shifted - splat(kSixteenths);
-    // In two parts, as there.
+    // ln 2 in two parts, as in Lanes::exponential.
     const Float f = (x - i * splat(0.693359375f)) + i * splat(2.12194440e-4f);
     const Float power = scaled_table(shifted);
     const Float p = (splat(1.666666667e-1f) * f + splat(0.5f)) * f + splat(1.0f);
@@ -49,7 +49,7 @@ struct Avx512 : Lanes<16, Avx512> {
   // 2^x = 2^i * 2^(j/16) * 2^f with |f| <= 1/32. Adding kSixteenths leaves 16 * i + j in the lowest bits of the sum.
   static constexpr float kSixteenths = 786432.0f;  // 1.5 * 2^19
 
-  // 2^i * 2^(j/16). The table holds the bits of 2^(j/16), less those that j brings along when the sum's bits move up.
+  // 2^i * 2^(j/16). The table contains the bits of 2^(j/16) minus those that j adds when the sum's bits are shifted.
   static Float scaled_table(Float shifted) {
     const Int table = {
         0x3f800000, 0x3f7daac3, 0x3f7b95c2, 0x3f79c3d3, 0x3f7837f0, 0x3f76f532, 0x3f75fed7, 0x3f75583f,
@@ -59,12 +59,12 @@ struct Avx512 : Lanes<16, Avx512> {
     return from_bits(reinterpret_cast<Int>(entry) + (bits(shifted) << 19));
   }
 
-  // Relative error 1e-8 plus rounding; exactly 1 at 0, with the right slope there.
+  // Relative error 1e-8 plus rounding; value and slope at 0 are exact.
   template <int K>
   static void table_exp2(Float (&x)[K]) {
     Float power[K], p[K];
-    // x as it stands: a compiler would multiply its factors anew in both of the sums below, and multiplications are
-    // what there is most of.
+    // Makes x opaque: otherwise the compiler would repeat the multiplication of its factors in both sums below, and
+    // multiplications are the bottleneck.
     for (int k = 0; k < K; ++k) asm("" : "+v"(x[k]));
     for (int k = 0; k < K; ++k) power[k] = x[k] + splat(kSixteenths);
     for (int k = 0; k < K; ++k) x[k] -= power[k] - splat(kSixteenths);

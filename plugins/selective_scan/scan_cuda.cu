@@ -1,4 +1,4 @@
-// The entry to the CUDA kernels: checks, plans, hands over to the element type's kernels.
+// Entry point of the CUDA kernels: checks the sizes, selects a plan, launches the kernels of the element type.
 #include <cuda_runtime_api.h>
 
 #include "export.h"

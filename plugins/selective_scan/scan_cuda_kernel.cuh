@@ -1,5 +1,5 @@
-// The CUDA scan itself: what one block of threads does. docs/cuda-kernel.md gives the design and its reasons.
-// Also compiled for a CPU by the tests, through a shim that defines CUDA's built-in names.
+// The CUDA scan: the work of one thread block. docs/cuda-kernel.md describes the design. The tests also compile this
+// file for the CPU, with a shim that defines CUDA's built-in names.
 #pragma once
 
 #include "scan_cuda_plan.h"
@@ -7,9 +7,9 @@
 
 namespace vim_scan {
 
-// A variant at compile time. Within a block, thread i keeps the states of channel i / kLanes that start at
-// (i % kLanes) * kStates; for loads and stores it has kRun neighbouring channels of token i / kThreadsPerRow
-// instead.
+// A variant as compile-time constants. In the recurrence, thread i of a block keeps kStates states of channel
+// i / kLanes, from (i % kLanes) * kStates on. In loads and stores, it handles kRun adjacent channels of token
+// i / kThreadsPerRow.
 template <int kVariant>
 struct Shape {
   static constexpr int kStates = kCudaVariants[kVariant].states;
@@ -24,20 +24,20 @@ struct Shape {
   static_assert(kTime % kLanes == 0 && kChannels % kRun == 0 && kPadded % kProjectionRun == 0);
 };
 
-// One tile of kTime tokens in float32. The odd pitch of `step` and `y` spreads their columns over the banks.
+// One tile of kTime tokens in float32. The odd pitch of `step` and `y` avoids bank conflicts.
 template <class S>
 struct alignas(16) Shared {
   float B[S::kTime][S::kPadded];
   float C[S::kTime][S::kPadded];
   float2 step[S::kTime][S::kChannels + 1];  // dt and dt * u
-  float y[S::kTime][S::kChannels + 1];      // sum over the states, before skip and gate
+  float y[S::kTime][S::kChannels + 1];      // sum over the states, before skip term and gate
   float delta_bias[S::kChannels];
   float D[S::kChannels];
 };
 
-// What a thread knows about its place. Tokens are counted in scanning order from the chunk's first one.
+// The position of a thread block. Tokens are counted in scan order from the chunk's first one.
 struct Place {
-  std::int64_t first_row;  // of the first token, counted over the rows of the whole batch
+  std::int64_t first_row;  // row of the first token in the whole batch
   int tokens;
   int row_step;  // from one token to the next: 1 or -1
   int first_channel;
@@ -64,7 +64,7 @@ __device__ __forceinline__ std::int64_t memory_row(const Place& place, int token
   return place.first_row + place.row_step * token;
 }
 
-// A tile's part of one thread, as it came from memory.
+// One thread's part of a tile, as loaded from memory.
 template <class Element, class S>
 struct Loaded {
   Run<Element, S::kRun> u, delta;
@@ -84,8 +84,8 @@ __device__ __forceinline__ void load_run(Run<Element, kCount>& run, const void* 
   }
 }
 
-// Starts the load of the thread's run of a tensor that is shaped like u, for the tile at `token`; what lies
-// beyond the chunk or the channels becomes zero.
+// Starts loading the thread's run of a tensor with the shape of u, for the tile at `token`. Elements beyond the chunk
+// or the channels are set to zero.
 template <class Element, class S>
 __device__ __forceinline__ void load_row(Run<Element, S::kRun>& run, const void* tensor,
                                          const KernelArguments& arguments, const Place& place, int token) {
@@ -97,7 +97,7 @@ __device__ __forceinline__ void load_row(Run<Element, S::kRun>& run, const void*
            mine < place.tokens ? channels - channel : 0);
 }
 
-// The same for B and C.
+// Likewise for B and C.
 template <class Element, class S>
 __device__ __forceinline__ void load_projection(Run<Element, S::kProjectionRun>& run, const void* tensor,
                                                 const KernelArguments& arguments, const Place& place, int token) {
@@ -109,7 +109,7 @@ __device__ __forceinline__ void load_projection(Run<Element, S::kProjectionRun>&
            mine < place.tokens ? states - state : 0);
 }
 
-// Everything that the recurrence needs of the tile at `token`.
+// Starts loading the inputs of the recurrence for the tile at `token`.
 template <bool kOutput, class Element, class S>
 __device__ __forceinline__ void load_tile(Loaded<Element, S>& loaded, const KernelArguments& arguments,
                                           const Place& place, int token) {
@@ -119,8 +119,8 @@ __device__ __forceinline__ void load_tile(Loaded<Element, S>& loaded, const Kern
   if constexpr (kOutput) load_projection<Element, S>(loaded.C, arguments.scan.C, arguments, place, token);
 }
 
-// Widens the loaded tile into shared memory, with dt = softplus(delta + delta_bias). Tokens beyond the chunk
-// get dt = 0, which leaves the state as it is.
+// Converts the loaded tile to float32 in shared memory, with dt = softplus(delta + delta_bias). Tokens beyond the chunk
+// get dt = 0, which does not change the state.
 template <bool kOutput, class Element, class S>
 __device__ __forceinline__ void stage_tile(Shared<S>& shared, const Loaded<Element, S>& loaded,
                                            const CudaArguments& scan, bool inside) {
@@ -142,9 +142,9 @@ __device__ __forceinline__ void stage_tile(Shared<S>& shared, const Loaded<Eleme
   }
 }
 
-// Sums partial[i] over a channel's lanes and leaves in lane i the sum number i: half of the values change
-// hands in each round, so kLanes sums cost kLanes - 1 exchanges. A recursion, since the compiler must see
-// constant indices early or it puts the array into local memory.
+// Sums each partial[i] over the lanes of a channel; lane i returns sum i. Each round exchanges half of the values, so
+// kLanes sums take kLanes - 1 shuffles. It is recursive because the compiler needs constant indices early; otherwise
+// it places the array in local memory.
 template <int kHalf, int kLanes>
 __device__ __forceinline__ float sum_over_lanes(float (&partial)[kLanes], int lane) {
   if constexpr (kHalf == 0) {
@@ -160,15 +160,15 @@ __device__ __forceinline__ float sum_over_lanes(float (&partial)[kLanes], int la
   }
 }
 
-// A thread's share of the recurrence.
+// The states of a thread.
 template <class S>
 struct States {
   float h[S::kStates];
   float rate[S::kStates];  // A * log2(e)
-  float dt_sum;            // of the tokens so far; kept only for summaries
+  float dt_sum;            // over the tokens so far; only used for summaries
 };
 
-// Runs the recurrence over `groups` groups of kLanes tokens of the staged tile.
+// Runs the recurrence over `groups` groups of kLanes tokens of the tile in shared memory.
 template <bool kOutput, class S>
 __device__ __forceinline__ void scan_tile(States<S>& states, Shared<S>& shared, int groups) {
   const int lane = static_cast<int>(threadIdx.x) % S::kLanes;
@@ -186,8 +186,8 @@ __device__ __forceinline__ void scan_tile(States<S>& states, Shared<S>& shared, 
       partial[i] = 0.0f;
 #pragma unroll
       for (int n = 0; n < S::kStates; ++n) {
-        const float kept = decay(step.x * states.rate[n], i * S::kStates + n);
-        states.h[n] = fmaf(kept, states.h[n], step.y * B[n]);
+        const float factor = decay(step.x * states.rate[n], i * S::kStates + n);
+        states.h[n] = fmaf(factor, states.h[n], step.y * B[n]);
         if constexpr (kOutput) partial[i] = fmaf(C[n], states.h[n], partial[i]);
       }
       if constexpr (!kOutput) states.dt_sum += step.x;
@@ -215,7 +215,7 @@ __device__ __forceinline__ void store_tile(const Shared<S>& shared, const Run<El
 #pragma unroll
   for (int i = 0; i < S::kRun; ++i) {
     const float ungated = fmaf(shared.D[column + i], get(u, i), shared.y[row][column + i]);
-    put_bits(y, i, Element::narrow(ungated * silu(get(z, i))));
+    put_bits(y, i, Element::from_float(ungated * silu(get(z, i))));
   }
   auto* to = static_cast<typename Element::Bits*>(scan.y) +
              memory_row(place, token + row) * scan.channels + channel;
@@ -226,14 +226,14 @@ __device__ __forceinline__ void store_tile(const Shared<S>& shared, const Run<El
   }
 }
 
-// The workspace: for each batch element and each chunk but the last, every channel's state at the chunk's end
-// when it starts from zero (channels, kPadded); after all of these the same count of sums of dt (channels).
+// The workspace: for each batch element and each chunk except the last, the state at the end of the chunk if it starts
+// from zero (channels, kPadded); then, for the same chunks, the sums of dt (channels).
 template <class S>
 struct Summaries {
   float* states;
   float* dt_sums;
   std::int64_t channels;
-  std::int64_t first;  // the batch element's first row
+  std::int64_t first;  // summary of the batch element's first chunk
 
   __device__ __forceinline__ Summaries(const KernelArguments& arguments, const Place& place)
       : states(static_cast<float*>(arguments.scan.workspace)), channels(arguments.scan.channels) {
@@ -249,8 +249,8 @@ struct Summaries {
   }
 };
 
-// The state with which the chunk starts: the scan is linear in it, so over a whole chunk it decays by
-// exp(A * sum of dt) and gains what the chunk makes from zero.
+// Computes the initial state of the chunk. The scan is linear in its state: over a chunk, the state decays by
+// exp(A * sum of dt), and the chunk's final state from zero is added.
 template <class S>
 __device__ __forceinline__ void carry_in(States<S>& states, const KernelArguments& arguments, const Place& place,
                                          int channel, int lane) {
@@ -277,8 +277,8 @@ __device__ __forceinline__ void write_summary(const States<S>& states, const Ker
   if (lane == 0) *summaries.dt_sum(place.chunk, channel) = states.dt_sum;
 }
 
-// One chunk of one batch element for a block's channels. With kOutput: from the carried-in state, writing y.
-// Without: from zero, writing the summary alone.
+// Scans one chunk of one batch element for the block's channels. With kOutput, it starts from the carried-in state and
+// writes y; without, it starts from zero and writes only the summary.
 template <bool kOutput, class Element, class S>
 __device__ __forceinline__ void scan_block(const KernelArguments& arguments, Shared<S>& shared) {
   const CudaArguments& scan = arguments.scan;
@@ -311,7 +311,7 @@ __device__ __forceinline__ void scan_block(const KernelArguments& arguments, Sha
     const Run<Element, S::kRun> u = loaded.u;
     Run<Element, S::kRun> z;
     __syncthreads();
-    // In flight while this tile is scanned: its gate and the next tile.
+    // The gate of this tile and the next tile are loaded during the recurrence.
     if constexpr (kOutput) load_row<Element, S>(z, scan.z, arguments, place, token);
     load_tile<kOutput>(loaded, arguments, place, token + S::kTime);
     const int left = place.tokens - token;

@@ -1,4 +1,4 @@
-// Queues the kernels of one element type. Each type has a source file of its own, so that they compile side by side.
+// Launches the kernels of one element type. Each type has its own source file, so that they compile in parallel.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -7,8 +7,8 @@
 
 namespace vim_scan {
 
-// Blocks that a multiprocessor should hold: as many as the registers allow without spills. Six put the 768 blocks of
-// batch 64 and 384 channels on the 132 multiprocessors of an H100 or H200 at once.
+// Resident blocks per multiprocessor: as many as the registers allow without spilling. With six, all 768 blocks of
+// batch 64 and 384 channels are resident on the 132 multiprocessors of an H100 or H200.
 template <class Element, class S>
 constexpr int min_blocks() {
   if (S::kPadded > 64) return 2;

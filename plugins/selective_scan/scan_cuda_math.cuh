@@ -1,5 +1,5 @@
-// Element types and the few transcendental functions of the CUDA scan. Also compiled for a CPU by the tests,
-// through a shim that defines CUDA's built-in names.
+// Element types and transcendental functions of the CUDA scan. The tests also compile this file for the CPU, with a
+// shim that defines CUDA's built-in names.
 #pragma once
 
 #if defined(__CUDACC__)
@@ -9,8 +9,8 @@
 
 #include <cstdint>
 
-// Of the decays exp(dt * A) every this many-th is computed on the FMA pipe instead of the special-function
-// unit; 0: none. docs/cuda-kernel.md says why 0 is the default.
+// With k > 0, every k-th decay exp(dt * A) is computed on the FMA pipe instead of the special-function unit; 0: none.
+// docs/cuda-kernel.md explains the default.
 #ifndef VIM_SCAN_POLYNOMIAL_EVERY
 #define VIM_SCAN_POLYNOMIAL_EVERY 0
 #endif
@@ -19,7 +19,7 @@ namespace vim_scan {
 
 constexpr float kLog2E = 1.44269504089f;
 
-// 2^x by the special-function unit, subnormal results flushed to zero; 2 units in the last place.
+// 2^x on the special-function unit; subnormal results are flushed to zero. Maximum error: 2 units in the last place.
 __device__ __forceinline__ float exp2_special(float x) {
 #if defined(__CUDACC__)
   float result;
@@ -30,7 +30,7 @@ __device__ __forceinline__ float exp2_special(float x) {
 #endif
 }
 
-// 2^x by a polynomial over the fraction; relative error 2e-7, smallest result 2^-126, infinite from 128 up.
+// 2^x with a polynomial in the fraction; relative error 2e-7, smallest result 2^-126, infinity for x >= 128.
 __device__ __forceinline__ float exp2_polynomial(float x) {
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it leaves the rounded value in the low bits
   x = fminf(fmaxf(x, -126.0f), 128.0f);
@@ -45,15 +45,15 @@ __device__ __forceinline__ float exp2_polynomial(float x) {
   return __uint_as_float(__float_as_uint(power) + (__float_as_uint(shifted) << 23));
 }
 
-// The decay 2^x of the `index`-th state update in an unrolled stretch; `index` is a constant there.
+// The decay 2^x of state update `index` in an unrolled loop, where `index` is a compile-time constant.
 __device__ __forceinline__ float decay(float x, int index) {
   constexpr int kEvery = VIM_SCAN_POLYNOMIAL_EVERY;
   if (kEvery > 0 && index % (kEvery > 0 ? kEvery : 1) == kEvery - 1) return exp2_polynomial(x);
   return exp2_special(x);
 }
 
-// log(1 + exp(x)) as max(x, 0) + log1p(exp(-|x|)): no overflow, and no digits lost for small results, which
-// log2 of the special-function unit would do. The polynomial is log1p(e) / e over [0, 1], relative error 2e-7.
+// log(1 + exp(x)) as max(x, 0) + log1p(exp(-|x|)), which does not overflow. The special-function unit's log2 would lose
+// the digits of small results. The polynomial is log1p(e) / e on [0, 1], relative error 2e-7.
 __device__ __forceinline__ float softplus(float x) {
   const float e = exp2_special(-kLog2E * fabsf(x));
   float ratio = 0.0052326913f;
@@ -65,32 +65,32 @@ __device__ __forceinline__ float softplus(float x) {
   ratio = fmaf(ratio, e, 0.333190978f);
   ratio = fmaf(ratio, e, -0.499994934f);
   ratio = fmaf(ratio, e, 0.99999994f);
-  // fmaxf drops a NaN, which has to stay visible; e carries it here.
+  // fmaxf drops a NaN; e propagates it.
   return fmaf(e, ratio, fmaxf(x, 0.0f));
 }
 
 // x / (1 + exp(-x)).
 __device__ __forceinline__ float silu(float x) { return __fdividef(x, 1.0f + exp2_special(-kLog2E * x)); }
 
-// Element types: how the bits of one element become a float and back.
+// Element types: conversion of an element's bits to float and back.
 struct Float32 {
   using Bits = std::uint32_t;
-  static __device__ __forceinline__ float widen(Bits bits) { return __uint_as_float(bits); }
-  static __device__ __forceinline__ Bits narrow(float value) { return __float_as_uint(value); }
+  static __device__ __forceinline__ float to_float(Bits bits) { return __uint_as_float(bits); }
+  static __device__ __forceinline__ Bits from_float(float value) { return __float_as_uint(value); }
 };
 
 struct Float16 {
   using Bits = std::uint16_t;
-  static __device__ __forceinline__ float widen(Bits bits) { return __half2float(__ushort_as_half(bits)); }
-  static __device__ __forceinline__ Bits narrow(float value) { return __half_as_ushort(__float2half_rn(value)); }
+  static __device__ __forceinline__ float to_float(Bits bits) { return __half2float(__ushort_as_half(bits)); }
+  static __device__ __forceinline__ Bits from_float(float value) { return __half_as_ushort(__float2half_rn(value)); }
 };
 
 struct BFloat16 {
   using Bits = std::uint16_t;
-  static __device__ __forceinline__ float widen(Bits bits) {
+  static __device__ __forceinline__ float to_float(Bits bits) {
     return __uint_as_float(static_cast<std::uint32_t>(bits) << 16);
   }
-  static __device__ __forceinline__ Bits narrow(float value) {
+  static __device__ __forceinline__ Bits from_float(float value) {
     return __bfloat16_as_ushort(__float2bfloat16_rn(value));
   }
 };

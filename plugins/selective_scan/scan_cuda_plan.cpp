@@ -1,4 +1,4 @@
-// Chooses variant and chunks. Pure host code: the tests hold it to its rules without a GPU.
+// Selects the variant and the chunks. Host code only, so that it is tested without a GPU.
 #include "scan_cuda_plan.h"
 
 #include <algorithm>
@@ -7,13 +7,13 @@
 namespace vim_scan {
 namespace {
 
-// A chunked call keeps at most this many blocks in flight: several for each multiprocessor of the largest GPU,
-// and few enough that the workspace stays below 3 MB for every batch and length.
+// The maximum number of blocks of a chunked call: several for each multiprocessor of the largest GPU, and few enough
+// that the workspace is below 3 MB for every batch and length.
 constexpr std::int64_t kMaxChunkedBlocks = 1024;
 constexpr std::int64_t kMinChunkTiles = 2;
 
-// Estimates in clock cycles, derived in docs/cuda-kernel.md. They rank plans and are no measurements.
-constexpr double kTwoPassFactor = 1.75;  // summaries and the scan itself, against the scan alone
+// Estimates in clock cycles, derived in docs/cuda-kernel.md. They rank plans and are not measured.
+constexpr double kTwoPassFactor = 1.75;  // time of summaries and scan, relative to the scan
 constexpr double kSecondLaunch = 4000;
 constexpr double kCarryPerChunk = 20;
 
@@ -21,8 +21,8 @@ std::int64_t ceil_div(std::int64_t value, std::int64_t divisor) { return (value 
 
 int padded_state(const CudaVariant& variant) { return variant.states * variant.lanes; }
 
-// One token of one block when the multiprocessor has more than enough to do: the busier of the
-// special-function unit (16 per cycle) and the issue of instructions (128 per cycle).
+// Cycles per token of a block on a fully occupied multiprocessor: the maximum of the special-function unit (16 per
+// cycle) and of instruction issue (128 per cycle).
 double busy_cycles(const CudaVariant& variant) {
   const double channels = kCudaThreads / variant.lanes;
   const double special = channels * (padded_state(variant) + 3) / 16;
@@ -31,7 +31,7 @@ double busy_cycles(const CudaVariant& variant) {
   return std::max(special, issue);
 }
 
-// The same when the block has the multiprocessor for itself and its latencies show.
+// Likewise for the only block on a multiprocessor, where latencies are not hidden.
 double lone_cycles(const CudaVariant& variant) { return 1.3 * busy_cycles(variant) + 8; }
 
 double estimate(const CudaVariant& variant, const CudaPlan& plan, int multiprocessors) {
@@ -42,7 +42,7 @@ double estimate(const CudaVariant& variant, const CudaPlan& plan, int multiproce
   return kTwoPassFactor * pass + kSecondLaunch + kCarryPerChunk * static_cast<double>(plan.chunks);
 }
 
-// Variants that hold that many states and waste the least; more than one only for the tuned size.
+// Whether the variant is one of the smallest that are large enough for the state size.
 bool serves(int variant, std::int64_t state) {
   const int padded = padded_state(kCudaVariants[variant]);
   int smallest = std::numeric_limits<int>::max();
@@ -63,12 +63,12 @@ const char* cuda_sizes_error(std::int64_t batch, std::int64_t length, std::int64
   if (length < 1) return "SelectiveScan: the length is below 1";
   if (channels < 1) return "SelectiveScan: there are no channels";
   if (state < 1) return "SelectiveScan: the state size is below 1";
-  if (state > kCudaMaxState) return "SelectiveScan: the state size is above 256, the CUDA kernel's largest";
-  // Tokens within a sequence are counted in 32 bits, a tile beyond the end included; rows and elements in 64.
+  if (state > kCudaMaxState) return "SelectiveScan: the state size is above 256, the maximum of the CUDA kernel";
+  // Tokens of a sequence, including one tile beyond the end, are counted in 32 bits; rows and elements in 64.
   if (length > std::numeric_limits<std::int32_t>::max() - 64) return "SelectiveScan: more than 2^31 - 65 tokens";
   if (channels > std::numeric_limits<std::int32_t>::max()) return "SelectiveScan: more than 2^31 - 1 channels";
   const std::int64_t tiles = ceil_div(channels, kCudaThreads / 16);
-  if (batch > std::numeric_limits<std::int32_t>::max() / tiles) return "SelectiveScan: too large a batch";
+  if (batch > std::numeric_limits<std::int32_t>::max() / tiles) return "SelectiveScan: the batch is too large";
   return nullptr;
 }
 

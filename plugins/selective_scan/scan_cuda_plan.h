@@ -1,4 +1,4 @@
-// What the kernels are launched with, made on the host from sizes and addresses alone.
+// The kernels' launch arguments, computed on the host from sizes and addresses only.
 #pragma once
 
 #include "scan_cuda.h"
@@ -9,13 +9,13 @@ struct KernelArguments {
   CudaArguments scan;
   std::int64_t chunk_length;
   std::uint32_t chunks;       // in the whole sequence
-  std::uint32_t grid_chunks;  // in this launch: without the last one where only summaries are made
+  std::uint32_t grid_chunks;  // in this launch; the last one needs no summary
   std::uint32_t channel_tiles;
-  bool wide_rows;         // every thread's run of channels lies so that wide accesses reach it
-  bool wide_projections;  // the same for its run of B and C
+  bool wide_rows;         // every thread's run of channels is complete and aligned for wide accesses
+  bool wide_projections;  // likewise for its run of B and C
 };
 
-// How many neighbouring channels a thread loads and stores, and how many values of B and C it loads.
+// The number of adjacent channels that a thread loads and stores, and of values of B and C that it loads.
 constexpr int channel_run(const CudaVariant& variant) { return variant.time / variant.lanes; }
 constexpr int projection_run(const CudaVariant& variant) {
   return variant.time * variant.states * variant.lanes / kCudaThreads;
@@ -23,11 +23,11 @@ constexpr int projection_run(const CudaVariant& variant) {
 
 KernelArguments kernel_arguments(const CudaArguments& arguments, const CudaPlan& plan);
 
-// launch_cuda with a plan of one's own, for measuring and for tests. The arguments' sizes must be served, the
-// workspace must hold plan.workspace_bytes.
+// launch_cuda with a given plan, for benchmarks and tests. The sizes must be supported, and the workspace must have at
+// least plan.workspace_bytes.
 const char* launch_planned(const CudaArguments& arguments, const CudaPlan& plan, CUstream_st* stream);
 
-// Lays the sizes out with a given variant over about that many chunks.
+// The plan of a variant with about `parts` chunks.
 CudaPlan lay_out_cuda(int variant, std::int64_t batch, std::int64_t length, std::int64_t channels, std::int64_t parts);
 
 }  // namespace vim_scan

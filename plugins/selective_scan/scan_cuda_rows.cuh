@@ -1,11 +1,11 @@
-// Moving runs of neighbouring elements between memory and registers, by the widest access that fits.
+// Loads and stores of adjacent elements between memory and registers, with the widest access possible.
 #pragma once
 
 #include "scan_cuda_math.cuh"
 
 namespace vim_scan {
 
-// kCount neighbouring elements, packed into registers as they are in memory.
+// kCount adjacent elements, packed into registers as in memory.
 template <class Element, int kCount>
 struct Run {
   static constexpr int kPerWord = 4 / static_cast<int>(sizeof(typename Element::Bits));
@@ -22,17 +22,17 @@ template <class Element, int kCount>
 __device__ __forceinline__ float get(const Run<Element, kCount>& run, int index) {
   constexpr int kPerWord = Run<Element, kCount>::kPerWord;
   const std::uint32_t word = run.words[index / kPerWord];
-  return Element::widen(static_cast<typename Element::Bits>(word >> (index % kPerWord * (32 / kPerWord))));
+  return Element::to_float(static_cast<typename Element::Bits>(word >> (index % kPerWord * (32 / kPerWord))));
 }
 
-// Onto a cleared element.
+// The element must be zero before.
 template <class Element, int kCount>
 __device__ __forceinline__ void put_bits(Run<Element, kCount>& run, int index, typename Element::Bits bits) {
   constexpr int kPerWord = Run<Element, kCount>::kPerWord;
   run.words[index / kPerWord] |= static_cast<std::uint32_t>(bits) << (index % kPerWord * (32 / kPerWord));
 }
 
-// The whole run; `from` is aligned to the run's bytes, or to 16 where these are more.
+// Loads the whole run; `from` must be aligned to the size of the run, at most 16 bytes.
 template <class Element, int kCount>
 __device__ __forceinline__ void load_wide(Run<Element, kCount>& run, const typename Element::Bits* from) {
   constexpr int kBytes = kCount * static_cast<int>(sizeof(typename Element::Bits));
@@ -52,12 +52,12 @@ __device__ __forceinline__ void load_wide(Run<Element, kCount>& run, const typen
   } else if constexpr (kBytes == 4) {
     run.words[0] = __ldg(reinterpret_cast<const std::uint32_t*>(from));
   } else {
-    static_assert(kBytes == 2, "a run is a power of two of bytes");
+    static_assert(kBytes == 2, "the size of a run must be a power of two");
     run.words[0] = __ldg(from);
   }
 }
 
-// The first `count` elements, one by one; the others become zero.
+// Loads the first `count` elements one by one; the others are set to zero.
 template <class Element, int kCount>
 __device__ __forceinline__ void load_some(Run<Element, kCount>& run, const typename Element::Bits* from, int count) {
   clear(run);
@@ -96,7 +96,7 @@ __device__ __forceinline__ void store_some(const Run<Element, kCount>& run, type
   }
 }
 
-// kCount floats; `from` is aligned to 4 * kCount bytes, or to 16 where that is more.
+// Loads kCount floats; `from` must be aligned to 4 * kCount bytes, at most 16.
 template <int kCount>
 __device__ __forceinline__ void load_floats(float (&to)[kCount], const float* from) {
   if constexpr (kCount % 4 == 0) {
@@ -113,7 +113,7 @@ __device__ __forceinline__ void load_floats(float (&to)[kCount], const float* fr
     to[0] = two.x;
     to[1] = two.y;
   } else {
-    static_assert(kCount == 1, "1, 2 or a multiple of 4");
+    static_assert(kCount == 1, "kCount must be 1, 2 or a multiple of 4");
     to[0] = *from;
   }
 }

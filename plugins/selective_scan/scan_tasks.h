@@ -1,4 +1,4 @@
-// The division of work into tasks, and the kernels of each instruction set; private to the kernel's files.
+// The division of work into tasks, and the kernels of each instruction set. Private to the kernel's files.
 #pragma once
 
 #include <cstdint>
@@ -7,8 +7,8 @@
 
 namespace vim_scan {
 
-// Channels per task. In long sequences wide tasks use memory better: with 6085 tokens 32 channels are 10% slower than
-// 64. In short sequences there is no difference, and narrow tasks give enough of them for all cores.
+// Channels per task. For long sequences, more channels use memory better: with 6085 tokens, 32 channels are 10% slower
+// than 64. For short sequences there is no difference, and fewer channels result in enough tasks for all cores.
 constexpr int kTaskChannels = 64;
 constexpr int kShortTaskChannels = 32;
 constexpr std::int64_t kShort = 1024;  // tokens

@@ -1,4 +1,4 @@
-// Inputs for tests of the CUDA scan, laid out as in the contract. The float64 oracle is that of the CPU kernel.
+// Inputs for tests of the CUDA scan, in the layout of the contract. The float64 oracle is that of the CPU kernel.
 #pragma once
 
 #include <cmath>
@@ -10,7 +10,7 @@
 
 namespace cuda_test {
 
-using Values = std::vector<float>;  // float32 holds every value of the narrower types
+using Values = std::vector<float>;  // float32 represents all values of float16 and bfloat16
 
 struct Problem {
   std::int64_t batch, length, channels, state;
@@ -36,7 +36,7 @@ inline Values draw(std::mt19937& random, std::int64_t count, float low, float hi
   return values;
 }
 
-// Time steps and decays such that the state remembers a few tokens in some channels and hundreds in others.
+// Time steps and decays with which the state remembers a few tokens in some channels and hundreds in others.
 inline Problem make_problem(std::int64_t batch, std::int64_t length, std::int64_t channels, std::int64_t state,
                             bool delta_softplus, bool reverse, unsigned seed) {
   std::mt19937 random(seed);
@@ -53,7 +53,7 @@ inline Problem make_problem(std::int64_t batch, std::int64_t length, std::int64_
   return p;
 }
 
-// Softplus far beyond both ends, decays that vanish at once and decays that never end.
+// Extreme arguments of softplus, and decays close to 0 and to 1.
 inline void make_extreme(Problem& p, unsigned seed) {
   std::mt19937 random(seed);
   p.delta = draw(random, static_cast<std::int64_t>(p.delta.size()), -60, 40);

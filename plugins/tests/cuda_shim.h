@@ -1,6 +1,6 @@
-// Runs a CUDA kernel's own text on a CPU: one block after another, each thread of a block a fiber that hands over
-// at every barrier and every exchange between lanes. Proves logic, index arithmetic and tails, not speed, and not
-// what a GPU's compiler or its memory model do.
+// Runs the source of a CUDA kernel on the CPU, one block after another. Each thread of a block is a fiber that yields
+// at barriers and at exchanges between lanes. This tests logic, index arithmetic and tails, but not speed, the GPU's
+// compiler or its memory model.
 #pragma once
 
 #include <ucontext.h>
@@ -46,7 +46,7 @@ inline float __fdividef(float x, float y) { return x / y; }
 template <class T>
 T __ldg(const T* from) { return *from; }
 
-// bfloat16 and float16 by integer arithmetic, rounding to the nearest and ties to even.
+// bfloat16 and float16 in integer arithmetic, rounded to nearest, ties to even.
 struct shim_bfloat16 { std::uint16_t bits; };
 inline shim_bfloat16 __float2bfloat16_rn(float value) {
   const std::uint32_t bits = __float_as_uint(value);
@@ -83,7 +83,7 @@ namespace cuda_shim {
 
 enum class Wait { kNone, kWarp, kBlock, kDone };
 
-// In which order the threads between two barriers run: what one order hides, the other shows.
+// The order in which threads run between two barriers. Running both finds errors that one of them hides.
 enum class Order { kAscending, kDescending };
 
 struct Fiber {
@@ -106,7 +106,7 @@ struct State {
   void* scheduler_fake = nullptr;
   const std::function<void()>* body = nullptr;
   unsigned block = 0;
-  int skipped_barrier = -1;  // which barrier every thread walks through, to prove that tests notice
+  int skipped_barrier = -1;  // barrier that all threads skip, to check that tests detect it
 };
 inline State state;
 
@@ -176,7 +176,7 @@ inline void release(std::size_t first, std::size_t last) {
   for (std::size_t i = first; i < last; ++i) state.fibers[i].wait = Wait::kNone;
 }
 
-// Lets those go on whose companions have all arrived; false when everything is done.
+// Resumes the warps or the block in which all threads wait; false if all threads are done.
 inline bool release_waiting() {
   const std::size_t count = state.fibers.size();
   if (all_wait(0, count, Wait::kDone)) return false;
@@ -191,13 +191,13 @@ inline bool release_waiting() {
     released = true;
   }
   if (!released) {
-    std::fprintf(stderr, "cuda_shim: block %u: some threads wait at a barrier that others never reach\n", state.block);
+    std::fprintf(stderr, "cuda_shim: block %u: deadlock, some threads do not reach a barrier\n", state.block);
     std::abort();
   }
   return true;
 }
 
-// Runs `blocks` blocks of `threads` threads each, a multiple of the warp; `prepare` comes before each block.
+// Runs `blocks` blocks of `threads` threads, a multiple of the warp size; calls `prepare` before each block.
 inline void run(unsigned blocks, unsigned threads, Order order, const std::function<void()>& prepare,
                 const std::function<void()>& body) {
   state.body = &body;
@@ -214,7 +214,7 @@ inline void run(unsigned blocks, unsigned threads, Order order, const std::funct
   }
 }
 
-// Two slots take turns: a lane can be at most one exchange ahead of the slowest one.
+// Two slots alternate, because a lane can be at most one exchange ahead of the slowest one.
 template <class T>
 T exchange_with(T value, unsigned partner) {
   static_assert(sizeof(T) <= sizeof(std::uint64_t));

@@ -1,4 +1,4 @@
-# Tests of the CUDA scan and of the adapters over it that need no GPU; pytest builds and runs the same programs.
+# Tests of the CUDA scan and its adapters that need no GPU; pytest builds and runs the same programs.
 add_executable(vim_cuda_shim_test test_scan_cuda_shim.cpp scan_oracle.cpp ../selective_scan/scan_cuda_plan.cpp)
 target_include_directories(vim_cuda_shim_test PRIVATE ../selective_scan)
 target_compile_options(vim_cuda_shim_test PRIVATE -fno-strict-aliasing -Wno-unknown-pragmas)

@@ -1,4 +1,4 @@
-// The fused operators at every width and instruction set against scalar oracles in double precision. Buffers end
+// Compares the fused operators at every width and instruction set with scalar oracles in double precision. Buffers end
 // with the tensors, so that AddressSanitizer detects accesses beyond them.
 #include "fused_kernel.h"
 
@@ -25,7 +25,7 @@ using Doubles = std::vector<double>;
 // scan has the tolerance of its own test.
 constexpr double kTolerance = 2e-6;
 constexpr double kScanTolerance = 3e-6;
-// A normalized value may round to another bfloat16 value than in the oracle.
+// A normalized value may be rounded to another bfloat16 value than in the oracle.
 constexpr double kFlipTolerance = 2e-3;
 constexpr float kUntouched = 123.25f;
 
@@ -66,7 +66,7 @@ void compare(const Kernels& kernels, const char* what, const Floats& found, cons
   double difference = 0.0, largest = 0.0;
   for (std::size_t i = 0; i < expected.size(); ++i) {
     const double off = std::fabs(found[i] - expected[i]);
-    if (!(off <= difference)) difference = off;  // a NaN stays
+    if (!(off <= difference)) difference = off;  // also if it is NaN
     largest = std::fmax(largest, std::fabs(expected[i]));
   }
   if (difference <= tolerance * largest) return;

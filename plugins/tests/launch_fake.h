@@ -1,4 +1,4 @@
-// Checks, and a double in place of the CUDA kernel: the tests of the plugins run without a GPU.
+// Checks, and a fake of the CUDA kernel, so that tests of the plugins need no GPU.
 #pragma once
 
 #include <cstdio>
@@ -15,12 +15,12 @@ inline void check(bool holds, const char* what, int line) {
   std::printf("FAILED line %d: %s\n", line, what);
 }
 
-// The last call that reached the double of the kernel, and what that answers.
+// The last call of the fake kernel, and the error that it returns.
 struct Launch {
   int calls = 0;
   vim_scan::CudaArguments arguments{};
   CUstream_st* stream = nullptr;
-  const char* answer = nullptr;
+  const char* error = nullptr;
 };
 inline Launch launch;
 
@@ -30,12 +30,12 @@ inline Launch launch;
 
 namespace vim_scan {
 
-// Not inline, since the plugin's own source calls it: include this header in one source of a program.
+// Not inline, since the plugin's source calls it: include this header in one source file of a program.
 const char* launch_cuda(const CudaArguments& arguments, CUstream_st* stream) {
   ++trt_test::launch.calls;
   trt_test::launch.arguments = arguments;
   trt_test::launch.stream = stream;
-  return trt_test::launch.answer;
+  return trt_test::launch.error;
 }
 
 }  // namespace vim_scan

@@ -1,5 +1,5 @@
-// A fake for the part of ONNX Runtime that the CUDA operator calls: a table of functions, a node with its tensors.
-// Not ONNX Runtime. Memory is the host's, so that the sanitizers see what is lost or used after its end.
+// A fake of the part of ONNX Runtime that the CUDA operator calls: a table of functions, and a node with its tensors.
+// Memory is on the host, so that sanitizers detect leaks and use after free.
 #pragma once
 
 #include <cstdint>
@@ -70,7 +70,7 @@ inline Status* get_scratch(const KernelContext* context, const MemoryInfo*, std:
   return nullptr;
 }
 
-// OrtApi as of kCudaApiVersion, or cut short as an older runtime's.
+// OrtApi as of kCudaApiVersion.
 class Table {
  public:
   Table() : slots_(280, nullptr) {
@@ -160,7 +160,7 @@ inline const Table& table() {
   return made;
 }
 
-// A runtime of the newest version that is asked for, and one that is older.
+// A runtime that supports every version, and one that is too old.
 inline const ApiBase* new_runtime() {
   static const ApiBase base{[](std::uint32_t) { return table().get(); }, [] { return "1.99.0"; }};
   return &base;
@@ -171,7 +171,7 @@ inline const ApiBase* old_runtime() {
   return &base;
 }
 
-// The message of a status, which is released; empty where there is none.
+// The message of a status, which is released; empty if it is null.
 inline std::string text_of(Status* status) {
   if (status == nullptr) return "";
   const std::string text = status->message;

@@ -1,4 +1,4 @@
-// What the native tests share.
+// Shared by the native tests.
 #pragma once
 
 #include <cstdint>
@@ -15,12 +15,12 @@ struct Kernel {
   RunTasks run_tasks;
 };
 
-// The kernel's text at 4, 8 and 16 lanes, whatever the processor's own width.
+// The kernel compiled for 4, 8 and 16 lanes, independently of the CPU's vector width.
 std::vector<Kernel> widths();
-// The same compiled with AVX2 and FMA.
+// Likewise, compiled with AVX2 and FMA.
 std::vector<Kernel> widths_avx2();
 
-// The contract's arithmetic in double precision, one number at a time; dense (batch, length, channels).
+// The contract in scalar double precision; dense (batch, length, channels).
 std::vector<double> oracle(const vim_scan::Arguments& arguments);
 
 }  // namespace vim_test

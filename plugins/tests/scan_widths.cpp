@@ -1,5 +1,5 @@
-// The kernel's text with plain vectors of every width: the 16 lanes that AVX-512 uses are thereby tested on
-// processors without it, all but that set's own rounding and scaling instructions.
+// The kernel with generic vectors of every width. It tests the 16 lanes of AVX-512 on CPUs without it, except for that
+// instruction set's rounding and scaling instructions.
 #include "scan_kernel.h"
 #include "scan_test.h"
 

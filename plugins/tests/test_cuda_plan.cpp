@@ -1,5 +1,5 @@
-// The choice of variant and chunks, which is pure arithmetic. With the argument `plans`: prints the plans for the
-// network's shapes on a GPU of 132 multiprocessors.
+// The choice of variant and chunks. With the argument `plans`: prints the plans for the network's shapes on a GPU with
+// 132 multiprocessors.
 #include <cstdio>
 #include <cstring>
 #include <initializer_list>
@@ -27,14 +27,14 @@ CudaPlan plan_for(int batch, int length, int channels, int state = 16, int multi
 void check_rules(int batch, int length, int channels, int state, int multiprocessors) {
   const CudaPlan plan = plan_for(batch, length, channels, state, multiprocessors);
   const CudaVariant& shape = vim_scan::kCudaVariants[plan.variant];
-  check(shape.states * shape.lanes >= state, "every state has a place", plan);
+  check(shape.states * shape.lanes >= state, "every state is covered", plan);
   check(plan.chunks * plan.chunk_length >= length, "every token is in a chunk", plan);
   check((plan.chunks - 1) * plan.chunk_length < length, "no chunk is empty", plan);
   check(plan.chunk_length % shape.time == 0, "chunks are whole tiles", plan);
   check(plan.channel_tiles * (vim_scan::kCudaThreads / shape.lanes) >= channels, "every channel is in a tile", plan);
-  check(plan.blocks == batch * plan.chunks * plan.channel_tiles, "one block for each part", plan);
-  check(plan.workspace_bytes <= vim_scan::cuda_workspace_bytes(channels, state), "the workspace is enough", plan);
-  check((plan.workspace_bytes > 0) == (plan.chunks > 1), "the workspace is for chunks", plan);
+  check(plan.blocks == batch * plan.chunks * plan.channel_tiles, "one block per element, chunk and tile", plan);
+  check(plan.workspace_bytes <= vim_scan::cuda_workspace_bytes(channels, state), "the workspace is sufficient", plan);
+  check((plan.workspace_bytes > 0) == (plan.chunks > 1), "only chunks need a workspace", plan);
 }
 
 void check_all_rules() {
@@ -51,7 +51,7 @@ void check_all_rules() {
   }
 }
 
-// What the variants are there for.
+// The plan that each variant is intended for.
 void check_choices() {
   const CudaPlan full = plan_for(64, 197, 384);
   check(full.variant == 1 && full.chunks == 1, "a full GPU: the tuned variant, no second pass", full);
@@ -60,7 +60,7 @@ void check_choices() {
   const CudaPlan high = plan_for(1, 6085, 384);
   check(high.chunks > 1 && high.blocks >= 132, "one long image: chunks that fill the GPU", high);
   const CudaPlan small = plan_for(64, 197, 384, 16, 16);
-  check(small.chunks == 1, "a small GPU is full sooner", small);
+  check(small.chunks == 1, "a small GPU needs no chunks", small);
 }
 
 void check_refusals() {
@@ -68,16 +68,16 @@ void check_refusals() {
   const auto refused = [](int batch, int length, int channels, int state) {
     return vim_scan::cuda_sizes_error(batch, length, channels, state) != nullptr;
   };
-  check(!refused(0, 1, 1, 1), "an empty batch is served", none);
-  check(!refused(64, 6085, 1536, 256), "large sizes are served", none);
+  check(!refused(0, 1, 1, 1), "an empty batch is supported", none);
+  check(!refused(64, 6085, 1536, 256), "large sizes are supported", none);
   check(refused(-1, 1, 1, 1) && refused(1, 0, 1, 1), "batch and length too small", none);
   check(refused(1, 1, 0, 1) && refused(1, 1, 1, 0), "channels and state too small", none);
-  check(refused(1, 1, 1, 257), "a state that no variant holds", none);
-  check(refused(1 << 30, 1, 1 << 20, 16), "more blocks than a grid has", none);
+  check(refused(1, 1, 1, 257), "a state size above the maximum", none);
+  check(refused(1 << 30, 1, 1 << 20, 16), "more blocks than a grid can have", none);
   check(vim_scan::cuda_workspace_bytes(384, 257) == 0 && vim_scan::cuda_workspace_bytes(0, 16) == 0,
-        "no workspace for what is refused", none);
+        "no workspace for unsupported sizes", none);
   check(vim_scan::cuda_workspace_bytes(384, 16) < 3000000 && vim_scan::cuda_workspace_bytes(1536, 256) < 9000000,
-        "the workspace stays small", none);
+        "the workspace is small", none);
 }
 
 void print_plans() {

@@ -143,7 +143,7 @@ void check_refusals() {
   CHECK(kernel.run(none).empty() && launch.calls == 0);
   CHECK((none.context.output.shape == std::vector<std::int64_t>{0, 5, 24}));
   Node failing(2, 5, 24, 16);
-  launch.answer = "an illegal memory access was encountered";
+  launch.error = "an illegal memory access was encountered";
   CHECK(has(kernel.run(failing), "vim_deploy::SelectiveScan: an illegal memory access"));
   CHECK(scratch_given == scratch_freed);
 }

@@ -1,5 +1,5 @@
-// The scan that tools/gpu_check measures against, its own text on a CPU against the contract in float64: what is
-// compared must be right, or the comparison is worth nothing.
+// Runs the source of the baseline scan of tools/gpu_check on the CPU and compares it with the contract in float64: a
+// benchmark against an incorrect baseline would be meaningless.
 #include "cuda_shim.h"
 #include "scan_baseline.cuh"
 
@@ -13,7 +13,7 @@ using cuda_test::Values;
 
 int failures = 0;
 
-// (batch, rows of the tensor, length) of (batch, length, rows), in the type's bits; the values are rounded in place.
+// (batch, length, rows) as (batch, rows, length) in the element type's bits; rounds `values` in place.
 template <class Element>
 std::vector<typename Element::Bits> length_last(Values& values, std::int64_t batch, std::int64_t length) {
   const std::int64_t rows = static_cast<std::int64_t>(values.size()) / (batch * length);
@@ -22,8 +22,8 @@ std::vector<typename Element::Bits> length_last(Values& values, std::int64_t bat
     for (std::int64_t t = 0; t < length; ++t)
       for (std::int64_t r = 0; r < rows; ++r) {
         float& value = values[(b * length + t) * rows + r];
-        const auto bits = Element::narrow(value);
-        value = Element::widen(bits);
+        const auto bits = Element::from_float(value);
+        value = Element::to_float(bits);
         turned[(b * rows + r) * length + t] = bits;
       }
   return turned;
@@ -52,12 +52,13 @@ void check(int batch, int length, int channels, int state, bool softplus, double
       for (std::int64_t t = 0; t < length; ++t)
         for (std::int64_t c = 0; c < channels; ++c) {
           const double want = expected[(b * length + t) * channels + c];
-          error = std::max(error, std::fabs(Element::widen(y[(b * channels + c) * length + t]) - want));
+          error = std::max(error, std::fabs(Element::to_float(y[(b * channels + c) * length + t]) - want));
           scale = std::max(scale, std::fabs(want));
         }
     if (error / scale <= tolerance) continue;
     ++failures;
-    std::printf("FAILED batch %d length %d channels %d state %d: %.2e\n", batch, length, channels, state, error / scale);
+    std::printf("FAILED batch %d length %d channels %d state %d: error %.2e\n", batch, length, channels, state,
+                error / scale);
   }
 }
 
@@ -73,6 +74,6 @@ int main() {
   check<Float32, 128, 16>(1, 4097, 1, 16, true, 2e-6);  // three chunks, the last of one token
   check<Float16, 32, 8>(2, 197, 3, 16, true, 1.0 / 2048 + 2e-6);
   check<Float16, 128, 16>(1, 2050, 1, 64, true, 1.0 / 2048 + 2e-6);
-  std::printf("scan to measure against: %d failures\n", failures);
+  std::printf("baseline scan: %d failures\n", failures);
   return failures == 0 ? 0 : 1;
 }

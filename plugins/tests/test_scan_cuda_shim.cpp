@@ -1,5 +1,6 @@
-// The CUDA kernel's own text on a CPU against the contract in float64: every variant and element type, odd sizes,
-// tails, unaligned tensors, both directions, whole and in chunks. Prints the worst error of each type.
+// Runs the source of the CUDA kernel on the CPU and compares it with the contract in float64: every variant and element
+// type, odd sizes, tails, unaligned tensors, both directions, with and without chunks. Prints the largest error of each
+// type.
 #include "cuda_shim.h"
 #include "scan_cuda_kernel.cuh"
 
@@ -15,11 +16,11 @@ using cuda_test::Problem;
 int failures = 0;
 double worst[3] = {0, 0, 0};
 
-// Exactly as many bytes as asked for, so that the sanitizer sees one byte too far; every byte 0xff, which is NaN in
-// every type, so that a value nobody wrote shows.
+// A buffer of the exact size, so that the sanitizer detects any access beyond it. Every byte is 0xff, which is NaN in
+// every type, so that values that are not written are detected.
 class Buffer {
  public:
-  // malloc aligns to 16 bytes; `shift` moves the data off that.
+  // malloc aligns to 16 bytes; `shift` makes the data unaligned.
   explicit Buffer(std::size_t bytes, std::size_t shift = 0)
       : start_(static_cast<char*>(std::malloc(bytes + shift))), size_(bytes), shift_(shift) {
     if (bytes > 0) std::memset(start_, 0xff, bytes + shift);
@@ -39,16 +40,16 @@ template <class Element>
 void fill(Buffer& buffer, cuda_test::Values& values) {
   using Bits = typename Element::Bits;
   for (std::size_t i = 0; i < values.size(); ++i) {
-    const Bits bits = Element::narrow(values[i]);
+    const Bits bits = Element::from_float(values[i]);
     buffer.as<Bits>()[i] = bits;
-    values[i] = Element::widen(bits);  // the oracle sees what the kernel sees
+    values[i] = Element::to_float(bits);  // the oracle gets the same values as the kernel
   }
 }
 
 struct Case {
   int variant;
   int batch, length, channels, state;
-  int parts;  // chunks to aim at
+  int parts;  // approximate number of chunks
   bool delta_softplus, reverse, unaligned;
   bool extreme = false;
 };
@@ -61,7 +62,7 @@ template <bool kOutput, class Element, int kVariant>
 void launch(const vim_scan::KernelArguments& arguments, std::int64_t blocks, cuda_shim::Order order) {
   using Tile = vim_scan::Shared<vim_scan::Shape<kVariant>>;
   Buffer memory(sizeof(Tile));
-  // Nothing survives in shared memory from the block before.
+  // Shared memory is not preserved between blocks.
   const auto prepare = [&] { std::memset(memory.as<char>(), 0xff, memory.size()); };
   cuda_shim::run(static_cast<unsigned>(blocks), vim_scan::kCudaThreads, order, prepare, [&] {
     vim_scan::scan_block<kOutput, Element>(arguments, *memory.as<Tile>());
@@ -91,7 +92,7 @@ void launch_variant(const vim_scan::KernelArguments& arguments, const vim_scan::
   }
 }
 
-// The largest difference from float64, relative to the largest value; infinite where a NaN came out.
+// The largest difference from float64, relative to the largest value; infinity if there is a NaN.
 template <class Element>
 double run_case(const Case& c, Type type, cuda_shim::Order order) {
   using Bits = typename Element::Bits;
@@ -115,7 +116,7 @@ double run_case(const Case& c, Type type, cuda_shim::Order order) {
   const std::vector<double> expected = p.solve();
   double error = 0, scale = 0;
   for (std::size_t i = 0; i < expected.size(); ++i) {
-    const double got = Element::widen(y.as<Bits>()[i]);
+    const double got = Element::to_float(y.as<Bits>()[i]);
     if (std::isnan(got)) return INFINITY;
     error = std::max(error, std::fabs(got - expected[i]));
     scale = std::max(scale, std::fabs(expected[i]));
@@ -131,8 +132,8 @@ double run_case(const Case& c, Type type, cuda_shim::Order order) {
   }
 }
 
-// float32: a few roundings. The others: half a unit in the last place of the stored result, 2^-11 and 2^-8 of the
-// power of two above it, and the same few roundings.
+// float32: a few roundings. float16 and bfloat16: the same, plus half a unit in the last place of the stored result,
+// which is 2^-11 and 2^-8 of the next power of two.
 constexpr double kTolerance[3] = {2e-6, 1.0 / 2048 + 2e-6, 1.0 / 256 + 2e-6};
 
 void check(const Case& c, Type type, cuda_shim::Order order) {
@@ -155,21 +156,21 @@ std::vector<Case> cases() {
     const vim_scan::CudaVariant& shape = vim_scan::kCudaVariants[variant];
     const int full = shape.states * shape.lanes, width = vim_scan::kCudaThreads / shape.lanes, time = shape.time;
     all.push_back({variant, 1, 1, 1, 1, 1, true, false, false});
-    all.push_back({variant, 1, time, width, full, 1, true, false, false});                // nothing left over
+    all.push_back({variant, 1, time, width, full, 1, true, false, false});                // no tails
     all.push_back({variant, 2, time + 1, width + 3, full, 1, true, true, false});         // tails everywhere
     all.push_back({variant, 1, 2 * time - 1, 2 * width, full - 1, 1, false, true, false}); // odd state
-    all.push_back({variant, 1, time - 1, width, full, 1, true, false, true});             // narrow accesses
+    all.push_back({variant, 1, time - 1, width, full, 1, true, false, true});             // element-wise accesses
     all.push_back({variant, 2, 2 * time + 5, width + 1, full, 3, true, true, false});  // three chunks
     all.push_back({variant, 1, 4 * time, width, full - 1, 2, true, false, true});
   }
-  for (const int variant : {1, 2}) {  // the tuned state at the network's own length
+  for (const int variant : {1, 2}) {  // the tuned state size at the network's length
     all.push_back({variant, 1, 197, 40, 16, 1, true, variant == 1, false});
     all.push_back({variant, 1, 197, 32, 16, 4, true, variant == 2, false});
   }
   return all;
 }
 
-// Every kind of barrier is needed, and this test would notice if one went missing.
+// Each kind of barrier is needed: without it, the test must fail.
 void check_barriers() {
   const Case c{1, 1, 70, 32, 16, 1, true, false, false};
   for (int barrier = 0; barrier < 3; ++barrier) {
@@ -179,11 +180,11 @@ void check_barriers() {
     cuda_shim::state.skipped_barrier = -1;
     if (error > kTolerance[0]) continue;
     ++failures;
-    std::printf("FAILED: leaving out barrier %d went unnoticed\n", barrier);
+    std::printf("FAILED: skipping barrier %d was not detected\n", barrier);
   }
 }
 
-// The two functions that the special-function unit is spared, over their whole range.
+// The two functions that are computed with polynomials, over their whole range.
 void check_functions() {
   double softplus_error = 0, power_error = 0;
   for (double x = -80; x <= 80; x += 0.00371) {
@@ -195,10 +196,10 @@ void check_functions() {
   }
   const bool ends = vim_scan::exp2_polynomial(-1e30f) < 1.2e-38f && std::isinf(vim_scan::exp2_polynomial(200.0f)) &&
                     vim_scan::softplus(-1e30f) == 0 && std::isnan(vim_scan::softplus(NAN));
-  std::printf("softplus %.2e, polynomial power %.2e relative\n", softplus_error, power_error);
+  std::printf("relative errors: softplus %.2e, exp2_polynomial %.2e\n", softplus_error, power_error);
   if (softplus_error < 6e-6 && power_error < 4e-7 && ends) return;
   ++failures;
-  std::printf("FAILED: softplus or the polynomial power\n");
+  std::printf("FAILED: softplus or exp2_polynomial\n");
 }
 
 }  // namespace
@@ -211,11 +212,11 @@ int main() {
       check(c, type, count++ % 2 ? cuda_shim::Order::kDescending : cuda_shim::Order::kAscending);
     }
   }
-  for (const int parts : {1, 3}) {  // float16 could not hold the results
+  for (const int parts : {1, 3}) {  // the results are too large for float16
     check({1, 1, 70, 32, 16, parts, true, false, false, true}, Type::kFloat32, cuda_shim::Order::kAscending);
   }
   check_barriers();
-  std::printf("%zu ordinary runs; worst error: float32 %.2e, float16 %.2e, bfloat16 %.2e; %d failures\n", count,
+  std::printf("%zu regular runs; largest error: float32 %.2e, float16 %.2e, bfloat16 %.2e; %d failures\n", count,
               worst[0], worst[1], worst[2], failures);
   return failures == 0 ? 0 : 1;
 }

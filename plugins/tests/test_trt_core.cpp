@@ -68,7 +68,7 @@ void check_fields() {
   CHECK(vim_trt::read_fields(nullptr, 0, flags) != nullptr);
 }
 
-void check_serialisation() {
+void check_serialization() {
   std::vector<char> bytes(vim_trt::kSerializedBytes);
   for (const std::int32_t softplus : {0, 1}) {
     for (const std::int32_t reverse : {0, 1}) {
@@ -136,8 +136,8 @@ int main(int count, char** arguments) {
   }
   check_inputs();
   check_fields();
-  check_serialisation();
+  check_serialization();
   check_enqueue();
-  std::printf("TensorRT plugin's core: %d failures\n", trt_test::failures);
+  std::printf("TensorRT plugin core: %d failures\n", trt_test::failures);
   return trt_test::failures == 0 ? 0 : 1;
 }

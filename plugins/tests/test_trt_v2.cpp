@@ -1,4 +1,4 @@
-// Every method of the TensorRT 8.6 plugin, called as TensorRT calls it, through the exported functions alone.
+// Calls every method of the TensorRT 8.6 plugin as TensorRT does, only through the exported functions.
 #include <memory>
 
 #include "trt_test.h"
@@ -130,12 +130,12 @@ void check_enqueue() {
 }
 
 std::vector<char> bytes_of(const IPluginV2DynamicExt& plugin) {
-  std::vector<char> bytes(plugin.getSerializationSize());  // exact, so that the sanitizer sees one too many
+  std::vector<char> bytes(plugin.getSerializationSize());  // exact size, for the sanitizer
   plugin.serialize(bytes.data());
   return bytes;
 }
 
-void check_serialisation() {
+void check_serialization() {
   for (const std::int32_t softplus : {0, 1}) {
     for (const std::int32_t reverse : {0, 1}) {
       Owned original = make(softplus, reverse);
@@ -147,7 +147,7 @@ void check_serialisation() {
       vim_trt::Flags flags{};
       CHECK(vim_trt::deserialize(bytes.data(), bytes.size(), flags) == nullptr);
       CHECK(flags.delta_softplus == softplus && flags.reverse == reverse);
-      for (std::size_t i = 0; i < bytes.size(); ++i) {  // every damaged byte is noticed
+      for (std::size_t i = 0; i < bytes.size(); ++i) {  // every damaged byte is detected
         std::vector<char> damaged = bytes;
         damaged[i] = static_cast<char>(damaged[i] ^ 0x40);
         CHECK(creator()->deserializePlugin("node", damaged.data(), damaged.size()) == nullptr);
@@ -161,7 +161,7 @@ void check_serialisation() {
 }  // namespace
 
 int main() {
-  CHECK(creator()->createPlugin("node", nullptr) == nullptr);  // no log yet: no crash
+  CHECK(creator()->createPlugin("node", nullptr) == nullptr);  // without a logger: no crash
   trt_test::Finder finder;
   setLoggerFinder(&finder);
   check_creator(finder.log);
@@ -169,7 +169,7 @@ int main() {
   check_formats();
   check_shapes(finder.log);
   check_enqueue();
-  check_serialisation();
+  check_serialization();
   setLoggerFinder(nullptr);
   return trt_test::finish("TensorRT plugin, version 2 interface");
 }

@@ -1,4 +1,4 @@
-// Every method of the TensorRT 10 and 11 plugin, called as TensorRT calls it, through the exported functions alone.
+// Calls every method of the TensorRT 10 and 11 plugin as TensorRT does, only through the exported functions.
 #include <memory>
 
 #include "trt_test.h"
@@ -158,18 +158,18 @@ void check_enqueue(trt_test::Log& log) {
   }
   const auto plugin = make(1, 0, TensorRTPhase::kRUNTIME);
   const auto tensors = trt_test::tensors_of(DataType::kHALF, 2, 5, 24, 16);
-  trt_test::launch.answer = "no such device";
+  trt_test::launch.error = "no such device";
   CHECK(runtime_of(*plugin)->enqueue(tensors.data(), &tensors[8], inputs, outputs, memory, stream) != 0);
   CHECK(log.last == "no such device");
-  trt_test::launch.answer = nullptr;
+  trt_test::launch.error = nullptr;
   const int calls = trt_test::launch.calls;
   const auto wrong = trt_test::tensors_of(DataType::kINT8, 2, 5, 24, 16);
   CHECK(runtime_of(*plugin)->enqueue(wrong.data(), &wrong[8], inputs, outputs, memory, stream) != 0);
   CHECK(trt_test::launch.calls == calls);
 }
 
-// What is serialised makes the same plugin again, also from a clone whose original is gone.
-void check_serialisation() {
+// Deserialized plugins equal the serialized one, also from a clone whose original was destroyed.
+void check_serialization() {
   for (const std::int32_t softplus : {0, 1}) {
     for (const std::int32_t reverse : {0, 1}) {
       auto original = make(softplus, reverse, TensorRTPhase::kBUILD);
@@ -188,7 +188,7 @@ void check_serialisation() {
 }  // namespace
 
 int main() {
-  CHECK(creator()->createPlugin("node", nullptr, TensorRTPhase::kBUILD) == nullptr);  // no log yet: no crash
+  CHECK(creator()->createPlugin("node", nullptr, TensorRTPhase::kBUILD) == nullptr);  // without a logger: no crash
   trt_test::Finder finder;
   setLoggerFinder(&finder);
   check_creator(finder.log);
@@ -197,7 +197,7 @@ int main() {
   check_shapes();
   check_wrong_shapes();
   check_enqueue(finder.log);
-  check_serialisation();
+  check_serialization();
   setLoggerFinder(nullptr);
   return trt_test::finish("TensorRT plugin, version 3 interface");
 }

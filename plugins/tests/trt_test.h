@@ -1,4 +1,4 @@
-// What the tests of the TensorRT adapters share.
+// Shared by the tests of the TensorRT adapters.
 #pragma once
 
 #include <NvInferRuntime.h>
@@ -12,7 +12,7 @@
 
 namespace trt_test {
 
-// The log that the plugin writes to.
+// The logger of the plugin.
 class Log final : public nvinfer1::ILogger {
  public:
   void log(Severity severity, const char* message) noexcept override {
@@ -88,7 +88,7 @@ class FieldSet {
   nvinfer1::PluginFieldCollection collection_{};
 };
 
-// Field sets that no creator may accept.
+// Field sets that a creator must reject.
 inline std::vector<FieldSet> wrong_fields() {
   using Type = nvinfer1::PluginFieldType;
   std::vector<FieldSet> sets(9);

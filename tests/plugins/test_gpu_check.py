@@ -1,4 +1,4 @@
-"""tools/gpu_check as far as a machine without a GPU can take it: programs compile, parts are right."""
+"""tools/gpu_check without a GPU: programs compile, and the parts that do not need a GPU are correct."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_program_compiles(name: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_without_a_gpu_it_says_so_and_stops(tmp_path: Path) -> None:
+def test_run_stops_without_a_gpu(tmp_path: Path) -> None:
     environment = {**os.environ, "PATH": str(tmp_path)}
     command = [sys.executable, str(TOOL / "run.py"), "--out", str(tmp_path / "out"), "--steps", "numerics"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
@@ -48,7 +48,7 @@ def test_without_a_gpu_it_says_so_and_stops(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_failing_step_fails_the_run_and_leaves_its_log(tmp_path: Path) -> None:
+def test_a_failing_step_fails_the_run_and_writes_its_log(tmp_path: Path) -> None:
     for name in ("nvidia-smi", "nvcc"):
         fake = tmp_path / name
         fake.write_text(f"#!/bin/sh\necho fake {name}\ntest {name} = nvidia-smi\n")
@@ -63,14 +63,14 @@ def test_a_failing_step_fails_the_run_and_leaves_its_log(tmp_path: Path) -> None
     assert "non-zero exit status" in (out / "numerics.log").read_text()
 
 
-def test_a_step_that_hangs_is_given_up_and_the_next_one_runs(tmp_path: Path) -> None:
+def test_a_hanging_step_times_out_and_the_next_one_runs(tmp_path: Path) -> None:
     out = tmp_path / "out"
     options = run_all.parse(["--out", str(out), "--work", str(tmp_path / "work"), "--steps", "numerics"])
     out.mkdir()
     hanging = run_all.Step(lambda options: [[sys.executable, "-c", "import time; time.sleep(60)"]], 1)
-    telling = run_all.Step(lambda options: [[sys.executable, "-c", 'print(\'{"step": "x"}\')']], 20)
+    printing = run_all.Step(lambda options: [[sys.executable, "-c", 'print(\'{"step": "x"}\')']], 20)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_all, "STEPS", {"numerics": hanging, "speed": telling})
+        patch.setattr(run_all, "STEPS", {"numerics": hanging, "speed": printing})
         assert run_all.run_step("numerics", options) is False
         assert run_all.run_step("speed", options) is True
     assert "timed out" in (out / "numerics.log").read_text()
@@ -82,7 +82,7 @@ def test_a_step_that_hangs_is_given_up_and_the_next_one_runs(tmp_path: Path) -> 
     ]
 
 
-def test_commands_are_told_of_the_plugin(tmp_path: Path) -> None:
+def test_commands_get_the_plugin_in_their_environment(tmp_path: Path) -> None:
     arguments = ["--out", str(tmp_path / "out"), "--steps", "speed", "--plugin"]
     plugin = tmp_path / "plugin.so"
     assert "VIM_DEPLOY_TRT_LIBRARY" not in run_all._environment(run_all.parse([*arguments, str(plugin)]))
@@ -91,20 +91,20 @@ def test_commands_are_told_of_the_plugin(tmp_path: Path) -> None:
     assert environment["VIM_DEPLOY_TRT_LIBRARY"] == str(plugin)
 
 
-def test_every_call_ends_within_ten_minutes() -> None:
+def test_every_call_takes_at_most_ten_minutes() -> None:
     for steps in run_all.CALLS.values():
         assert sum(run_all.STEPS[step].seconds for step in steps) <= 580
     assert {step for steps in run_all.CALLS.values() for step in steps} == set(run_all.STEPS)
 
 
-def test_every_step_is_in_the_read_me() -> None:
+def test_the_readme_lists_every_step() -> None:
     text = (TOOL / "README.md").read_text()
     for name in (*run_all.CALLS, *run_all.STEPS):
         assert f"`{name}`" in text, name
 
 
-def test_the_scan_to_measure_against_is_right(tmp_path: Path) -> None:
-    """Its own text on the CPU, under the sanitizers: a wrong scan would be no comparison."""
+def test_the_baseline_scan_is_correct(tmp_path: Path) -> None:
+    """Its source on the CPU with the sanitizers: benchmarks against an incorrect baseline are meaningless."""
     sources = [PROGRAMS / "test_scan_baseline.cpp", PROGRAMS / "scan_oracle.cpp"]
     flags = ("-fno-strict-aliasing", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", f"-I{TOOL}")
     assert ": 0 failures" in run(build(tmp_path / "baseline", sources, *SANITIZERS, *flags))
@@ -122,7 +122,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return place
 
 
-def test_parity_with_the_eager_model_runs_to_its_end(environment: Any, capsys: Any) -> None:
+def test_engine_parity_reports_differences_from_the_eager_model(environment: Any, capsys: Any) -> None:
     import torch
     from small_exports import IMAGE_SIZE, small_model
 
@@ -133,21 +133,21 @@ def test_parity_with_the_eager_model_runs_to_its_end(environment: Any, capsys: A
     engine = environment.build("fp16", min_batch=2, opt_batch=2, max_batch=2)
     np.savez(reference, pixels=pixels, logits=logits)
     assert engine_parity.main([str(engine), str(reference), "2e-2"]) == 0
-    assert json.loads(capsys.readouterr().out)["other_top1"] == 0
+    assert json.loads(capsys.readouterr().out)["different_top1"] == 0
     np.savez(reference, pixels=pixels, logits=-logits)
     assert engine_parity.main([str(engine), str(reference), "2e-2"]) == 1
     found = json.loads(capsys.readouterr().out)
-    assert (found["passed"], found["images"]) == (False, 5) and found["other_top1"] > 0
-    assert len(found["their_leads"]) == found["other_top1"] and min(found["their_leads"]) >= 0
+    assert (found["passed"], found["images"]) == (False, 5) and found["different_top1"] > 0
+    assert len(found["top1_margins"]) == found["different_top1"] and min(found["top1_margins"]) >= 0
 
 
-def test_networks_are_measured_to_the_end_and_a_missing_one_is_told(environment: Any, capsys: Any) -> None:
+def test_networks_are_measured_and_a_missing_one_is_reported(environment: Any, capsys: Any) -> None:
     onnx = pytest.importorskip("onnx")
     helper, kinds = onnx.helper, onnx.TensorProto
     nodes = [
-        helper.make_node("Cast", ["pixels"], ["narrow"], "narrow", to=kinds.FLOAT16),
-        helper.make_node("ReduceMean", ["narrow"], ["means"], "means", axes=[2, 3], keepdims=0),
-        helper.make_node("Cast", ["means"], ["logits"], "widen", to=kinds.FLOAT),
+        helper.make_node("Cast", ["pixels"], ["reduced"], "reduced", to=kinds.FLOAT16),
+        helper.make_node("ReduceMean", ["reduced"], ["means"], "means", axes=[2, 3], keepdims=0),
+        helper.make_node("Cast", ["means"], ["logits"], "upcast", to=kinds.FLOAT),
     ]
     pixels = helper.make_tensor_value_info("pixels", kinds.FLOAT, ["batch", 3, 16, 16])
     logits = helper.make_tensor_value_info("logits", kinds.FLOAT, ["batch", 3])
@@ -155,9 +155,9 @@ def test_networks_are_measured_to_the_end_and_a_missing_one_is_told(environment:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save_model(model, str(environment.folder / "vim_tiny_fp16_16.onnx"))
     arguments = [str(environment.folder), "--sizes", "16", "--batches", "1,4", "--repeats", "3"]
-    assert networks.main(arguments) == 1  # DeiT's file is not there
+    assert networks.main(arguments) == 1  # DeiT's file is missing
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [(row["network"], row["batch"], "refused" in row) for row in rows] == [
+    assert [(row["network"], row["batch"], "error" in row) for row in rows] == [
         ("Vim-Ti", 1, False),
         ("DeiT-Ti", 1, True),
         ("Vim-Ti", 4, False),
@@ -167,7 +167,7 @@ def test_networks_are_measured_to_the_end_and_a_missing_one_is_told(environment:
     assert environment.recorder.named("set_shape")[1] == ("pixels", *[(4, 3, 16, 16)] * 3)
 
 
-def test_eager_comparison_says_that_there_is_no_gpu(capsys: Any) -> None:
+def test_eager_stops_without_a_gpu(capsys: Any) -> None:
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
         pytest.skip("this PyTorch sees a GPU")
@@ -177,7 +177,7 @@ def test_eager_comparison_says_that_there_is_no_gpu(capsys: Any) -> None:
     assert "nothing was run" in capsys.readouterr().err
 
 
-def test_scans_of_another_layout_get_copies_and_flips() -> None:
+def test_scans_with_channels_first_get_copies_and_flips() -> None:
     torch = pytest.importorskip("torch")
     import gpu_scan
 
@@ -198,7 +198,7 @@ def test_scans_of_another_layout_get_copies_and_flips() -> None:
 
 
 def test_floor_of_the_tuned_shape() -> None:
-    """64 x 197 x 384 elements of 19 special functions and 8 bytes each, and 32 values of B and C a row."""
+    """64 x 197 x 384 elements with 19 special functions and 8 bytes each; 32 values of B and C per row."""
     elements = 64 * 197 * 384
     found = floors.floors(floors.H200, 64, 197, 384, 16, 2)
     assert found.special == pytest.approx(elements * 19 / (16 * 132 * 1.98e9))
@@ -206,7 +206,7 @@ def test_floor_of_the_tuned_shape() -> None:
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_one_node_reference_is_the_operators(reverse: bool) -> None:
+def test_one_node_reference_equals_the_operator_reference(reverse: bool) -> None:
     torch = pytest.importorskip("torch", reason="no PyTorch: the reference operator cannot be run")
     from vim_deploy.ops.reference import selective_scan_reference
 
@@ -218,7 +218,7 @@ def test_one_node_reference_is_the_operators(reverse: bool) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_one_node_graph_is_sound(dtype: str) -> None:
+def test_one_node_graph_is_valid(dtype: str) -> None:
     onnx = pytest.importorskip("onnx")
     model = onnx.load_from_string(one_node.make_graph(dtype, reverse=True))
     onnx.checker.check_model(model)

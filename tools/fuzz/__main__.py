@@ -1,7 +1,7 @@
 """Runs vim-infer on mutated inputs: `python tools/fuzz images|artifacts --count N --seed S`.
 
-Every case must end in a row or a refusal. Prints a JSON summary; exits with 1 when a case did neither, and
-then keeps its file and names it.
+Every case must result in a row or an error message. Prints a JSON summary. If a case results in neither, its
+file is copied to --keep, and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ def main() -> int:
     parser.add_argument("kind", choices=("images", "artifacts"))
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--model", type=Path, nargs="+", required=True, help="ONNX files made by vim-export")
+    parser.add_argument(
+        "--model", type=Path, nargs="+", required=True, help="ONNX files written by vim-export"
+    )
     parser.add_argument("--keep", type=Path, default=Path("fuzz-failures"), help="folder for failing cases")
     options = parser.parse_args()
     run = {"images": images.run, "artifacts": artifacts.run}[options.kind]

@@ -19,7 +19,7 @@ from PIL import Image
 
 SECONDS = 120
 MEMORY = 8 << 30
-_ENDS = {0: "accepted", 1: "accepted, no usable logits", 2: "refused", 3: "stopped", 70: "traceback"}
+_RESULTS = {0: "accepted", 1: "accepted, no valid logits", 2: "refused", 3: "stopped", 70: "traceback"}
 _GOOD = (0, 1, 2)
 
 
@@ -39,7 +39,7 @@ def run(models: list[Path], count: int, seed: int, folder: Path, keep: Path) -> 
         engines.append(folder / f"{index}.engine")
         _in_child(lambda model=model: build_engine(model, engines[-1]))
     sources = [path.read_bytes() for path in (*models, *engines)]
-    ends: Counter[str] = Counter()
+    results: Counter[str] = Counter()
     failures: list[str] = []
     started = time.monotonic()
     for number in range(count):
@@ -47,18 +47,18 @@ def run(models: list[Path], count: int, seed: int, folder: Path, keep: Path) -> 
         kind, data = edits.case(sources, len(models), generator)
         path = folder / f"case{'.onnx' if kind.startswith('onnx') else '.engine'}"
         path.write_bytes(data)
-        end = _run_case(path, image, folder)
-        ends[f"{kind}: {end}"] += 1
-        if end not in [_ENDS[code] for code in _GOOD]:
+        result = _run_case(path, image, folder)
+        results[f"{kind}: {result}"] += 1
+        if result not in [_RESULTS[code] for code in _GOOD]:
             keep.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, keep / f"{seed}-{number}-{path.name}")
-            failures.append(f"{number} ({kind}): {end}")
+            failures.append(f"{number} ({kind}): {result}")
         if number % 250 == 249:
             print(f"{number + 1} artifacts, {len(failures)} failures", file=sys.stderr, flush=True)
     return {
         "artifacts": count,
         "seed": seed,
-        "ends": dict(sorted(ends.items())),
+        "results": dict(sorted(results.items())),
         "failures": failures,
         "seconds": round(time.monotonic() - started, 1),
     }
@@ -80,7 +80,7 @@ def _run_case(path: Path, image: Path, folder: Path) -> str:
         return "no row"
     if code < 0:
         return "hang" if -code == signal.SIGALRM else f"crash ({signal.Signals(-code).name})"
-    return _ENDS.get(code, f"exit code {code}")
+    return _RESULTS.get(code, f"exit code {code}")
 
 
 def _in_child(work: Any) -> int:

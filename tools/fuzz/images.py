@@ -22,7 +22,7 @@ _SLOW = "decoding took longer"
 def run(models: list[Path], count: int, seed: int, folder: Path, keep: Path) -> dict[str, Any]:
     """Counts; `failures`: the cases with a missing row or a crashed decoder.
 
-    `slow` names those that met the time limit, which is a row like any other.
+    `slow`: the cases that reached the time limit, which have a row like the others.
     """
     from vim_deploy.engines.build import build_engine
 
@@ -83,7 +83,7 @@ def _rows(engine: Path, inputs: Path, output: Path) -> list[dict[str, Any]]:
         main([str(argument) for argument in (*arguments, "--batch-size", 64, "--restart")])
     except SystemExit as end:
         if end.code not in (0, 1, None):
-            raise RuntimeError(f"vim-infer ended with {end.code}") from None
+            raise RuntimeError(f"vim-infer exited with {end.code}") from None
     return [json.loads(line) for line in output.read_text().splitlines()]
 
 

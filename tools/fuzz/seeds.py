@@ -12,7 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 
 def images() -> dict[str, bytes]:
     """File names to contents."""
-    base = _picture()
+    base = _noise()
     exif = Image.Exif()
     exif[0x0112] = 6
     text = PngInfo()
@@ -49,7 +49,7 @@ def images() -> dict[str, bytes]:
     }
 
 
-def _picture() -> Image.Image:
+def _noise() -> Image.Image:
     noise = Image.frombytes("RGB", (12, 10), random.Random(0).randbytes(360))
     return noise.resize((40, 33), Image.Resampling.BICUBIC)
 

@@ -1,4 +1,4 @@
-// What the GPU programs share: device memory and a problem's tensors on the device.
+// Shared by the GPU programs: device memory, and a problem's tensors on the device.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -26,7 +26,7 @@ inline void succeed(const char* wrong) {
   std::exit(3);
 }
 
-// Device memory with every byte 0xff, which is NaN in every type: what nobody wrote shows.
+// Device memory with every byte 0xff, which is NaN in every type, so that values that are not written are detected.
 class Device {
  public:
   explicit Device(std::size_t bytes) : bytes_(bytes) {
@@ -47,8 +47,8 @@ class Device {
 
 inline std::size_t element_bytes(vim_scan::Type type) { return type == vim_scan::Type::kFloat32 ? 4 : 2; }
 
-// The bits of a value in the type; `value` becomes what these stand for.
-inline std::uint32_t narrow(vim_scan::Type type, float& value) {
+// The bits of a value in the type; rounds `value` to the type.
+inline std::uint32_t from_float(vim_scan::Type type, float& value) {
   std::uint32_t bits = 0;
   if (type == vim_scan::Type::kFloat16) {
     const __half half = __float2half_rn(value);
@@ -64,7 +64,7 @@ inline std::uint32_t narrow(vim_scan::Type type, float& value) {
   return bits;
 }
 
-inline float widen(vim_scan::Type type, const unsigned char* bits) {
+inline float to_float(vim_scan::Type type, const unsigned char* bits) {
   if (type == vim_scan::Type::kFloat16) {
     __half half;
     std::memcpy(&half, bits, 2);
@@ -85,7 +85,7 @@ inline Device upload(vim_scan::Type type, cuda_test::Values& values) {
   const std::size_t element = element_bytes(type);
   std::vector<unsigned char> bytes(values.size() * element);
   for (std::size_t i = 0; i < values.size(); ++i) {
-    const std::uint32_t bits = narrow(type, values[i]);
+    const std::uint32_t bits = from_float(type, values[i]);
     std::memcpy(&bytes[i * element], &bits, element);
   }
   Device device(bytes.size());
@@ -93,7 +93,7 @@ inline Device upload(vim_scan::Type type, cuda_test::Values& values) {
   return device;
 }
 
-// A problem on the device; rounds the problem's own values to the type.
+// A problem on the device; rounds the problem's values to the type.
 struct Tensors {
   Device u, delta, A, B, C, D, z, delta_bias, y, workspace;
   vim_scan::CudaArguments arguments;

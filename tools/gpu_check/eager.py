@@ -2,10 +2,10 @@
 
     python tools/gpu_check/eager.py LIBRARY [--sizes 224,...] [--batches 1,8,64] [--seconds 1]
 
-LIBRARY is made of gpu_library.cu (run.py does it). Vim runs with every scan of gpu_scan.py: the project's
-fused kernel, which needs no copies and is the strongest that eager PyTorch can have, and the public Mamba
-kernel's algorithm with the copies and flips that it needs. The first line says whether each gives what the
-eager model computes on the CPU. Needs a CUDA build of PyTorch.
+LIBRARY is built from gpu_library.cu by run.py. Vim runs with every scan of gpu_scan.py: the project's fused
+kernel, which needs no copies, and the public Mamba kernel's algorithm with the copies and flips that it
+needs. The first line of output reports whether the results agree with the eager model on the CPU. Needs a
+CUDA build of PyTorch.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2])]
 
 SIZES, BATCHES = (224, 512, 768, 1024, 1248), (1, 8, 64)
 TOLERANCE = 2e-2  # float16 against float32, relative to the largest logit
-_WARM_UP, _MOST_RUNS = 3, 30
+_WARM_UP, _MAX_RUNS = 3, 30
 
 
 def vim(size: int, precision: str) -> Any:
@@ -46,43 +46,41 @@ def check(scans: dict[str, Any], device: str) -> bool:
     """Whether Vim's outputs with each scan are within TOLERANCE of float32 on the CPU."""
     import torch
 
-    from vim_deploy.model import mixer
+    from vim_deploy.ops import use_scan
 
     pixels = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
-    original = mixer.selective_scan
     with torch.inference_mode():
         expected = vim(224, "fp32")(pixels).double()
         model = vim(224, "fp16").to(device)
         errors = {}
         for name, scan in scans.items():
-            mixer.selective_scan = scan
-            found = model(pixels.to(device)).double().cpu()
+            with use_scan(scan):
+                found = model(pixels.to(device)).double().cpu()
             errors[name] = float((found - expected).abs().max() / expected.abs().max())
-    mixer.selective_scan = original
     passed = all(error <= TOLERANCE for error in errors.values())
     print(json.dumps({"step": "eager check", "errors": errors, "passed": passed}), flush=True)
     return passed
 
 
 def measure(model: Any, pixels: Any, seconds: float) -> dict[str, Any]:
-    """Median latency of a batch, and the peak memory of running without weights and pixels."""
+    """Median latency of a batch, and peak memory without weights and pixels."""
     import torch
 
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
-    held = torch.cuda.memory_allocated()
+    before = torch.cuda.memory_allocated()
     times: list[float] = []
     limit = time.perf_counter() + seconds
     with torch.inference_mode():
         for _ in range(_WARM_UP):
             model(pixels)
         torch.cuda.synchronize()
-        while len(times) < _MOST_RUNS and (not times or time.perf_counter() < limit):
-            began = time.perf_counter()
+        while len(times) < _MAX_RUNS and (not times or time.perf_counter() < limit):
+            started = time.perf_counter()
             model(pixels)
             torch.cuda.synchronize()
-            times.append(time.perf_counter() - began)
-    peak = torch.cuda.max_memory_allocated() - held
+            times.append(time.perf_counter() - started)
+    peak = torch.cuda.max_memory_allocated() - before
     return {"ms": round(1000 * median(times), 4), "runs": len(times), "memory_mib": round(peak / 2**20, 1)}
 
 
@@ -94,25 +92,23 @@ def row(network: str, size: int, batch: int, model: Any, pixels: Any, seconds: f
         return {**cell, **measure(model, pixels, seconds)}
     except torch.OutOfMemoryError:
         torch.cuda.empty_cache()
-        return {**cell, "refused": "out of GPU memory"}
+        return {**cell, "error": "out of GPU memory"}
 
 
 def measure_size(size: int, batches: list[int], scans: dict[str, Any], seconds: float) -> None:
     import torch
 
-    from vim_deploy.model import mixer
+    from vim_deploy.ops import use_scan
 
     vim_model = vim(size, "fp16").to("cuda")
     deit_model = deit(size).half().to("cuda")
     for batch in batches:
         pixels = torch.randn(batch, 3, size, size, device="cuda")
         for name, scan in scans.items():
-            mixer.selective_scan = scan
-            print(
-                json.dumps(row(f"Vim-Ti, scan {name}", size, batch, vim_model, pixels, seconds)), flush=True
-            )
-        narrow = pixels.half()
-        print(json.dumps(row("DeiT-Ti", size, batch, deit_model, narrow, seconds)), flush=True)
+            with use_scan(scan):
+                result = row(f"Vim-Ti, scan {name}", size, batch, vim_model, pixels, seconds)
+            print(json.dumps(result), flush=True)
+        print(json.dumps(row("DeiT-Ti", size, batch, deit_model, pixels.half(), seconds)), flush=True)
 
 
 def main(arguments: list[str]) -> int:
@@ -125,7 +121,7 @@ def main(arguments: list[str]) -> int:
     import torch
 
     if not torch.cuda.is_available():
-        print("this PyTorch sees no GPU; nothing was run", file=sys.stderr)
+        print("PyTorch found no GPU; nothing was run", file=sys.stderr)
         return 2
     import gpu_scan
 

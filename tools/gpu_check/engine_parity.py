@@ -2,8 +2,8 @@
 
     python tools/gpu_check/engine_parity.py ENGINE EAGER.npz TOLERANCE
 
-Exits with 1 where a top-1 class differs or a logit is off by more than TOLERANCE of the largest. Needs no
-PyTorch.
+Exits with 1 if a top-1 class differs, or if the error of a logit, relative to the largest one, is above
+TOLERANCE. Does not need PyTorch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2])]
 
 
 def logits_of(path: str, pixels: np.ndarray) -> np.ndarray:
-    """Image by image, in float64."""
+    """The logits of each image in float64, (images, classes)."""
     import vim_deploy
 
     with vim_deploy.load_engine(path) as engine:
@@ -33,14 +33,14 @@ def main(arguments: list[str]) -> int:
         pixels, want = saved["pixels"], saved["logits"].astype(np.float64)
     found = logits_of(engine, pixels)
     error = float(np.abs(found - want).max() / np.abs(want).max())
-    others = found.argmax(-1) != want.argmax(-1)
-    other = int(others.sum())
-    # The lead of the eager model's top class where the engine chose another; a small lead is a tie.
+    differs = found.argmax(-1) != want.argmax(-1)
+    differences = int(differs.sum())
+    # How far the eager model's top class is ahead where the engine's differs; a small margin is a tie.
     best = np.sort(want, axis=-1)
-    leads = ((best[:, -1] - best[:, -2]) / np.abs(want).max())[others]
-    passed = other == 0 and error <= float(tolerance)
+    margins = ((best[:, -1] - best[:, -2]) / np.abs(want).max())[differs]
+    passed = differences == 0 and error <= float(tolerance)
     result = {"step": "parity", "engine": Path(engine).name, "images": len(pixels), "error": error}
-    result |= {"tolerance": float(tolerance), "other_top1": other, "their_leads": leads.tolist()}
+    result |= {"tolerance": float(tolerance), "different_top1": differences, "top1_margins": margins.tolist()}
     print(json.dumps({**result, "passed": passed}))
     return 0 if passed else 1
 

@@ -1,11 +1,11 @@
-// Both scans as functions of C in one library, for gpu_scan.py.
+// A library with a C interface to both scans, for gpu_scan.py.
 #include "scan_baseline.cuh"
 #include "scan_baseline.h"
 #include "scan_cuda.h"
 
 extern "C" {
 
-// What the structures of the caller must have, in bytes.
+// The sizes of the structs in bytes, so that a binding can check its declarations.
 int gpu_check_sizes(int which) {
   return static_cast<int>(which == 0 ? sizeof(vim_scan::CudaArguments) : sizeof(scan_baseline::Arguments));
 }

@@ -2,9 +2,9 @@
 
     python tools/gpu_check/networks.py FOLDER [--sizes 224,...] [--batches 1,8,64] [--builder-level N]
 
-FOLDER holds the files of prepare.py. Both are built by the same code, with the same options, and run by the
-same: a CUDA graph for each shape, timed without copies to and from the GPU. Memory is what TensorRT sets
-aside for activations at the profile's largest batch, so that an engine is built for each batch. Needs
+FOLDER contains the files of prepare.py. Both networks are built and run by the same code with the same
+options: a CUDA graph for each shape, timed without copies to and from the GPU. Memory is what TensorRT
+reserves for activations at the profile's largest batch; therefore an engine is built for each batch. Needs
 TensorRT, pycuda and a GPU.
 """
 
@@ -24,11 +24,11 @@ PRECISION = "fp16"
 
 
 def activation_bytes(engine: Any) -> int:
-    """The attribute under the name that this version uses."""
+    """The memory for activations; the attribute's name depends on TensorRT's version."""
     for name in ("device_memory_size_v2", "device_memory_size"):
         if hasattr(engine, name):
             return int(getattr(engine, name))
-    raise AttributeError("this TensorRT's engine does not say how much memory it needs")
+    raise AttributeError("the engine has none of the attributes with the size of its activation memory")
 
 
 def built(path: Path, batch: int, level: int | None, timings: Path) -> tuple[Any, Any, float]:
@@ -51,11 +51,11 @@ def built(path: Path, batch: int, level: int | None, timings: Path) -> tuple[Any
     size = int(path.stem.rpartition("_")[2])
     shape = (batch, 3, size, size)
     options = TensorrtOptions(level=level, timing_cache=timings)
-    began = time.perf_counter()
+    started = time.perf_counter()
     plan, _ = build_plan(
         trt, logger, PlanRequest(path.name, graph, PRECISION, "pixels", (shape,) * 3, options)
     )
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - started
     engine = deserialize(trt, logger, plan)
     pixels = TensorSpec("pixels", "float32", (None, *shape[1:]))
     logits = (TensorSpec("logits", "float32", (None, 1000)),)
@@ -78,7 +78,7 @@ def measure(path: Path, network: str, batch: int, level: int | None, repeats: in
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--sizes", default="224,1248,768,512,1024", help="the first ones matter most")
+    parser.add_argument("--sizes", default="224,1248,768,512,1024", help="image sides, in this order")
     parser.add_argument("--batches", default="1,64,8")
     parser.add_argument("--builder-level", type=int)
     parser.add_argument("--repeats", type=int, default=20)
@@ -95,7 +95,7 @@ def main(arguments: list[str]) -> int:
                 except (VimDeployError, OSError) as error:
                     passed = False
                     line = {"step": "networks", "network": network, "size": int(size), "batch": batch}
-                    line |= {"refused": str(error)}
+                    line |= {"error": str(error)}
                 print(json.dumps(line), flush=True)
     return 0 if passed else 1
 

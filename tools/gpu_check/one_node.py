@@ -1,4 +1,4 @@
-"""Step 3: runs a graph of one SelectiveScan node in TensorRT and compares the output with float64.
+"""Runs a graph of one SelectiveScan node in TensorRT and compares the output with float64.
 
     python tools/gpu_check/one_node.py LIBRARY RESULT.json
 
@@ -144,7 +144,7 @@ def run(trt: Any, logger: Any, cuda: Cuda, plan: bytes, inputs: dict[str, np.nda
     stream = ctypes.c_void_p()
     cuda.call("cudaStreamCreate", ctypes.byref(stream))
     if not context.execute_async_v3(stream.value):
-        raise SystemExit("TensorRT refused to run the engine")
+        raise SystemExit("TensorRT failed to run the engine; see its log above")
     cuda.call("cudaStreamSynchronize", stream)
     cuda.download(memory["y"], y)
     return y

@@ -2,9 +2,9 @@
 
     python tools/gpu_check/prepare.py FOLDER [--sizes 224,...] [--images PHOTOS]
 
-FOLDER gets vim_tiny_{fp32,fp16}_SIZE.onnx and deit_tiny_fp16_SIZE.onnx, weights generated from a seed, and
-eager_224.npz: pixels, seeded ones and those of the images, with the eager model's logits on the CPU,
-reference operator, float32. No GPU is needed.
+Writes to FOLDER: vim_tiny_{fp32,fp16}_SIZE.onnx and deit_tiny_fp16_SIZE.onnx with synthetic weights, and
+eager_224.npz: pixels (seeded noise and the images) and the eager model's logits for them (CPU, reference
+operator, float32). Does not need a GPU.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ def export_vim(path: Path, size: int, precision: str) -> None:
 
     source = ModelSource("vim_tiny", image_size=(size, size))
     # Only small sizes are compared; graphs of other sizes differ only in the position embedding.
-    export(ExportRequest(source, path, precision=precision, check=size <= 224 and library_is_there()))
+    export(ExportRequest(source, path, precision=precision, check=size <= 224 and library_available()))
 
 
-def library_is_there() -> bool:
+def library_available() -> bool:
     """Whether exported files can be compared here, which requires the operator library for CPUs."""
     from vim_deploy.errors import OperatorLibraryError
     from vim_deploy.ops.library import ort_library
@@ -39,7 +39,7 @@ def library_is_there() -> bool:
     try:
         ort_library()
     except OperatorLibraryError as error:
-        print(f"the exported files are not compared with the eager model: {error}", file=sys.stderr)
+        print(f"exported files are not compared with the eager model: {error}", file=sys.stderr)
         return False
     return True
 
@@ -91,8 +91,8 @@ def eager_logits(pixels: np.ndarray, scan: str = "reference") -> np.ndarray:
 def pixels_of(images: Path | None, metadata: Any) -> np.ndarray:
     """(images, channels, height, width): seeded noise, then every image that can be read.
 
-    Of the noise those images whose best class leads by most: between classes that are closer than float16
-    rounds, an engine without any fault may choose the other one.
+    Selects the noise images with the largest margin between the two best classes: if the margin is below the
+    error of float16, a correct engine may predict the other class.
     """
     from vim_deploy.data.decode import Limits
     from vim_deploy.data.discover import Discovery
@@ -129,7 +129,7 @@ def main(arguments: list[str]) -> int:
     reference = options.folder / f"eager_{pixels.shape[-1]}.npz"
     np.savez(reference, pixels=pixels, logits=eager_logits(pixels))
     names = [path.name for path in (*made, reference)]
-    result = {"step": "prepare", "files": names, "images": len(pixels), "compared": library_is_there()}
+    result = {"step": "prepare", "files": names, "images": len(pixels), "compared": library_available()}
     print(json.dumps({**result, "passed": True}))
     return 0
 

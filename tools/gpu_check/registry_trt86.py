@@ -2,8 +2,8 @@
 
     python3.10 tools/gpu_check/registry_trt86.py build/lib/libvim_deploy_trt8.so
 
-Needs Python 3.10 with TensorRT 8.6 and NumPy. Builder and Runtime are not touched: without a device the one
-cannot be made and the other crashes the process. Exits with 1 and says what failed.
+Needs Python 3.10 with TensorRT 8.6 and NumPy. Builder and Runtime are not used: without a device, the first
+cannot be created and the second crashes the process. Prints the failed checks and then exits with 1.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ import tensorrt as trt
 INT32, FLOAT32 = trt.PluginFieldType.INT32, trt.PluginFieldType.FLOAT32
 TYPES = {INT32: np.int32, FLOAT32: np.float32}
 BAD_FIELDS = {
-    "nothing": [],
+    "no fields": [],
     "reverse missing": [("delta_softplus", 1, INT32)],
     "delta_softplus missing": [("reverse", 1, INT32)],
     "reverse is 2": [("delta_softplus", 1, INT32), ("reverse", 2, INT32)],
     "delta_softplus is a float": [("delta_softplus", 1, FLOAT32), ("reverse", 0, INT32)],
-    "a field too many": [("delta_softplus", 1, INT32), ("reverse", 0, INT32), ("axis", 0, INT32)],
-    "a field twice": [("delta_softplus", 1, INT32), ("reverse", 0, INT32), ("reverse", 0, INT32)],
+    "unknown field": [("delta_softplus", 1, INT32), ("reverse", 0, INT32), ("axis", 0, INT32)],
+    "duplicate field": [("delta_softplus", 1, INT32), ("reverse", 0, INT32), ("reverse", 0, INT32)],
 }
 
 
 def create(creator: Any, fields: list[tuple[str, int, Any]]) -> Any:
-    """A plugin of the fields, or None. Keeps the values alive during the call: the bindings do not."""
+    """A plugin with the fields, or None. Keeps the values alive during the call; the bindings do not."""
     values = [np.array([value], dtype=TYPES[kind]) for _, value, kind in fields]
     made = [trt.PluginField(name, value, kind) for (name, _, kind), value in zip(fields, values, strict=True)]
     return creator.create_plugin("scan", trt.PluginFieldCollection(made))
@@ -62,7 +62,8 @@ def failures(library: str) -> list[str]:
 def main() -> int:
     wrong = failures(sys.argv[1])
     print(
-        "\n".join(wrong) or f"TensorRT {trt.__version__}: registered, created, serialised, read back, refused"
+        "\n".join(wrong)
+        or f"TensorRT {trt.__version__}: registration, creation, serialization and rejection work"
     )
     return 1 if wrong else 0
 

@@ -1,10 +1,10 @@
-"""Runs the checks that need a GPU, most important first; each step writes its results before the next starts.
+"""Runs the checks that need a GPU; each step writes its results before the next one starts.
 
     python tools/gpu_check/run.py --out RESULTS --call kernels|pytorch|tensorrt|networks|onnxruntime
     python tools/gpu_check/run.py --out RESULTS --steps numerics,speed
 
-README.md beside this file has the calls in their order, what each needs, and how long it takes. A step that
-fails or runs out of its time does not stop the others; the exit status is 1 if any did.
+README.md in this folder lists the calls in order, their requirements and durations. If a step fails or times
+out, the others run nevertheless, and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TYPES = ("float32", "float16", "bfloat16")
 KERNELS = ("scan_cuda.cu", "scan_cuda_plan.cpp", *(f"scan_cuda_{name}.cu" for name in TYPES))
 BASELINE = HERE / "scan_baseline.cu"
 SANITIZER_TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
-OURS = {"fp32": "1e-3", "fp16": "2e-2"}  # what logits may differ by, relative to the largest
+TOLERANCES = {"fp32": "1e-3", "fp16": "2e-2"}  # of logits, relative to the largest one
 
 Commands = list[list[str]]
 
@@ -56,7 +56,7 @@ def script(name: str, *arguments: object) -> list[str]:
 
 
 def command(name: str, *arguments: object) -> list[str]:
-    """One of the project's commands, which need not be installed."""
+    """One of the project's commands, from the checkout."""
     code = f"from vim_deploy.cli.{name.removeprefix('vim-')} import main; main()"
     return [sys.executable, "-c", code, *map(str, arguments)]
 
@@ -109,7 +109,7 @@ def onnxruntime(options: argparse.Namespace) -> Commands:
 def _engines(options: argparse.Namespace, backend: str, layers: str = "") -> Commands:
     """Builds and runs Vim-Ti in both precisions, and compares its logits with the eager model's."""
     commands = []
-    for precision, tolerance in OURS.items():
+    for precision, tolerance in TOLERANCES.items():
         name = f"{backend}_{precision}"
         model, engine = options.files / f"vim_tiny_{precision}_224.onnx", options.work / f"{name}.engine"
         more = [layers, options.out / f"{name}.layers.json"] if layers else []
@@ -152,13 +152,13 @@ CALLS = {
 def run_step(name: str, options: argparse.Namespace) -> bool:
     """Runs a step's commands with output to `NAME.log`; false if one fails or times out."""
     log = options.out / f"{name}.log"
-    begin = time.monotonic()
+    started = time.monotonic()
     passed = True
     with log.open("w") as file:
         try:
             for arguments in STEPS[name].commands(options):
                 print("+", *arguments, file=file, flush=True)
-                left = max(1.0, begin + STEPS[name].seconds - time.monotonic())
+                left = max(1.0, started + STEPS[name].seconds - time.monotonic())
                 done = subprocess.run(
                     arguments,
                     stdout=file,
@@ -172,7 +172,7 @@ def run_step(name: str, options: argparse.Namespace) -> bool:
         except (OSError, subprocess.SubprocessError) as problem:
             print(problem, file=file)
             passed = False
-    seconds = round(time.monotonic() - begin, 1)
+    seconds = round(time.monotonic() - started, 1)
     _collect(log, options.out / "results.jsonl")
     result = json.dumps({"step": name, "passed": passed, "seconds": seconds, "log": log.name})
     with (options.out / "results.jsonl").open("a") as file:
@@ -226,7 +226,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(sys.argv[1:] if arguments is None else arguments)
     if options.names != ["prepare"] and shutil.which("nvidia-smi") is None:
         print(
-            "no nvidia-smi on PATH: this machine seems to have no NVIDIA GPU; nothing was run",
+            "nvidia-smi is not on PATH, so there seems to be no NVIDIA GPU; nothing was run",
             file=sys.stderr,
         )
         return 2

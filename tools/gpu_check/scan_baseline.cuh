@@ -1,10 +1,10 @@
-// A second selective scan to measure against: the algorithm of the public Mamba forward kernel, written anew from
-// its description and not from its text. One thread block serves one channel of one batch element; tensors lie with
-// the length last. The sequence is taken in chunks of kThreads * kItems tokens. In a chunk every thread holds kItems
-// neighbouring tokens; for each state the pairs (decay, input) are composed thread by thread, then by a scan over the
-// block, and what the chunk ends with is carried to the next. The gate and D come last.
+// A baseline selective scan for benchmarks: the algorithm of the public Mamba forward kernel, implemented from its
+// description, not from its source. One thread block processes one channel of one batch element; the length is the last
+// dimension in memory. The sequence is processed in chunks of kThreads * kItems tokens. In a chunk, each thread has
+// kItems adjacent tokens. For each state, the pairs (decay, input) are combined within threads, then by a scan over the
+// block, and the final state is carried to the next chunk. D and the gate are applied last.
 //
-// Also compiled for a CPU by the tests, through the shim that the project's own kernel is tested with.
+// The tests also compile this file for the CPU, with the same shim as the project's kernel.
 #pragma once
 
 #include <cstdint>
@@ -42,13 +42,13 @@ __device__ __forceinline__ Step after(Step first, Step second) {
 
 template <int kThreads, int kItems>
 struct Shared {
-  static constexpr int kPadded = kItems + 1;  // so that neighbouring threads reach different banks
+  static constexpr int kPadded = kItems + 1;  // avoids bank conflicts
   float tile[kThreads / kWarp][kWarp * kPadded];
   Step warps[2][kThreads / kWarp];
   float carried[2][kMaxState];
 };
 
-// A warp's part of a row: read side by side, handed to the thread that holds the tokens. 0 beyond the end.
+// Loads a warp's part of a row with coalesced accesses and passes each thread its tokens. 0 beyond the end.
 template <class Element, int kThreads, int kItems>
 __device__ void load(const void* row, std::int64_t start, std::int64_t length, Shared<kThreads, kItems>& shared,
                      float (&values)[kItems]) {
@@ -61,7 +61,7 @@ __device__ void load(const void* row, std::int64_t start, std::int64_t length, S
 #pragma unroll
   for (int i = 0; i < kItems; ++i) {
     const int place = i * kWarp + lane;
-    const float value = first + place < length ? Element::widen(from[first + place]) : 0.0f;
+    const float value = first + place < length ? Element::to_float(from[first + place]) : 0.0f;
     tile[place / kItems * kPadded + place % kItems] = value;
   }
   __syncwarp();
@@ -85,12 +85,13 @@ __device__ void store(void* row, std::int64_t start, std::int64_t length, Shared
 #pragma unroll
   for (int i = 0; i < kItems; ++i) {
     const int place = i * kWarp + lane;
-    if (first + place < length) to[first + place] = Element::narrow(tile[place / kItems * kPadded + place % kItems]);
+    const float value = tile[place / kItems * kPadded + place % kItems];
+    if (first + place < length) to[first + place] = Element::from_float(value);
   }
   __syncwarp();
 }
 
-// The steps of all threads before this one, and of all in the block; `turn` counts the calls.
+// Returns the combined steps of all threads before this one; `whole`: those of the block; `turn`: number of the call.
 template <int kThreads, int kItems>
 __device__ Step scan_threads(Step own, unsigned turn, Shared<kThreads, kItems>& shared, Step& whole) {
   const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
@@ -103,7 +104,7 @@ __device__ Step scan_threads(Step own, unsigned turn, Shared<kThreads, kItems>& 
   }
   Step exclusive{__shfl_up_sync(0xffffffffu, inclusive.decay, 1), __shfl_up_sync(0xffffffffu, inclusive.input, 1)};
   if (lane == 0) exclusive = {1.0f, 0.0f};
-  // Two sets take turns: nobody writes one before everybody has read what it held.
+  // Two sets alternate, so that a set is only written after all threads have read it.
   Step* warps = shared.warps[turn % 2];
   if (lane == kWarp - 1) warps[warp] = inclusive;
   __syncthreads();
@@ -137,7 +138,7 @@ __device__ void scan_block(const Arguments& a, Shared<kThreads, kItems>& shared)
       out[i] = skip * gain[i];
       dt[i] += bias;
       if (a.delta_softplus) dt[i] = vim_scan::softplus(dt[i]);
-      if (first + i >= a.length) dt[i] = 0.0f;  // a step that changes nothing
+      if (first + i >= a.length) dt[i] = 0.0f;  // does not change the state
       gain[i] *= dt[i];
     }
     for (int n = 0; n < a.state; ++n) {
@@ -167,7 +168,7 @@ __device__ void scan_block(const Arguments& a, Shared<kThreads, kItems>& shared)
 #pragma unroll
     for (int i = 0; i < kItems; ++i) out[i] *= vim_scan::silu(gate[i]);
     store<Element>(static_cast<typename Element::Bits*>(a.y) + block * a.length, start, a.length, shared, out);
-    __syncthreads();  // what is carried has been written
+    __syncthreads();  // shared.carried has been written
   }
 }
 

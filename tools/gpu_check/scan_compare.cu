@@ -1,7 +1,6 @@
-// The project's scan beside one of the public Mamba forward kernel's algorithm (scan_baseline.cuh, written anew), both
-// directions at Vim's shapes in float16, replayed as CUDA graphs one after the other. The flips that the other needs
-// for the reverse direction are not counted against it. Before anything is timed both must agree with float64. Each
-// line is one JSON object.
+// Compares the project's scan with the baseline (scan_baseline.cuh): both directions at Vim's shapes in float16,
+// replayed as CUDA graphs. The baseline's time does not include the flips that it needs for the reverse direction. Both
+// are first compared with float64. Each line of output is one JSON object.
 #include <cmath>
 
 #include "scan_baseline.cuh"
@@ -35,7 +34,7 @@ cuda_test::Values length_last(const cuda_test::Values& values, std::int64_t batc
 bool agrees(int batch, int length, int channels) {
   cuda_test::Problem p = cuda_test::make_problem(batch, length, channels, 16, true, false, 1);
   const Tensors ours(p, Type::kFloat16, vim_scan::cuda_workspace_bytes(channels, 16));
-  cuda_test::Problem turned = p;  // its values are those of the type by now
+  cuda_test::Problem turned = p;  // its values are already rounded to the type
   for (cuda_test::Values* values : {&turned.u, &turned.delta, &turned.B, &turned.C, &turned.z})
     *values = length_last(*values, batch, length);
   const Tensors theirs(turned, Type::kFloat16, 0);
@@ -55,10 +54,10 @@ bool agrees(int batch, int length, int channels) {
       for (std::int64_t c = 0; c < channels; ++c) {
         const std::int64_t first = (b * length + t) * channels + c, last = (b * channels + c) * length + t;
         scale = std::max(scale, std::fabs(expected[first]));
-        error[0] = std::max(error[0], std::fabs(widen(Type::kFloat16, &found[0][2 * first]) - expected[first]));
-        error[1] = std::max(error[1], std::fabs(widen(Type::kFloat16, &found[1][2 * last]) - expected[first]));
+        error[0] = std::max(error[0], std::fabs(to_float(Type::kFloat16, &found[0][2 * first]) - expected[first]));
+        error[1] = std::max(error[1], std::fabs(to_float(Type::kFloat16, &found[1][2 * last]) - expected[first]));
       }
-  const double allowed = 1.0 / 2048 + 5e-6;  // half a unit in the last place of float16, the kernels' own error on top
+  const double allowed = 1.0 / 2048 + 5e-6;  // half a unit in the last place of float16, plus the kernels' error
   const bool good = error[0] <= allowed * scale && error[1] <= allowed * scale;
   std::printf("{\"step\": \"agreement\", \"batch\": %d, \"length\": %d, \"channels\": %d, \"ours\": %.2e, "
               "\"baseline\": %.2e, \"passed\": %s}\n",
@@ -81,12 +80,12 @@ void compare(int batch, int length, int channels, cudaStream_t stream) {
       for (int direction = 0; direction < 2; ++direction) run_baseline(baseline_of(tensors.arguments), stream);
   };
   double seconds[2] = {INFINITY, INFINITY};
-  for (int turn = 0; turn < 2; ++turn) {  // by turns, so that clocks that drift favour neither
+  for (int turn = 0; turn < 2; ++turn) {  // alternating, so that clock drift affects both
     seconds[0] = std::min(seconds[0], median_seconds(stream, ours) / count);
     seconds[1] = std::min(seconds[1], median_seconds(stream, theirs) / count);
   }
   std::printf("{\"step\": \"compare\", \"batch\": %d, \"length\": %d, \"channels\": %d, \"both_directions_us\": %.2f, "
-              "\"baseline_us\": %.2f, \"times_faster\": %.2f}\n",
+              "\"baseline_us\": %.2f, \"speedup\": %.2f}\n",
               batch, length, channels, seconds[0] * 1e6, seconds[1] * 1e6, seconds[1] / seconds[0]);
   std::fflush(stdout);
 }

@@ -1,5 +1,5 @@
-// Step 1: the kernel on a GPU against float64. Every type, both directions, with and without softplus, odd lengths,
-// every variant, whole and in chunks, into poisoned memory. `small`: a selection that compute-sanitizer can carry.
+// Compares the kernel on a GPU with float64: every type, both directions, with and without softplus, odd lengths, every
+// variant, with and without chunks, with memory filled with NaN. `small`: a selection for compute-sanitizer.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -12,7 +12,7 @@ using vim_scan::Type;
 
 constexpr Type kTypes[] = {Type::kFloat32, Type::kFloat16, Type::kBFloat16};
 constexpr const char* kNames[] = {"float32", "float16", "bfloat16"};
-// As in the test that runs the same text on a CPU; the special-function unit's 2 units in the last place on top.
+// As in the test that runs the same source on a CPU, plus the special-function unit's 2 units in the last place.
 constexpr double kTolerance[] = {5e-6, 1.0 / 2048 + 5e-6, 1.0 / 256 + 5e-6};
 
 struct Sizes {
@@ -28,7 +28,7 @@ double largest_difference(const Tensors& tensors, const cuda_test::Problem& prob
   const std::vector<double> expected = problem.solve();
   double error = 0, scale = 0;
   for (std::size_t i = 0; i < expected.size(); ++i) {
-    const double got = widen(type, &bytes[i * element_bytes(type)]);
+    const double got = to_float(type, &bytes[i * element_bytes(type)]);
     if (std::isnan(got)) return INFINITY;
     error = std::max(error, std::fabs(got - expected[i]));
     scale = std::max(scale, std::fabs(expected[i]));
@@ -36,7 +36,7 @@ double largest_difference(const Tensors& tensors, const cuda_test::Problem& prob
   return error / scale;
 }
 
-// variant -1: as the library plans it.
+// variant -1: the library's plan.
 void check(const Sizes& s, Type type, bool softplus, bool reverse, int variant, int parts) {
   const auto seed = static_cast<unsigned>(++cases);
   cuda_test::Problem problem =

@@ -1,7 +1,7 @@
-// Step 2: the kernel's time against what it must at least take. First the GPU's own ceilings are measured (copy
-// bandwidth, powers of two per second), then both directions at the network's shapes, as replays of a captured
-// CUDA graph over several sets of tensors. Each line is one JSON object. `plans` times every plan for batch 1
-// and 8, to hold the estimates in scan_cuda_plan.cpp to something.
+// Compares the kernel's time with its lower bound. First the limits of the GPU are measured (copy bandwidth, powers of
+// two per second), then both directions at the network's shapes, as replays of a captured CUDA graph over several sets
+// of tensors. Each line of output is one JSON object. `plans` times every plan for batch 1 and 8, to check the
+// estimates in scan_cuda_plan.cpp.
 #include <cstring>
 
 #include "timing.h"
@@ -46,14 +46,14 @@ Ceilings measure_ceilings(cudaStream_t stream) {
   return ceilings;
 }
 
-// As in floors.py: every tensor once; one power for each state, one for softplus, a power and a reciprocal for silu.
+// As in floors.py: each tensor once; one power for each state, one for softplus, a power and a reciprocal for silu.
 double floor_seconds(const Ceilings& ceilings, double batch, double length, double channels, double state, Type type) {
   const double rows = batch * length;
   const double bytes = rows * (4 * channels + 2 * state) * static_cast<double>(element_bytes(type));
   return std::max(bytes / ceilings.bytes_per_second, rows * channels * (state + 3) / ceilings.powers_per_second);
 }
 
-// One forward and one reverse scan, in seconds; `plan` null: as the library plans it.
+// The time of a forward and a reverse scan, in seconds; `plan` null: the library's plan.
 double pair_seconds(std::vector<TimedTensors>& sets, const vim_scan::CudaPlan* plan, cudaStream_t stream) {
   const double all = median_seconds(stream, [&] {
     for (TimedTensors& tensors : sets) {
@@ -99,7 +99,7 @@ int main(int count, char** arguments) {
   cudaStream_t stream;
   CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
   const Ceilings ceilings = measure_ceilings(stream);
-  std::printf("{\"step\": \"ceilings\", \"bytes_per_second\": %.4g, \"powers_per_second\": %.4g, "
+  std::printf("{\"step\": \"limits\", \"bytes_per_second\": %.4g, \"powers_per_second\": %.4g, "
               "\"multiprocessors\": %d}\n",
               ceilings.bytes_per_second, ceilings.powers_per_second, ceilings.multiprocessors);
   for (const int batch : {1, 8, 64}) {

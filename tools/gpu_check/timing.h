@@ -1,4 +1,4 @@
-// What the programs that measure share: times of replayed CUDA graphs, and tensors that are drawn on the GPU.
+// Shared by the benchmarks: timing of replayed CUDA graphs, and random tensors generated on the GPU.
 #pragma once
 
 #include <algorithm>
@@ -9,8 +9,8 @@
 
 constexpr int kReplays = 15;
 
-// The median time in seconds of what `work` queues on the stream, replayed as a graph. A first run outside of the graph
-// loads the kernels, which is not allowed while a stream is captured.
+// The median time in seconds of the work that `work` enqueues on the stream, replayed as a graph. A first run outside
+// of the graph loads the kernels, which is not allowed while a stream is captured.
 template <class Work>
 double median_seconds(cudaStream_t stream, const Work& work) {
   cudaGraph_t graph;
@@ -41,7 +41,7 @@ double median_seconds(cudaStream_t stream, const Work& work) {
   return times[kReplays / 2] * 1e-3;
 }
 
-// Even numbers between low and high, the same for the same seed, in the type.
+// Uniform random numbers between low and high, determined by the seed.
 template <class Element>
 __global__ void draw(typename Element::Bits* to, std::size_t count, float low, float high, std::uint32_t seed) {
   const std::size_t step = static_cast<std::size_t>(gridDim.x) * blockDim.x;
@@ -50,7 +50,7 @@ __global__ void draw(typename Element::Bits* to, std::size_t count, float low, f
     bits = (bits ^ (bits >> 15)) * 2246822519u;
     bits = (bits ^ (bits >> 13)) * 3266489917u;
     const float fraction = static_cast<float>((bits ^ (bits >> 16)) >> 8) * (1.0f / 16777216.0f);
-    to[i] = Element::narrow(low + (high - low) * fraction);
+    to[i] = Element::from_float(low + (high - low) * fraction);
   }
 }
 
@@ -66,8 +66,8 @@ inline Device drawn(vim_scan::Type type, std::size_t count, float low, float hig
   return device;
 }
 
-// Values in the ranges of cuda_problem.h, drawn on the GPU: a host would draw the large shapes for minutes. They do
-// not depend on the order of a tensor's indices, so that scans of another layout can read them, too.
+// Values in the ranges of cuda_problem.h, generated on the GPU, since the large shapes would take minutes on the host.
+// They are independent of the layout, so that both scans can use them.
 struct TimedTensors {
   Device u, delta, A, B, C, D, z, delta_bias, y, workspace;
   vim_scan::CudaArguments arguments;
@@ -92,7 +92,7 @@ struct TimedTensors {
   }
 };
 
-// Sets of tensors that together exceed the L2 cache several times, or as many as make sense.
+// 2 to 16 sets of tensors, which together exceed the L2 cache several times if possible.
 inline std::vector<TimedTensors> make_sets(int batch, int length, int channels, vim_scan::Type type) {
   const double bytes = 4.0 * batch * length * channels * static_cast<double>(element_bytes(type));
   const int count = static_cast<int>(std::min(16.0, std::max(2.0, 256e6 / bytes)));
