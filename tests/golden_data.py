@@ -1,4 +1,4 @@
-"""Reference numbers: the full set beside the repository when it is there, a small selection otherwise."""
+"""Reference data: the full set next to the repository if it exists, otherwise a small selection."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ _SELECTION = _HERE / "golden"
 
 
 def golden_dir() -> Path:
-    """The folder of reference numbers in use."""
+    """The folder of the reference data in use."""
     return _FULL if _FULL.is_dir() else _SELECTION
 
 
 def load_json(name: str) -> Any:
-    """Description of the cases, `name` without its ending."""
+    """The description of the cases; `name` without the suffix."""
     return json.loads(_file(f"{name}.json").read_text())
 
 
 def load_tensors(name: str) -> dict[str, NDArray[Any]]:
-    """All tensors of a file, `name` without its ending."""
+    """All tensors of a file; `name` without the suffix."""
     tensors: dict[str, NDArray[np.generic]] = load_file(_file(f"{name}.safetensors"))
     return tensors
 
 
 def _file(name: str) -> Path:
-    """The file; a test or module that asks for one missing in the selection is skipped by name."""
+    """The path of a file. Skips the test or module if the file is missing in the selection."""
     path = golden_dir() / name
     if not path.is_file() and golden_dir() == _SELECTION:
-        pytest.skip(f"{name} is in the full set of reference numbers only ({_FULL})", allow_module_level=True)
+        pytest.skip(f"{name} is only in the full set of reference data ({_FULL})", allow_module_level=True)
     return path
 
 
 def assert_close(actual: Any, expected: Any, tolerance: float) -> None:
-    """Hold the largest difference to `tolerance` times the largest magnitude expected; arrays or tensors."""
+    """Assert that the largest difference is at most `tolerance` times the largest expected magnitude."""
     actual, expected = (np.asarray(values, dtype=np.float64) for values in (actual, expected))
     assert actual.shape == expected.shape
     assert np.isfinite(actual).all()

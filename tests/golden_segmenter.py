@@ -1,4 +1,4 @@
-"""The reference's reduced segmenter, with its weights."""
+"""The reference's reduced segmenter with its weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A detector without weights, as vim-export writes files: one object of each pure colour in the image."""
+"""A detector without weights in the format of vim-export: one object of each pure colour in the image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small Vision Mamba, exported in each precision; made once per run of the tests."""
+"""A small Vision Mamba, exported once per test run in each precision."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def small_model() -> VisionMamba:
 
 @cache
 def small_export(precision: str, batch: int | None = None) -> bytes:
-    """As vim-export writes it, without the comparison."""
+    """The exported file, without the comparison."""
     graph = to_onnx(ClassifyModule(in_precision(small_model(), precision)), batch=batch)
     about = metadata(
         precision=precision, preprocessing=Preprocessing(IMAGE_SIZE), class_names=CLASSES, variant="small"

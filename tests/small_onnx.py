@@ -1,4 +1,4 @@
-"""Small ONNX files in the form that vim-export writes, made without the exporter so that tests are quick."""
+"""Small ONNX files in the format of vim-export, created without the exporter so that tests are fast."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A segmenter without weights, as vim-export writes files: the class of a pixel is its strongest colour."""
+"""A segmenter without weights in the format of vim-export: the class of a pixel is its strongest colour."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def colour_segmenter(batch: int | str = "batch", crop: int = CROP, **changes: An
 
 
 def striped(path: Path, width: int = 40, height: int = 24) -> np.ndarray:
-    """Write an image whose left half is red, upper right green and lower right blue; returns its classes."""
+    """Write an image with red left half, green upper right and blue lower right; return its classes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     classes = np.zeros((height, width), np.uint8)
     classes[: height // 2, width // 2 :] = 1

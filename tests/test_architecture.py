@@ -1,4 +1,4 @@
-"""The imports of the package are those that docs/architecture.md allows; the checker finds violations."""
+"""The package's imports are allowed by docs/architecture.md, and the checker finds violations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The metadata of exported files: what is written is read back, and other versions are refused."""
+"""The metadata of exported files: round trip, invalid values, other versions."""
 
 from __future__ import annotations
 

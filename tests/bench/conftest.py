@@ -1,4 +1,4 @@
-"""`benchmarks/` is no part of the package; it is found at the root of the checkout."""
+"""Makes `benchmarks/`, which is not part of the package, importable from the root of the checkout."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Openers whose cost is known, for the tests of what measures."""
+"""Openers with known time and memory, for the tests of measurements."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ def _touched(megabytes):
 
 
 def constant(value=1.0, megabytes_held=0, megabytes_opening=0, megabytes_running=0, log=None):
-    """Answers `value` for every image; holds and passingly takes memory; notes every run in a file."""
+    """Returns `value` for every image, allocates memory in each phase, and logs runs to a file."""
     held = []
 
     def open_model():
@@ -38,7 +38,7 @@ def constant(value=1.0, megabytes_held=0, megabytes_opening=0, megabytes_running
 
 
 def noisy():
-    """A runtime that prints on stdout, from Python and from below."""
+    """A runtime that prints to stdout, from Python and from native code."""
     print("hello from Python")
 
     def open_model():
@@ -49,7 +49,7 @@ def noisy():
 
 
 def failing(when, how):
-    """Fails at `when` ("import", "open" or "run"), by raising, by a user's mistake, or by dying."""
+    """Fails at `when` ("import", "open" or "run") with an exception, a user error, an exit or a signal."""
 
     def fail():
         if how == "mistake":

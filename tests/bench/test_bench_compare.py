@@ -1,4 +1,4 @@
-"""The comparison itself on networks that take milliseconds: who is measured, in which order, and what of."""
+"""The comparison with small networks: which candidates are measured, in which order, and their results."""
 
 import json
 from pathlib import Path
@@ -39,7 +39,7 @@ SMALL = Pair(
     {"embed_dim": 32, "heads": 2, "depth": 2, "num_classes": 5},
 )
 
-# One worker makes the comparison for all tests that look at it.
+# One comparison for all tests that check it.
 looks_at_the_comparison = pytest.mark.xdist_group("benchmark comparison")
 
 
@@ -47,7 +47,7 @@ def fake(network, runtime, **arguments):
     return Candidate(network, runtime, "fake_openers:constant", arguments)
 
 
-def test_turns_alternate_and_every_other_round_runs_backwards(tmp_path):
+def test_candidates_alternate_and_every_second_round_is_reversed(tmp_path):
     log = str(tmp_path / "log")
     taking_part = [fake("a", "x", value=1.0, log=log), fake("b", "x", value=2.0, log=log)]
     results = measure(taking_part, SHAPE, Timing(3, 2, 60, 0, 0))
@@ -58,7 +58,7 @@ def test_turns_alternate_and_every_other_round_runs_backwards(tmp_path):
     assert [[len(times) for times in result["rounds_seconds"]] for result in results] == [[2, 2, 2]] * 2
 
 
-def test_one_failure_leaves_the_others_alone():
+def test_one_failure_does_not_affect_the_others():
     taking_part = [
         Candidate("a", "left out", skip_reason="not today"),
         Candidate("a", "dies", "fake_openers:failing", {"when": "run", "how": "kill"}),
@@ -98,7 +98,7 @@ def comparison(tmp_path_factory):
 
 @pytest.mark.slow
 @looks_at_the_comparison
-def test_everything_installed_is_measured_and_says_what_the_eager_model_says(comparison):
+def test_all_installed_runtimes_are_measured_and_agree_with_the_eager_model(comparison):
     _, _, result = comparison
     (cell,) = result["cells"]
     assert (cell["pair"], cell["resolution"], cell["batch_size"]) == ("small test", 32, 1)
@@ -116,7 +116,7 @@ def test_everything_installed_is_measured_and_says_what_the_eager_model_says(com
 @pytest.mark.slow
 @looks_at_the_comparison
 @pytest.mark.parametrize(("batch", "slow_up_to"), [(2, 32), (1, 16)])
-def test_the_slow_ones_are_left_out_of_batches_and_large_images(comparison, batch, slow_up_to):
+def test_slow_candidates_are_skipped_for_batches_and_large_images(comparison, batch, slow_up_to):
     folder, _, _ = comparison
     chosen = candidates(SMALL.at(32), batch, Choice(1, folder, slow_up_to))
     slow = {candidate.runtime for candidate in chosen if "slow" in (candidate.skip_reason or "")}
@@ -126,13 +126,13 @@ def test_the_slow_ones_are_left_out_of_batches_and_large_images(comparison, batc
 
 @pytest.mark.slow
 @looks_at_the_comparison
-def test_the_floor_alone_has_three_candidates(comparison):
+def test_the_floor_has_three_candidates(comparison):
     folder, _, _ = comparison
     chosen = candidates(SMALL.at(32), 1, Choice(1, folder, 32, ENGINE_AND_FLOOR))
     assert [candidate.runtime for candidate in chosen] == [ENGINE, MATMULS, SCANS]
 
 
-def test_the_grid_has_batches_up_to_a_size_and_single_images_everywhere():
+def test_the_grid_has_batches_up_to_a_size_and_single_images_at_all_sizes():
     grid = Grid((SMALL,), (32, 64), (1, 8), batched_up_to=32)
     assert [(pair.size, batch) for pair, batch in grid.cells()] == [(32, 1), (32, 8), (64, 1)]
     assert {pair.deit["image_size"] for pair, _ in grid.cells()} == {32, 64}
@@ -150,7 +150,7 @@ def test_the_result_is_json_and_text(comparison):
 
 @pytest.mark.slow
 @looks_at_the_comparison
-def test_exports_are_kept_and_engines_built_anew(comparison, monkeypatch):
+def test_exports_are_reused_and_engines_rebuilt(comparison, monkeypatch):
     folder, choice, _ = comparison
     pair = SMALL.at(32)
     saved = networks.vim_file(pair, folder), networks.deit_file(pair, folder)
@@ -165,7 +165,7 @@ def test_exports_are_kept_and_engines_built_anew(comparison, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("head", ["map", "upernet"])
-def test_dense_heads_say_what_the_eager_models_say(head, tmp_path):
+def test_dense_heads_agree_with_the_eager_models(head, tmp_path):
     vim = SMALL.vim.replace(depth=4)
     pair = Pair("dense", vim, {**SMALL.deit, "depth": 4}).under(head).at(64)
     only = frozenset((ENGINE, REFERENCE, ONNXRUNTIME, PYTORCH))

@@ -1,4 +1,4 @@
-"""What vim-bench measures of an engine, without the command around it."""
+"""The measurements of vim-bench, without the command line."""
 
 import json
 
@@ -46,7 +46,7 @@ def test_the_cold_start_is_the_sum_of_its_phases(engine):
     assert found["process_seconds"] > total == found["all_total_seconds"][0]
 
 
-def test_it_says_what_was_measured_where_and_how(result, engine):
+def test_the_result_describes_model_machine_and_conditions(result, engine):
     assert result["engine"]["path"] == str(engine)
     assert result["engine"]["operator"] == "library"
     assert result["engine"]["threads"] == 1
@@ -60,14 +60,14 @@ def test_it_says_what_was_measured_where_and_how(result, engine):
         assert part in text
 
 
-def test_threads_asked_for_are_threads_reported(engine):
+def test_the_requested_threads_are_reported(engine):
     options = BenchOptions((1,), threads=2, warmup=0, repeats=1, cold_starts=0)
     result = bench_engine(engine, options)
     assert (result["engine"]["threads"], result["settings"]["threads"]) == (2, 2)
     assert result["cold_start"] is None and "cold start" not in format_result(result)
 
 
-def test_a_fixed_batch_size_is_the_only_one_measured(tmp_path):
+def test_only_the_fixed_batch_size_is_measured(tmp_path):
     output = tmp_path / "fixed.engine"
     build_engine(save(colour_model(batch=2), tmp_path / "fixed.onnx"), output)
     options = BenchOptions(warmup=0, repeats=1, cold_starts=1)
@@ -77,6 +77,6 @@ def test_a_fixed_batch_size_is_the_only_one_measured(tmp_path):
         bench_engine(output, BenchOptions(batch_sizes=(1, 8)))
 
 
-def test_a_failing_cold_start_is_told(tmp_path):
+def test_a_failing_cold_start_is_an_error(tmp_path):
     with pytest.raises(MeasurementError, match="cannot be read"):
         cold_starts(str(tmp_path / "none.engine"), (1, 1, 4, 6), None, 1)

@@ -1,4 +1,4 @@
-"""Ratios and plotted lines, from cells whose answers are known."""
+"""Ratios and plotted lines of cells with known values."""
 
 import pytest
 
@@ -77,12 +77,12 @@ def test_the_floor_is_the_sum_of_its_parts_in_each_round():
     assert floor_rounds(cell(624, ONE["results"][:-2])) is None
 
 
-def test_the_fastest_deit_is_sought_in_its_own_precision():
+def test_the_fastest_deit_is_selected_per_precision():
     assert fastest_deit(ONE, "fp32")["runtime"] == OPENVINO["fp32"]
     assert fastest_deit(cell(624, []), "fp32") is None
 
 
-def test_growth_with_the_side_and_with_the_batch():
+def test_growth_with_image_size_and_batch():
     large = cell(1248, [result("Vim-Ti", ENGINE, [[4.2]], above_opened=21)])
     batched = cell(624, [result("Vim-Ti", ENGINE, [[4.0]])], batch_size=8)
     found = across_cells([ONE, large, batched])
@@ -92,7 +92,7 @@ def test_growth_with_the_side_and_with_the_batch():
     assert found["Vim-Ti, 624 pixels: images/s at batch 8 over batch 1"]["median"] == pytest.approx(2)
 
 
-def test_no_engine_no_ratios():
+def test_without_an_engine_there_are_no_ratios():
     assert within_cell(cell(624, ONE["results"][1:])) == {}
     assert across_cells([cell(624, ONE["results"][1:])]) == {}
 
@@ -106,7 +106,7 @@ def whole(cells):
     return {"conditions": conditions, "settings": {"threads": 2, "rounds": 3}, "cells": cells}
 
 
-def test_the_report_names_what_was_left_out_and_the_floor():
+def test_the_report_lists_skipped_candidates_and_the_floor():
     text = format_result(whole([ONE]))
     assert "DeiT-Ti, none: SKIPPED, no why" in text
     assert "floor: 750 ms" in text

@@ -1,4 +1,4 @@
-"""The dense backbone's maps against the upstream reference's numbers; the neck's are in test_segmenter."""
+"""Feature maps of the dense backbone, compared with the reference. test_segmenter.py tests the neck."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vim_deploy.errors import ConfigError
 from vim_deploy.model import VimConfig
 from vim_deploy.ops import use_scan
 
-TOLERANCE = 5e-5  # float32; worst measured upstream for the detector 7.0e-6
+TOLERANCE = 5e-5  # float32; largest error of upstream for the detector 7.0e-6
 VIM = VimConfig(image_size=(32, 32), depth=3, embed_dim=16, class_token="none", num_classes=0)
 
 
@@ -23,7 +23,7 @@ def backbone(**changes: object) -> BackboneConfig:
 
 @pytest.mark.parametrize("scan", ["auto", "reference"])
 @torch.no_grad()
-def test_the_detectors_map_is_the_references(scan):
+def test_feature_map_of_the_detector_equals_the_reference(scan):
     case, tensors = load_json("detector"), load_tensors("detector")
     model = DenseBackbone(BackboneConfig.from_reference(case["backbone"]["net"])).eval()
     prefix = "weights.backbone.net."
@@ -39,12 +39,12 @@ def test_the_detectors_map_is_the_references(scan):
 
 
 @torch.no_grad()
-def test_a_rectangle_gives_maps_of_its_own_proportions():
+def test_rectangular_images_result_in_rectangular_maps():
     model = DenseBackbone(backbone(vim=VIM.replace(image_size=(32, 64)))).eval()
     assert [tuple(found.shape) for found in model(torch.zeros(2, 3, 32, 64))] == [(2, 16, 2, 4)] * 2
 
 
-def test_a_configuration_survives_json():
+def test_configuration_round_trip_through_json():
     given = backbone(intermediate=FeatureType.STREAM, last=FeatureType.NORMALISED)
     assert BackboneConfig.from_dict(given.to_dict()) == given
 
@@ -61,11 +61,11 @@ def test_a_configuration_survives_json():
         ({"last": "normalised", "final_norm": False}, "final norm"),
     ],
 )
-def test_what_is_no_backbone_is_refused(changes, message):
+def test_invalid_backbones_are_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         backbone(**changes)
 
 
-def test_an_unknown_last_step_is_refused():
+def test_unknown_last_layer_process_is_refused():
     with pytest.raises(ConfigError, match="last_layer_process='sum'"):
         BackboneConfig.from_reference({"last_layer_process": "sum"})

@@ -1,4 +1,4 @@
-"""The detector, stage by stage, against the upstream reference's numbers."""
+"""The detector, compared with the upstream reference stage by stage."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def levels_of(tensors):
 
 
 @torch.no_grad()
-def test_the_pyramid_is_the_references(detector, tensors):
+def test_feature_pyramid_equals_the_reference(detector, tensors):
     for level, found in zip(LEVELS, detector.backbone(golden_input()), strict=True):
         assert_close(found, tensors[f"p{level}"], TOLERANCE)
 
 
 @torch.no_grad()
-def test_anchors_logits_and_deltas_are_the_references(detector, tensors):
+def test_anchors_logits_and_deltas_equal_the_reference(detector, tensors):
     network = detector.proposal_generator
     for index, (level, found) in enumerate(zip(LEVELS, levels_of(tensors), strict=True)):
         logits, deltas = network.rpn_head(found)
@@ -56,7 +56,7 @@ def test_anchors_logits_and_deltas_are_the_references(detector, tensors):
 
 
 @torch.no_grad()
-def test_proposals_are_the_references(detector, tensors):
+def test_proposals_equal_the_reference(detector, tensors):
     found = detector.proposal_generator(levels_of(tensors), image_limits(golden_input()))
     rows = torch.cat([found.boxes, found.logits[:, None]], dim=1)
     expected = torch.cat([tensors["rpn.proposal_boxes"], tensors["rpn.proposal_logits"][:, None]], dim=1)
@@ -65,7 +65,7 @@ def test_proposals_are_the_references(detector, tensors):
 
 
 @torch.no_grad()
-def test_every_stage_of_the_cascade_is_the_references(detector, tensors):
+def test_every_stage_of_the_cascade_equals_the_reference(detector, tensors):
     levels, limits = levels_of(tensors)[:-1], image_limits(golden_input())
     boxes = tensors["boxes"]
     for index in range(3):
@@ -84,13 +84,13 @@ def test_every_stage_of_the_cascade_is_the_references(detector, tensors):
 
 
 @torch.no_grad()
-def test_mask_logits_are_the_references(detector, tensors):
+def test_mask_logits_equal_the_reference(detector, tensors):
     found = detector.roi_heads.mask_logits(levels_of(tensors)[:-1], tensors["boxes"])
     assert_close(found, tensors["roi.mask_logits"], TOLERANCE)
 
 
 @torch.no_grad()
-def test_detections_are_the_references(detector, tensors):
+def test_detections_equal_the_reference(detector, tensors):
     boxes, scores, classes, masks = detector(golden_input())
     rows = torch.cat([boxes, scores[:, None], classes[:, None]], dim=1)
     expected = torch.cat(
@@ -101,7 +101,7 @@ def test_detections_are_the_references(detector, tensors):
 
 
 @torch.no_grad()
-def test_a_box_beyond_the_image_is_cut_to_it_and_not_to_the_padding(detector):
+def test_boxes_are_clipped_to_the_image_without_padding(detector):
     height, width = load_tensors("detector")["image"].shape[1:]
     assert image_limits(golden_input()).tolist() == [width, height, width, height]
     boxes = detector(golden_input())[0]
@@ -109,23 +109,24 @@ def test_a_box_beyond_the_image_is_cut_to_it_and_not_to_the_padding(detector):
 
 
 @torch.no_grad()
-def test_an_image_without_pixels_has_no_objects(detector):
+def test_empty_image_has_no_objects(detector):
     boxes, scores, classes, masks = detector(torch.zeros(1, 3, 128, 128))
     assert (boxes.shape, scores.shape, classes.shape, masks.shape) == ((0, 4), (0,), (0,), (0, 28, 28))
 
 
 @torch.no_grad()
-def test_what_fills_the_place_of_missing_proposals_is_never_an_object(detector, tensors):
+def test_padding_of_proposals_is_never_detected(detector, tensors):
     few = Detector(golden_config().replace(post_nms_topk=200, proposal_nms_iou_threshold=0.1))
     few.load_state_dict(detector.state_dict())
     levels, limits = levels_of(tensors), image_limits(golden_input())
     proposals = few.proposal_generator(levels, limits)
     real = int((proposals.logits > EXCLUDED).sum())
     assert 0 < real < len(proposals.logits)
-    alone = Proposals(proposals.boxes[:real], proposals.logits[:real])
+    unpadded_proposals = Proposals(proposals.boxes[:real], proposals.logits[:real])
     threshold = torch.tensor(few.config.score_threshold)
     padded, unpadded = (
-        few.roi_heads.detect(levels[:-1], given, limits, threshold) for given in (proposals, alone)
+        few.roi_heads.detect(levels[:-1], given, limits, threshold)
+        for given in (proposals, unpadded_proposals)
     )
     found = unpadded.scores > threshold
     assert found.any()
@@ -140,7 +141,7 @@ def test_what_fills_the_place_of_missing_proposals_is_never_an_object(detector, 
         ("cascade_vim_small", "cascade_mask_rcnn_vimdet_small_1024"),
     ],
 )
-def test_a_detectors_tensors_are_the_references(name, described):
+def test_tensors_of_full_size_detectors_equal_the_reference(name, described):
     case = load_json("full_dense_state_dicts")[described]
     with torch.device("meta"):
         model = Detector(DETECTORS[name])
@@ -155,12 +156,12 @@ def test_a_detectors_tensors_are_the_references(name, described):
     assert sum(parameter.numel() for parameter in model.parameters()) == case["num_params"]
 
 
-def test_tensors_have_the_references_order(detector):
+def test_order_of_tensors_equals_the_reference(detector):
     assert list(detector.state_dict()) == list(load_json("detector")["keys"])
 
 
 @pytest.mark.parametrize("config", [golden_config, lambda: DETECTORS["cascade_vim_small"]])
-def test_a_configuration_survives_json(config):
+def test_configuration_round_trip_through_json(config):
     assert DetectorConfig.from_dict(json.loads(json.dumps(config().to_dict()))) == config()
 
 
@@ -177,7 +178,7 @@ def test_a_configuration_survives_json(config):
         ({"nms_iou_threshold": float("nan")}, "nms_iou_threshold is nan"),
     ],
 )
-def test_what_is_no_detector_is_refused(changes, message):
+def test_invalid_detectors_are_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         DETECTORS["cascade_vim_tiny"].replace(**changes)
 

@@ -1,4 +1,4 @@
-"""Detection checkpoints: what is found in them, and what is said of those that do not fit."""
+"""Checkpoints of detectors: inference of the configuration, and errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vim_deploy.model import load_checkpoint, save_checkpoint
 
 
 def write(path, weights):
-    """As detectron2's checkpointer writes it."""
+    """Write a checkpoint in the format of detectron2."""
     content = {
         "model": collections.OrderedDict(weights),
         "optimizer": {"state": {0: {"exp_avg": torch.zeros(2)}}, "param_groups": [{"lr": 1e-4}]},
@@ -37,7 +37,7 @@ def weights():
 
 @pytest.fixture
 def config():
-    """What the tensors show of the reference's small detector; the rest is as in the full-size ones."""
+    """The configuration inferred for the small detector; other fields are those of full-size detectors."""
     golden = golden_config()
     untraced = {
         field.name: field.default
@@ -48,7 +48,7 @@ def config():
 
 
 @torch.no_grad()
-def test_a_training_checkpoint_of_detectron2_is_read(tmp_path, weights, config):
+def test_training_checkpoint_of_detectron2_is_read(tmp_path, weights, config):
     model, loaded = load_detector(write(tmp_path / "model_final.pth", weights))
     assert loaded.config == config
     assert (loaded.source, loaded.key) == ("model_final.pth", "model")
@@ -56,7 +56,7 @@ def test_a_training_checkpoint_of_detectron2_is_read(tmp_path, weights, config):
     assert all(torch.equal(a, b) for a, b in zip(model.backbone(golden_input()), expected, strict=True))
 
 
-def test_what_the_weights_do_not_show_is_said(tmp_path, weights):
+def test_assumptions_are_noted(tmp_path, weights):
     path = write(tmp_path / "model_final.pth", weights)
     said = " ".join(load_detector(path)[1].notes)
     for word in ("anchors of sizes 32, 64", "1000 proposals", "--no-average-directions", "rotary embedding"):
@@ -67,7 +67,7 @@ def test_what_the_weights_do_not_show_is_said(tmp_path, weights):
 
 
 @torch.no_grad()
-def test_a_given_configuration_settles_what_the_weights_do_not_show(tmp_path, weights):
+def test_given_configuration_needs_no_assumptions(tmp_path, weights):
     path = write(tmp_path / "model_final.pth", weights)
     model, loaded = load_detector(path, config=golden_config())
     assert not loaded.notes
@@ -75,13 +75,13 @@ def test_a_given_configuration_settles_what_the_weights_do_not_show(tmp_path, we
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
-def test_a_saved_detector_brings_its_configuration(tmp_path):
+def test_saved_detector_contains_its_configuration(tmp_path):
     path = tmp_path / "small.safetensors"
     save_checkpoint(golden_detector(), path)
     assert load_detector(path)[1].config == golden_config()
 
 
-def test_another_image_size_resizes_what_depends_on_it(tmp_path, weights):
+def test_another_image_size_resizes_the_position_embedding(tmp_path, weights):
     model, loaded = load_detector(write(tmp_path / "model.pth", weights), image_size=(192, 192))
     assert model.config.image_size == (192, 192)
     assert loaded.state_dict["backbone.net.pos_embed"].shape == (1, 144, 32)
@@ -111,7 +111,7 @@ def without(weights, start):
         ),
     ],
 )
-def test_what_is_no_such_detector_is_refused(tmp_path, weights, change, message):
+def test_unsupported_detectors_are_refused(tmp_path, weights, change, message):
     with pytest.raises(CheckpointError, match=message):
         load_detector(write(tmp_path / "model_final.pth", change(weights)))
 
@@ -121,21 +121,21 @@ def test_another_number_of_classes_is_refused(tmp_path, weights):
         load_detector(write(tmp_path / "model_final.pth", weights), num_classes=80)
 
 
-def test_a_detector_of_other_classes_than_configured_is_refused(tmp_path, weights):
+def test_number_of_classes_must_match_the_configuration(tmp_path, weights):
     wrong = golden_config().replace(num_classes=4)
     with pytest.raises(CheckpointError, match=r"cls_score.weight \(has \(6, 32\), expected \(5, 32\)\)"):
         load_detector(write(tmp_path / "model_final.pth", weights), config=wrong)
 
 
-def test_a_classifier_is_no_detector_and_a_detector_no_classifier(tmp_path, weights):
+def test_weights_of_another_kind_are_refused(tmp_path, weights):
     with pytest.raises(CheckpointError, match="weights of a classifier; expected those of a detector"):
         load_detector(golden_dir() / "checkpoint_reduced.pth")
     with pytest.raises(CheckpointError, match=r"weights of a detector; expected those of a classifier"):
         load_checkpoint(write(tmp_path / "model_final.pth", weights))
 
 
-def test_a_plain_pickle_is_refused_and_nothing_of_it_is_run(tmp_path, weights):
-    """The model zoo of detectron2 has such files."""
+def test_plain_pickle_is_refused_and_its_code_does_not_run(tmp_path, weights):
+    """The model zoo of detectron2 contains such files."""
     path = tmp_path / "model_final.pkl"
     arrays = {name: value.numpy() for name, value in weights.items()}
     path.write_bytes(pickle.dumps({"model": arrays, "__author__": "somebody"}))
@@ -146,10 +146,10 @@ def test_a_plain_pickle_is_refused_and_nothing_of_it_is_run(tmp_path, weights):
         load_detector(path)
 
 
-def test_coco_has_eighty_classes_with_gaps_in_their_numbers():
+def test_coco_has_80_classes_with_gaps_in_their_ids():
     assert len(COCO_IDS) == len(set(COCO_IDS)) == len(set(COCO_NAMES)) == 80
     by_name = dict(zip(COCO_NAMES, COCO_IDS, strict=True))
-    # Known pairs on both sides of the gaps, as annotation files have them.
+    # Known pairs from annotation files, before and after the gaps.
     assert [by_name[name] for name in ("person", "stop sign", "bottle", "toilet", "toothbrush")] == [
         1, 13, 44, 70, 90,
     ]  # fmt: skip

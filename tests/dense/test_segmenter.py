@@ -1,4 +1,4 @@
-"""Segmenter and neck against the upstream reference's numbers."""
+"""Segmenter and neck, compared with the upstream reference."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from vim_deploy.errors import ConfigError
 from vim_deploy.model.loading import shapes_of
 from vim_deploy.ops import use_scan
 
-TOLERANCE = 3e-5  # float32; the reference's own float32 is off by up to 5.3e-6 of the largest value
+TOLERANCE = 3e-5  # float32; the reference's error in float32 is up to 5.3e-6 of the largest value
 CASES = [case["name"] for case in load_json("seg_backbone")["cases"]]
 TINY = SEGMENTER_PRESETS["upernet_vim_tiny"]
 
 
 @pytest.mark.parametrize("name", CASES)
 @torch.no_grad()
-def test_the_necks_maps_are_the_references(name):
+def test_maps_of_the_neck_equal_the_reference(name):
     case = next(case for case in load_json("seg_backbone")["cases"] if case["name"] == name)
     tensors = load_tensors("seg_backbone")
     config = SegmenterConfig(
@@ -55,27 +55,27 @@ def test_the_necks_maps_are_the_references(name):
 
 @pytest.mark.parametrize("scan", ["auto", "reference"])
 @torch.no_grad()
-def test_a_crops_logits_are_the_references(scan):
+def test_logits_of_a_crop_equal_the_reference(scan):
     tensors, model = load_tensors("segmenter"), golden_segmenter()
     crop = torch.from_numpy(tensors["crop_image"])
     with use_scan(scan):
         decoded, auxiliary = model.forward_training(crop)
-        alone = model(crop)
+        single = model(crop)
     assert_close(decoded, tensors["decode_logits"], TOLERANCE)
     assert_close(auxiliary, tensors["aux_logits"], TOLERANCE)
-    assert torch.equal(alone, decoded)
+    assert torch.equal(single, decoded)
     assert_close(model.segment(crop, (64, 64)), tensors["crop_logits"], TOLERANCE)
 
 
 @torch.no_grad()
-def test_sliding_windows_logits_are_the_references():
+def test_logits_of_sliding_windows_equal_the_reference():
     tensors, stride = load_tensors("segmenter"), load_json("segmenter")["slide"]["stride"]
     found = golden_segmenter().segment(torch.from_numpy(tensors["slide_image"]), stride)
     assert_close(found, tensors["slide_logits"], TOLERANCE)
 
 
 @pytest.mark.parametrize("name", SEGMENTER_PRESETS)
-def test_full_size_names_shapes_and_counts_are_the_references(name):
+def test_names_shapes_and_counts_of_full_size_models_equal_the_reference(name):
     expected = load_json("full_dense_state_dicts")[f"{name}_512"]
     shapes = {key: list(shape) for key, shape in shapes_of(Segmenter, SEGMENTER_PRESETS[name]).items()}
     blocks = {
@@ -92,21 +92,21 @@ def test_full_size_names_shapes_and_counts_are_the_references(name):
 
 
 @pytest.mark.parametrize(("size", "cells"), [(16, 3), (16, 6), (2, 6), (7, 7), (5, 1)])
-def test_pooling_by_products_is_adaptive_pooling(size, cells):
+def test_pooling_by_matmul_equals_adaptive_pooling(size, cells):
     maps = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 3, size, size + 1)))
     expected = torch.nn.functional.adaptive_avg_pool2d(maps, cells)
     assert_close(AveragePool(cells)(maps), expected, 1e-12)  # float64: only the order of sums differs
 
 
 @torch.no_grad()
-def test_an_image_smaller_than_the_crop_is_that_image_with_zeros_around():
+def test_small_images_are_padded_with_zeros():
     model = golden_segmenter()
     image = torch.from_numpy(load_tensors("segmenter")["crop_image"])[..., :40, :64]
     filled = torch.nn.functional.pad(image, (0, 0, 0, 24))
     assert torch.equal(model.segment(image, (43, 43)), model.segment(filled, (43, 43))[..., :40, :])
 
 
-def test_windows_cover_and_end_flush():
+def test_windows_cover_the_image_and_end_at_its_border():
     assert placements(101, 64, 43) == [0, 37]
     assert placements(64, 64, 43) == [0]
     assert placements(30, 64, 43) == [0]
@@ -115,12 +115,12 @@ def test_windows_cover_and_end_flush():
         placements(100, 64, 65)
 
 
-def test_a_configuration_survives_json():
+def test_configuration_round_trip_through_json():
     given = SEGMENTER_PRESETS["upernet_vim_small"].replace(num_classes=7, auxiliary_channels=0)
     assert SegmenterConfig.from_dict(json.loads(json.dumps(given.to_dict()))) == given
 
 
-def test_a_preset_is_known_by_its_structure():
+def test_presets_are_recognized_by_their_structure():
     small = SEGMENTER_PRESETS["upernet_vim_small"]
     assert segmenter_name(small.with_vim(image_size=(256, 256)).replace(num_classes=3)) == "upernet_vim_small"
     assert segmenter_name(small.replace(auxiliary_channels=0)) == "upernet_vim_small"
@@ -143,6 +143,6 @@ def test_a_preset_is_known_by_its_structure():
         ({"backbone": BackboneConfig(TINY.backbone.vim.replace(image_size=(16, 64)), (5,))}, "too small"),
     ],
 )
-def test_what_is_no_segmenter_is_refused(changes, message):
+def test_invalid_segmenters_are_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         TINY.replace(**changes)

@@ -1,4 +1,4 @@
-"""Segmentation checkpoints: what is found in them, and what is said of those that do not fit."""
+"""Checkpoints of segmenters: inference of the configuration, and errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def golden_weights():
 
 
 def write(path, weights, classes=NAMES):
-    """As mmcv's runner writes it."""
+    """Write a checkpoint in the format of mmcv."""
     meta = {
         "CLASSES": classes,
         "PALETTE": [[1, 2, 3]] * 7,
@@ -67,7 +67,7 @@ def small_weights():
 
 
 @torch.no_grad()
-def test_a_training_checkpoint_of_mmseg_gives_the_references_logits(tmp_path, golden_weights):
+def test_training_checkpoint_of_mmseg_gives_the_reference_logits(tmp_path, golden_weights):
     model, loaded = load_segmenter(write(tmp_path / "iter_60000.pth", golden_weights))
     assert loaded.config == SegmenterConfig.from_reference(load_json("segmenter"))
     assert loaded.key == "state_dict"
@@ -76,16 +76,16 @@ def test_a_training_checkpoint_of_mmseg_gives_the_references_logits(tmp_path, go
     assert_close(model(torch.from_numpy(tensors["crop_image"])), tensors["decode_logits"], 3e-5)
 
 
-def test_rotary_embedding_is_found_and_its_assumptions_are_said(tmp_path, small_weights):
+def test_rotary_embedding_is_recognized_and_assumptions_are_noted(tmp_path, small_weights):
     path = write(tmp_path / "small.pth", small_weights)
     _, loaded = load_segmenter(path)
     assert loaded.config == small()
-    told = " ".join(loaded.notes)
-    assert "residual stream" in told
-    assert "averaged" in told
-    assert "--no-average-directions" in told
+    notes = " ".join(loaded.notes)
+    assert "residual stream" in notes
+    assert "averaged" in notes
+    assert "--no-average-directions" in notes
     assert loaded.class_names is None
-    assert "has 7 class names for 5 classes" in told
+    assert "has 7 class names for 5 classes" in notes
     _, other = load_segmenter(path, average_directions=False)
     assert other.config == small().with_vim(average_directions=False)
     assert "averaged" not in " ".join(other.notes)
@@ -126,34 +126,34 @@ def without(prefix):
         ),
     ],
 )
-def test_an_incomplete_checkpoint_is_refused_by_name(tmp_path, small_weights, change, message):
+def test_incomplete_checkpoints_are_refused(tmp_path, small_weights, change, message):
     path = write(tmp_path / "part.pth", change(dict(small_weights)))
     with pytest.raises(CheckpointError, match=message) as caught:
         load_segmenter(path)
     assert "part.pth" in str(caught.value)
 
 
-def test_a_classifier_is_no_segmenter():
+def test_weights_of_a_classifier_are_refused():
     with pytest.raises(CheckpointError, match=r"weights of a classifier; expected those of a segmenter"):
         load_segmenter(golden_dir() / "checkpoint_reduced.pth")
 
 
-def test_a_segmenter_is_no_classifier(tmp_path, small_weights):
+def test_weights_of_a_segmenter_are_refused_for_a_classifier(tmp_path, small_weights):
     with pytest.raises(CheckpointError, match=r"weights of a segmenter; expected those of a classifier"):
         load_checkpoint(write(tmp_path / "small.pth", small_weights))
 
 
-def test_a_wrong_class_count_is_refused(tmp_path, small_weights):
+def test_wrong_number_of_classes_is_refused(tmp_path, small_weights):
     with pytest.raises(CheckpointError, match="has 5 classes, but 150 were requested"):
         load_segmenter(write(tmp_path / "small.pth", small_weights), num_classes=150)
 
 
-def test_another_configuration_than_the_weights_is_refused(tmp_path, small_weights):
+def test_configuration_must_match_the_weights(tmp_path, small_weights):
     with pytest.raises(CheckpointError, match="does not fit upernet_vim_tiny"):
         load_segmenter(write(tmp_path / "s.pth", small_weights), config=SEGMENTER_PRESETS["upernet_vim_tiny"])
 
 
-def test_a_checkpoint_that_wants_to_run_code_is_refused(tmp_path, small_weights):
+def test_checkpoint_with_code_is_refused(tmp_path, small_weights):
     path = tmp_path / "code.pth"
     torch.save({"state_dict": dict(small_weights), "meta": {"CLASSES": print}}, path)
     with pytest.raises(CheckpointError, match="could run code"):

@@ -1,4 +1,4 @@
-"""The trained digits model that comes with the repository, and what trained it."""
+"""The digits example: the included weights and the training."""
 
 import json
 import sys
@@ -15,13 +15,13 @@ from vim_deploy.model.checkpoint import load_model
 EXAMPLES = Path(__file__).parents[2] / "examples"
 sys.path.insert(0, str(EXAMPLES))
 
-pytest.importorskip("sklearn", reason="the digits come with scikit-learn (extra: examples)")
+pytest.importorskip("sklearn", reason="the digits are part of scikit-learn (extra: examples)")
 
 from digits_data import CLASS_NAMES, load_split  # noqa: E402
 from write_digits import write_digits  # noqa: E402
 
 
-def test_the_shipped_weights_reach_the_stated_accuracy_on_the_written_files(tmp_path):
+def test_included_weights_reach_the_documented_accuracy(tmp_path):
     description = json.loads((EXAMPLES / "digits" / "digits.json").read_text())
     preprocessing = Preprocessing.from_dict(description["preprocessing"])
     model, loaded = load_model(EXAMPLES / "digits" / "digits.safetensors", num_classes=10)
@@ -38,11 +38,11 @@ def test_the_shipped_weights_reach_the_stated_accuracy_on_the_written_files(tmp_
     assert reached >= 0.97
 
 
-def test_the_shipped_weights_are_small():
+def test_included_weights_are_small():
     assert (EXAMPLES / "digits" / "digits.safetensors").stat().st_size < 1_000_000
 
 
-def test_held_out_digits_were_never_trained_on():
+def test_held_out_digits_are_not_in_the_training_set():
     training, held_out = load_split()
     assert not set(training.indices) & set(held_out.indices)
     assert len(training.indices) + len(held_out.indices) == 1797

@@ -1,4 +1,4 @@
-"""The trained detector that comes with the repository, and what trained it."""
+"""The detector example: the included weights and the training."""
 
 import json
 import sys
@@ -19,7 +19,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 DETECTOR = EXAMPLES / "detector"
 sys.path.insert(0, str(EXAMPLES))
 
-pytest.importorskip("sklearn", reason="the digits come with scikit-learn (extra: examples)")
+pytest.importorskip("sklearn", reason="the digits are part of scikit-learn (extra: examples)")
 pytest.importorskip("pycocotools", reason="average precision needs pycocotools (extra: detect)")
 
 from detection_data import held_out_objects, make_objects  # noqa: E402
@@ -29,7 +29,7 @@ from train_detector import CONFIG, PREPROCESSING  # noqa: E402
 from write_objects import write_objects  # noqa: E402
 
 
-def test_the_shipped_weights_reach_the_stated_precision_through_the_commands(tmp_path):
+def test_included_weights_reach_the_documented_precision(tmp_path):
     card, weights = DETECTOR / "detector.json", DETECTOR / "detector.safetensors"
     stated = json.loads(card.read_text())["held_out"]
     assert write_objects(tmp_path) == stated["scenes"]
@@ -48,19 +48,19 @@ def test_the_shipped_weights_reach_the_stated_precision_through_the_commands(tmp
     assert figures["evaluated_images"] == stated["scenes"]
     for kind, least in (("bbox", 0.75), ("segm", 0.5)):
         reached = figures["average_precision"][kind]["AP"]
-        # Rounded boxes and scores, and the engine's rounding, may exchange a few objects.
+        # Rounding of boxes, scores and in the engine may change the order of a few objects.
         assert reached == pytest.approx(stated["average_precision"][kind]["AP"], abs=5e-3)
         assert reached >= least
 
 
-def test_the_shipped_weights_say_what_they_are_and_are_small():
+def test_included_weights_are_small_and_have_metadata():
     _, loaded = load_detector(DETECTOR / "detector.safetensors")
     assert loaded.config == CONFIG
     assert [note for note in loaded.notes if "float16" not in note] == []
     assert (DETECTOR / "detector.safetensors").stat().st_size < 2_500_000
 
 
-def test_objects_are_always_the_same_and_their_boxes_hold_their_masks():
+def test_objects_are_deterministic_and_boxes_enclose_their_masks():
     (first,), (again,) = held_out_objects(1), held_out_objects(1)
     assert np.array_equal(first.image, again.image)
     for scene in held_out_objects(5):
@@ -73,14 +73,14 @@ def test_objects_are_always_the_same_and_their_boxes_hold_their_masks():
             assert mask[:, right - 1].any()
 
 
-def test_the_losses_deltas_are_those_that_the_model_applies():
+def test_deltas_of_the_loss_invert_those_of_the_model():
     boxes, wanted = torch.tensor([[2.0, 3, 20, 40]]), torch.tensor([[5.0, 1, 31, 33]])
     for weights in ((1.0, 1.0), (10.0, 5.0)):
         torch.testing.assert_close(apply_deltas(boxes, deltas_to(boxes, wanted, *weights), *weights), wanted)
 
 
-def test_training_pools_as_the_model_does():
-    """Boxes of 28 to 56 pixels, where RoIAlign takes two by two samples for each of seven by seven bins."""
+def test_pooling_in_training_equals_that_of_the_model():
+    """For boxes of 28 to 56 pixels, RoIAlign uses 2 x 2 samples for each of the 7 x 7 bins."""
     level = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     boxes = torch.tensor([[10.0, 20, 42, 60], [70.0, 64, 126, 110]])
     samples = pool_batch(level, boxes[None], 14, side=128)
@@ -88,14 +88,14 @@ def test_training_pools_as_the_model_does():
     torch.testing.assert_close(found, roi_align(level, boxes, 0.25, 7), atol=1e-5, rtol=0)
 
 
-def test_one_step_on_the_same_scenes_lowers_the_loss():
+def test_one_step_on_the_same_scenes_reduces_the_loss():
     digits, _ = load_split()
     scenes = [make_objects(digits, np.random.default_rng([5, index])) for index in range(2)]
     pixels = torch.from_numpy(np.stack([PREPROCESSING.normalise(scene.image) for scene in scenes]))
     model, _ = load_detector(DETECTOR / "detector.safetensors")
 
     def loss() -> torch.Tensor:
-        torch.manual_seed(0)  # the same choice of boxes
+        torch.manual_seed(0)  # samples the same boxes
         return detection_loss(model, pixels, scenes)
 
     before = loss()

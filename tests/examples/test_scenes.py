@@ -1,4 +1,4 @@
-"""The trained segmenter that comes with the repository, and what trained it."""
+"""The segmenter example: the included weights and the training."""
 
 import json
 import sys
@@ -17,13 +17,13 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 SCENES = EXAMPLES / "scenes"
 sys.path.insert(0, str(EXAMPLES))
 
-pytest.importorskip("sklearn", reason="the digits come with scikit-learn (extra: examples)")
+pytest.importorskip("sklearn", reason="the digits are part of scikit-learn (extra: examples)")
 
 from scenes_data import CLASS_NAMES, SIZE, held_out_scenes  # noqa: E402
 from write_scenes import write_scenes  # noqa: E402
 
 
-def test_the_shipped_weights_reach_the_stated_miou_through_the_commands(tmp_path):
+def test_included_weights_reach_the_documented_miou(tmp_path):
     card, weights = SCENES / "scenes.json", SCENES / "scenes.safetensors"
     stated = json.loads(card.read_text())["held_out"]
     count = write_scenes(tmp_path)
@@ -40,20 +40,20 @@ def test_the_shipped_weights_reach_the_stated_miou_through_the_commands(tmp_path
     result = CliRunner().invoke(infer, given)
     assert result.exit_code == 0, result.output
     figures = json.loads(result.stdout)
-    # The engine's rounding moves a few pixels at the borders of classes.
+    # Rounding in the engine changes a few pixels at the borders of classes.
     assert figures["miou"] == pytest.approx(stated["miou"], abs=2e-3)
     assert figures["pixel_accuracy"] == pytest.approx(stated["pixel_accuracy"], abs=1e-3)
     assert figures["miou"] >= 0.8
 
 
-def test_the_shipped_weights_say_what_they_are_and_are_small():
+def test_included_weights_are_small_and_have_metadata():
     _, loaded = load_segmenter(SCENES / "scenes.safetensors", num_classes=len(CLASS_NAMES))
     assert loaded.notes == ()
     assert loaded.config.image_size == (SIZE, SIZE)
     assert (SCENES / "scenes.safetensors").stat().st_size < 2_000_000
 
 
-def test_scenes_are_always_the_same_and_hold_what_their_label_maps_say(tmp_path):
+def test_scenes_are_deterministic_and_match_their_label_maps(tmp_path):
     (first, labels), (again, _) = next(held_out_scenes(1)), next(held_out_scenes(1))
     assert np.array_equal(first, again)
     assert first.shape == (SIZE, SIZE, 3)

@@ -1,4 +1,4 @@
-"""Exported files against the reference numbers, with and without our library, in every form."""
+"""Exported files of every variant, with and without the operator library, compared with the reference."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vim_deploy.tasks.classify.export import ClassifyModule
 ort = pytest.importorskip("onnxruntime", reason="running exported files needs onnxruntime")
 
 CASES = load_json("models")["cases"]
-RELATIVE_TOLERANCE = 2e-5  # the golden data's own suggestion for a float32 implementation
+RELATIVE_TOLERANCE = 2e-5  # recommended by the golden data for float32
 
 
 def golden_model(case):
@@ -47,6 +47,6 @@ def test_exported_file_equals_the_reference(case):
     expected = tensors["logits_f64"]
     for library in (True, False):
         assert_close(run(exported, tensors["image"], library), expected, RELATIVE_TOLERANCE)
-    # The open batch size, beyond what the graph was traced with.
+    # The batch size is dynamic; the graph was traced with a smaller one.
     five = np.repeat(tensors["image"][:1], 5, axis=0)
     assert_close(run(exported, five, True), np.repeat(expected[:1], 5, axis=0), RELATIVE_TOLERANCE)

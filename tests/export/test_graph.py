@@ -1,4 +1,4 @@
-"""What an exported graph looks like: its opset, its names, and what is not in it."""
+"""Exported graphs: opset, names, operators."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def exported(model):
     return to_onnx(ClassifyModule(model))
 
 
-def test_one_file_for_old_and_new_runtimes(exported):
+def test_opset_and_ir_version_are_supported_by_old_runtimes(exported):
     assert exported.ir_version == 8
     assert {entry.domain: entry.version for entry in exported.opset_import} == {
         "": 17,
@@ -60,7 +60,7 @@ def test_scan_is_one_operator_with_both_attributes_and_all_inputs(exported, mode
     assert [function.name for function in exported.functions] == [OP_NAME]
 
 
-def test_nothing_is_flipped_and_only_the_patches_are_transposed(exported):
+def test_nothing_is_flipped_and_only_patches_are_transposed(exported):
     transposes = [node.name for node in exported.graph.node if node.op_type == "Transpose"]
     assert transposes == ["patch_embed/Transpose"]
     constants = {item.name: onnx.numpy_helper.to_array(item) for item in exported.graph.initializer}
@@ -69,7 +69,7 @@ def test_nothing_is_flipped_and_only_the_patches_are_transposed(exported):
             assert (constants[node.input[4]] > 0).all(), node.name
 
 
-def test_weights_and_nodes_are_named_after_the_checkpoint_s_modules(exported, model):
+def test_weights_and_nodes_are_named_after_modules(exported, model):
     names = {item.name for item in exported.graph.initializer}
     keys = set(model.state_dict())
     assert {"pos_embed", "head.weight", "layers.1.mixer.D_b", "layers.0.norm.weight"} <= names & keys
@@ -93,7 +93,7 @@ def test_input_and_output(exported):
     [("pooled", ("batch", 32)), ("tokens", ("batch", 7, 32)), ("map", ("batch", 32, 2, 3))],
     ids=["pooled", "tokens", "map"],
 )
-def test_features_equal_the_eager_model_s(model, features, shape):
+def test_features_equal_the_eager_model(model, features, shape):
     ort = pytest.importorskip("onnxruntime", reason="running exported files needs onnxruntime")
     task = FeaturesModule(model, FeatureExportOptions(features))
     session = ort.InferenceSession(to_onnx(task).SerializeToString(), providers=["CPUExecutionProvider"])
@@ -127,7 +127,7 @@ def _graph(nodes, constants, opset=18):
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
 
 
-def test_lowering_refuses_what_opset_17_cannot_say():
+def test_lowering_refuses_operators_without_an_equivalent_in_opset_17():
     model = _graph(
         [helper.make_node("Resize", ["x", "", "s"], ["y"], name="r", antialias=1)], {"s": [1.0, 2.0]}
     )
@@ -146,7 +146,7 @@ def test_lowering_moves_reduction_axes_into_an_attribute():
     assert list(next(a for a in node.attribute if a.name == "axes").ints) == [-1]
 
 
-def test_only_whole_slices_are_dropped():
+def test_only_slices_of_whole_axes_are_removed():
     whole, part = np.array([0]), np.array([1])
     end, axis, step = np.array([np.iinfo(np.int64).max]), np.array([0]), np.array([1])
     constants = {"whole": whole, "part": part, "end": end, "axis": axis, "step": step}

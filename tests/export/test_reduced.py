@@ -1,4 +1,4 @@
-"""Files in fp16 and bf16: their types, their numbers, and what is refused."""
+"""Files in fp16 and bf16: types, values, errors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FLOATS = set(ELEMENTS.values())
 
 
 def types_of(data: bytes) -> tuple[onnx.ModelProto, dict[str, int]]:
-    """The model, and the element type of every value; raises when the types contradict the operators."""
+    """The model, and the element type of every value. Raises if the types are inconsistent."""
     model = onnx.shape_inference.infer_shapes(
         onnx.load_model_from_string(data), check_type=True, strict_mode=True
     )
@@ -42,7 +42,7 @@ def types_of(data: bytes) -> tuple[onnx.ModelProto, dict[str, int]]:
 
 
 @pytest.mark.parametrize("precision", REDUCED)
-def test_blocks_are_narrow_and_everything_around_them_is_float32(precision):
+def test_blocks_are_in_reduced_precision_and_the_rest_in_float32(precision):
     model, types = types_of(small_export(precision))
     narrow = ELEMENTS[precision]
     for value in (*model.graph.input, *model.graph.output):
@@ -61,7 +61,7 @@ def test_blocks_are_narrow_and_everything_around_them_is_float32(precision):
 
 
 def test_residual_stream_is_never_rounded():
-    """Between blocks there are casts to float32 of what a mixer gives, and none of the sum."""
+    """Outputs of mixers are cast to float32, and the residual stream is not cast."""
     model, types = types_of(small_export("fp16"))
     sums = [node for node in model.graph.node if node.op_type == "Add" and node.name.startswith("layers.")]
     streams = [node for node in sums if ".mixer" not in node.name and ".norm" not in node.name]
@@ -69,12 +69,12 @@ def test_residual_stream_is_never_rounded():
     assert all(types[name] == 1 for node in streams for name in (*node.input, *node.output))
 
 
-def test_fp32_is_the_model_itself():
+def test_fp32_returns_the_same_model():
     assert in_precision(small_model(), "fp32") is small_model()
 
 
 @pytest.mark.parametrize("precision", REDUCED)
-def test_the_model_that_was_given_is_left_alone(precision):
+def test_the_given_model_is_not_changed(precision):
     before = [value.clone() for value in small_model().parameters()]
     reduced = in_precision(small_model(), precision)
     assert {value.dtype for value in reduced.parameters()} == {
@@ -87,7 +87,7 @@ def test_the_model_that_was_given_is_left_alone(precision):
     )
 
 
-def test_weights_beyond_fp16_are_named():
+def test_weights_out_of_range_are_named():
     model = in_precision(small_model(), "bf16").float()
     with torch.no_grad():
         model.layers[1].mixer.in_proj.weight[0, 0] = 1e5
@@ -126,7 +126,7 @@ def _compare(tmp_path, data, precision):
 
 
 @pytest.mark.parametrize(("precision", "rounding"), [("fp16", "function_body"), ("bf16", "eager")])
-def test_wiring_and_rounding_are_compared_apart(tmp_path, precision, rounding):
+def test_graph_and_rounding_are_compared_separately(tmp_path, precision, rounding):
     figures = _compare(tmp_path, small_export(precision), precision)
     assert set(figures) == {"upcast", rounding}
     assert figures["upcast"]["relative"] < Precision.FP32.tolerance
@@ -134,8 +134,8 @@ def test_wiring_and_rounding_are_compared_apart(tmp_path, precision, rounding):
 
 
 @pytest.mark.parametrize("precision", REDUCED)
-def test_a_weight_that_went_wrong_is_found(tmp_path, precision):
-    """By 1 %: far below what rounding to bfloat16 is allowed to cost."""
+def test_a_wrong_weight_is_detected(tmp_path, precision):
+    """An error of 1 %, which is much smaller than the tolerance for bfloat16."""
     model = onnx.load_model_from_string(small_export(precision))
     item = next(item for item in model.graph.initializer if item.name == "layers.0.mixer.conv1d_b.bias")
     values = onnx.numpy_helper.to_array(item)
@@ -146,7 +146,7 @@ def test_a_weight_that_went_wrong_is_found(tmp_path, precision):
         _compare(tmp_path, model.SerializeToString(), precision)
 
 
-def test_a_precision_that_is_too_coarse_is_refused_with_the_finer_ones(tmp_path, monkeypatch):
+def test_a_precision_that_is_too_coarse_is_refused_with_alternatives(tmp_path, monkeypatch):
     strict = replace(difference(np.ones(1), np.ones(1)), relative=0.2)
     found = iter([difference(np.ones(1), np.ones(1)), strict])
     monkeypatch.setattr(ClassifyModule, "difference", lambda *outputs: next(found))
@@ -157,7 +157,7 @@ def test_a_precision_that_is_too_coarse_is_refused_with_the_finer_ones(tmp_path,
 @pytest.mark.parametrize("precision", REDUCED)
 @pytest.mark.parametrize("name", ["channels1_classes3", "midcls", "rope_nocls", "layernorm", "bimamba_v1"])
 def test_reference_models_stay_within_the_tolerance(name, precision):
-    """Against the reference's float64 logits, in eager PyTorch of that precision."""
+    """Eager PyTorch in reduced precision, compared with the reference's float64 logits."""
     cases = {case["name"]: case for case in load_json("models")["cases"]}
     model, tensors = golden_model(cases[name])
     with torch.inference_mode(), use_scan("reference"):
@@ -166,7 +166,7 @@ def test_reference_models_stay_within_the_tolerance(name, precision):
     assert difference(tensors["logits_f64"], logits).within(precision)
 
 
-def test_command_writes_the_precision_into_file_and_figures(tmp_path):
+def test_command_records_precision_and_differences(tmp_path):
     config = tmp_path / "config.json"
     config.write_text(json.dumps({**small_model().config.to_dict()}))
     path = tmp_path / "half.onnx"

@@ -26,7 +26,7 @@ from vim_deploy.registry import Registry
 from vim_deploy.tasks.registry import TASKS
 
 HERE = Path(__file__).parent
-# One line each: this is all that a registry needs.
+# The registration of each is one line.
 LINES: list[tuple[Registry[Any], str, str]] = [
     (TASKS, "certainty", "toy_task.spec:SPEC"),
     (BACKENDS, "onnx_reference", "toy_backend.spec:SPEC"),
@@ -77,8 +77,8 @@ def expected_certainties(model: ToyMamba, images: Path) -> list[float]:
     return found.tolist()
 
 
-def test_all_three_work_together(tmp_path, images):
-    """A toy family for a toy task on a toy backend, by the commands, gives what the eager model gives."""
+def test_registered_task_backend_and_family_work_together(tmp_path, images):
+    """The commands with a toy family, task and backend give the same results as the eager model."""
     checkpoint, model, engine, table = (
         tmp_path / name for name in ("toy.safetensors", "toy.onnx", "toy.engine", "rows.csv")
     )
@@ -95,7 +95,7 @@ def test_all_three_work_together(tmp_path, images):
 
 
 @pytest.mark.parametrize("task", ["classify", "certainty"])
-def test_a_family_has_all_tasks_of_its_kind_and_runs_on_the_own_backend(task, tmp_path, images):
+def test_registered_family_supports_all_tasks_of_its_kind(task, tmp_path, images):
     model, engine = tmp_path / "toy.onnx", tmp_path / "toy.engine"
     run(export.main, "toy_tiny", "--task", task, "-o", model)
     run(build.main, model, "-o", engine)
@@ -104,7 +104,7 @@ def test_a_family_has_all_tasks_of_its_kind_and_runs_on_the_own_backend(task, tm
     assert ("top1" if task == "classify" else "certainty") in lines[0]
 
 
-def test_a_task_works_with_the_own_families(tmp_path, images):
+def test_registered_task_supports_families_of_the_package(tmp_path, images):
     config = tmp_path / "small.json"
     config.write_text(
         json.dumps({"embed_dim": 16, "depth": 1, "patch_size": 8, "stride": 8, "image_size": [16, 16],
@@ -114,7 +114,7 @@ def test_a_task_works_with_the_own_families(tmp_path, images):
     assert "certainty" in run(infer.main, tmp_path / "vim.onnx", images, "--quiet")
 
 
-def test_a_backend_records_its_options_and_names_them_when_it_refuses(tmp_path):
+def test_registered_backend_records_its_options(tmp_path):
     model, engine = tmp_path / "toy.onnx", tmp_path / "toy.engine"
     run(export.main, "toy_tiny", "-o", model, "--no-check")
     run(build.main, model, "-o", engine, "--backend", "onnx_reference", "--decimals", 5)
@@ -130,13 +130,13 @@ def test_a_backend_records_its_options_and_names_them_when_it_refuses(tmp_path):
     (build.main, ["onnx_reference", "--decimals"]),
     (infer.main, ["--unit"]),
 ])  # fmt: skip
-def test_help_names_what_is_registered(command, words):
+def test_help_lists_registered_entries(command, words):
     shown = CliRunner().invoke(command, ["--help"]).output
     assert [word for word in words if word not in shown] == []
 
 
-def test_what_an_extension_touches():
-    """The files of each toy; docs/extending.md states these numbers. Nothing inside the package changes."""
+def test_numbers_of_files_of_an_extension():
+    """docs/extending.md states the number of files of each toy. No file of the package changes."""
     files = {
         "task": list((HERE / "toy_task").glob("*.py")),
         "backend": list((HERE / "toy_backend").glob("*.py")),

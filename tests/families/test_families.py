@@ -1,4 +1,4 @@
-"""Model families: what a new one needs, and how a model is found by its name."""
+"""Model families: registration of a new one, and finding models by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One residual block against the upstream reference's numbers, the values inside the mixer included."""
+"""One residual block, and the values inside its mixer, compared with the upstream reference."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def golden_block(case: dict[str, Any]) -> Block:
 @pytest.mark.parametrize("scan", ["auto", "reference"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 @torch.no_grad()
-def test_block_equals_the_golden_case(case, scan):
+def test_block_equals_the_reference(case, scan):
     with use_scan(scan):
         hidden, residual = golden_block(case)(
             golden_tensor(case, "in.hidden"), golden_tensor(case, "in.residual")
@@ -47,7 +47,7 @@ def test_block_equals_the_golden_case(case, scan):
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 @torch.no_grad()
-def test_block_equals_the_golden_case_in_float64(case):
+def test_block_equals_the_reference_in_float64(case):
     residual = golden_tensor(case, "in.residual")
     hidden, _ = golden_block(case).double()(
         golden_tensor(case, "in.hidden").double(), None if residual is None else residual.double()
@@ -55,12 +55,10 @@ def test_block_equals_the_golden_case_in_float64(case):
     assert_close(hidden, golden_tensor(case, "out.hidden_f64"), 1e-12)
 
 
-@pytest.mark.skipif(
-    not WITH_INNER, reason="values inside a mixer are in the full set of reference numbers only"
-)
+@pytest.mark.skipif(not WITH_INNER, reason="values inside a mixer are only in the full set of reference data")
 @pytest.mark.parametrize("case", WITH_INNER, ids=lambda case: case["name"])
 @torch.no_grad()
-def test_values_inside_the_mixer(case, monkeypatch):
+def test_values_inside_the_mixer_equal_the_reference(case, monkeypatch):
     convolved: list[Tensor] = []
     scans: list[dict[str, Tensor]] = []
     convolution, scan = mixer.causal_conv, mixer.selective_scan
@@ -86,7 +84,7 @@ def test_values_inside_the_mixer(case, monkeypatch):
     for direction, x, values in zip(("fwd", "bwd"), convolved, scans, strict=True):
         for name, value in {"conv_in": x, **values}.items():
             expected = golden_tensor(case, f"inner.{direction}.{name}")
-            if name != "scan_A":  # (batch, [1,] channels, length) in the direction's own time order
+            if name != "scan_A":  # (batch, [1,] channels, length) in the time order of the direction
                 expected = expected.flatten(1, -2).transpose(1, 2)
                 expected = expected.flip(1) if direction == "bwd" else expected
             assert_close(value, expected, TOLERANCE)

@@ -1,4 +1,4 @@
-"""Checkpoints that load: formats, entries, conversions, resizing, and the reference numbers."""
+"""Loading valid checkpoints: formats, keys, conversions, resizing, and outputs of the reference."""
 
 import argparse
 import hashlib
@@ -28,7 +28,7 @@ def state(small_model):
     return dict(small_model.state_dict())
 
 
-def test_a_training_checkpoint_gives_the_reference_logits_for_both_entries():
+def test_training_checkpoint_gives_the_reference_logits_for_both_keys():
     path = golden_dir() / "checkpoint_reduced.pth"
     expected = load_tensors("checkpoint_reduced_expected")
     for entry in ("model", "model_ema"):
@@ -46,7 +46,7 @@ def largest_relative(values, reference):
 
 
 @pytest.mark.parametrize("name", ["midcls_resized_96", "midcls_resized_48", "nocls_resized_80"])
-def test_the_reference_rule_gives_the_reference_logits_at_another_size(name, tmp_path):
+def test_reference_rule_gives_the_reference_logits_at_another_size(name, tmp_path):
     cases = {case["name"]: case for case in load_json("models")["cases"]}
     trained, resized = cases[cases[name]["weights_from"]], load_tensors(f"model_{name}")
     weights = {
@@ -67,7 +67,7 @@ def test_the_reference_rule_gives_the_reference_logits_at_another_size(name, tmp
     assert any("position embedding resized from" in note and "'reference'" in note for note in loaded.notes)
 
 
-def test_the_geometric_rule_keeps_the_class_tokens_row(state, tmp_path):
+def test_geometric_rule_keeps_the_row_of_the_class_token(state, tmp_path):
     torch.save(state, tmp_path / "bare.pth")
     loaded = load_checkpoint(tmp_path / "bare.pth", image_size=64)
     assert loaded.config.image_size == (64, 64)
@@ -75,7 +75,7 @@ def test_the_geometric_rule_keeps_the_class_tokens_row(state, tmp_path):
     assert any("from 2x2 to 4x4 patches with the rule 'geometric'" in note for note in loaded.notes)
 
 
-def test_a_size_with_the_same_grid_resizes_nothing(state, tmp_path):
+def test_nothing_is_resized_if_the_grid_is_the_same(state, tmp_path):
     torch.save(state, tmp_path / "bare.pth")
     loaded = load_checkpoint(tmp_path / "bare.pth", image_size=(40, 33))
     assert torch.equal(loaded.state_dict["pos_embed"], state["pos_embed"])
@@ -95,7 +95,7 @@ def test_rotary_tables_follow_the_image_size(tmp_path):
 
 @pytest.mark.parametrize("key", [None, "model", "state_dict"])
 @pytest.mark.parametrize("zipped", [True, False])
-def test_state_dicts_load_bare_and_wrapped_in_both_of_torchs_formats(key, zipped, state, tmp_path):
+def test_bare_and_wrapped_state_dicts_load_in_both_formats_of_torch(key, zipped, state, tmp_path):
     content = state if key is None else {key: state, "epoch": 3}
     torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
     loaded = load_checkpoint(tmp_path / "w.pth")
@@ -105,14 +105,14 @@ def test_state_dicts_load_bare_and_wrapped_in_both_of_torchs_formats(key, zipped
     assert all(torch.equal(loaded.state_dict[name], state[name]) for name in state)
 
 
-def test_safetensors_without_a_configuration_are_told_from_the_tensors(state, tmp_path):
+def test_configuration_of_safetensors_is_inferred_from_the_tensors(state, tmp_path):
     save_file(state, tmp_path / "w.safetensors")
     loaded = load_checkpoint(tmp_path / "w.safetensors")
     assert (loaded.config, loaded.key) == (SMALL, None)
     assert any("both directions are assumed to be averaged" in note for note in loaded.notes)
 
 
-def test_saved_checkpoints_carry_what_the_tensors_do_not_show(tmp_path):
+def test_saved_checkpoints_contain_the_complete_configuration(tmp_path):
     config = SMALL.replace(
         class_token=ClassToken.FRONT, average_directions=False, image_size=(32, 48), stride=8
     )
@@ -126,7 +126,7 @@ def test_saved_checkpoints_carry_what_the_tensors_do_not_show(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
 
 
-def test_a_given_configuration_wins_over_the_files_own_and_says_so(small_model, tmp_path):
+def test_given_configuration_overrides_that_of_the_file_with_a_note(small_model, tmp_path):
     save_checkpoint(small_model, tmp_path / "w.safetensors")
     loaded = load_checkpoint(tmp_path / "w.safetensors", config=SMALL.replace(average_directions=False))
     assert loaded.config.average_directions is False
@@ -160,7 +160,7 @@ def test_the_state_dict_is_independent_of_the_file(state, tmp_path):
     assert torch.equal(loaded.state_dict["head.weight"], state["head.weight"])
 
 
-def test_training_arguments_in_a_plain_dict_or_a_namespace_are_used(state, tmp_path):
+def test_training_arguments_in_a_dict_or_namespace_are_used(state, tmp_path):
     for arguments in ({"input_size": 39}, argparse.Namespace(input_size=39, opt_betas=(0.9, 0.99))):
         torch.save({"model": state, "args": arguments}, tmp_path / "w.pth")
         assert load_checkpoint(tmp_path / "w.pth").config.image_size == (39, 39)

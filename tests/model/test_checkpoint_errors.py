@@ -1,4 +1,4 @@
-"""Checkpoints that are refused, each from a real file: the error names what is wrong and what to do."""
+"""Loading invalid checkpoints: the error message says what is wrong and what to do."""
 
 import os
 import pickle
@@ -34,15 +34,15 @@ def refused(path, **options):
 # Files that are not checkpoints
 
 
-def test_a_missing_file(tmp_path):
+def test_missing_file(tmp_path):
     assert "does not exist; check the path" in refused(tmp_path / "absent.pth")
 
 
-def test_a_folder(tmp_path):
+def test_folder(tmp_path):
     assert "is a folder; expected a file" in refused(tmp_path)
 
 
-def test_an_empty_file(tmp_path):
+def test_empty_file(tmp_path):
     (tmp_path / "w.pth").touch()
     assert "is empty (0 bytes)" in refused(tmp_path / "w.pth")
 
@@ -65,7 +65,7 @@ def test_other_content(content, described, tmp_path):
     assert "Expected a checkpoint written by torch.save" in message
 
 
-def test_a_zip_archive_of_something_else(tmp_path):
+def test_other_zip_archive(tmp_path):
     with zipfile.ZipFile(tmp_path / "w.pth", "w") as archive:
         archive.writestr("readme.txt", "hello")
     assert "ZIP archive but not a checkpoint (it contains readme.txt)" in refused(tmp_path / "w.pth")
@@ -73,7 +73,7 @@ def test_a_zip_archive_of_something_else(tmp_path):
 
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("kept", [0.1, 0.5, 0.99])
-def test_a_truncated_torch_file(kept, zipped, state, tmp_path):
+def test_truncated_torch_file(kept, zipped, state, tmp_path):
     path = tmp_path / "w.pth"
     torch.save(state, path, _use_new_zipfile_serialization=zipped)
     content = path.read_bytes()
@@ -82,7 +82,7 @@ def test_a_truncated_torch_file(kept, zipped, state, tmp_path):
     assert "truncated" in message or "damaged" in message
 
 
-def test_a_torch_file_with_overwritten_bytes(state, tmp_path):
+def test_torch_file_with_overwritten_bytes(state, tmp_path):
     path = tmp_path / "w.pth"
     torch.save(state, path)
     content = bytearray(path.read_bytes())
@@ -92,7 +92,7 @@ def test_a_torch_file_with_overwritten_bytes(state, tmp_path):
 
 
 @pytest.mark.parametrize("kept", [6, 20, 500, -1])
-def test_a_truncated_safetensors_file(kept, state, tmp_path):
+def test_truncated_safetensors_file(kept, state, tmp_path):
     path = tmp_path / "w.safetensors"
     save_file(state, path)
     path.write_bytes(path.read_bytes()[:kept])
@@ -112,7 +112,7 @@ def test_a_truncated_safetensors_file(kept, state, tmp_path):
         '{"directions": "up"}',
     ],
 )
-def test_safetensors_whose_own_configuration_is_nonsense(text, state, tmp_path):
+def test_safetensors_with_an_invalid_configuration(text, state, tmp_path):
     save_file(state, tmp_path / "w.safetensors", metadata={"vim_deploy.config": text})
     assert "metadata vim_deploy.config" in refused(tmp_path / "w.safetensors")
 
@@ -146,24 +146,24 @@ def test_a_compressed_archive(state, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_torchscript_archive(tmp_path):
+def test_torchscript_archive(tmp_path):
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "w.pt")
     assert "TorchScript archive" in refused(tmp_path / "w.pt")
 
 
-def test_the_old_tar_format(tmp_path):
+def test_obsolete_tar_format(tmp_path):
     (tmp_path / "inner").write_bytes(b"storages")
     with tarfile.open(tmp_path / "w.pth", "w") as archive:
         archive.add(tmp_path / "inner", "storages")
     assert "is a tar archive" in refused(tmp_path / "w.pth")
 
 
-def test_a_harmless_plain_pickle(tmp_path):
+def test_plain_pickle_without_code(tmp_path):
     (tmp_path / "w.pkl").write_bytes(pickle.dumps({"weights": [1.0]}))
     assert "plain Python pickle, not written by torch.save" in refused(tmp_path / "w.pkl")
 
 
-# Files that would run code
+# Files that contain code
 
 
 class Malicious:
@@ -191,14 +191,14 @@ def save_pickle_protocol_2(content, path):
 
 
 @pytest.mark.parametrize("save", [save_zipped, save_legacy, save_pickle, save_pickle_protocol_2])
-def test_a_pickle_that_would_run_code_is_refused_without_running_it(save, state, tmp_path):
+def test_pickle_with_code_is_refused_and_the_code_does_not_run(save, state, tmp_path):
     path, marker = tmp_path / "w.pth", tmp_path / "code-was-run"
     save({"model": state, "callback": Malicious(marker)}, path)
     message = refused(path)
     assert f"{os.mkdir.__module__}.mkdir" in message
     assert "weights were NOT loaded" in message and "If not, delete it" in message
     assert not marker.exists()
-    # The same file does run code when read without care, so the check above can fail.
+    # The same file runs code if it is unpickled, so the check above can fail.
     if save in (save_pickle, save_pickle_protocol_2):
         pickle.loads(path.read_bytes())
     else:
@@ -215,7 +215,7 @@ def test_every_forbidden_import_is_named(tmp_path):
     assert not (tmp_path / "a").exists()
 
 
-def test_a_whole_pickled_model(tmp_path):
+def test_pickled_model_object(tmp_path):
     torch.save(VisionMamba(SMALL), tmp_path / "w.pth")
     message = refused(tmp_path / "w.pth")
     assert "vim_deploy.model.vim.VisionMamba" in message
@@ -226,34 +226,34 @@ def test_a_whole_pickled_model(tmp_path):
 
 
 @pytest.mark.parametrize("content", [torch.zeros(3), [1, 2], "text"])
-def test_something_that_is_no_dict(content, tmp_path):
+def test_content_is_not_a_dict(content, tmp_path):
     torch.save(content, tmp_path / "w.pth")
     assert f"contains a {type(content).__name__}" in refused(tmp_path / "w.pth")
 
 
-def test_a_dict_without_weights(tmp_path):
+def test_dict_without_weights(tmp_path):
     torch.save({"epoch": 3, "model": {}}, tmp_path / "w.pth")
     message = refused(tmp_path / "w.pth")
     assert "no weights with the key 'model'" in message and "all keys: epoch, model" in message
 
 
-def test_an_absent_average_lists_the_entries_that_are_there(state, tmp_path):
+def test_missing_model_ema_lists_the_existing_keys(state, tmp_path):
     torch.save({"model": state, "optimizer": {"state": {}}, "extra": state}, tmp_path / "w.pth")
     message = refused(tmp_path / "w.pth", checkpoint_key="model_ema")
     assert "no weights with the key 'model_ema'. Its state dicts: model, extra" in message
 
 
-def test_an_absent_average_in_a_bare_state_dict(state, tmp_path):
+def test_missing_model_ema_in_a_bare_state_dict(state, tmp_path):
     torch.save(state, tmp_path / "w.pth")
     assert "the file is a bare state dict" in refused(tmp_path / "w.pth", checkpoint_key="model_ema")
 
 
-def test_an_average_alone_is_not_taken_for_the_model(state, tmp_path):
+def test_model_ema_is_not_used_in_place_of_model(state, tmp_path):
     torch.save({"model_ema": state}, tmp_path / "w.pth")
     assert "Its state dicts: model_ema" in refused(tmp_path / "w.pth")
 
 
-def test_an_unknown_entry_name(state, tmp_path):
+def test_unknown_checkpoint_key(state, tmp_path):
     torch.save(state, tmp_path / "w.pth")
     with pytest.raises(
         CheckpointError, match="checkpoint key is 'optimizer'; expected one of model, model_ema"
@@ -261,7 +261,7 @@ def test_an_unknown_entry_name(state, tmp_path):
         load_checkpoint(tmp_path / "w.pth", checkpoint_key="optimizer")
 
 
-def test_another_network(tmp_path):
+def test_weights_of_another_network(tmp_path):
     torch.save(torch.nn.Linear(3, 4).state_dict(), tmp_path / "w.pth")
     message = refused(tmp_path / "w.pth")
     assert "not a Vision Mamba: the tensor patch_embed.proj.weight is missing" in message
@@ -282,20 +282,20 @@ def test_missing_tensors_are_named_and_counted(state, tmp_path):
     assert "does not fit custom (image 32x32, patch 16" in message
 
 
-def test_more_than_ten_faults_are_counted(state, tmp_path):
+def test_more_than_ten_names_are_counted(state, tmp_path):
     torch.save(state | {f"extra.{n}": torch.zeros(1) for n in range(13)}, tmp_path / "w.pth")
     message = refused(tmp_path / "w.pth")
     assert "13 unexpected: extra.0, " in message and "extra.9 and 3 more" in message
     assert "extra.10" not in message
 
 
-def test_tensors_of_another_shape_show_both_shapes(state, tmp_path):
+def test_both_shapes_are_shown_if_they_differ(state, tmp_path):
     state["norm_f.weight"] = torch.zeros(17)
     torch.save(state, tmp_path / "w.pth")
     assert "1 of another shape: norm_f.weight (has (17,), expected (16,))" in refused(tmp_path / "w.pth")
 
 
-def test_a_block_that_is_missing_in_between(tmp_path):
+def test_missing_block(tmp_path):
     state = VisionMamba(SMALL.replace(depth=3)).state_dict()
     torch.save({name: value for name, value in state.items() if "layers.1." not in name}, tmp_path / "w.pth")
     message = refused(tmp_path / "w.pth")
@@ -311,7 +311,7 @@ def test_weights_that_do_not_fit_the_given_configuration(state, tmp_path):
     )
 
 
-def test_a_wrong_class_count(state, tmp_path):
+def test_wrong_number_of_classes(state, tmp_path):
     torch.save(state, tmp_path / "w.pth")
     message = refused(tmp_path / "w.pth", num_classes=10)
     assert "has 5 classes, but 10 were requested" in message
@@ -330,7 +330,7 @@ def test_values_that_are_not_finite_are_named_and_counted(state, tmp_path):
     assert "head.bias (0 NaN, 1 infinite of 5)" in message
 
 
-def test_overflow_to_infinity_is_found_after_widening(state, tmp_path):
+def test_overflow_is_found_after_conversion_to_float32(state, tmp_path):
     state["norm_f.weight"][0] = 1e6
     torch.save({name: value.half() for name, value in state.items()}, tmp_path / "w.pth")
     assert "norm_f.weight (0 NaN, 1 infinite of 16)" in refused(tmp_path / "w.pth")
@@ -346,7 +346,7 @@ def test_overflow_to_infinity_is_found_after_widening(state, tmp_path):
         (3, "int"),
     ],
 )
-def test_values_that_are_no_weights(value, described, state, tmp_path):
+def test_values_that_are_not_weights(value, described, state, tmp_path):
     torch.save(state | {"norm_f.weight": value}, tmp_path / "w.pth")
     message = refused(tmp_path / "w.pth")
     assert f"norm_f.weight ({described}" in message

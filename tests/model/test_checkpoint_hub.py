@@ -1,4 +1,4 @@
-"""Weights by hub name, against a small hub of our own on this machine."""
+"""Downloading checkpoints from a fake hub on the local machine."""
 
 import http.server
 import json
@@ -24,7 +24,7 @@ REPOSITORIES = {
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
-    """As much of the hub's protocol as listing and downloading files needs."""
+    """The part of the hub's protocol for listing and downloading files."""
 
     def do_GET(self):
         self.answer(with_body=True)
@@ -72,7 +72,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, *arguments):
-        """Keep the test's output quiet."""
+        """Suppress the log of requests."""
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def hub():
     server.server_close()
 
 
-# The hub's client pauses between attempts for 23 seconds in all.
+# The hub's client waits 23 seconds in total between attempts.
 PROGRAM = """
 import sys
 import time
@@ -104,7 +104,7 @@ for source in sys.argv[1:]:
 
 
 def fetch(*sources, endpoint, cache, **environment):
-    """One line per source, from a fresh process, because the hub's address and cache are read on import."""
+    """One line per source, from a new process, because the hub's address and cache are read on import."""
     inherited = {key: value for key, value in os.environ.items() if "proxy" not in key.lower()}
     result = subprocess.run(
         [sys.executable, "-c", PROGRAM, *sources],
@@ -135,13 +135,13 @@ REFUSED = {
 }
 
 
-def test_files_are_fetched_by_name_or_as_the_best_weights_and_then_found_offline(hub, tmp_path):
+def test_files_are_downloaded_by_name_or_preference_and_then_found_offline(hub, tmp_path):
     assert fetch(*FETCHED, endpoint=hub, cache=tmp_path) == list(FETCHED.values())
     named = "hf://owner/one/weights.pth"
     assert fetch(named, endpoint=hub, cache=tmp_path, HF_HUB_OFFLINE="1") == [FETCHED["hf://owner/one"]]
 
 
-def test_what_the_hub_refuses_says_what_to_do(hub, tmp_path):
+def test_errors_of_the_hub_say_what_to_do(hub, tmp_path):
     answers = fetch(*REFUSED, endpoint=hub, cache=tmp_path)
     for answer, (source, expected) in zip(answers, REFUSED.items(), strict=True):
         assert answer.startswith(f"refused: {source}")

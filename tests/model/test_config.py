@@ -1,4 +1,4 @@
-"""The configuration: translation from the reference's options, derived sizes, refusals."""
+"""The configuration: conversion from the reference's options, derived sizes, invalid values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PUBLISHED = load_json("full_state_dicts").values()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
-def test_reference_options_give_the_references_sizes(case):
+def test_reference_options_result_in_the_sizes_of_the_reference(case):
     config = VimConfig.from_reference(case["flags"])
     assert list(config.grid) == case["grid"]
     assert config.num_tokens == case["tokens"]
@@ -37,7 +37,7 @@ def test_published_architectures(case):
     assert variant_name(config.replace(depth=12)) == "custom"
 
 
-def test_defaults_are_the_references():
+def test_defaults_equal_the_reference():
     config = VimConfig.from_reference({})
     assert config.class_token is ClassToken.NONE
     assert config.pooling is Pooling.LAST
@@ -46,7 +46,7 @@ def test_defaults_are_the_references():
     assert not config.rms_norm
 
 
-def test_only_separate_directions_are_halved():
+def test_only_separate_directions_are_averaged():
     assert VimConfig().averages_directions
     assert not VimConfig(directions="shared").averages_directions
     assert not VimConfig(directions="forward").averages_directions
@@ -63,7 +63,7 @@ def test_only_separate_directions_are_halved():
         ({"final_pool_type": "sum"}, "expected one of"),
     ],
 )
-def test_reference_options_that_cannot_be_served(flags, message):
+def test_unsupported_reference_options(flags, message):
     with pytest.raises(ConfigError, match=message):
         VimConfig.from_reference(flags)
 
@@ -89,6 +89,6 @@ def test_reference_options_that_cannot_be_served(flags, message):
         ({"rope": True, "class_token": "none", "image_size": 240}, "even square grid"),
     ],
 )
-def test_structures_that_do_not_exist(fields, message):
+def test_invalid_structures(fields, message):
     with pytest.raises(ConfigError, match=message):
         VimConfig(**fields)

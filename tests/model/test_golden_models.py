@@ -1,4 +1,4 @@
-"""Reduced classifiers of every form against the upstream reference's numbers, layer by layer."""
+"""Reduced classifiers of every variant, compared with the upstream reference layer by layer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vim_deploy.model import VimConfig, VisionMamba, fill_synthetic
 from vim_deploy.ops import use_scan
 
 CASES = {case["name"]: case for case in load_json("models")["cases"]}
-TOLERANCE = 2e-5  # float32 against float64; worst measured upstream: logits 1.4e-6, intermediates 4.1e-6
+TOLERANCE = 2e-5  # float32 against float64; largest errors of upstream: logits 1.4e-6, intermediates 4.1e-6
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
@@ -35,14 +35,14 @@ def golden_model(case: dict[str, Any]) -> VisionMamba:
 
 
 def outputs(model: VisionMamba, pixels: Tensor) -> dict[str, Tensor]:
-    """Everything that the golden data may hold, by its names there."""
+    """All outputs that the golden data may contain, with the names used there."""
     tokens = model.forward_tokens(pixels)
-    # The golden data hold them as the first block sees them.
+    # The golden data contain the tokens as the first block gets them.
     found = {"tokens": model.rope(tokens) if model.config.rope else tokens}
 
     def record(index: int, pair: tuple[Tensor, Tensor]) -> None:
         name = f"layer_call{index}" if model.config.paired else f"block{index}"
-        # The golden data keep the second of two paired blocks in its own, reversed order of tokens.
+        # In the golden data, the second of two paired blocks has its tokens in reversed order.
         reverse = model.config.paired and index % 2
         for part, value in zip(("hidden", "residual"), pair, strict=True):
             found[f"{name}.{part}"] = value.flip(1) if reverse else value
@@ -61,7 +61,7 @@ def outputs(model: VisionMamba, pixels: Tensor) -> dict[str, Tensor]:
 @pytest.mark.parametrize("scan", ["auto", "reference"])
 @each_case
 @torch.no_grad()
-def test_every_stored_value(case, scan):
+def test_all_stored_values(case, scan):
     tensors = golden_tensors(case)
     model = golden_model(case)
     with use_scan(scan):
@@ -88,7 +88,7 @@ def test_outputs_in_float64(case):
 
 
 @each_case
-def test_names_and_shapes_in_the_references_order(case):
+def test_names_shapes_and_their_order_equal_the_reference(case):
     model = VisionMamba(VimConfig.from_reference(case["flags"]))
     assert [(name, list(value.shape)) for name, value in model.state_dict().items()] == list(
         case["keys"].items()
@@ -99,7 +99,7 @@ def test_names_and_shapes_in_the_references_order(case):
 @pytest.mark.parametrize(
     "case", [case for case in CASES.values() if not case["weights_from"]], ids=lambda case: case["name"]
 )
-def test_stored_weights_follow_the_rule_for_generated_ones(case):
+def test_stored_weights_are_the_synthetic_ones(case):
     model = VisionMamba(VimConfig.from_reference(case["flags"]))
     fill_synthetic(model, case["seed"])
     for name, value in golden_weights(case).items():
@@ -108,7 +108,7 @@ def test_stored_weights_follow_the_rule_for_generated_ones(case):
 
 @each_case
 @torch.no_grad()
-def test_trace_ends_in_the_features(case):
+def test_trace_ends_with_the_features(case):
     model = golden_model(case)
     pixels = golden_tensors(case)["image"]
     pairs = list(model.trace(pixels))

@@ -1,4 +1,4 @@
-"""Convolution, norms, rotary embedding and patch embedding against the upstream reference's numbers."""
+"""Convolution, norms, rotary embedding and patch embedding compared with the upstream reference."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vim_deploy.model.rope import RotaryEmbedding
 
 CASES = load_json("op_misc")
 TENSORS = load_tensors("op_misc")
-TOLERANCE = 1e-5  # float32 against float64; worst measured upstream 1.0e-6
+TOLERANCE = 1e-5  # float32 against float64; largest error of upstream 1.0e-6
 
 
 def golden(kind: str) -> pytest.MarkDecorator:
@@ -61,7 +61,7 @@ def test_norms(kind):
 @pytest.mark.parametrize("norm", [RMSNorm(8, 1e-5), LayerNorm(8, 1e-5)], ids=["rms", "layer"])
 def test_norms_compute_half_precision_in_float32(norm: nn.Module):
     x = torch.full((1, 8), 300.0, dtype=torch.float16)
-    x[0, 0] = -300.0  # the square is beyond float16
+    x[0, 0] = -300.0  # its square is out of range for float16
     y = norm.half()(x)
     assert y.dtype == torch.float32
     torch.testing.assert_close(y, norm.float()(x.float()))
@@ -76,7 +76,7 @@ def test_rotary_embedding(case):
     assert_close(rope(tensors["x"]), tensors["out"], TOLERANCE)
 
 
-def test_rotary_embedding_refuses_a_width_without_pairs_per_axis():
+def test_rotary_embedding_requires_a_multiple_of_4():
     with pytest.raises(ConfigError, match="embed_dim is 18"):
         RotaryEmbedding(18, 4)
 

@@ -1,4 +1,4 @@
-"""Resizing position embeddings by both rules."""
+"""Resizing position embeddings with both rules."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CLASS_ROWS = {
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
-def test_reference_rule_equals_upstream(case):
+def test_reference_rule_equals_the_reference(case):
     table = torch.from_numpy(TENSORS[f"pos_embed_resize.{case['name']}.pos_embed"])
     token = ClassToken.MIDDLE if case["extra_tokens_kept_at_front"] else ClassToken.NONE
     sizes = (case["old_grid"],) * 2, (case["new_grid"],) * 2
@@ -33,7 +33,7 @@ def test_reference_rule_equals_upstream(case):
 
 
 def ramp(grid: tuple[int, int], class_token: ClassToken, mark: float) -> Tensor:
-    """A table (1, rows, 2) whose patches hold their centre's place in the picture; class rows hold `mark`."""
+    """A table (1, rows, 2): for patches the position of their centre, for class tokens `mark`."""
     rows, columns = ((torch.arange(side) + 0.5) / side for side in grid)
     patches = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).flatten(0, 1)
     class_rows = CLASS_ROWS[class_token](len(patches))
@@ -50,19 +50,19 @@ def patch_rows(table: Tensor, class_rows: list[int]) -> list[int]:
 @pytest.mark.parametrize(
     ("old", "new"), [((14, 14), (28, 28)), ((27, 27), (14, 14)), ((14, 14), (8, 20)), ((6, 9), (9, 6))]
 )
-def test_geometric_rule_keeps_places_and_class_token(class_token, old, new):
+def test_geometric_rule_keeps_positions_and_class_token(class_token, old, new):
     resized = resize_position_embedding(ramp(old, class_token, 7.0), old, new, class_token)
     expected = ramp(new, class_token, 7.0)
     class_rows = CLASS_ROWS[class_token](math.prod(new))
     torch.testing.assert_close(resized[:, class_rows], expected[:, class_rows], rtol=0, atol=0)
     rows = patch_rows(resized, class_rows)
-    # Bicubic interpolation nearly keeps a ramp, and clamping flattens its ends (worst seen 0.145 of a step);
-    # a table shifted by one patch is off by a whole step, or by most of the picture where rows wrap.
+    # Bicubic interpolation nearly preserves a ramp, except that clamping flattens its ends (largest error
+    # 0.145 of a step). A table shifted by a patch differs by one step, or by most of the image where rows wrap.
     steps = torch.tensor([1 / side for side in old])
     assert ((resized[:, rows] - expected[:, rows]).abs() < 0.2 * steps).all()
 
 
-def test_rules_differ_for_a_class_token_in_the_middle_only():
+def test_rules_differ_only_for_a_class_token_in_the_middle():
     grids = (4, 4), (6, 6)
     for token in (ClassToken.NONE, ClassToken.FRONT):
         table = torch.randn(1, 16 + token.rows, 8)
@@ -91,6 +91,6 @@ def test_same_grid_changes_nothing():
         (16, (4, 4), (8, 8), "geometric", r"expected \(1, 17, embed\)"),
     ],
 )
-def test_misuse_is_refused(rows, old, new, rule, message):
+def test_invalid_arguments_are_refused(rows, old, new, rule, message):
     with pytest.raises(ConfigError, match=message):
         resize_position_embedding(torch.zeros(1, rows, 8), old, new, ClassToken.MIDDLE, rule)

@@ -1,4 +1,4 @@
-"""Numbers from a seed, against known answers."""
+"""Synthetic weights and pixels, compared with known values."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_streams_differ_by_seed_and_name_only():
     assert not np.array_equal(stream, uniform_stream(0, "b", (4, 5)))
 
 
-def test_filling_leaves_buffers_alone():
+def test_buffers_are_not_changed():
     model = create_model("vim_tiny", image_size=32, depth=1, embed_dim=16, class_token="none", rope=True)
     before = model.rope.freqs_cos.clone()
     fill_synthetic(model, seed=3)

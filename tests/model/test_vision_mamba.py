@@ -1,4 +1,4 @@
-"""What the model promises beyond its numbers: refusals, precision, training, export, light imports."""
+"""Properties of the model: errors, precision, training, export, imports."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_unknown_names_and_fields_are_refused():
 
 
 @torch.no_grad()
-def test_without_classes_the_features_are_the_output():
+def test_without_classes_the_output_is_the_features():
     model = small_model(num_classes=0)
     pixels = pixels_for(model)
     assert not [name for name in model.state_dict() if name.startswith("head")]
@@ -60,11 +60,11 @@ def test_without_classes_the_features_are_the_output():
 
 
 @torch.no_grad()
-def test_an_image_does_not_see_the_others_in_its_batch():
+def test_images_of_a_batch_are_independent():
     model = small_model()
     pixels = pixels_for(model, batch=3)
-    alone = torch.cat([model(pixels[i : i + 1]) for i in range(3)])
-    assert_close(model(pixels), alone, 1e-5)
+    single = torch.cat([model(pixels[i : i + 1]) for i in range(3)])
+    assert_close(model(pixels), single, 1e-5)
 
 
 @torch.no_grad()
@@ -72,7 +72,7 @@ def test_empty_batch():
     assert small_model()(torch.zeros(0, 3, 32, 48)).shape == (0, 7)
 
 
-# Rounding to 11 and 8 bits of precision through two blocks; worst seen 1.7e-3 and 1.9e-2.
+# Rounding to 11 and 8 bits of precision in two blocks; the largest errors are 1.7e-3 and 1.9e-2.
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 5e-3), (torch.bfloat16, 5e-2)])
 @each_form
 @torch.no_grad()
@@ -89,7 +89,7 @@ def test_half_precision_keeps_the_residual_stream_in_float32(form, dtype, tolera
     assert_close(logits.float(), expected, tolerance)
 
 
-# As above with less rounded; worst seen 1.0e-3 and 1.2e-2.
+# As above with fewer rounded values; the largest errors are 1.0e-3 and 1.2e-2.
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 3e-3), (torch.bfloat16, 3e-2)])
 @each_form
 @torch.no_grad()
@@ -110,7 +110,7 @@ def test_mixers_in_half_precision(form, dtype, tolerance):
 
 
 @each_form
-def test_every_parameter_gets_the_references_gradient(form):
+def test_gradients_of_all_parameters_equal_the_reference(form):
     model = small_model(**form).train()
     pixels = pixels_for(model)
 
@@ -128,7 +128,7 @@ def test_every_parameter_gets_the_references_gradient(form):
 
 
 @each_form
-def test_freshly_made_models_are_tame(form):
+def test_outputs_of_initialized_models_are_finite_and_small(form):
     torch.manual_seed(0)
     model = create_model("vim_tiny", **{**SMALL, **form})
     logits = model(pixels_for(model))
@@ -151,7 +151,7 @@ def test_torch_export_with_any_batch_size(form):
         torch.testing.assert_close(program.module()(pixels), model(pixels))
 
 
-def test_configuration_and_names_need_no_pytorch():
+def test_configuration_and_names_do_not_import_pytorch():
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "from vim_deploy.model import VimConfig, preset, variant_name\n"

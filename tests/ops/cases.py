@@ -1,4 +1,4 @@
-"""The table of scan cases that every backend is tested with, and the tolerance of each backend.
+"""The scan cases that every implementation is tested with, and the tolerance of each implementation.
 
 Arrays are float32 and channels last, as in the contract. Expected values are float64.
 """
@@ -23,7 +23,7 @@ Arrays = dict[str, NDArray[Any] | None]
 
 @dataclass(frozen=True)
 class Tolerance:
-    """Largest allowed difference, relative to the largest expected magnitude of the case."""
+    """The maximum difference, relative to the largest expected magnitude of the case."""
 
     relative: float
     reason: str
@@ -31,11 +31,11 @@ class Tolerance:
 
 TOLERANCES = {
     "reference": Tolerance(
-        1e-5, "float32 recurrence; the golden data's own suggestion, worst seen there 2.0e-6"
+        1e-5, "float32 recurrence; recommended by the golden data, whose largest error is 2.0e-6"
     ),
-    "native": Tolerance(2e-6, "float32 recurrence, exponential good to 1.7e-7; worst seen 4.0e-7 (len17)"),
+    "native": Tolerance(2e-6, "float32 recurrence, exponential within 1.7e-7; largest error 4.0e-7 (len17)"),
     "onnxruntime": Tolerance(2e-6, "the same kernel as native"),
-    "function": Tolerance(1e-5, "standard operators in float32, sums over states in the runtime's own order"),
+    "function": Tolerance(1e-5, "standard operators in float32, sums over states in any order"),
 }
 
 
@@ -60,9 +60,7 @@ class ScanCase:
     @property
     def not_an_operator_case(self) -> str | None:
         """Why the operator cannot run this case, or None if it can."""
-        return (
-            None if self.gated else "no gate: the operator always has z, only the kernel can run without it"
-        )
+        return None if self.gated else "no gate: the operator requires z, only the kernel can run without it"
 
     @cached_property
     def _made(self) -> tuple[Arrays, NDArray[Any] | None]:
@@ -104,7 +102,7 @@ class ScanCase:
 
 
 def scan_in_float64(inputs: Arrays, delta_softplus: bool, reverse: bool) -> NDArray[Any]:
-    """The contract's arithmetic, token after token."""
+    """The contract in float64, one token at a time."""
     u, delta, A, B, C, D, z, bias = (
         None if (array := inputs[name]) is None else array.astype(np.float64) for name in INPUT_NAMES
     )
@@ -122,7 +120,7 @@ def scan_in_float64(inputs: Arrays, delta_softplus: bool, reverse: bool) -> NDAr
     return y if z is None else y * z * np.exp(-np.logaddexp(0.0, -z))
 
 
-# Golden cases that the network never uses: the contract leaves them to the reference alone.
+# Golden cases that networks do not use: only the reference operator supports them.
 REFERENCE_ONLY = {
     case["name"]: "grouped B and C" if case["groups"] else "constant B or C" if not half else "float16 inputs"
     for case in load_json("op_selective_scan")["cases"]
@@ -156,13 +154,13 @@ def _golden_cases() -> Iterator[ScanCase]:
         flags = {"delta_softplus": case["delta_softplus"], "gated": case["has_z"]}
         yield ScanCase(name, lambda name=name: _golden_arrays(name, flip=False), **flags)
         if name in ("full", "no_z", "len17", "dim33", "dstate12", "dstate24"):
-            # The scan from the last token, over the mirrored sequence: the mirrored output.
+            # The reverse scan of the flipped sequence has the flipped output.
             make = lambda name=name: _golden_arrays(name, flip=True)  # noqa: E731
             yield ScanCase(f"{name}-mirrored", make, reverse=True, **flags)
 
 
 def random_inputs(batch: int, length: int, channels: int, state: int, seed: int = 0) -> Arrays:
-    """Values of the magnitude of a trained network: time steps around 0.05, decays from 1 to `state`."""
+    """Values like those of a trained network: time steps around 0.05, decays from 1 to `state`."""
     generator = np.random.default_rng([seed, batch, length, channels, state])
     shapes = input_shapes({"batch": batch, "length": length, "channels": channels, "state": state})
     arrays = {name: generator.standard_normal(shape) for name, shape in shapes.items()}

@@ -1,4 +1,4 @@
-"""The PyTorch operator: registration, refusals, choice of implementation, gradient."""
+"""The PyTorch operator: registration, errors, choice of implementation, gradient."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def scan_inputs(
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("needs_gradient", [False, True])
-def test_registration_passes_pytorchs_own_checks(needs_gradient, reverse):
+def test_registration_passes_the_checks_of_pytorch(needs_gradient, reverse):
     inputs = [tensor.requires_grad_(needs_gradient) for tensor in scan_inputs()]
     torch.library.opcheck(OPERATOR.default, (*inputs, True, reverse))
 
 
-def test_schema_is_the_contracts():
+def test_schema_equals_the_contract():
     names = [argument.name for argument in OPERATOR.default._schema.arguments]
     assert names == [*INPUT_NAMES, *ATTRIBUTES]
 
@@ -98,14 +98,14 @@ def test_unknown_implementation_is_refused():
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_gradient_is_that_of_finite_differences(reverse):
+def test_gradient_equals_finite_differences(reverse):
     inputs = [tensor.requires_grad_() for tensor in scan_inputs(1, 3, 2, 2, dtype=torch.float64)]
     assert torch.autograd.gradcheck(
         lambda *tensors: selective_scan(*tensors, delta_softplus=True, reverse=reverse), inputs
     )
 
 
-def test_gradient_is_that_of_the_reference():
+def test_gradient_equals_the_reference():
     inputs = [tensor.requires_grad_() for tensor in scan_inputs(length=20)]
     gradients = torch.autograd.grad(selective_scan(*inputs, **FLAGS).square().sum(), inputs)
     expected = torch.autograd.grad(selective_scan_reference(*inputs, **FLAGS).square().sum(), inputs)
@@ -115,7 +115,7 @@ def test_gradient_is_that_of_the_reference():
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("length", [1, 2, 7])
-def test_output_and_gradient_in_float64_are_those_of_the_reference(length, reverse):
+def test_output_and_gradient_in_float64_equal_the_reference(length, reverse):
     inputs = scan_inputs(3, length, 5, 4, dtype=torch.float64)
     results = []
     for scan in (selective_scan_reference, selective_scan, differentiable_scan):
@@ -152,7 +152,7 @@ def test_kernel_equals_the_reference(reverse):
     assert_close(y, selective_scan_reference(*(tensor.double() for tensor in inputs), **flags), 2e-6)
 
 
-def test_kernel_reads_slices_of_projections_without_a_difference():
+def test_kernel_reads_slices_of_projections():
     inputs = scan_inputs(batch=2, length=40, channels=24, state=16)
     u, delta, A, B, C, D, z, delta_bias = inputs
     wide = torch.cat([u, z], dim=-1)
@@ -163,7 +163,7 @@ def test_kernel_reads_slices_of_projections_without_a_difference():
 
 
 @pytest.mark.parametrize("length", [1, 6])
-def test_kernel_takes_any_strides(length):
+def test_kernel_supports_any_strides(length):
     inputs = scan_inputs(batch=3, length=length, channels=5, state=4)
     odd = [tensor.transpose(0, -1).contiguous().transpose(0, -1) for tensor in inputs]
     with use_scan("kernel"):
@@ -183,7 +183,7 @@ def test_kernel_on_request_refuses_other_types():
     ],
     ids=["instruction set", "library"],
 )
-def test_a_library_that_cannot_be_used_is_no_reason_to_fall_back(environment, expected):
+def test_there_is_no_fallback_if_the_library_cannot_be_used(environment, expected):
     code = (
         "import torch; from vim_deploy.ops import selective_scan\n"
         "x, a, n, d = torch.ones(1, 2, 3), -torch.ones(3, 4), torch.ones(1, 2, 4), torch.ones(3)\n"

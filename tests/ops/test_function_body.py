@@ -1,4 +1,4 @@
-"""The operator without our library: the function body, held to the same cases as every backend."""
+"""The function body of the operator, with the same cases as the other implementations."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def sessions():
 
 
 @pytest.mark.parametrize("case", OPERATOR_CASES, ids=repr)
-def test_function_body_equals_the_case(case, sessions):
+def test_function_body_equals_the_expected_values(case, sessions):
     if not case.operator_inputs["u"].size:
-        pytest.skip("ONNX Runtime's own Scan divides by zero on an empty batch; see the contract's limits")
+        pytest.skip("ONNX Runtime's Scan divides by zero if the batch is empty; see the contract's limits")
     session = sessions[int(case.delta_softplus), int(case.reverse)]
     case.check(session.run(None, case.operator_inputs)[0], "function")
 
@@ -51,6 +51,6 @@ def test_half_precision_keeps_the_state_in_float32():
     same_values = body_session(1, 0).run(None, widened)[0]
     found = body_session(1, 0, TensorProto.FLOAT16).run(None, halves)[0]
     assert found.dtype == "float16"
-    # Equal to the float32 result of the same inputs but for the rounding of the stored output.
+    # Equals the float32 result for the same inputs, except for the rounding of the stored output.
     assert (found == same_values.astype("float16")).all()
-    assert abs(found - expected).max() > 0  # the inputs' rounding itself is visible
+    assert abs(found - expected).max() > 0  # the inputs are rounded

@@ -115,7 +115,7 @@ def run(opened: Any, given: dict[str, Any]) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("kind", SHAPES)
-def test_every_wrong_shape_is_refused_by_name(kind):
+def test_every_wrong_shape_is_named(kind):
     opened = session(kind)
     assert len(run(opened, ones(kind))) == OUTPUTS[plain(kind)]
     for name, shape in SHAPES[kind].items():
@@ -174,7 +174,7 @@ def test_matmuls_deeper_than_supported_are_refused(kind):
         ("ConvProjectBfloat16", {"columns": 0}, "attribute columns is 0, expected 1 or more"),
     ],
 )
-def test_attributes_are_checked_when_the_session_is_made(kind, attributes, message):
+def test_attributes_are_checked_when_the_session_is_created(kind, attributes, message):
     with pytest.raises(Exception, match=message):
         session(kind, attributes)
 

@@ -33,7 +33,7 @@ def test_library_is_found_and_loads():
 @pytest.mark.parametrize("name", ["avx512", "avx2", "portable"])
 def test_instruction_set_can_be_forced(name):
     if name not in library.usable_instruction_sets():
-        pytest.skip(f"this build on this processor has no {name}")
+        pytest.skip(f"this build on this CPU has no {name}")
     code = "from vim_deploy.ops.library import instruction_set; print(instruction_set())"
     assert in_a_fresh_process(code, VIM_DEPLOY_ISA=name).stdout.strip() == name
 
@@ -48,7 +48,7 @@ def test_unknown_instruction_set_is_an_error(name):
     assert "portable" in run.stderr
 
 
-def test_unknown_instruction_set_is_refused_by_the_runtime_too():
+def test_unknown_instruction_set_is_an_error_in_onnxruntime():
     pytest.importorskip("onnxruntime")
     code = (
         "import onnxruntime; from vim_deploy.ops import ort_library; "
@@ -59,7 +59,7 @@ def test_unknown_instruction_set_is_refused_by_the_runtime_too():
     assert "vim_deploy::SelectiveScan: VIM_DEPLOY_ISA=avx9: this build supports" in run.stderr
 
 
-def test_finding_the_library_needs_neither_pytorch_nor_a_runtime():
+def test_finding_the_library_imports_neither_pytorch_nor_a_runtime():
     code = (
         "import sys; from vim_deploy.ops import ort_library; ort_library(); import vim_deploy.ops.native; "
         "assert not {'torch', 'onnxruntime', 'onnx'} & set(sys.modules)"
@@ -68,7 +68,7 @@ def test_finding_the_library_needs_neither_pytorch_nor_a_runtime():
     assert run.returncode == 0, run.stderr
 
 
-def test_the_variable_overrides(monkeypatch, tmp_path):
+def test_environment_variable_overrides_the_path(monkeypatch, tmp_path):
     other = tmp_path / "other.so"
     other.write_bytes(library.ort_library().read_bytes())
     monkeypatch.setenv(library.LIBRARY_VARIABLE, str(other))
@@ -79,7 +79,7 @@ def test_the_variable_overrides(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"not a library", b""])
-def test_a_file_that_is_no_library_is_named(content, monkeypatch, tmp_path):
+def test_invalid_library_is_named(content, monkeypatch, tmp_path):
     damaged = tmp_path / "damaged.so"
     damaged.write_bytes(content)
     monkeypatch.setenv(library.LIBRARY_VARIABLE, str(damaged))
@@ -97,7 +97,7 @@ def test_another_contract_version_is_refused(monkeypatch):
         library._load.cache_clear()
 
 
-def test_an_absent_library_says_how_to_build_it(monkeypatch, tmp_path):
+def test_missing_library_error_says_how_to_build_it(monkeypatch, tmp_path):
     monkeypatch.delenv(library.LIBRARY_VARIABLE, raising=False)
     monkeypatch.delenv(library.TENSORRT_LIBRARY_VARIABLE, raising=False)
     monkeypatch.setattr(library, "_candidates", lambda name: iter([tmp_path / "lib" / name]))
@@ -109,14 +109,14 @@ def test_an_absent_library_says_how_to_build_it(monkeypatch, tmp_path):
         library.tensorrt_library(11)
 
 
-def test_the_plugin_library_can_be_named(monkeypatch, tmp_path):
+def test_environment_variable_overrides_the_path_of_the_plugin(monkeypatch, tmp_path):
     named = tmp_path / "plugin.so"
     named.write_bytes(b"")
     monkeypatch.setenv(library.TENSORRT_LIBRARY_VARIABLE, str(named))
     assert library.tensorrt_library(10) == named
 
 
-def test_the_library_shows_only_its_own_functions_and_needs_only_the_c_library():
+def test_library_exports_only_its_functions_and_depends_only_on_libc():
     for tool, arguments in {"nm": ["-D", "--defined-only"], "objdump": ["-p"]}.items():
         try:
             text = subprocess.run(

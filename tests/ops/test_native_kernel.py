@@ -1,4 +1,4 @@
-"""The CPU kernel through its binding, with the instruction set that the environment chooses."""
+"""The CPU kernel through its Python binding, with the instruction set selected by the environment."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ FLAGS = {"delta_softplus": True, "reverse": False}
 
 
 @pytest.mark.parametrize("case", CASES, ids=repr)
-def test_kernel_equals_the_case(case):
+def test_kernel_equals_the_expected_values(case):
     y = native.selective_scan(case.inputs, delta_softplus=case.delta_softplus, reverse=case.reverse)
     case.check(y, "native")
 
 
 @pytest.mark.parametrize("name", ["avx512", "avx2", "portable"])
-def test_every_instruction_set_passes_these_tests(name):
+def test_these_tests_pass_with_every_instruction_set(name):
     if name not in usable_instruction_sets():
-        pytest.skip(f"this build on this processor has {', '.join(usable_instruction_sets())}, not {name}")
+        pytest.skip(f"this build on this CPU has {', '.join(usable_instruction_sets())}, not {name}")
     if name == instruction_set():
-        pytest.skip(f"{name} is what the other tests here already use")
+        pytest.skip(f"{name} is the one that the other tests in this file use")
     here = Path(__file__).parent
     tests = [str(here / "test_native_kernel.py"), str(here / "test_ort_operator.py")]
     run = subprocess.run(
@@ -54,9 +54,9 @@ def test_every_instruction_set_passes_these_tests(name):
 @pytest.mark.parametrize("sizes", [(1, 197, 384, 16), (3, 50, 70, 20)])
 def test_bits_do_not_depend_on_threads(sizes):
     inputs = random_inputs(*sizes)
-    alone = native.selective_scan(inputs, **FLAGS)
+    expected = native.selective_scan(inputs, **FLAGS)
     for threads in (2, 5):
-        assert np.array_equal(native.selective_scan(inputs, **FLAGS, threads=threads), alone)
+        assert np.array_equal(native.selective_scan(inputs, **FLAGS, threads=threads), expected)
 
 
 def test_bits_of_an_element_do_not_depend_on_the_batch():
@@ -64,8 +64,8 @@ def test_bits_of_an_element_do_not_depend_on_the_batch():
     together = native.selective_scan(inputs, **FLAGS)
     per_channel = ("A", "D", "delta_bias")
     for i in range(3):
-        alone = {name: array if name in per_channel else array[i : i + 1] for name, array in inputs.items()}
-        assert np.array_equal(native.selective_scan(alone, **FLAGS)[0], together[i])
+        single = {name: array if name in per_channel else array[i : i + 1] for name, array in inputs.items()}
+        assert np.array_equal(native.selective_scan(single, **FLAGS)[0], together[i])
 
 
 @pytest.mark.parametrize("name", ["u", "delta", "B", "C", "z"])
@@ -80,7 +80,7 @@ def test_a_NaN_never_becomes_a_number(name):  # noqa: N802
         assert np.isnan(y[0, 20:, 5]).all()
 
 
-def test_growth_beyond_float32_is_infinite_not_wrong():
+def test_growth_beyond_float32_is_infinite():
     inputs = random_inputs(1, 4, 8, 16)
     inputs["A"][:] = 1000.0
     inputs["delta"][:] = 10.0
@@ -89,11 +89,11 @@ def test_growth_beyond_float32_is_infinite_not_wrong():
     assert not np.isfinite(y[0, 1:]).any()
 
 
-def test_slices_of_wider_tensors_are_read_and_written_in_place():
+def test_slices_of_larger_tensors_are_read_and_written_in_place():
     sizes = {"batch": 2, "length": 30, "channels": 21, "state": 16}
     inputs = random_inputs(2, 30, 21, 16)
     expected = native.selective_scan(inputs, **FLAGS)
-    # One projection's output holds u and z side by side, another delta, B and C.
+    # The output of one projection contains u and z, that of another delta, B and C.
     u_z = np.concatenate([inputs["u"], inputs["z"]], axis=-1)
     delta_B_C = np.concatenate([inputs["delta"], inputs["B"], inputs["C"]], axis=-1)
     wide = np.full((2, 30, 50), 7.0, np.float32)

@@ -1,4 +1,4 @@
-"""The kernel's native tests under AddressSanitizer and UndefinedBehaviorSanitizer."""
+"""The native tests of the kernel with AddressSanitizer and UndefinedBehaviorSanitizer."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def test_native_tests_pass_under_the_sanitizers(tmp_path):
     if not (
         shutil.which("cmake") and (shutil.which("c++") or shutil.which("g++") or shutil.which("clang++"))
     ):
-        pytest.skip("no cmake or no C++ compiler here")
+        pytest.skip("cmake or a C++ compiler is missing")
     if not can_link_sanitizers(tmp_path):
-        pytest.skip("this compiler has no sanitizer libraries")
+        pytest.skip("the compiler has no sanitizer libraries")
     options = ["-DVIM_DEPLOY_TESTS=ON", "-DVIM_DEPLOY_SANITIZE=ON", "-DVIM_DEPLOY_WERROR=ON"]
     options += ["-DVIM_DEPLOY_ORT=OFF", "-DVIM_DEPLOY_CUDA=OFF", "-DVIM_DEPLOY_TRT=OFF"]
     run("cmake", "-S", str(ROOT), "-B", str(tmp_path / "build"), *options)

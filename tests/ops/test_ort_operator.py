@@ -1,4 +1,4 @@
-"""The operator in ONNX Runtime: values, threads, and what it says about wrong inputs."""
+"""The operator in ONNX Runtime: values, threads, and errors for invalid inputs."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def run(session: Any, inputs: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize("case", OPERATOR_CASES, ids=repr)
-def test_operator_equals_the_case(case, sessions):
+def test_operator_equals_the_expected_values(case, sessions):
     session = sessions[int(case.delta_softplus), int(case.reverse)]
     case.check(run(session, case.operator_inputs), "onnxruntime")
 
 
-def test_bits_do_not_depend_on_the_sessions_threads(sessions):
+def test_bits_do_not_depend_on_the_number_of_threads(sessions):
     inputs = random_inputs(2, 197, 200, 16)
     two = open_session(operator_model(delta_softplus=1, reverse=0), threads=2)
     assert np.array_equal(run(two, inputs), run(sessions[1, 0], inputs))
@@ -100,12 +100,12 @@ def test_wrong_attribute_is_named(attributes, message):
         open_session(operator_model(**attributes))
 
 
-def test_another_element_type_is_refused_by_name():
+def test_unsupported_element_type_is_named():
     with pytest.raises(Exception, match=r"tensor\(float16\).*SelectiveScan"):
         open_session(operator_model(TensorProto.FLOAT16, delta_softplus=1, reverse=0))
 
 
-def test_one_library_serves_many_sessions():
+def test_several_sessions_use_one_library():
     model, inputs = operator_model(delta_softplus=1, reverse=0), random_inputs(1, 9, 8, 16)
     several = [open_session(model) for _ in range(3)]
     expected = run(several[0], inputs)

@@ -1,4 +1,4 @@
-"""The reference operator against the upstream reference's numbers, in every form it knows."""
+"""The reference operator compared with the upstream reference, in every form that it supports."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def in_float64(inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
-def test_equals_the_golden_case(case):
+def test_reference_operator_equals_upstream(case):
     y, state = selective_scan_reference(**golden_inputs(case))
     assert str(y.dtype) == f"torch.{case['io_dtype']}"
     assert_close(y.transpose(1, 2), TENSORS[f"{case['name']}.out_f64"], TOLERANCE[case["io_dtype"]])
@@ -48,13 +48,13 @@ def test_equals_the_golden_case(case):
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
-def test_equals_the_golden_case_in_float64(case):
+def test_reference_operator_equals_upstream_in_float64(case):
     y, state = selective_scan_reference(**in_float64(golden_inputs(case)))
     assert_close(y.transpose(1, 2), TENSORS[f"{case['name']}.out_f64"], 1e-12)
     assert_close(state, TENSORS[f"{case['name']}.last_state_f64"], 1e-12)
 
 
-def test_two_steps_by_hand():
+def test_two_steps_computed_manually():
     column = torch.tensor([[[2.0], [3.0]]])
     y = selective_scan_reference(
         column,
@@ -69,7 +69,7 @@ def test_two_steps_by_hand():
     assert_close(y, [[[2 * first + 20], [3 * second + 30]]], 1e-6)
 
 
-def test_reverse_is_the_scan_of_the_mirrored_sequence():
+def test_reverse_equals_the_scan_of_the_flipped_sequence():
     inputs = golden_inputs(next(case for case in CASES if case["name"] == "len17"))
     sequences = ("u", "delta", "B", "C", "z")
     mirrored = {name: value.flip(1) if name in sequences else value for name, value in inputs.items()}

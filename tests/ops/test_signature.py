@@ -83,7 +83,7 @@ def test_kernel_arguments(header, struct):
 
 
 @pytest.mark.parametrize("adapter", ["ort_scan.cpp", "ort_op.cpp", "ort_cuda_op.cpp", "trt_plugin_core.cpp"])
-def test_adapters_have_no_input_list_of_their_own(adapter):
+def test_adapters_do_not_repeat_the_list_of_inputs(adapter):
     assert not re.search(r"\b(delta_bias|kDeltaBias)\b", source(adapter))
 
 

@@ -31,7 +31,7 @@ def test_order_does_not_matter():
     assert detections_difference(given, tuple(values[order] for values in given)).relative == 0
 
 
-def test_rounding_is_a_difference_of_that_size():
+def test_rounding_is_reported_as_a_difference_of_its_size():
     given = detections()
     found = detections_difference(given, changed(given, 0, lambda boxes: boxes + 0.01))
     assert found.relative == pytest.approx(0.01 / given[0].max(), rel=1e-2)

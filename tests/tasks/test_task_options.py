@@ -1,4 +1,4 @@
-"""Tasks are found through the registry: their options, their handlers, and those of other packages."""
+"""Options and handlers of tasks, including tasks that another package registers."""
 
 from __future__ import annotations
 
@@ -138,14 +138,14 @@ def test_options_of_several_tasks_are_accepted_by_each():
         assert task_options(TASKS.get(task), {"overlays": Path("x")}, "model.engine").overlays == Path("x")
 
 
-def test_names_that_are_taken_or_unknown():
+def test_registered_and_unknown_names_are_errors():
     with pytest.raises(ValueError, match="already registered"):
         TASKS.register("classify", SPEC)
     with pytest.raises(EngineError, match="unknown task 'count'; expected one of classify, features"):
         TASKS.get("count")
 
 
-def test_specs_and_options_need_neither_numpy_nor_a_runtime():
+def test_specs_and_options_import_neither_numpy_nor_a_runtime():
     code = (
         "import sys; from vim_deploy.cli.infer import main\n"
         "main(['--help'], standalone_mode=False)\n"

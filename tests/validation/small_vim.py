@@ -41,7 +41,7 @@ def constant(model: onnx.ModelProto, name: str) -> np.ndarray:
 
 
 def set_input(model: onnx.ModelProto, name: str, index: int, value: np.ndarray) -> None:
-    """Give one node a separate constant: equal constants are shared in an exported graph."""
+    """Give one node a separate constant, since equal constants are shared in an exported graph."""
     model.graph.initializer.append(numpy_helper.from_array(value, f"fault in {name}"))
     node(model, name).input[index] = f"fault in {name}"
 

@@ -32,7 +32,7 @@ def file(tmp_path):
     return path
 
 
-def test_the_manifest_says_so_and_how_much_it_costs(file, tmp_path, caplog):
+def test_the_manifest_records_the_precision_and_the_difference(file, tmp_path, caplog):
     manifest = build_engine(file, tmp_path / "bf16.engine", BF16)
     assert manifest.precision == Precision.BF16_MATMUL
     assert {"ProjectNormProjectBfloat16", "ConvProjectBfloat16"} <= set(manifest.build_info["fused"])
@@ -61,20 +61,20 @@ def test_results_do_not_depend_on_the_batch_or_the_threads(file, tmp_path):
     pixels = np.random.default_rng(0).standard_normal((5, 3, *IMAGE_SIZE)).astype(np.float32)
     with vim_deploy.load_engine(tmp_path / "bf16.engine") as one:
         together = one.run(pixels)["logits"]
-        alone = np.concatenate([one.run(pixels[i : i + 1])["logits"] for i in range(len(pixels))])
+        single = np.concatenate([one.run(pixels[i : i + 1])["logits"] for i in range(len(pixels))])
     with vim_deploy.load_engine(tmp_path / "bf16.engine", threads=2) as two:
         np.testing.assert_array_equal(two.run(pixels)["logits"], together)
-    # The classifier's product is the runtime's, in another order of sums for one row; a rounding to bfloat16
-    # that fell the other way would be a hundred times this.
-    np.testing.assert_allclose(alone, together, rtol=0, atol=2e-5 * np.abs(together).max())
+    # The matmul of the classifier is the runtime's, which sums in another order for one row. A different
+    # rounding to bfloat16 would be a hundred times larger.
+    np.testing.assert_allclose(single, together, rtol=0, atol=2e-5 * np.abs(together).max())
 
 
 @pytest.mark.parametrize(
     "options",
     [{"fuse": False}, {"optimization": "none"}, {"use_library": False}],
-    ids=["no fusion", "no optimisation", "no library"],
+    ids=["no fusion", "no optimization", "no library"],
 )
-def test_what_excludes_it_is_named(file, tmp_path, options):
+def test_conflicting_options_are_named(file, tmp_path, options):
     with pytest.raises(EngineError, match="--cpu-precision bf16 needs the fused operators"):
         build_engine(file, tmp_path / "x.engine", OnnxruntimeOptions(cpu_precision="bf16", **options))
 
@@ -84,13 +84,13 @@ def test_other_precisions_are_refused():
         OnnxruntimeOptions(cpu_precision="int8")
 
 
-def test_a_file_without_such_products_is_refused(tmp_path):
+def test_a_file_without_such_matmuls_is_refused(tmp_path):
     path = save(colour_model(), tmp_path / "colour.onnx")
     with pytest.raises(EngineError, match="cpu-precision"):
         build_engine(path, tmp_path / "x.engine", BF16)
 
 
-def test_a_network_in_parts_is_not_this_one(file, tmp_path):
+def test_an_unfused_network_is_refused(file, tmp_path):
     engine = tmp_path / "bf16.engine"
     build_engine(file, engine, BF16)
     with pytest.raises(EngineError, match="drop --layers"):

@@ -181,7 +181,7 @@ def forget_shapes(model):
         forget_shapes,
     ],
 )
-def test_mixers_of_another_form_stay(change, graph):
+def test_other_mixers_are_not_fused(change, graph):
     depth = kinds(graph)[OP_NAME] // 2
     change(graph)
     counts = fuse(graph)
@@ -200,7 +200,7 @@ def mean_over_tokens(model):
 
 
 @pytest.mark.parametrize("change", [square_to_cube, mean_over_tokens])
-def test_norms_of_another_form_stay(change, graph):
+def test_other_norms_are_not_fused(change, graph):
     norms = kinds(graph)["Pow"]
     change(graph)
     counts = fuse(graph)
@@ -229,7 +229,7 @@ def test_sums_without_averaging_are_fused_too(graph):
         ({"rms_norm": False}, {"CausalConvPair", "ScanPair"}),
     ],
 )
-def test_other_forms_keep_what_does_not_fit(form, expected):
+def test_variants_are_fused_as_far_as_possible(form, expected):
     flags = {**CASES["rect_64x96"]["flags"], **form}
     model = to_onnx(ClassifyModule(VisionMamba(VimConfig.from_reference(flags)).eval()))
     before = kinds(model)[OP_NAME]

@@ -69,7 +69,7 @@ def test_tf32_never_rounds_a_float32_file(place, precision, tf32):
     assert all(providers == [(CUDA, {"use_tf32": tf32}), CPU] for providers in with_options)
 
 
-def test_the_runtimes_fallback_is_off(place):
+def test_the_fallback_of_the_runtime_is_disabled(place):
     load_engine(place.build()).close()
     on_cuda = [session for session in place.behaviour.sessions if session["providers"] != [CPU]]
     assert on_cuda and not any(session["enable_fallback"] for session in on_cuda)

@@ -223,7 +223,7 @@ def test_options_reach_the_builder(place):
 
 
 @pytest.mark.parametrize("major", [8, 10, 11])
-def test_no_tactics_of_cublas_and_cudnn(place, major):
+def test_cublas_and_cudnn_are_not_used_as_tactic_sources(place, major):
     place.install(major)
     place.build("fp32")
     assert place.recorder.named("set_tactic_sources") == ([] if major == 11 else [(1 << 3 | 1 << 4,)])

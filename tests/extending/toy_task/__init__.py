@@ -1,1 +1,1 @@
-"""A task from outside the package: how certain a classifier is, as one number per image."""
+"""A task from outside the package: the certainty of a classifier, one number per image."""

@@ -19,7 +19,7 @@ class CertaintyOptions:
 
 
 class CertaintyColumns(Columns):
-    """`certainty`, in the unit that was asked for."""
+    """`certainty` in the selected unit."""
 
     def __init__(self) -> None:
         super().__init__(COMMON_FIELDS, {"certainty": REAL, "unit": TEXT})

@@ -1,4 +1,4 @@
-"""Detectors as files: equal to the reference's numbers in every way of running, and what is refused."""
+"""Exported detectors: detections of files and engines compared with the reference, and errors."""
 
 from __future__ import annotations
 
@@ -75,17 +75,17 @@ def assert_golden(boxes, scores, classes, masks):
 
 
 @pytest.mark.parametrize("library", [True, False], ids=["library", "function_body"])
-def test_the_file_gives_the_references_detections(place, library):
+def test_file_gives_the_reference_detections(place, library):
     outputs = session(place / "small.onnx", library).run(None, {"pixels": golden_input().numpy()})
     assert_golden(*outputs)
     with torch.no_grad():
         eager = golden_detector()(golden_input())
-    # Same order here, so that masks can be held against each other.
+    # The order is the same here, so that masks can be compared.
     assert np.array_equal(outputs[2], eager[2].numpy())
     np.testing.assert_allclose(outputs[3], eager[3].numpy(), atol=TOLERANCE)
 
 
-def test_an_engine_with_fused_operators_gives_the_references_detections(place):
+def test_engine_with_fused_operators_gives_the_reference_detections(place):
     manifest = build_engine(place / "small.onnx", place / "small.engine")
     assert sum(manifest.build_info["fused"].values()) > 0
     with load_engine(place / "small.engine") as engine:
@@ -93,8 +93,8 @@ def test_an_engine_with_fused_operators_gives_the_references_detections(place):
     assert_golden(*(outputs[name] for name in ("boxes", "scores", "classes", "masks")))
 
 
-def test_the_command_gives_the_references_detections_for_the_image(place):
-    """From an image file to rows; it has the network's width, so that nothing is scaled."""
+def test_command_gives_the_reference_detections(place):
+    """From an image file to rows. The image has the network's width, so that it is not scaled."""
     image = Image.fromarray(load_tensors("detector")["image"].transpose(1, 2, 0))
     image.save(place / "image.png")
     given = [place / "small.onnx", place / "image.png", "-o", place / "rows.jsonl", "--quiet"]
@@ -107,8 +107,8 @@ def test_the_command_gives_the_references_detections_for_the_image(place):
     assert_same_set(rows, expected, TOLERANCE)
 
 
-def test_the_comparison_of_file_and_engine_has_something_to_compare(place):
-    """At the threshold in force random pixels may give no objects; both are compared at none."""
+def test_comparisons_use_a_score_threshold_of_zero(place):
+    """With the default threshold, random pixels may give no objects."""
     (props,) = [{p.key: p.value for p in onnx.load(str(place / "small.onnx")).metadata_props}]
     parity = ModelMetadata.from_props(props, "small.onnx").parity
     assert set(parity) == {"library", "function_body", "images"}
@@ -117,8 +117,8 @@ def test_the_comparison_of_file_and_engine_has_something_to_compare(place):
     assert manifest.self_check["max_relative_diff"] > 0
 
 
-def test_the_comparison_takes_images_one_by_one(place):
-    """Two at once, whose objects must not be taken for each other's."""
+def test_comparison_uses_batches_of_one_image(place):
+    """Two images, whose objects must not be mixed up."""
     image = Image.fromarray(load_tensors("detector")["image"].transpose(1, 2, 0))
     for name, turned in (("a.png", image), ("b.png", image.transpose(Image.Transpose.FLIP_LEFT_RIGHT))):
         (place / "check").mkdir(exist_ok=True)
@@ -130,8 +130,8 @@ def test_the_comparison_takes_images_one_by_one(place):
     assert "on 2 real images" in result.output
 
 
-def test_a_file_that_disagrees_is_not_written(place, monkeypatch):
-    """Boxes are half a pixel off in the graph alone, where the model is traced."""
+def test_file_that_disagrees_is_not_written(place, monkeypatch):
+    """Boxes are shifted by half a pixel only when the model is traced."""
     plain = DetectModule.forward
 
     def shifted(self, pixels, score_threshold):
@@ -145,12 +145,12 @@ def test_a_file_that_disagrees_is_not_written(place, monkeypatch):
     assert not (place / "wrong.onnx").exists()
 
 
-def test_an_image_without_objects_gives_no_rows(place):
+def test_image_without_objects_gives_no_rows(place):
     outputs = session(place / "small.onnx").run(None, {"pixels": np.zeros((1, 3, 128, 128), np.float32)})
     assert [values.shape for values in outputs] == [(0, 4), (0,), (0,), (0, 28, 28)]
 
 
-def test_the_threshold_can_be_given_to_a_run(place):
+def test_score_threshold_is_an_input_of_the_network(place):
     pixels = golden_input().numpy()
     runner = session(place / "small.onnx")
     scores = runner.run(["scores"], {"pixels": pixels})[0]
@@ -159,7 +159,7 @@ def test_the_threshold_can_be_given_to_a_run(place):
     np.testing.assert_array_equal(fewer, scores[scores > bound])
 
 
-def test_only_standard_operators_beside_the_scan(place):
+def test_other_operators_than_the_scan_are_standard(place):
     graph = onnx.load(str(place / "small.onnx"))
     assert {entry.domain: entry.version for entry in graph.opset_import}[""] == 17
     kinds = Counter((node.domain, node.op_type) for node in graph.graph.node)
@@ -199,14 +199,14 @@ def test_more_than_one_image_is_refused(place):
         ("small.json", ("--class-names", "names.txt"), "2 class names for a model with 5 classes"),
     ],
 )
-def test_what_does_not_fit_is_refused(place, name, options, message):
+def test_invalid_models_and_class_names_are_refused(place, name, options, message):
     (place / "names.txt").write_text("one\ntwo\n")
     result = export(place, name, *options, "-o", "none.onnx")
     assert result.exit_code == 2
     assert message in " ".join(result.output.split())
 
 
-def test_a_mean_that_hides_the_padding_is_refused(place):
+def test_mean_that_hides_the_padding_is_refused(place):
     zero = {"image_size": [128, 128], "crop_ratio": 1.0, "mean": [0, 0, 0], "std": [1, 1, 1], "channels": 3}
     (place / "zero.json").write_text(json.dumps(zero))
     result = export(place, "small.json", "--preprocessing", str(place / "zero.json"), "-o", "none.onnx")
@@ -214,7 +214,7 @@ def test_a_mean_that_hides_the_padding_is_refused(place):
     assert "cannot distinguish from padding" in " ".join(result.output.split())
 
 
-def test_eighty_classes_have_the_names_of_coco(place):
+def test_eighty_classes_get_the_names_of_coco(place):
     config = golden_config().replace(num_classes=80, post_nms_topk=4, pre_nms_topk=4)
     (place / "eighty.json").write_text(json.dumps(config.to_dict()))
     result = export(place, "eighty.json", "--no-check", "-o", "eighty.onnx")
@@ -223,8 +223,8 @@ def test_eighty_classes_have_the_names_of_coco(place):
     assert ModelMetadata.from_props(props, "eighty.onnx").class_names == COCO_NAMES
 
 
-def test_pooling_agrees_with_another_implementation_at_borders_and_beyond():
-    """ONNX Runtime's RoiAlign: boxes of every size, over the edges, of less than a pixel."""
+def test_pooling_equals_onnxruntime_at_and_beyond_borders():
+    """Boxes of every size, across borders, and smaller than a pixel."""
     generator = np.random.default_rng(3)
     level = generator.standard_normal((1, 2, 20, 24), dtype=np.float32)
     corner = generator.uniform(-30, 100, (60, 2))
@@ -251,6 +251,6 @@ def test_pooling_agrees_with_another_implementation_at_borders_and_beyond():
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)  # float32 sums of up to 200 samples
 
 
-def test_a_graph_of_the_task_is_the_same_every_time():
+def test_the_graph_is_deterministic():
     first, second = (to_onnx(DetectModule(golden_detector())) for _ in range(2))
     assert first.SerializeToString() == second.SerializeToString()

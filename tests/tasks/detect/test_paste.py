@@ -20,7 +20,7 @@ def by_grid_sample(mask, box, height, width):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_it_matches_grid_sample(seed):
+def test_pasting_equals_grid_sample(seed):
     generator = np.random.default_rng(seed)
     height, width = generator.integers(3, 80, 2)
     corner = generator.uniform(-5, [width, height])
@@ -33,12 +33,12 @@ def test_it_matches_grid_sample(seed):
 
 
 @pytest.mark.parametrize("box", [(-9.0, -9, -4, -4), (50, 50, 60, 60), (3, 3, 3.001, 3.001)])
-def test_a_box_outside_the_image_or_smaller_than_a_pixel_is_empty(box):
+def test_mask_of_a_box_outside_the_image_or_smaller_than_a_pixel_is_empty(box):
     assert paste_mask(np.ones((28, 28), np.float32), np.array(box), 20, 30).sum() == 0
 
 
 @pytest.mark.parametrize("box", [(2, 1, 6, 1), (3, 0, 3, 4), (5, 5, 5, 5), (2.5, 0.5, 2.5, 0.5)])
-def test_a_box_without_area_is_empty_without_a_division_by_zero(box):
+def test_mask_of_a_box_without_area_is_empty(box):
     with np.errstate(all="raise"):
         assert not paste_mask(np.ones((4, 4), np.float32), np.array(box, np.float32), 8, 8).any()
 

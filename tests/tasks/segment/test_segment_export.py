@@ -1,4 +1,4 @@
-"""Segmenters as ONNX files and engines: equal to the reference, plain enough for every runtime."""
+"""Exported segmenters: files and engines compared with the reference, and their operators."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from vim_deploy.tasks.segment.mapper import _scores
 ort = pytest.importorskip("onnxruntime", reason="running exported files needs onnxruntime")
 click_testing = pytest.importorskip("click.testing")
 
-TOLERANCE = 3e-5  # the golden data's own suggestion for a float32 implementation
+TOLERANCE = 3e-5  # recommended by the golden data for float32
 DEPTH = 4
 
 
@@ -43,7 +43,7 @@ def exported() -> onnx.ModelProto:
 
 @pytest.fixture(scope="module")
 def rotary() -> Segmenter:
-    """The small configuration's options, on a grid of 6 x 6, where no pooling divides evenly."""
+    """The small configuration with a grid of 6 x 6, which the pooling scales do not divide."""
     vim = VimConfig(
         image_size=(96, 96),
         embed_dim=16,
@@ -70,7 +70,7 @@ def run(model: onnx.ModelProto, pixels: np.ndarray, library: bool) -> np.ndarray
 
 
 @pytest.mark.parametrize("library", [True, False], ids=["library", "function body"])
-def test_a_crops_logits_are_the_references(exported, library):
+def test_logits_of_a_crop_equal_the_reference(exported, library):
     tensors = load_tensors("segmenter")
     found = run(exported, tensors["crop_image"], library)
     assert_close(found, tensors["decode_logits"], TOLERANCE)
@@ -80,7 +80,7 @@ def test_a_crops_logits_are_the_references(exported, library):
     assert_close(three, np.repeat(tensors["decode_logits"], 3, axis=0), TOLERANCE)
 
 
-def test_sliding_windows_through_the_file_are_the_references(exported):
+def test_sliding_windows_with_the_file_equal_the_reference(exported):
     tensors, slide = load_tensors("segmenter"), load_json("segmenter")["slide"]
     image, expected = tensors["slide_image"], tensors["slide_logits"][0]
     rows, columns = (
@@ -101,7 +101,7 @@ def test_sliding_windows_through_the_file_are_the_references(exported):
     assert_close(found.transpose(2, 1, 0), expected, TOLERANCE)
 
 
-def test_the_auxiliary_head_is_left_out(exported):
+def test_the_auxiliary_head_is_not_exported(exported):
     names = [item.name for item in exported.graph.initializer]
     assert any(name.startswith("decode_head.") for name in names)
     assert not any("auxiliary_head" in name for name in names)
@@ -109,14 +109,14 @@ def test_the_auxiliary_head_is_left_out(exported):
 
 
 @pytest.mark.parametrize("major", [8, 10, 11])
-def test_the_graph_suits_tensorrts_parser(exported, rotary, major):
+def test_the_graph_is_supported_by_the_parser_of_tensorrt(exported, rotary, major):
     for graph in (exported, to_onnx(SegmentModule(rotary))):
         prepared = prepare("model.onnx", graph.SerializeToString(), "fp32", major)
         assert len(prepared.scans) == 2 * DEPTH
         resizes = [node for node in graph.graph.node if node.op_type == "Resize"]
         constants = {item.name for item in graph.graph.initializer}
         assert resizes
-        # By constant factors: sizes that are computed are where parsers differ.
+        # Constant scales, since parsers differ for computed sizes.
         assert all(node.input[2] in constants and len(node.input) == 3 for node in resizes)
 
 
@@ -134,7 +134,7 @@ def invoke(*arguments):
     return click_testing.CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def test_the_command_proves_its_file_and_an_engine_runs_it(rotary, tmp_path):
+def test_the_command_verifies_its_file_and_an_engine_runs_it(rotary, tmp_path):
     save_checkpoint(rotary, tmp_path / "rotary.safetensors")
     path = tmp_path / "rotary.onnx"
     result = invoke("auto", "--task", "segment", "--checkpoint", tmp_path / "rotary.safetensors", "-o", path)
@@ -148,12 +148,12 @@ def test_the_command_proves_its_file_and_an_engine_runs_it(rotary, tmp_path):
     assert SegmenterConfig.from_dict(about.config) == rotary.config.replace(auxiliary_channels=0)
     pixels = np.random.default_rng(0).standard_normal((3, 3, 96, 96), np.float32)
     with load_engine(path) as engine, torch.no_grad():
-        # The engine's sums run in another order than eager's, through four blocks and two heads.
+        # The engine sums in another order than the eager model, in four blocks and two heads.
         assert_close(engine.run(pixels)["logits"], rotary(torch.from_numpy(pixels)), TOLERANCE)
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_reduced_precision_is_the_mixers_alone(rotary, tmp_path, precision):
+def test_only_mixers_are_in_reduced_precision(rotary, tmp_path, precision):
     save_checkpoint(rotary, tmp_path / "r.safetensors")
     options = (
         "--checkpoint",
