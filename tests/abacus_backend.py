@@ -1,4 +1,4 @@
-"""A backend of another package: ONNX's reference evaluator. The module is what a `BackendSpec` names."""
+"""A backend from another package: ONNX's reference evaluator. It is the `module` of a `BackendSpec`."""
 
 from __future__ import annotations
 

@@ -292,7 +292,7 @@ class _Parser:
 class _Runtime:
     def __init__(self, major: int, gpu: FakeGpu, recorder: Recorder) -> None:
         # TensorRT's Runtime terminates the process.
-        assert gpu.count and not recorder.cuda_error, "Runtime was made where CUDA does not start"
+        assert gpu.count and not recorder.cuda_error, "Runtime was created although CUDA does not start"
         self._gpu, self._recorder = gpu, recorder
         self._registry = _Registry(major, recorder)
         self.engine_host_code_allowed = False

@@ -1,4 +1,4 @@
-"""vim-bench as a user meets it."""
+"""The command vim-bench."""
 
 import json
 import subprocess
@@ -31,7 +31,7 @@ def test_the_table_is_on_stdout_and_progress_on_stderr(tmp_path):
     assert "batch size 2" not in result.stdout
 
 
-def test_json_is_all_that_is_on_stdout_and_quiet_is_quiet(tmp_path):
+def test_json_is_the_only_output_on_stdout_and_quiet_suppresses_progress(tmp_path):
     result = run(save(colour_model(), tmp_path / "model.onnx"), *BRIEF, "--json", "--quiet")
     values = json.loads(result.stdout)
     assert [batch["batch_size"] for batch in values["batches"]] == [1, 2]
@@ -47,7 +47,7 @@ def test_json_is_all_that_is_on_stdout_and_quiet_is_quiet(tmp_path):
         (("text.engine",), "is neither an engine"),
     ],
 )
-def test_mistakes_exit_2_without_traceback(tmp_path, monkeypatch, arguments, message):
+def test_user_errors_exit_2_without_traceback(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     save(colour_model(), Path("model.onnx"))
     Path("text.engine").write_text("some text")

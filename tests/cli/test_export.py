@@ -1,4 +1,4 @@
-"""vim-export as a user types it: what is written, what is said, and what is refused."""
+"""The command vim-export: files, messages and errors."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def metadata_of(path: Path) -> ModelMetadata:
     return ModelMetadata.from_props(props, str(path))
 
 
-def test_checkpoint_to_file_that_explains_itself(checkpoint, tmp_path):
+def test_exported_file_describes_the_checkpoint(checkpoint, tmp_path):
     names = tmp_path / "names.txt"
     names.write_text("ant\nbee\ncat\ndog\nelk\n")
     photographs = tmp_path / "photographs"
@@ -85,7 +85,7 @@ def test_synthetic_weights_are_reported(config, tmp_path):
     assert "predictions are meaningless" in result.stderr
 
 
-def test_no_check_says_so(config, tmp_path):
+def test_no_check_is_reported(config, tmp_path):
     result = run(config, "--no-check", "-o", tmp_path / "u.onnx")
     assert result.exit_code == 0, result.stderr
     assert metadata_of(tmp_path / "u.onnx").parity is None
@@ -99,7 +99,7 @@ def test_other_image_size_resizes_the_position_embedding(checkpoint, tmp_path):
     assert "position embedding" in result.stderr
 
 
-def test_disagreement_fails_and_leaves_no_file(config, tmp_path, monkeypatch):
+def test_a_file_that_disagrees_is_deleted(config, tmp_path, monkeypatch):
     import vim_deploy.export.exporter as export_run
 
     def broken(task, *, batch):
@@ -148,7 +148,7 @@ def test_disagreement_fails_and_leaves_no_file(config, tmp_path, monkeypatch):
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
-def test_mistakes_exit_with_2_and_say_what_to_do(arguments, message, checkpoint, config, tmp_path):
+def test_user_errors_exit_with_2_and_say_what_to_do(arguments, message, checkpoint, config, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     places = {"checkpoint": checkpoint, "config": config, "empty": empty}

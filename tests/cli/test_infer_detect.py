@@ -184,7 +184,7 @@ def test_an_image_thinner_than_a_pixel_of_the_model_input():
 
 @pytest.mark.parametrize("name", ["out.csv", "out.jsonl", "out.parquet"])
 def test_rows_are_read_back_unchanged(name):
-    """A resumed run needs the rows of the interrupted one."""
+    """A resumed run uses the rows of the interrupted one."""
     if name.endswith("parquet"):
         pytest.importorskip("pyarrow")
     from vim_deploy.results import format_of, read_rows

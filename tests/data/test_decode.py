@@ -38,7 +38,7 @@ def test_formats_are_detected_by_content(tmp_path, format):
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_exif_orientation_is_applied(tmp_path, format, orientation):
-    # Left half dark, right half bright; what orientation n does to it is in the table.
+    # Left half dark, right half bright; the table has the result of each orientation.
     pixels = np.zeros((16, 32), np.uint8)
     pixels[:, 16:] = 255
     exif = Image.Exif()

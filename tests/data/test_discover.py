@@ -47,7 +47,7 @@ def test_folder_is_searched_in_sorted_order(tree):
     assert [item.path for item in discovery] == [item.path for item in Discovery([str(tree)])]
 
 
-def test_files_are_used_whatever_their_names(tree):
+def test_files_are_used_independently_of_their_names(tree):
     assert names(tree / "notes.txt", tree / ".d.jpg", tree / "notes.txt") == [
         "notes.txt",
         ".d.jpg",
@@ -107,7 +107,7 @@ def test_labels_are_the_folders_names(tree):
     ]
 
 
-def test_auto_labels_only_where_every_folder_fits(tree):
+def test_auto_labels_require_that_every_folder_matches(tree):
     assert folder_classes([tree], Labels.AUTO, ("dog", "mouse")) == {}
     assert folder_classes([tree / "cat"], Labels.AUTO, ("dog", "cat")) == {}
     assert folder_classes([tree], Labels.NONE, ("dog", "cat")) == {}

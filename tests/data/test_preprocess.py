@@ -1,4 +1,4 @@
-"""Preprocessing against the reference's own outputs, and its rule for sizes."""
+"""Preprocessing compared with outputs of the reference, and its rule for sizes."""
 
 from __future__ import annotations
 

@@ -122,11 +122,10 @@ def test_padding_of_proposals_is_never_detected(detector, tensors):
     proposals = few.proposal_generator(levels, limits)
     real = int((proposals.logits > EXCLUDED).sum())
     assert 0 < real < len(proposals.logits)
-    unpadded_proposals = Proposals(proposals.boxes[:real], proposals.logits[:real])
+    without_padding = Proposals(proposals.boxes[:real], proposals.logits[:real])
     threshold = torch.tensor(few.config.score_threshold)
     padded, unpadded = (
-        few.roi_heads.detect(levels[:-1], given, limits, threshold)
-        for given in (proposals, unpadded_proposals)
+        few.roi_heads.detect(levels[:-1], given, limits, threshold) for given in (proposals, without_padding)
     )
     found = unpadded.scores > threshold
     assert found.any()

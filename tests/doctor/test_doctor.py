@@ -1,4 +1,4 @@
-"""vim-doctor: what works is reported as ok; what crashes, hangs or is missing is a finding with advice."""
+"""vim-doctor: components that crash, hang or are missing are findings with advice."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_operator_library_for_cuda_is_not_required(monkeypatch, tmp_path):
     (finding,) = run_check("operator library for CUDA")
     assert (finding.status, finding.required) == ("missing", False)
     assert "none.so" in finding.detail and "--device cuda" in finding.advice
-    # Any library that registers will do: without a working CUDA provider the scan is not run.
+    # Any library that registers is sufficient: without a working CUDA provider the scan is not run.
     monkeypatch.setenv("VIM_DEPLOY_ORT_CUDA_LIBRARY", str(ort_library()))
     if probe_provider("CUDAExecutionProvider"):
         (finding,) = run_check("operator library for CUDA")

@@ -1,4 +1,4 @@
-"""The seam for backends: registration from outside the package, and rebuild commands with every option."""
+"""Backends registered from outside the package, and rebuild commands with every option."""
 
 from __future__ import annotations
 

@@ -56,8 +56,8 @@ def test_geometric_rule_keeps_positions_and_class_token(class_token, old, new):
     class_rows = CLASS_ROWS[class_token](math.prod(new))
     torch.testing.assert_close(resized[:, class_rows], expected[:, class_rows], rtol=0, atol=0)
     rows = patch_rows(resized, class_rows)
-    # Bicubic interpolation nearly preserves a ramp, except that clamping flattens its ends (largest error
-    # 0.145 of a step). A table shifted by a patch differs by one step, or by most of the image where rows wrap.
+    # Bicubic interpolation nearly preserves a ramp, but clamping flattens its ends (largest error 0.145 of a
+    # step). A table shifted by a patch differs by one step, or by most of the image where rows wrap.
     steps = torch.tensor([1 / side for side in old])
     assert ((resized[:, rows] - expected[:, rows]).abs() < 0.2 * steps).all()
 

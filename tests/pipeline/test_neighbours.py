@@ -14,7 +14,7 @@ from small_onnx import save, scan_model
 
 from vim_deploy.engines.build import build_engine
 
-# docs/inference.md: a matmul may sum in another order for another batch size.
+# docs/inference.md: matmuls may sum in another order if the batch size differs.
 TOLERANCE = 1e-5
 
 

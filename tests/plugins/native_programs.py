@@ -1,4 +1,4 @@
-"""Builds and runs the native test programs with the host's compiler, without configuring anything."""
+"""Builds and runs the native test programs with the host's compiler, without CMake."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WARNINGS = ("-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wno-sign-conversio
 
 
 def compiler() -> str:
-    """The host's C++ compiler; skips the test where there is none."""
+    """The host's C++ compiler. Skips the test if there is none."""
     name = os.environ.get("CXX", "g++")
     if shutil.which(name) is None:
         pytest.skip(f"no C++ compiler: {name} is not on PATH (CXX names another)")
@@ -26,7 +26,7 @@ def compiler() -> str:
 
 
 def build(program: Path, sources: list[Path], *flags: str) -> Path:
-    """Compiles and links `sources`; fails the test with the compiler's words."""
+    """Compiles and links `sources`. Fails the test with the compiler's messages."""
     include = (f"-I{SCAN}", f"-I{PROGRAMS}")
     command = [compiler(), "-std=c++17", *flags, *include, *map(str, sources), "-o", str(program)]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -35,7 +35,7 @@ def build(program: Path, sources: list[Path], *flags: str) -> Path:
 
 
 def run(program: Path, *arguments: str) -> str:
-    """Runs a test program; fails the test with what it printed, a sanitizer's report included."""
+    """Runs a test program. Fails the test with its output, which includes the sanitizers' reports."""
     done = subprocess.run([str(program), *arguments], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -1,6 +1,6 @@
-"""ONNX Runtime's CUDA operator without a GPU: the adapter against a fake, the library in a real runtime.
+"""ONNX Runtime's CUDA operator without a GPU: the adapter with a fake runtime, the library in a real one.
 
-That the provider calls it as the fake does is beyond these tests: see docs/gpu-results.md.
+docs/gpu-results.md lists what these tests cannot show, such as that the provider calls it as the fake does.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from native_programs import PROGRAMS, SANITIZERS, SCAN, WARNINGS, build, run
 ADAPTER = ("ort_cuda_op.cpp", "ort_scan.cpp", "ort_tensor.cpp", "ort_domain.cpp", "scan_cuda_plan.cpp")
 
 
-def test_adapter_answers_every_call_under_the_sanitizers(tmp_path: Path) -> None:
+def test_adapter_handles_every_call_under_the_sanitizers(tmp_path: Path) -> None:
     sources = [PROGRAMS / "test_ort_cuda.cpp", *(SCAN / name for name in ADAPTER)]
     assert ": 0 failures" in run(build(tmp_path / "adapter", sources, *SANITIZERS, *WARNINGS))
 
 
 @pytest.mark.parametrize("element", ["FLOAT", "FLOAT16", "BFLOAT16"])
-def test_library_registers_and_serves_no_other_provider(element: str) -> None:
-    """With a real ONNX Runtime; the types are taken, and on the processor there is no kernel."""
+def test_library_registers_only_for_the_cuda_provider(element: str) -> None:
+    """With a real ONNX Runtime: the types are accepted, and there is no kernel for the CPU."""
     ort = pytest.importorskip("onnxruntime")
     onnx = pytest.importorskip("onnx")
     from vim_deploy.errors import OperatorLibraryMissingError
@@ -30,7 +30,7 @@ def test_library_registers_and_serves_no_other_provider(element: str) -> None:
     try:
         library = ort_cuda_library()
     except OperatorLibraryMissingError as error:
-        pytest.skip(f"built only where nvcc is: {error}")
+        pytest.skip(f"only built if nvcc is installed: {error}")
     helper, kinds = onnx.helper, onnx.TensorProto
     kind = getattr(kinds, element)
     inputs = [

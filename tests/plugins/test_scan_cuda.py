@@ -1,6 +1,6 @@
-"""The CUDA scan without a GPU: its own text on the CPU, its plans, and what nvcc says about it.
+"""The CUDA scan without a GPU: its source on the CPU, its plans, and nvcc's report.
 
-What no test here can prove (speed, a GPU's memory model) is listed in docs/gpu-results.md.
+docs/gpu-results.md lists what these tests cannot show, such as speed and the GPU's memory model.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from pathlib import Path
 import pytest
 from native_programs import PROGRAMS, SANITIZERS, SCAN, WARNINGS, build, run
 
-# The kernel reads rows of any type in words of up to 16 bytes, and holds pragmas for nvcc.
+# The kernel reads rows of any type in words of up to 16 bytes, and contains pragmas for nvcc.
 KERNEL_FLAGS = ("-fno-strict-aliasing", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas")
 PLAN_SOURCE = SCAN / "scan_cuda_plan.cpp"
 SHIM_SOURCES = [PROGRAMS / "test_scan_cuda_shim.cpp", PROGRAMS / "scan_oracle.cpp", PLAN_SOURCE]
 
 
 @pytest.mark.slow
-def test_kernel_text_matches_the_contract_under_the_sanitizers(tmp_path: Path) -> None:
+def test_kernel_source_matches_the_contract_under_the_sanitizers(tmp_path: Path) -> None:
     program = build(tmp_path / "shim", SHIM_SOURCES, *SANITIZERS, *KERNEL_FLAGS)
     assert "; 0 failures" in run(program)
 
 
 @pytest.mark.slow
-def test_kernel_text_with_polynomial_decays(tmp_path: Path) -> None:
+def test_kernel_source_with_polynomial_decays(tmp_path: Path) -> None:
     program = build(tmp_path / "shim", SHIM_SOURCES, "-O1", "-DVIM_SCAN_POLYNOMIAL_EVERY=4", *KERNEL_FLAGS)
     assert "; 0 failures" in run(program)
 
 
-def test_plans_keep_their_rules(tmp_path: Path) -> None:
+def test_plans_are_valid(tmp_path: Path) -> None:
     sources = [PROGRAMS / "test_cuda_plan.cpp", PLAN_SOURCE]
     assert ": 0 failures" in run(build(tmp_path / "plan", sources, *SANITIZERS, *WARNINGS))
 
@@ -40,7 +40,7 @@ def test_plans_keep_their_rules(tmp_path: Path) -> None:
 def test_nvcc_compiles_the_tuned_type_without_spills(tmp_path: Path) -> None:
     nvcc = shutil.which("nvcc")
     if nvcc is None:
-        pytest.skip("no nvcc on PATH: that the kernels compile is not checked here")
+        pytest.skip("no nvcc on PATH: the kernels are not compiled")
     source, output = str(SCAN / "scan_cuda_float16.cu"), str(tmp_path / "scan.o")
     options = ["-std=c++17", "-O3", "-arch=sm_90", "-Xptxas", "-v", "-Werror", "all-warnings"]
     command = [nvcc, *options, "-c", source, "-o", output]

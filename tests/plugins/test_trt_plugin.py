@@ -1,4 +1,4 @@
-"""The TensorRT plugins: the core everywhere, the adapters where `TENSORRT_ROOT` points to headers."""
+"""The TensorRT plugins: the core, and the adapters if `TENSORRT_ROOT` points to headers."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ def headers_version(include: Path) -> int:
     """TensorRT's major version; its headers define it under one of two names."""
     text = (include / "NvInferVersion.h").read_text()
     found = re.search(r"#define (?:NV_TENSORRT_MAJOR|TRT_MAJOR_ENTERPRISE) (\d+)", text)
-    assert found is not None, f"{include}/NvInferVersion.h does not say which version it is"
+    assert found is not None, f"{include}/NvInferVersion.h has no version number"
     return int(found.group(1))
 
 
 def test_adapter_handles_every_call_under_the_sanitizers(tmp_path: Path) -> None:
     root = os.environ.get("TENSORRT_ROOT")
     if not root:
-        pytest.skip("TENSORRT_ROOT is not set: the adapters are not compiled here")
+        pytest.skip("TENSORRT_ROOT is not set: the adapters are not compiled")
     include = Path(root) / "include"
     cuda = Path(os.environ.get("CUDA_HOME", "/usr/local/cuda")) / "include"
     if not (cuda / "cuda_runtime_api.h").is_file():
-        pytest.skip(f"no CUDA headers in {cuda}, which TensorRT's need (CUDA_HOME names another place)")
+        pytest.skip(f"no CUDA headers in {cuda}, which TensorRT's headers need; set CUDA_HOME")
     adapter = "v2" if headers_version(include) == 8 else "v3"
     sources = [PROGRAMS / f"test_trt_{adapter}.cpp", SCAN / f"trt_plugin_{adapter}.cpp", *CORE]
     system = ("-isystem", str(cuda), "-isystem", str(include))

@@ -1,4 +1,4 @@
-"""Escaping and guarding are reversible and leave nothing dangerous."""
+"""Escaping is reversible, and escaped cells are safe in spreadsheets and terminals."""
 
 from __future__ import annotations
 

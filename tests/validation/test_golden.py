@@ -1,4 +1,4 @@
-"""The comparison with reference values, on values of a reduced model from the eager model."""
+"""The comparison with reference values, which are those of a reduced eager model here."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def reduced(name, **changes):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Reference values of one case; the exported model is the reduced one too."""
+    """Reference values of one case. The exported model is reduced, too."""
     monkeypatch.setattr(golden, "create_model", reduced)
     model = reduced("vim_tiny", image_size=(32, 32))
     fill_synthetic(model)

@@ -1,4 +1,4 @@
-"""Engines with matmuls in bfloat16: only on request, recorded, and refused where they are impossible."""
+"""Engines with matmuls in bfloat16: only on request, recorded, and refused if they are not possible."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_manifest_records_the_precision_and_the_difference(file, tmp_path, c
     assert manifest.precision == Precision.BF16_MATMUL
     assert {"ProjectNormProjectBfloat16", "ConvProjectBfloat16"} <= set(manifest.build_info["fused"])
     error = manifest.self_check["max_relative_diff"]
-    # More than float32's rounding, or the factors were not rounded.
+    # A smaller difference would mean that the inputs were not rounded.
     assert Precision.FP32.tolerance < error < Precision.BF16_MATMUL.tolerance
     assert "--cpu-precision bf16" in manifest.rebuild_command("x.engine")
     with (

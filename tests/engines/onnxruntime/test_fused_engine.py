@@ -1,4 +1,4 @@
-"""Engines with fused operators: recorded, refused where the library has others, switched off on request."""
+"""Engines with fused operators: recorded, refused with another version of the library, and optional."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LENGTH, SIZE = 5, 12
 
 
 def norm_and_scan():
-    """An RMSNorm and a scan of its result that has one direction and therefore stays."""
+    """An RMSNorm, and a scan of its result in one direction, which is not fused."""
     generator = np.random.default_rng(0)
     about = metadata(
         preprocessing=Preprocessing((LENGTH, SIZE), 1.0, (0.0,), (1.0,), 1),
@@ -82,7 +82,7 @@ def test_the_manifest_names_the_fused_operators_and_their_version(file):
 
 
 @pytest.mark.parametrize(
-    "options", [{"fuse": False}, {"optimization": "none"}], ids=["switched off", "the file as it is"]
+    "options", [{"fuse": False}, {"optimization": "none"}], ids=["no fusion", "no optimization"]
 )
 def test_no_fused_operators(file, options):
     _, manifest = built(file, **options)

@@ -1,4 +1,4 @@
-"""All golden models as the graphs of engines for the processor, on every instruction set."""
+"""All golden models as graphs of CPU engines, on every instruction set."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from vim_deploy.ops.library import usable_instruction_sets
 from vim_deploy.tasks.classify.export import ClassifyModule
 
 pytest.importorskip("onnxruntime", reason="running fused graphs needs onnxruntime")
-pytestmark = pytest.mark.xdist_group("fused golden models")  # made once for all of these tests
+pytestmark = pytest.mark.xdist_group("fused golden models")  # exported once for all of these tests
 
 CASES = {case["name"]: case for case in load_json("models")["cases"]}
-# Of the largest logit. Float32: the golden data's own suggestion. Factors in bfloat16 have 8 significant
-# bits, and a model rounds many times in a row: up to 2.9e-2 was seen, on all instruction sets.
+# Relative to the largest logit. For float32: recommended by the golden data. bfloat16 has 8 significant
+# bits, and values are rounded repeatedly; the largest error is 2.9e-2, on all instruction sets.
 TOLERANCES = {"fused": 2e-5, "joined": 2e-5, "bfloat16": 6e-2}
 RUN = """
 import sys
@@ -69,7 +69,7 @@ def golden_model(case) -> VisionMamba:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Every model fused, with its products joined, and these in bfloat16."""
+    """The graphs of all models: fused, with fused matmuls, and with fused matmuls in bfloat16."""
     place = tmp_path_factory.mktemp("graphs")
     for name, case in CASES.items():
         if not all(map(here, [name, *sources(case)])):
@@ -88,7 +88,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def logits(folder):
-    """Those of all graphs by instruction set, which a library chooses when it is loaded: a process each."""
+    """The logits of all graphs by instruction set, which a process selects when it loads the library."""
     found = {}
     for instruction_set in usable_instruction_sets():
         environment = {**os.environ, "VIM_DEPLOY_ISA": instruction_set}

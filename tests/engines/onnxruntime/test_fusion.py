@@ -1,4 +1,4 @@
-"""Fused engines against the reference numbers on every instruction set, and graphs that stay as they are."""
+"""Fused graphs compared with the reference on every instruction set, and graphs that cannot be fused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from vim_deploy.tasks.classify.export import ClassifyModule
 pytest.importorskip("onnxruntime", reason="running fused graphs needs onnxruntime")
 
 CASES = {case["name"]: case for case in load_json("models")["cases"]}
-RELATIVE_TOLERANCE = 2e-5  # the golden data's own suggestion for a float32 implementation
+RELATIVE_TOLERANCE = 2e-5  # recommended by the golden data for float32
 FUSED_CASES = ("midcls", "rect_64x96")
 RUN = """
 import sys
@@ -44,7 +44,7 @@ np.save(logits, session.run(None, {"pixels": np.load(pixels)})[0])
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """Exported graphs of golden cases, each made once."""
+    """Exports graphs of golden cases, each once."""
     made: dict[str, onnx.ModelProto] = {}
 
     def export(name: str) -> onnx.ModelProto:
@@ -71,7 +71,7 @@ def golden_model(case) -> VisionMamba:
 
 
 def run(model: Path, pixels: np.ndarray, instruction_set: str, threads: int) -> np.ndarray:
-    """The logits of a process of its own: a library chooses its instruction set when it is loaded."""
+    """The logits, from a separate process: the library selects its instruction set when it is loaded."""
     pixels_file, logits_file = model.with_suffix(".pixels.npy"), model.with_suffix(".logits.npy")
     np.save(pixels_file, pixels)
     command = [sys.executable, "-c", RUN, *map(str, (model, pixels_file, logits_file, threads))]
@@ -120,7 +120,7 @@ def constant(model: onnx.ModelProto, name: str) -> onnx.TensorProto:
 
 
 def own_constant(model: onnx.ModelProto, node: onnx.NodeProto, index: int, value: np.ndarray) -> None:
-    """Give a node another constant that it shares with no other node."""
+    """Give a node another constant, not shared with other nodes."""
     name = f"{node.name}/own{index}"
     model.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
     node.input[index] = name
@@ -142,7 +142,7 @@ def pad_elsewhere(model):
     own_constant(model, first(model, "Pad"), 1, np.array([0, 2, 0, 0, 1, 0], np.int64))
 
 
-def turn_a_scan(model):
+def reverse_a_scan(model):
     node = first(model, OP_NAME)
     next(item for item in node.attribute if item.name == "reverse").i ^= 1
 
@@ -164,7 +164,7 @@ def use_an_inner_value(model):
     )
 
 
-def forget_shapes(model):
+def remove_shapes(model):
     del model.graph.value_info[:]
 
 
@@ -174,18 +174,18 @@ def forget_shapes(model):
         shift_slice,
         pad_with_ones,
         pad_elsewhere,
-        turn_a_scan,
+        reverse_a_scan,
         change_softplus,
         exchange_projections,
         use_an_inner_value,
-        forget_shapes,
+        remove_shapes,
     ],
 )
 def test_other_mixers_are_not_fused(change, graph):
     depth = kinds(graph)[OP_NAME] // 2
     change(graph)
     counts = fuse(graph)
-    fused = 0 if change is forget_shapes else depth - 1
+    fused = 0 if change is remove_shapes else depth - 1
     assert counts.get("ScanPair", 0) == counts.get("CausalConvPair", 0) == fused
     assert kinds(graph)[OP_NAME] == 2 * (depth - fused)
 

@@ -1,6 +1,6 @@
 """ONNX Runtime on GPUs: providers and options of the sessions, and no silent fallback to the CPU.
 
-Against a fake (tests/fake_onnxruntime.py) except for the last test. None of them needs a GPU.
+All except the last test use a fake (tests/fake_onnxruntime.py). None needs a GPU.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from small_exports import IMAGE_SIZE, small_export
 
-pytest.importorskip("onnxruntime", reason="the fake's sessions are onnxruntime's own")
+pytest.importorskip("onnxruntime", reason="the fake uses sessions of onnxruntime")
 
 from fake_onnxruntime import CPU, CUDA, Behaviour, fake
 

@@ -1,6 +1,6 @@
 """Building with TensorRT 8.6, 10 and 11: flags, options, and engines that differ from the request.
 
-All of it against fakes (tests/fake_tensorrt.py): TensorRT itself needs a GPU even to start.
+All tests use fakes (tests/fake_tensorrt.py), because TensorRT does not start without a GPU.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def test_bfloat16(place):
 
 @pytest.mark.parametrize("major", [8, 10])
 def test_an_engine_is_rebuilt_with_probes_and_the_same_options(place, major):
-    """With probes, from the same file and by the same options; not stripped: it has no file to refit from."""
+    """It is not stripped, because there is no file to refit it from."""
     from vim_deploy.families.vim_parts import find_probes
     from vim_deploy.validation.artifacts import RunMode, Target
     from vim_deploy.validation.probes import open_probed

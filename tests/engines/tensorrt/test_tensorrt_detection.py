@@ -1,4 +1,4 @@
-"""The detector's graph and the rules of TensorRT's parser for its operators."""
+"""The detector's graph follows the rules of TensorRT's parser."""
 
 from __future__ import annotations
 

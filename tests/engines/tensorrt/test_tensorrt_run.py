@@ -1,6 +1,6 @@
 """Running TensorRT engines: checks before TensorRT is used, CUDA graphs, threads, other environments.
 
-Against fakes for TensorRT, the driver and pycuda (tests/fake_*.py), except for the last two tests.
+All except the last two tests use fakes of TensorRT, the driver and pycuda (tests/fake_*.py).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Optimization profiles of TensorRT engines with dynamic and with fixed height and width.
 
-Against fakes for TensorRT, the driver and pycuda (tests/fake_*.py).
+The tests use fakes of TensorRT, the driver and pycuda (tests/fake_*.py).
 """
 
 from __future__ import annotations
