@@ -18,6 +18,7 @@ from benchmarks.ratios import find
 from vim_deploy.bench.table import MEGABYTE
 from vim_deploy.cli.common import command
 from vim_deploy.errors import MissingDependencyError, OutputError
+from vim_deploy.text import plural
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -88,7 +89,7 @@ def draw(result: dict[str, Any], folder: Path, stem: str) -> list[Path]:
         conditions = result["conditions"]
         figure.suptitle(
             f"{conditions['cpu']} ({conditions['cpu_instruction_set']}), "
-            f"{result['settings']['threads']} threads, batch 1",
+            f"{plural(result['settings']['threads'], 'thread')}, batch 1",
             fontsize=10,
         )
         path = folder / f"{stem}-{pair.replace(' ', '-')}.png"

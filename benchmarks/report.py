@@ -10,6 +10,7 @@ from benchmarks.ratios import across_cells, find, floor_rounds, within_cell
 from vim_deploy.bench.conditions import summary
 from vim_deploy.bench.figures import ratio
 from vim_deploy.bench.table import megabytes, milliseconds, table
+from vim_deploy.text import plural
 
 _HEAD = ("network, runtime", "p50 ms", "p95 ms", "images/s", "speed", "MB", "MB running", "differs")
 _LEGEND = (
@@ -25,7 +26,7 @@ def format_result(result: dict[str, Any]) -> str:
     settings, conditions = result["settings"], result["conditions"]
     lines = [
         summary(conditions),
-        f"{settings['threads']} threads, {settings['rounds']} rounds in turns, load "
+        f"{plural(settings['threads'], 'thread')}, {plural(settings['rounds'], 'round')}, load "
         f"{conditions['load_average_at_end']:.2f} at the end",
     ]
     for cell in result["cells"]:

@@ -144,7 +144,7 @@ def test_the_result_is_json_and_text(comparison):
     _, _, result = comparison
     assert json.loads(json.dumps(result)) == json.loads(json.dumps(result, allow_nan=False))
     text = format_result(result)
-    for part in ("32x32, batch 1", "times the floor", "DeiT-small test, onnxruntime", "1 threads"):
+    for part in ("32x32, batch 1", "times the floor", "DeiT-small test, onnxruntime", "1 thread, "):
         assert part in text
 
 

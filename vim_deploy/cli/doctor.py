@@ -1,4 +1,4 @@
-"""vim-doctor: check the installation, and say how to fix what does not work."""
+"""vim-doctor: check the installation, and report how to fix problems."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LABELS = {"ok": "ok     ", "missing": "missing", "broken": "BROKEN "}
 @command()
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def main(as_json: bool) -> None:
-    """Check every component that this package uses, each in a separate process, and say how to fix it.
+    """Check each component that this package uses in a separate process, and report how to fix problems.
 
     Exit codes: 0 vim-infer works on this machine's CPU, 1 a required component does not work.
     """

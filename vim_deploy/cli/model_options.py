@@ -1,4 +1,4 @@
-"""The options that say which model to open, for vim-export and vim-validate."""
+"""The options of vim-export and vim-validate that select a model."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from vim_deploy.cli.common import Command
 
 
 class SectionedCommand(Command):
-    """A command with further options, which are in sections of their own in the help."""
+    """A command with additional options, which are in separate sections of the help."""
 
     def sections(self) -> Mapping[str, Sequence[click.Option]]:
         """The further options by the titles of their sections. An option may be in several sections."""

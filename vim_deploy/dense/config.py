@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class FeatureType(str, Enum):
-    """The tensor that a feature map is made from."""
+    """The tensor that a feature map is computed from."""
 
     HIDDEN = "hidden"  # output of the block, without residual and norm
     STREAM = "stream"  # residual + hidden

@@ -1,4 +1,4 @@
-"""Models opened by name, configuration file or checkpoint, whatever their family."""
+"""Opening models of any family by name, configuration file or checkpoint."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from vim_deploy.model.fields import differing_fields
 from vim_deploy.model.kind import Kind, check_kind
 from vim_deploy.model.position import Rule, resize_position_embedding
 from vim_deploy.model.rope import RotaryEmbedding
-from vim_deploy.text import by
+from vim_deploy.text import by, plural
 
 # Batch norm counts training steps in integer tensors, which evaluation ignores.
 _COUNTER = "num_batches_tracked"
@@ -187,8 +187,9 @@ def check_class_count(source: str, found: int, requested: int | None) -> None:
     """Raises CheckpointError if a number of classes was requested that the checkpoint does not have."""
     if requested not in (None, found):
         raise CheckpointError(
-            f"{source} has {found} classes, but {requested} were requested. Omit the number of classes to "
-            f"use the head as it is, or give a checkpoint that was trained for {requested} classes."
+            f"{source} has {plural(found, 'class', 'classes')}, but {requested} were requested. Omit the number "
+            "of classes to use its head, or give a checkpoint with "
+            f"{plural(requested, 'class', 'classes')}."
         )
 
 

@@ -30,7 +30,7 @@ def use_scan(implementation: Implementation | ScanFunction) -> Iterator[None]:
     """Choose the implementation of the scan inside the `with` block.
 
     "auto": the native kernel where it applies (float32 on the CPU, library present), else the reference;
-    "kernel": the native kernel, or an error that says why it cannot be used; "reference": plain PyTorch;
+    "kernel": the native kernel, or an error if it cannot be used; "reference": plain PyTorch;
     or a function that is called instead of the operator, with checked inputs and the arguments of
     `selective_scan`. The gradient of the function is its own; that of the others is the operator's.
     """

@@ -28,7 +28,7 @@ class Start(Enum):
 
 
 class Output(Protocol):
-    """`previous` must be read to its end once before the first `write`."""
+    """`previous` must be consumed once before the first `write`."""
 
     resumable: bool
 
@@ -160,7 +160,7 @@ class FileOutput:
             raise
 
     def _restore_finished(self) -> None:
-        """For --resume without partial rows: reopen results whose run was killed at its very end."""
+        """For --resume without partial rows: reopen results of a run killed just before its end."""
         if self._start is not Start.RESUME or self.partial.exists():
             return
         record = _read_record(self.record)

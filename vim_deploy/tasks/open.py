@@ -10,6 +10,7 @@ from vim_deploy.registry import load_object
 from vim_deploy.tasks.base import Network, TaskHandler
 from vim_deploy.tasks.options import task_options
 from vim_deploy.tasks.registry import TASKS
+from vim_deploy.text import plural
 
 _IMAGE_CHANNELS = (1, 3)
 
@@ -25,8 +26,8 @@ def open_task(network: Network, given: Mapping[str, Any], inputs: Sequence[str] 
     channels = network.metadata.preprocessing.channels
     if channels not in _IMAGE_CHANNELS:
         raise EngineError(
-            f"the model takes {channels} channels, but images have 1 or 3; prepare the pixels yourself and "
-            "call OpenEngine.run(pixels)."
+            f"the model takes {plural(channels, 'channel')}, but images have 1 or 3; prepare the pixels "
+            "yourself and call OpenEngine.run(pixels)."
         )
     handler: TaskHandler = load_object(spec.handler)(network, options, inputs)
     return handler

@@ -35,7 +35,7 @@ class Share:
     def spread(self, cells: NDArray[np.float32]) -> NDArray[np.float32]:
         """`weights @ cells`: values of cells (n, m) to values of pixels (pixels, m).
 
-        Most weights are zero, and numpy's matmul would start threads of its own.
+        Most weights are zero, and numpy's matmul would start additional threads.
         """
         pixels = np.zeros((len(self.weights), cells.shape[1]), np.float32)
         for cell, (first, end) in enumerate(self._spans):
