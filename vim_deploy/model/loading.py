@@ -187,9 +187,8 @@ def check_class_count(source: str, found: int, requested: int | None) -> None:
     """Raises CheckpointError if a number of classes was requested that the checkpoint does not have."""
     if requested not in (None, found):
         raise CheckpointError(
-            f"{source} has {plural(found, 'class', 'classes')}, but {requested} were requested. Omit the number "
-            "of classes to use its head, or give a checkpoint with "
-            f"{plural(requested, 'class', 'classes')}."
+            f"{source} has {plural(found, 'class', 'classes')}, but {requested} were requested. Omit the "
+            f"number of classes to use its head, or give a checkpoint with {requested}."
         )
 
 
