@@ -58,7 +58,7 @@ struct Lanes {
   }
 
   // 2^x for K vectors, written step by step so that their instructions alternate; 0 below -126.5, infinity
-  // above 127.5. Without `Clamped` every |x| must be at most kTame or a NaN, and the result is the same.
+  // above 127.5. Without `Clamped` every |x| must be at most kSafeExponent or a NaN, and the result is the same.
   template <bool Clamped, int K>
   static void exp2(Float (&x)[K]) {
     Float shifted[K], f[K];

@@ -32,11 +32,11 @@ double busy_cycles(const CudaVariant& variant) {
 }
 
 // Likewise for the only block on a multiprocessor, where latencies are not hidden.
-double lone_cycles(const CudaVariant& variant) { return 1.3 * busy_cycles(variant) + 8; }
+double latency_cycles(const CudaVariant& variant) { return 1.3 * busy_cycles(variant) + 8; }
 
 double estimate(const CudaVariant& variant, const CudaPlan& plan, int multiprocessors) {
   const double per_multiprocessor = static_cast<double>(ceil_div(plan.blocks, multiprocessors));
-  const double token = std::max(lone_cycles(variant), per_multiprocessor * busy_cycles(variant));
+  const double token = std::max(latency_cycles(variant), per_multiprocessor * busy_cycles(variant));
   const double pass = token * static_cast<double>(plan.chunk_length);
   if (plan.chunks == 1) return pass;
   return kTwoPassFactor * pass + kSecondLaunch + kCarryPerChunk * static_cast<double>(plan.chunks);

@@ -12,11 +12,11 @@
 namespace vim_scan {
 namespace {
 
-constexpr int kChunk = 32;       // tokens; the buffers of a chunk fit into the L1 cache
-constexpr int kGroup = 16;       // states in registers; more states are processed in groups, which accumulate in y
-constexpr int kTogether = 2;     // states whose exponentials are computed side by side
-constexpr int kProjected = 4;    // tokens whose time steps are projected side by side
-constexpr float kTame = 126.0f;  // exponents of 2 up to this size need no clamping
+constexpr int kChunk = 32;               // tokens; the buffers of a chunk fit into the L1 cache
+constexpr int kGroup = 16;               // states in registers; more are processed in groups, which accumulate in y
+constexpr int kInterleaved = 2;          // states whose exponentials are computed interleaved
+constexpr int kProjected = 4;            // tokens whose time steps are projected interleaved
+constexpr float kSafeExponent = 126.0f;  // exponents of 2 up to this size need no clamping
 
 // One sweep over a sequence: the operator's arguments, and further ones of the fused operators.
 struct Pass : Arguments {
@@ -36,7 +36,7 @@ struct Chunk {
   alignas(64) float dt[kChunk * M::width];
   alignas(64) float dt_u[kChunk * M::width];
   alignas(64) float sum[kChunk * M::width];
-  bool tame;  // every |dt * rate| is at most kTame, or a NaN, which needs no clamping either
+  bool safe;  // every |dt * rate| is at most kSafeExponent, or a NaN, which needs no clamping either
 };
 
 // A task's states and decay rates, one group of states for each vector of channels.
@@ -45,7 +45,7 @@ struct Carry {
   static constexpr int vectors = kTaskChannels / M::width;
   alignas(64) float h[vectors][kGroup * M::width];
   alignas(64) float rate[vectors][kGroup * M::width];  // A * log2 e
-  alignas(64) float steepest[vectors][M::width];       // the largest |rate|
+  alignas(64) float max_rate[vectors][M::width];       // the largest |rate|
   alignas(64) float skip[vectors][M::width];           // D
   alignas(64) float bias[vectors][M::width];           // delta_bias
 };
@@ -111,11 +111,11 @@ void start(Chunk<M>& chunk, const Carry<M>& carry, int vector, const Pass& pass,
   if (pass.delta_softplus != 0)
     for (int t = 0; t < tokens; ++t)
       M::store(chunk.sum + t * M::width, M::exponential(-M::magnitude(M::load(chunk.dt + t * M::width))));
-  Float longest = {};
+  Float max_dt = {};
   for (int t = 0; t < tokens; ++t) {
     Float dt = M::load(chunk.dt + t * M::width);
     if (pass.delta_softplus != 0) dt = softplus<M>(dt, M::load(chunk.sum + t * M::width));
-    longest = M::larger(longest, M::magnitude(dt));
+    max_dt = M::larger(max_dt, M::magnitude(dt));
     const Float u = load_lanes<M, Full>(rows.u.at(first + t) + slot.channel, slot.lanes);
     M::store(chunk.dt + t * M::width, dt);
     M::store(chunk.dt_u + t * M::width, dt * u);
@@ -123,19 +123,19 @@ void start(Chunk<M>& chunk, const Carry<M>& carry, int vector, const Pass& pass,
     if (add_to_y) sum = sum + load_lanes<M, Full>(rows.y.at(first + t) + slot.channel, slot.lanes);
     M::store(chunk.sum + t * M::width, sum);
   }
-  chunk.tame = true;
+  chunk.safe = true;
   for (int lane = 0; lane < M::width; ++lane)
-    chunk.tame = chunk.tame && longest[lane] * carry.steepest[vector][lane] <= kTame;
+    chunk.safe = chunk.safe && max_dt[lane] * carry.max_rate[vector][lane] <= kSafeExponent;
 }
 
 // The rows of the next chunk, prefetched during the recurrence, which needs no memory. They are too far apart for
 // hardware prefetching.
-struct Ahead {
+struct NextRows {
   static constexpr int tensors = 3;
   const float* start[tensors];
   ptrdiff_t pitch[tensors];
 
-  Ahead(const Sequence& rows, int64_t channel, int64_t next) {
+  NextRows(const Sequence& rows, int64_t channel, int64_t next) {
     const Rows<const float> y = {rows.y.start, rows.y.pitch};
     const Rows<const float> from[tensors] = {rows.u, y, rows.z.start ? rows.z : rows.u};
     for (int i = 0; i < tensors; ++i) start[i] = from[i].at(next) + channel, pitch[i] = from[i].pitch;
@@ -147,10 +147,10 @@ struct Ahead {
 
 // Second pass.
 template <class M, int States, bool Clamped>
-void recurrence(Chunk<M>& chunk, const Sequence& rows, const Ahead& ahead, int64_t first, int tokens,
+void recurrence(Chunk<M>& chunk, const Sequence& rows, const NextRows& next_rows, int64_t first, int tokens,
                 int64_t first_state, const float* rate, float* state) {
   using Float = typename M::Float;
-  constexpr int together = States < kTogether ? States : kTogether;
+  constexpr int interleaved = States < kInterleaved ? States : kInterleaved;
   Float h[States];
   for (int n = 0; n < States; ++n) h[n] = M::load(state + n * M::width);
   for (int t = 0; t < tokens; ++t) {
@@ -160,13 +160,13 @@ void recurrence(Chunk<M>& chunk, const Sequence& rows, const Ahead& ahead, int64
     const Float dt_u = M::load(chunk.dt_u + t * M::width);
     Float even = M::load(chunk.sum + t * M::width);
     Float odd = Float{};
-    ahead.fetch(t);
+    next_rows.fetch(t);
 #pragma GCC unroll 16
-    for (int n = 0; n < States; n += together) {
-      Float decay[together];
-      for (int k = 0; k < together; ++k) decay[k] = dt * M::load(rate + (n + k) * M::width);
+    for (int n = 0; n < States; n += interleaved) {
+      Float decay[interleaved];
+      for (int k = 0; k < interleaved; ++k) decay[k] = dt * M::load(rate + (n + k) * M::width);
       M::template exp2<Clamped>(decay);
-      for (int k = 0; k < together; ++k) {
+      for (int k = 0; k < interleaved; ++k) {
         h[n + k] = decay[k] * h[n + k] + dt_u * M::splat(B[n + k]);
         Float& sum = k % 2 == 0 ? even : odd;
         sum = h[n + k] * M::splat(C[n + k]) + sum;
@@ -201,15 +201,15 @@ void prepare(Carry<M>& carry, const Pass& pass, int vector, Slot slot, int64_t f
     const bool used = lane < slot.lanes;
     const int64_t channel = slot.channel + lane;
     const float* A = pass.A + channel * pass.A_channel_step + first_state * pass.A_state_step;
-    float steepest = 0.0f;
+    float max_rate = 0.0f;
     for (int n = 0; n < states; ++n) {
       const float rate = used ? A[n * pass.A_state_step] * kLog2E : 0.0f;
       const float size = rate < 0.0f ? -rate : rate;
-      if (size > steepest) steepest = size;
+      if (size > max_rate) max_rate = size;
       carry.rate[vector][n * M::width + lane] = rate;
       carry.h[vector][n * M::width + lane] = 0.0f;
     }
-    carry.steepest[vector][lane] = steepest;
+    carry.max_rate[vector][lane] = max_rate;
     carry.skip[vector][lane] = used && pass.D ? pass.D[channel] : 0.0f;
     carry.bias[vector][lane] = used && pass.delta_bias ? pass.delta_bias[channel] : 0.0f;
   }
@@ -221,11 +221,11 @@ void scan_chunk(Carry<M>& carry, Chunk<M>& chunk, const Pass& pass, const Sequen
   const bool last_group = first_state + States == pass.state;
   start<M, Full>(chunk, carry, vector, pass, rows, slot, first, tokens, first_state == 0);
   const float* rate = carry.rate[vector];
-  const Ahead ahead(rows, slot.channel, first + tokens < pass.length ? first + tokens : 0);
-  if (!chunk.tame)
-    recurrence<M, States, true>(chunk, rows, ahead, first, tokens, first_state, rate, carry.h[vector]);
+  const NextRows next_rows(rows, slot.channel, first + tokens < pass.length ? first + tokens : 0);
+  if (!chunk.safe)
+    recurrence<M, States, true>(chunk, rows, next_rows, first, tokens, first_state, rate, carry.h[vector]);
   else
-    recurrence<M, States, false>(chunk, rows, ahead, first, tokens, first_state, rate, carry.h[vector]);
+    recurrence<M, States, false>(chunk, rows, next_rows, first, tokens, first_state, rate, carry.h[vector]);
   finish<M, Full>(chunk, pass, rows, slot, first, tokens, last_group);
 }
 
