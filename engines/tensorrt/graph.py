@@ -133,7 +133,7 @@ def _plugin_problems(node: onnx.NodeProto, types: dict[str, int]) -> Iterator[st
     for index, (spec, kind) in enumerate(zip(INPUTS, kinds, strict=True)):
         expected = 1 if spec.float32 else kinds[0]
         if kind not in _PRECISIONS or kind != expected:
-            yield f"node {node.name}: input {index} has ONNX type {kind}, the plugin wants {expected}"
+            yield f"node {node.name}: input {index} has ONNX type {kind}, the plugin expects {expected}"
 
 
 def _precision_problems(

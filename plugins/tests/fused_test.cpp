@@ -250,21 +250,21 @@ void check_conv_project(const std::vector<Kernels>& all, std::int64_t length, st
   const Floats xz = random(batch * length * pitch), taps = random(width * channels), bias = random(channels);
   const MatmulWeights weights[2] = {{channels, columns, type}, {channels, columns, type}};
   const Floats room(static_cast<std::size_t>(batch * length * channels));
-  Floats u[2] = {room, room}, alone[2] = {room, room}, projection[2];
+  Floats u[2] = {room, room}, separate[2] = {room, room}, projection[2];
   vim_fused::ConvProject problem = {{batch, length, channels, width, xz.data(), pitch, {}}, {}};
   ConvPair conv = problem.conv;
   for (int i = 0; i < 2; ++i) {
     projection[i].resize(static_cast<std::size_t>(batch * length * columns));
-    conv.directions[i] = {taps.data(), bias.data(), alone[i].data()};
+    conv.directions[i] = {taps.data(), bias.data(), separate[i].data()};
     problem.conv.directions[i] = {taps.data(), bias.data(), u[i].data()};
     problem.directions[i] = {weights[i].weights(), projection[i].data()};
   }
   for (const Kernels& kernels : all) {
-    run(kernels, "convolution", kernels.conv, conv, {&alone[0], &alone[1]});
+    run(kernels, "convolution", kernels.conv, conv, {&separate[0], &separate[1]});
     run(kernels, "convolution and matmul", kernels.conv_project, problem,
         {&u[0], &u[1], &projection[0], &projection[1]});
     for (int i = 0; i < 2; ++i) {
-      compare(kernels, "convolution before a matmul", u[i], Doubles(alone[i].begin(), alone[i].end()), 0.0);
+      compare(kernels, "convolution before a matmul", u[i], Doubles(separate[i].begin(), separate[i].end()), 0.0);
       compare(kernels, "matmul of a convolution", projection[i], weights[i].matmul(u[i]), kTolerance);
     }
   }

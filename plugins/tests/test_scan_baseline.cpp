@@ -17,16 +17,16 @@ int failures = 0;
 template <class Element>
 std::vector<typename Element::Bits> length_last(Values& values, std::int64_t batch, std::int64_t length) {
   const std::int64_t rows = static_cast<std::int64_t>(values.size()) / (batch * length);
-  std::vector<typename Element::Bits> turned(values.size());
+  std::vector<typename Element::Bits> transposed(values.size());
   for (std::int64_t b = 0; b < batch; ++b)
     for (std::int64_t t = 0; t < length; ++t)
       for (std::int64_t r = 0; r < rows; ++r) {
         float& value = values[(b * length + t) * rows + r];
         const auto bits = Element::from_float(value);
         value = Element::to_float(bits);
-        turned[(b * rows + r) * length + t] = bits;
+        transposed[(b * rows + r) * length + t] = bits;
       }
-  return turned;
+  return transposed;
 }
 
 template <class Element, int kThreads, int kItems>

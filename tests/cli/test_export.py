@@ -51,14 +51,14 @@ def metadata_of(path: Path) -> ModelMetadata:
 def test_exported_file_describes_the_checkpoint(checkpoint, tmp_path):
     names = tmp_path / "names.txt"
     names.write_text("ant\nbee\ncat\ndog\nelk\n")
-    photographs = tmp_path / "photographs"
-    photographs.mkdir()
+    photos = tmp_path / "photos"
+    photos.mkdir()
     for index in range(3):
         pixels = np.random.default_rng(index).integers(0, 256, (40, 60, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(photographs / f"{index}.png")
+        Image.fromarray(pixels).save(photos / f"{index}.png")
     output = tmp_path / "small.onnx"
     result = run(
-        "auto", "--checkpoint", checkpoint, "--class-names", names, "--check-images", photographs,
+        "auto", "--checkpoint", checkpoint, "--class-names", names, "--check-images", photos,
         "-o", output, "--json",
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr

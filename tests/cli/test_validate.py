@@ -41,13 +41,13 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture
-def photographs(tmp_path):
+def photos(tmp_path):
     for index, name in enumerate(NAMES):
-        folder = tmp_path / "photographs" / name
+        folder = tmp_path / "photos" / name
         folder.mkdir(parents=True)
         pixels = np.random.default_rng(index).integers(0, 256, (40, 60, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{name}.png")
-    return tmp_path / "photographs"
+    return tmp_path / "photos"
 
 
 def run(made, *arguments, seed="3"):
@@ -55,11 +55,11 @@ def run(made, *arguments, seed="3"):
     return CliRunner().invoke(main, words)
 
 
-def test_all_options_together(made, photographs, tmp_path):
+def test_all_options_together(made, photos, tmp_path):
     pytest.importorskip("matplotlib", reason="--plot and the plot in --html need matplotlib")
     page, plot = tmp_path / "report.html", tmp_path / "layers.svg"
     result = run(
-        made, made / "small.onnx", made / "small.engine", "--images", photographs, "--labels", "folder",
+        made, made / "small.onnx", made / "small.engine", "--images", photos, "--labels", "folder",
         "--layers", "--invariance", "--html", page, "--plot", plot, "--json", "--threads", "1",
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr

@@ -53,13 +53,13 @@ def failing(monkeypatch):
     monkeypatch.setattr(child, "_BOOTSTRAP", f"{first}; exec({FAILURES!r})\nfrom {rest}")
 
 
-def picture(folder: Path, name: str) -> Item:
+def image_item(folder: Path, name: str) -> Item:
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)).save(folder / name)
     return Item(str(folder / name))
 
 
 def test_pixels_are_those_of_the_thread_loader(tmp_path):
-    item = picture(tmp_path, "a.png")
+    item = image_item(tmp_path, "a.png")
     expected = ThreadLoader(PREPROCESSING, Limits()).load(item)
     with contextlib.closing(ProcessLoader(PREPROCESSING, Limits())) as loader:
         for _ in range(3):
@@ -82,7 +82,7 @@ def test_pixels_are_those_of_the_thread_loader(tmp_path):
     ],
 )
 def test_failed_decoders_are_reported_and_replaced(tmp_path, failing, name, reason):
-    good, bad = picture(tmp_path, "good.png"), picture(tmp_path, name)
+    good, bad = image_item(tmp_path, "good.png"), image_item(tmp_path, name)
     with contextlib.closing(ProcessLoader(PREPROCESSING, Limits(seconds=10))) as loader:
         for item in (good, bad, good, bad, good) if name != "hang.png" else (good, bad, good):
             found = loader.load(item)
@@ -96,7 +96,7 @@ def test_failed_decoders_are_reported_and_replaced(tmp_path, failing, name, reas
 
 def test_failed_decoders_do_not_affect_other_files(tmp_path, failing):
     names = ["a.png", "crash.png", "b.png", "c.png", "killed.png", "killed.png", "d.png", "bug.png"]
-    items = [picture(tmp_path, name) for name in names]
+    items = [image_item(tmp_path, name) for name in names]
     with contextlib.closing(ProcessLoader(PREPROCESSING, Limits(seconds=30))) as loader:
         for _ in range(2):
             found = list(loader.load_many(items))
@@ -106,7 +106,7 @@ def test_failed_decoders_do_not_affect_other_files(tmp_path, failing):
 
 
 def test_a_decoder_that_ended_while_idle_is_replaced_without_an_error(tmp_path):
-    item = picture(tmp_path, "a.png")
+    item = image_item(tmp_path, "a.png")
     with contextlib.closing(ProcessLoader(PREPROCESSING, Limits())) as loader:
         assert loader.load(item).pixels is not None
         process = loader._processes[0]._process
@@ -117,7 +117,7 @@ def test_a_decoder_that_ended_while_idle_is_replaced_without_an_error(tmp_path):
 
 
 def test_closing_ends_a_hanging_decoder(tmp_path, failing):
-    bad = picture(tmp_path, "hang.png")
+    bad = image_item(tmp_path, "hang.png")
     loader = ProcessLoader(PREPROCESSING, Limits(seconds=None))
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(loader.load, bad)
@@ -130,7 +130,7 @@ def test_closing_ends_a_hanging_decoder(tmp_path, failing):
 
 def test_decoder_processes_end_with_their_parent(tmp_path):
     loader = ProcessLoader(PREPROCESSING, Limits())
-    loader.load(picture(tmp_path, "a.png"))
+    loader.load(image_item(tmp_path, "a.png"))
     process = loader._processes[0]._process
     assert process is not None and process.poll() is None
     # The same as when the parent ends, even by kill -9: its end of the connection is closed.
@@ -142,7 +142,7 @@ def test_a_decoder_that_does_not_start_is_an_error(monkeypatch, tmp_path):
     monkeypatch.setattr(child, "_BOOTSTRAP", "raise SystemExit(3)")
     loader = ProcessLoader(PREPROCESSING, Limits())
     with contextlib.closing(loader), pytest.raises(DecoderError, match="does not start"):
-        loader.load(picture(tmp_path, "a.png"))
+        loader.load(image_item(tmp_path, "a.png"))
 
 
 def test_a_decoder_that_cannot_be_launched_is_an_error(monkeypatch, tmp_path):
@@ -152,7 +152,7 @@ def test_a_decoder_that_cannot_be_launched_is_an_error(monkeypatch, tmp_path):
     monkeypatch.setattr("subprocess.Popen", fail)
     loader = ProcessLoader(PREPROCESSING, Limits())
     with contextlib.closing(loader), pytest.raises(DecoderError, match="Too many open files"):
-        loader.load(picture(tmp_path, "a.png"))
+        loader.load(image_item(tmp_path, "a.png"))
 
 
 def test_default_workers_fit_into_memory(monkeypatch):

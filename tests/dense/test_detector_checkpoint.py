@@ -58,9 +58,9 @@ def test_training_checkpoint_of_detectron2_is_read(tmp_path, weights, config):
 
 def test_assumptions_are_noted(tmp_path, weights):
     path = write(tmp_path / "model_final.pth", weights)
-    said = " ".join(load_detector(path)[1].notes)
+    notes = " ".join(load_detector(path)[1].notes)
     for word in ("anchors of sizes 32, 64", "1000 proposals", "--no-average-directions", "rotary embedding"):
-        assert word in said
+        assert word in notes
     model, loaded = load_detector(path, average_directions=False)
     assert not model.config.backbone.vim.average_directions
     assert "averaged" not in " ".join(loaded.notes)

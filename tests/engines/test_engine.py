@@ -29,7 +29,7 @@ def opened(folder: Path, model) -> Engine:
     return load_engine(folder / "model.engine")
 
 
-def picture(shade: str, size: tuple[int, int] = (12, 10)) -> Image.Image:
+def solid_image(shade: str, size: tuple[int, int] = (12, 10)) -> Image.Image:
     return Image.new("RGB", size, shade)
 
 
@@ -64,9 +64,14 @@ def test_closed_engine_is_an_error(tmp_path):
 
 
 def test_predict_keeps_the_order_and_the_failures(tmp_path):
-    picture("red").save(tmp_path / "red.png")
+    solid_image("red").save(tmp_path / "red.png")
     (tmp_path / "bad.png").write_text("text")
-    given = [tmp_path / "red.png", picture("blue"), str(tmp_path / "bad.png"), tmp_path / "missing.png"] * 5
+    given = [
+        tmp_path / "red.png",
+        solid_image("blue"),
+        str(tmp_path / "bad.png"),
+        tmp_path / "missing.png",
+    ] * 5
     with opened(tmp_path, colour_model()) as engine:
         predictions = engine.predict(given, top_k=2, batch_size=3)
     assert [row.status for row in predictions] == ["ok", "ok", "error", "error"] * 5
@@ -80,14 +85,14 @@ def test_predict_keeps_the_order_and_the_failures(tmp_path):
 
 def test_probabilities_are_the_softmax(tmp_path):
     with opened(tmp_path, colour_model()) as engine:
-        (prediction,) = engine.predict(picture("red"))
+        (prediction,) = engine.predict(solid_image("red"))
     expected = np.exp([10, 0, 0]) / np.exp([10, 0, 0]).sum()
     assert [score.index for score in prediction.result.top] == [0, 1, 2]
     np.testing.assert_allclose([score.probability for score in prediction.result.top], expected, rtol=1e-5)
 
 
 def test_one_path_is_one_image(tmp_path):
-    picture("green").save(tmp_path / "green.png")
+    solid_image("green").save(tmp_path / "green.png")
     with opened(tmp_path, colour_model()) as engine:
         assert [row.result.top[0].name for row in engine.predict(tmp_path / "green.png")] == ["green"]
         assert [row.result.top[0].name for row in engine.predict(str(tmp_path / "green.png"))] == ["green"]
@@ -97,10 +102,10 @@ def test_one_path_is_one_image(tmp_path):
 def test_fixed_batch_is_padded_for_images_and_required_for_arrays(tmp_path):
     with opened(tmp_path, colour_model(batch=4)) as engine:
         assert engine.batch == 4
-        predictions = engine.predict([picture("red")] * 4 + [picture("blue")])
+        predictions = engine.predict([solid_image("red")] * 4 + [solid_image("blue")])
         assert [row.result.top[0].name for row in predictions] == ["red"] * 4 + ["blue"]
         with pytest.raises(EngineError, match="fixed to batches of 4"):
-            engine.predict(picture("red"), batch_size=2)
+            engine.predict(solid_image("red"), batch_size=2)
         with pytest.raises(EngineError, match=r"expects \(4, 3, 8, 8\)"):
             engine.run(np.zeros((1, 3, 8, 8), np.float32))
 
@@ -108,7 +113,7 @@ def test_fixed_batch_is_padded_for_images_and_required_for_arrays(tmp_path):
 @pytest.mark.parametrize("options", [{"top_k": 0}, {"batch_size": 0}])
 def test_invalid_options(tmp_path, options):
     with opened(tmp_path, colour_model()) as engine, pytest.raises(EngineError, match="expected 1 or more"):
-        engine.predict(picture("red"), **options)
+        engine.predict(solid_image("red"), **options)
 
 
 def test_nan_logits_fail_only_their_image(tmp_path):
@@ -124,7 +129,7 @@ def test_nan_logits_fail_only_their_image(tmp_path):
     one = numpy_helper.from_array(np.array([1], np.int64), "one")
     model = finish(helper.make_graph(nodes, "ratio", [pixels], [output], [one]), metadata())
     with opened(tmp_path, model) as engine:
-        rows = engine.predict([picture("red"), picture("black"), picture("blue")])
+        rows = engine.predict([solid_image("red"), solid_image("black"), solid_image("blue")])
     assert [row.status for row in rows] == ["ok", "error", "ok"]
     assert "NaN or infinite logits" in rows[1].reason
     assert rows[1].result is None
@@ -133,14 +138,14 @@ def test_nan_logits_fail_only_their_image(tmp_path):
 def test_features(tmp_path):
     with opened(tmp_path, colour_model(task="features", class_names=None)) as engine:
         assert engine.class_names == ()
-        (row,) = engine.predict(picture("red"))
+        (row,) = engine.predict(solid_image("red"))
     np.testing.assert_allclose(row.result.values, [10, 0, 0], atol=1e-5)
     assert not hasattr(row.result, "top")
 
 
 def test_classes_without_names_are_numbers(tmp_path):
     with opened(tmp_path, colour_model(class_names=None)) as engine:
-        assert engine.predict(picture("blue"))[0].result.top[0].name == "2"
+        assert engine.predict(solid_image("blue"))[0].result.top[0].name == "2"
 
 
 def test_images_need_the_models_channels(tmp_path):
@@ -152,7 +157,7 @@ def test_images_need_the_models_channels(tmp_path):
     with opened(tmp_path, model) as engine:
         assert engine.run(np.zeros((1, 5, 8, 8), np.float32))["logits"].shape == (1, 5)
         with pytest.raises(EngineError, match="5 channels"):
-            engine.predict(picture("red"))
+            engine.predict(solid_image("red"))
 
 
 def test_scan_with_library_equals_function_body(tmp_path):
@@ -177,7 +182,7 @@ def test_onnx_file_is_built_once_into_the_cache(tmp_path, cache, caplog):
     (entry,) = (cache / "engines").iterdir()
     built = entry.stat().st_mtime_ns
     with load_engine(path, threads=1) as engine:
-        assert engine.predict(picture("red"))[0].result.top[0].name == "red"
+        assert engine.predict(solid_image("red"))[0].result.top[0].name == "red"
     assert entry.stat().st_mtime_ns == built
     assert [record.message.split()[0] for record in caplog.records] == ["building"]
 
@@ -197,7 +202,7 @@ def test_damaged_cache_entry_is_rebuilt_with_a_warning(tmp_path, cache, caplog):
     (entry,) = (cache / "engines").iterdir()
     entry.write_bytes(entry.read_bytes()[:-100])
     with load_engine(path) as engine:
-        assert engine.predict(picture("red"))[0].result.top[0].name == "red"
+        assert engine.predict(solid_image("red"))[0].result.top[0].name == "red"
     assert "building the cached engine again" in caplog.text
 
 

@@ -185,8 +185,8 @@ def test_scans_with_channels_first_get_copies_and_flips() -> None:
 
     def length_last(*tensors: Any, delta_softplus: bool) -> Any:
         assert all(tensor.is_contiguous() for tensor in tensors)
-        turned = [tensor.transpose(1, 2) if tensor.dim() == 3 else tensor for tensor in tensors]
-        y = selective_scan_reference(*turned, delta_softplus=delta_softplus, reverse=False)
+        transposed = [tensor.transpose(1, 2) if tensor.dim() == 3 else tensor for tensor in tensors]
+        y = selective_scan_reference(*transposed, delta_softplus=delta_softplus, reverse=False)
         return y.transpose(1, 2)
 
     inputs = one_node.make_inputs("float32", seed=5)

@@ -23,21 +23,21 @@ void run_baseline(const scan_baseline::Arguments& arguments, cudaStream_t stream
 // (batch, length, rows) as (batch, rows, length).
 cuda_test::Values length_last(const cuda_test::Values& values, std::int64_t batch, std::int64_t length) {
   const std::int64_t rows = static_cast<std::int64_t>(values.size()) / (batch * length);
-  cuda_test::Values turned(values.size());
+  cuda_test::Values transposed(values.size());
   for (std::int64_t b = 0; b < batch; ++b)
     for (std::int64_t t = 0; t < length; ++t)
       for (std::int64_t r = 0; r < rows; ++r)
-        turned[(b * rows + r) * length + t] = values[(b * length + t) * rows + r];
-  return turned;
+        transposed[(b * rows + r) * length + t] = values[(b * length + t) * rows + r];
+  return transposed;
 }
 
 bool agrees(int batch, int length, int channels) {
   cuda_test::Problem p = cuda_test::make_problem(batch, length, channels, 16, true, false, 1);
   const Tensors ours(p, Type::kFloat16, vim_scan::cuda_workspace_bytes(channels, 16));
-  cuda_test::Problem turned = p;  // its values are already rounded to the type
-  for (cuda_test::Values* values : {&turned.u, &turned.delta, &turned.B, &turned.C, &turned.z})
+  cuda_test::Problem transposed = p;  // its values are already rounded to the type
+  for (cuda_test::Values* values : {&transposed.u, &transposed.delta, &transposed.B, &transposed.C, &transposed.z})
     *values = length_last(*values, batch, length);
-  const Tensors theirs(turned, Type::kFloat16, 0);
+  const Tensors theirs(transposed, Type::kFloat16, 0);
   succeed(vim_scan::launch_cuda(ours.arguments, nullptr));
   run_baseline(baseline_of(theirs.arguments), nullptr);
   CUDA(cudaDeviceSynchronize());

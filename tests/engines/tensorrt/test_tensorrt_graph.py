@@ -133,7 +133,7 @@ def _newer_opset(model, scan):
         (_set("reverse", 1.0), "attribute reverse is not an integer 0 or 1"),
         (_set("chunk", 4), "attribute chunk is not an attribute of the plugin"),
         (_leave_out_z, "the plugin has 8, none left out"),
-        (_half_skip, "input 5 has ONNX type 10, the plugin wants 1"),
+        (_half_skip, "input 5 has ONNX type 10, the plugin expects 1"),
         (_add("NonMaxSuppressionLike"), "its parser does not support the operator NonMaxSuppressionLike"),
         (_newer_opset, "opset 23, but its parser supports at most 20"),
     ],

@@ -277,28 +277,28 @@ def test_the_engine_equals_its_file(place):
 
 
 @pytest.mark.parametrize(
-    ("profile", "size", "said"),
+    ("profile", "size", "message"),
     [
         ({"max_batch": 3}, 3, "batches of 3 images: the engine runs batches of 1 to 3"),
         ({"min_batch": 9, "opt_batch": 9, "max_batch": 12}, 9, "batches of 9 images"),
         ({}, 8, ""),
     ],
 )
-def test_batches_fit_the_profile(place, caplog, profile, size, said):
+def test_batches_fit_the_profile(place, caplog, profile, size, message):
     caplog.set_level(logging.INFO, logger="vim_deploy")
-    pictures = [Image.new("RGB", (20, 20), (index, 0, 0)) for index in range(10)]
+    images = [Image.new("RGB", (20, 20), (index, 0, 0)) for index in range(10)]
     with load_engine(place.build("fp32", **profile)) as engine:
         sizes = []
         original = engine.run
         engine.run = lambda pixels: sizes.append(len(pixels)) or original(pixels)
-        rows = engine.predict(pictures)
-        alone = [engine.predict(picture)[0] for picture in pictures[-1:]]
+        rows = engine.predict(images)
+        single = [engine.predict(image)[0] for image in images[-1:]]
     assert [row.status for row in rows] == ["ok"] * 10
     # The last images, in a padded batch, have the same results.
-    assert rows[-1].result.top[0].index == alone[0].result.top[0].index
-    assert rows[-1].result.top[0].probability == pytest.approx(alone[0].result.top[0].probability, rel=1e-6)
+    assert rows[-1].result.top[0].index == single[0].result.top[0].index
+    assert rows[-1].result.top[0].probability == pytest.approx(single[0].result.top[0].probability, rel=1e-6)
     assert max(sizes) == size and min(sizes) >= profile.get("min_batch", 1)
-    assert said in caplog.text and bool(said) == ("the engine runs" in caplog.text)
+    assert message in caplog.text and bool(message) == ("the engine runs" in caplog.text)
 
 
 def test_a_batch_size_outside_the_profile_is_refused(place):

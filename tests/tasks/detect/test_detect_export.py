@@ -120,9 +120,9 @@ def test_comparisons_use_a_score_threshold_of_zero(place):
 def test_comparison_uses_batches_of_one_image(place):
     """Two images, whose objects must not be mixed up."""
     image = Image.fromarray(load_tensors("detector")["image"].transpose(1, 2, 0))
-    for name, turned in (("a.png", image), ("b.png", image.transpose(Image.Transpose.FLIP_LEFT_RIGHT))):
+    for name, flipped in (("a.png", image), ("b.png", image.transpose(Image.Transpose.FLIP_LEFT_RIGHT))):
         (place / "check").mkdir(exist_ok=True)
-        turned.save(place / "check" / name)
+        flipped.save(place / "check" / name)
     given = ("--checkpoint", "model_final.pth", "--check-images", str(place / "check"))
     result = export(place, "small.json", *given, "-o", "checked.onnx")
     assert result.exit_code == 0, result.output

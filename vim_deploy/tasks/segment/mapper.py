@@ -44,8 +44,8 @@ def _scores(down: list[Share], across: list[Share], bands: dict[int, list[Logits
             cells = bands[vertical.window][horizontal.window][vertical.cells, horizontal.cells]
             high, wide, classes = cells.shape
             columns = vertical.spread(cells.reshape(high, -1)).reshape(-1, wide, classes)
-            turned = np.ascontiguousarray(columns.transpose(1, 0, 2)).reshape(wide, -1)
-            part = horizontal.spread(turned).reshape(len(horizontal.weights), -1, classes)
+            transposed = np.ascontiguousarray(columns.transpose(1, 0, 2)).reshape(wide, -1)
+            part = horizontal.spread(transposed).reshape(len(horizontal.weights), -1, classes)
             scores = part if scores is None else np.add(scores, part, out=scores)
     assert scores is not None
     return scores
