@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from datetime import datetime, timezone
 from pathlib import Path
 
 from vim_deploy.engines.base import backend_module
-from vim_deploy.engines.container import write_engine
+from vim_deploy.engines.container import ENGINE_FILE, write_engine
 from vim_deploy.engines.manifest import FileRecord, Manifest
 from vim_deploy.engines.registry import BACKENDS, DEFAULT_BACKEND
 from vim_deploy.engines.source import SourceModel, read_source
 from vim_deploy.engines.spec import BuildOptions
 from vim_deploy.errors import EngineError
 from vim_deploy.files import sha256_of
+from vim_deploy.options import RunPaths, paths_of
+from vim_deploy.output_files import OutputFile, check_output_files
 from vim_deploy.package import VERSION
 from vim_deploy.tasks.registry import TASKS
 
@@ -22,13 +25,21 @@ def build_engine(
     onnx_path: str | os.PathLike[str],
     output: str | os.PathLike[str],
     options: BuildOptions | None = None,
+    *,
+    force: bool = False,
 ) -> Manifest:
     """Build an engine and write it to `output` atomically.
 
-    The class of `options` selects the backend; without options it is ONNX Runtime on CPU. Raises EngineError
-    for an invalid file or output, and OperatorLibraryError or MissingDependencyError for missing parts.
+    The class of `options` selects the backend; without options it is ONNX Runtime on CPU. `force`: replace
+    existing files of other kinds. Raises OutputError for an output that must not be written, EngineError for
+    an invalid file, and OperatorLibraryError or MissingDependencyError for missing parts.
     """
-    _check_output(onnx_path, output)
+    paths = paths_of(dataclasses.fields(options), vars(options)) if options else RunPaths()
+    check_output_files(
+        [OutputFile("-o", Path(output), ENGINE_FILE), *paths.outputs],
+        [Path(onnx_path), *paths.inputs],
+        force,
+    )
     return build_from_source(read_source(onnx_path), output, options)
 
 
@@ -67,13 +78,3 @@ def _check_task(source: SourceModel, backend: str) -> None:
         f"are objects, but the {backend} backend runs only outputs of fixed size. Build it with "
         f"{' or '.join(others)}."
     )
-
-
-def _check_output(onnx_path: str | os.PathLike[str], output: str | os.PathLike[str]) -> None:
-    folder = Path(output).parent
-    if not folder.is_dir():
-        raise EngineError(f"the folder {folder} of {os.fspath(output)} does not exist; create it first.")
-    if Path(output).exists() and not Path(output).is_file():
-        raise EngineError(f"{os.fspath(output)} is not a regular file; give a file name with -o.")
-    if Path(output).exists() and Path(onnx_path).exists() and Path(output).samefile(onnx_path):
-        raise EngineError(f"{os.fspath(output)} is the ONNX file itself; give another name with -o.")

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from vim_deploy.engines import manifest as manifest_module
 from vim_deploy.engines.base import backend_module
-from vim_deploy.engines.build import build_engine
+from vim_deploy.engines.build import build_from_source
 from vim_deploy.engines.container import read_engine
 from vim_deploy.engines.manifest import Manifest
+from vim_deploy.engines.source import read_source
 from vim_deploy.engines.spec import BuildOptions
 from vim_deploy.errors import EngineError, os_errors
 from vim_deploy.files import sha256_of, sha256_of_file
@@ -57,7 +58,7 @@ def cached_engine(onnx_path: str | os.PathLike[str], options: BuildOptions) -> t
             _log.warning("building the cached engine again: %s", error)
     else:
         _log.info("building an engine for %s into %s", os.fspath(onnx_path), entry.parent)
-    build_engine(onnx_path, entry, options)
+    build_from_source(read_source(onnx_path), entry, options)
     return (entry, *read_engine(entry))
 
 

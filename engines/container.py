@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zipfile
 from collections.abc import Sequence
+from pathlib import Path
 
 from vim_deploy.engines.graph_check import check_graph, check_sizes, parse_model
 from vim_deploy.engines.manifest import Manifest
@@ -13,9 +15,23 @@ from vim_deploy.engines.selfcheck import example_shape
 from vim_deploy.engines.source import check_interface
 from vim_deploy.errors import EngineError
 from vim_deploy.files import atomic_write, open_regular, sha256_of
+from vim_deploy.output_files import FileKind
 
 MANIFEST_NAME = "manifest.json"
 _MAX_MANIFEST_BYTES = 16 << 20
+
+
+def _is_engine(path: Path) -> bool:
+    """Whether a file is an engine of any version, valid or not."""
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(MANIFEST_NAME) as file:
+            manifest = json.loads(file.read(_MAX_MANIFEST_BYTES))
+    except Exception:  # zipfile raises many types of errors for other files
+        return False
+    return isinstance(manifest, dict) and {"payload", "self_hash"} <= manifest.keys()
+
+
+ENGINE_FILE = FileKind("an engine written by vim-build", _is_engine)
 
 
 def write_engine(path: str | os.PathLike[str], manifest: Manifest, payload: bytes) -> None:

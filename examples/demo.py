@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
@@ -39,7 +40,7 @@ def main() -> int:
     _compare_with_eager(engine, images)
 
     print("\n== A trained segmenter on scenes of held-out digits ==")
-    scenes = OUTPUT / "scenes"
+    scenes = _folder("scenes")
     _write_scenes(scenes)
     card, onnx_file, engine = SCENES / "scenes.json", OUTPUT / "scenes.onnx", OUTPUT / "scenes.engine"
     _run("vim-export", "auto", "--task", "segment", "--checkpoint", SCENES / "scenes.safetensors",
@@ -51,7 +52,7 @@ def main() -> int:
     _compare_segments_with_eager(scenes)
 
     print("\n== A trained detector on scenes of held-out digits ==")
-    objects = OUTPUT / "objects"
+    objects = _folder("objects")
     _write_objects(objects)
     card, onnx_file, engine = DETECTOR / "detector.json", OUTPUT / "objects.onnx", OUTPUT / "objects.engine"
     _run("vim-export", "auto", "--task", "detect", "--checkpoint", DETECTOR / "detector.safetensors",
@@ -78,6 +79,12 @@ def _run(command: str, *arguments: str | Path) -> None:
     shown = [str(_short(argument)) for argument in arguments]
     print(f"\n$ {command} {' '.join(shown)}", flush=True)
     subprocess.run([COMMANDS / command, *map(str, arguments)], check=True)
+
+
+def _folder(name: str) -> Path:
+    """A new output folder: vim-infer does not replace the label maps and overlays of an earlier run."""
+    shutil.rmtree(OUTPUT / name, ignore_errors=True)
+    return OUTPUT / name
 
 
 def _short(argument: str | Path) -> str | Path:

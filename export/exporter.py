@@ -24,7 +24,7 @@ from vim_deploy.export.reduced import compare_reduced, in_precision
 from vim_deploy.export.task import TaskModule
 from vim_deploy.export.verify import compare_with_eager
 from vim_deploy.families.family import ModelSource
-from vim_deploy.metadata import ModelMetadata
+from vim_deploy.metadata import PRODUCER, ModelMetadata
 from vim_deploy.ops.signature import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
 from vim_deploy.package import VERSION
 from vim_deploy.precision import Precision
@@ -169,6 +169,6 @@ def _metadata(request: ExportRequest, opened: ExportModel, preprocessing: Prepro
 
 def _write(graph: onnx.ModelProto, metadata: ModelMetadata, path: Path) -> None:
     onnx.helper.set_model_props(graph, metadata.to_props())
-    graph.producer_name, graph.producer_version = "vim_deploy", VERSION
+    graph.producer_name, graph.producer_version = PRODUCER, VERSION
     with os_errors(ExportError, f"cannot write to {path.parent}", "Choose another file with -o."):
         onnx.save_model(graph, str(path))

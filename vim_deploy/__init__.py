@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
 
 __version__ = package.VERSION
 __all__ = ["Engine", "__version__", "load_engine"]
+
+# Without it, ONNX Runtime sends usage data to Microsoft, and stores graph names, messages and paths in the
+# user's cache. It is read when onnxruntime is imported; child processes inherit it.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # The wheel maps `export/` and `engines/` into the package; in a checkout they are beside it.
 if not (Path(__file__).parent / "engines").is_dir():

@@ -56,11 +56,11 @@ def sha256_of_file(path: str | os.PathLike[str]) -> str:
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+def atomic_write(path: str | os.PathLike[str], replace: bool = True) -> Iterator[IO[bytes]]:
     """A file object whose content replaces `path` atomically when the block ends without an error.
 
-    Raises OSError when writing fails; nothing is left behind then. A killed process leaves at most one
-    temporary file, which the next write to `path` replaces.
+    Raises OSError when writing fails, also for a file that exists if not `replace`; nothing is left behind
+    then. A killed process leaves at most one temporary file, which the next write to `path` replaces.
     """
     target = Path(path).resolve()
     if target.exists() and not target.is_file():
@@ -73,7 +73,10 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
             # Before the file is closed, which releases its lock.
-            temporary.replace(target)
+            if replace:
+                temporary.replace(target)
+            else:
+                _rename_to_new(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -113,3 +116,16 @@ def _lock(file: IO[bytes], path: Path) -> bool:
         )
     except OSError:
         return False
+
+
+def _rename_to_new(path: Path, target: Path) -> None:
+    """Raises FileExistsError if `target` exists."""
+    try:
+        target.hardlink_to(path)
+    except OSError:
+        # It exists, or the file system has no hard links.
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
+        path.replace(target)
+    else:
+        path.unlink()

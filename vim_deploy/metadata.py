@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.errors import ConfigError, EngineError
+from vim_deploy.output_files import FileKind, head_of
 from vim_deploy.precision import FILE_PRECISIONS, Precision
 from vim_deploy.tasks.registry import TASKS
 
@@ -19,6 +21,16 @@ _KINDS = {
     "operator": dict, "versions": dict, "parity": dict,
 }  # fmt: skip
 _OPTIONAL = ("class_names", "parity")
+PRODUCER = "vim_deploy"  # producer name of the ONNX files
+
+
+def _is_exported(path: Path) -> bool:
+    """Whether the first fields of a file are those of an ONNX model: its IR version and our producer name."""
+    head = head_of(path, 64)
+    return head[:1] == b"\x08" and bytes((0x12, len(PRODUCER))) + PRODUCER.encode() in head
+
+
+EXPORTED_FILE = FileKind("an ONNX file written by vim-export", _is_exported)
 
 
 @dataclass(frozen=True)

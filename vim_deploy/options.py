@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import Field, field
+from collections.abc import Iterable, Mapping
+from dataclasses import Field, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from vim_deploy.errors import VimDeployError
+from vim_deploy.output_files import FileKind, OutputFile
 
 
 class ImageSize(click.ParamType):
@@ -36,16 +37,17 @@ def option(
     *,
     flag: str | None = None,
     recorded: bool = True,
-    writes_file: bool = False,
+    writes: FileKind | Literal["folder"] | None = None,
     **settings: Any,
 ) -> Any:
     """A dataclass field that is also a command-line option; `settings` are those of click.Option.
 
     `flag` None: `--NAME`. A Boolean that is true by default has a flag of the form "--name/--no-name".
     `recorded` False: the value does not change the result, and is left out of `to_record` and `to_words`.
-    `writes_file`: the value is the path of a file that the run creates or replaces.
+    `writes`: the value is the path of a file of this kind, or of a folder, that the run writes to. Other
+    paths are inputs.
     """
-    metadata = {"flag": flag, "recorded": recorded, "writes_file": writes_file, "settings": settings}
+    metadata = {"flag": flag, "recorded": recorded, "writes": writes, "settings": settings}
     return field(default=default, metadata=metadata)
 
 
@@ -62,6 +64,33 @@ def click_option(item: Field[Any]) -> click.Option:
         **item.metadata["settings"],
     }
     return click.Option([item.metadata["flag"] or flag_of(item.name), item.name], **settings)
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """The paths among the values of options: files that the run writes, folders that it writes to with the
+    flags that name them, and inputs."""
+
+    outputs: tuple[OutputFile, ...] = ()
+    folders: tuple[tuple[str, Path], ...] = ()
+    inputs: tuple[Path, ...] = ()
+
+
+def paths_of(fields: Iterable[Field[Any]], values: Mapping[str, Any]) -> RunPaths:
+    """The paths among `values`, which are given by field name."""
+    outputs, folders, inputs = [], [], []
+    for item in fields:
+        path = values.get(item.name)
+        if not isinstance(path, Path):
+            continue
+        writes, flag = item.metadata.get("writes"), item.metadata.get("flag") or flag_of(item.name)
+        if writes is None:
+            inputs.append(path)
+        elif isinstance(writes, FileKind):
+            outputs.append(OutputFile(flag, path, writes))
+        else:
+            folders.append((flag, path))
+    return RunPaths(tuple(outputs), tuple(folders), tuple(inputs))
 
 
 def check_values(options: Any, error: type[VimDeployError]) -> None:

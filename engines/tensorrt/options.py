@@ -11,6 +11,7 @@ import click
 from vim_deploy.engines.spec import BuildOptions, device_option
 from vim_deploy.errors import EngineError
 from vim_deploy.options import ImageSize, option
+from vim_deploy.output_files import FileKind, containing
 
 # Names in TensorRT's HardwareCompatibilityLevel, in lower case.
 HARDWARE = ("none", "ampere_plus", "same_compute_capability")
@@ -83,12 +84,15 @@ class TensorrtOptions(BuildOptions):
         None,
         type=_FILE,
         recorded=False,
+        # The backend refuses a file that TensorRT does not accept as a timing cache.
+        writes=FileKind("a timing cache", lambda path: True),
         help="Timing cache file. It is read if it exists, and written after the build.",
     )
     layers: Path | None = option(
         None,
         type=_FILE,
         recorded=False,
+        writes=FileKind("layer information of vim-build", containing(b'"Layers": [')),
         help="Write the engine's layer information to this JSON file.",
     )
     hardware: str = option(

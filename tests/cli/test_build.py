@@ -61,7 +61,7 @@ def test_json_is_the_manifest(tmp_path):
         (("missing.onnx", "-o", "x.engine"), "cannot be read"),
         (("model.onnx",), "--output"),
         (("model.onnx", "-o", "none/x.engine"), "does not exist"),
-        (("model.onnx", "-o", "model.onnx"), "ONNX file itself"),
+        (("model.onnx", "-o", "model.onnx"), "is an input of this run"),
         (("model.onnx", "-o", "x.engine", "--threads", "0"), "--threads"),
         (("model.onnx", "-o", "x.engine", "--backend", "abacus"), "abacus"),
         (("text.onnx", "-o", "x.engine"), "no metadata|is not an ONNX file"),

@@ -144,7 +144,7 @@ def test_a_file_that_disagrees_is_deleted(config, tmp_path, monkeypatch):
             "small.json is not a valid segmenter configuration: unknown segmenter fields",
         ),
         (["{config}", "--task", "detect"], "small.json is not a valid detector configuration"),
-        (["{config}", "-o", "{empty}/no/such/folder/x.onnx"], "cannot write to"),
+        (["{config}", "-o", "{empty}/no/such/folder/x.onnx"], "does not exist; create it first"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )

@@ -174,7 +174,8 @@ def test_user_errors_exit_2_without_traceback(arguments, message):
 
 
 def test_interrupted_run_keeps_its_rows_and_the_old_results(monkeypatch):
-    Path("out.csv").write_text("earlier results")
+    earlier = "path,status,reason,earlier results\n"
+    Path("out.csv").write_text(earlier)
     calls = []
 
     def stop(*arguments):
@@ -189,7 +190,7 @@ def test_interrupted_run_keeps_its_rows_and_the_old_results(monkeypatch):
     monkeypatch.setattr(ClassifyHandler, "predict", stop)
     result = run("colours.engine", "images", "-o", "out.csv", "--batch-size", 3)
     assert result.exit_code == 3
-    assert Path("out.csv").read_text() == "earlier results"
+    assert Path("out.csv").read_text() == earlier
     assert len(rows(Path("out.csv.partial").read_text())) == 3
     assert "out.csv.partial" in result.stderr
 

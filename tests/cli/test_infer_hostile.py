@@ -138,7 +138,7 @@ def test_output_inside_the_input_folder_is_not_an_input():
 
 def test_results_never_replace_an_image_or_the_engine():
     (path,) = make_images("images", 1)
-    for output, message in ((path, "is an image"), ("colours.engine", "is the engine")):
+    for output, message in ((path, "is not a results file"), ("colours.engine", "is an input")):
         before = Path(output).read_bytes()
         result = run("colours.engine", "images", "-o", output, "--format", "csv")
         assert result.exit_code == 2

@@ -19,7 +19,7 @@ from vim_deploy.engines.container import read_engine, read_manifest, write_engin
 from vim_deploy.engines.onnxruntime import backend
 from vim_deploy.engines.onnxruntime import session as onnxruntime_session
 from vim_deploy.engines.onnxruntime.options import OnnxruntimeOptions
-from vim_deploy.errors import EngineError, MissingDependencyError, OperatorLibraryError
+from vim_deploy.errors import EngineError, MissingDependencyError, OperatorLibraryError, OutputError
 from vim_deploy.files import sha256_of_file
 
 
@@ -189,10 +189,10 @@ def test_invalid_output_paths(model, tmp_path):
     for output, message in (
         (tmp_path, "not a regular file"),
         (tmp_path / "none" / "x.engine", "does not exist"),
-        (model, "the ONNX file itself"),
+        (model, "is an input of this run"),
         ("/dev/null", "not a regular file"),
     ):
-        with pytest.raises(EngineError, match=message):
+        with pytest.raises(OutputError, match=message):
             build_engine(model, output)
 
 

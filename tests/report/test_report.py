@@ -73,8 +73,8 @@ def test_the_page_is_self_contained_and_escapes_data():
     ("arguments", "message"),
     [
         (("--report", "r.html"), "give one with -o"),
-        (("--report", "out.csv", "-o", "out.csv"), "would replace"),
-        (("--report", "images/red/0.png", "-o", "out.csv"), "would replace"),
+        (("--report", "out.csv", "-o", "out.csv"), "is also the path of -o"),
+        (("--report", "images/red/0.png", "-o", "out.csv"), "is not a report of vim-infer"),
         (("--report", "none/r.html", "-o", "out.csv"), "does not exist"),
     ],
 )

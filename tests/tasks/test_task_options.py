@@ -22,21 +22,24 @@ from vim_deploy.engine import load_engine
 from vim_deploy.engines.build import build_engine
 from vim_deploy.errors import EngineError
 from vim_deploy.options import option
+from vim_deploy.output_files import FileKind, OutputFile
 from vim_deploy.prediction import Prediction
 from vim_deploy.results import Format, read_rows
 from vim_deploy.results.columns import COMMON_FIELDS, INTEGER, Columns
 from vim_deploy.results.row import Row
 from vim_deploy.tasks.base import Network, TaskHandler
 from vim_deploy.tasks.open import open_task
-from vim_deploy.tasks.options import task_options, written_files
+from vim_deploy.tasks.options import task_options, task_paths
 from vim_deploy.tasks.registry import TASKS
 from vim_deploy.tasks.spec import TaskSpec
+
+TABLE = FileKind("a table", lambda path: False)
 
 
 @dataclass(frozen=True)
 class CountOptions:
     minimum: int = option(3, type=click.IntRange(min=0), help="Smallest count.")
-    table: Path | None = option(writes_file=True, type=click.Path(path_type=Path), help="A table.")
+    table: Path | None = option(writes=TABLE, type=click.Path(path_type=Path), help="A table.")
 
 
 class CountColumns(Columns):
@@ -102,7 +105,9 @@ def test_registered_tasks_are_opened_with_their_options(counting):
     assert isinstance(handler, CountHandler)
     assert handler.options == CountOptions(5)
     assert handler.inputs == ("images",)
-    assert list(written_files({"minimum": 5, "table": Path("t.csv")})) == [("--table", Path("t.csv"))]
+    paths = task_paths({"minimum": 5, "table": Path("t.csv"), "maps": Path("maps"), "annotations": Path("a")})
+    assert paths.outputs == (OutputFile("--table", Path("t.csv"), TABLE),)
+    assert (paths.folders, paths.inputs) == ((("--maps", Path("maps")),), (Path("a"),))
 
 
 def test_registered_tasks_run(counting, tmp_path, monkeypatch):

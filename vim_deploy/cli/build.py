@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from vim_deploy.cli.common import command, echo, log_to_stderr, path_option, quiet_option, stages
+from vim_deploy.cli.common import (
+    command,
+    echo,
+    force_option,
+    log_to_stderr,
+    path_option,
+    quiet_option,
+    stages,
+)
 from vim_deploy.cli.registry_type import RegistryType
 from vim_deploy.cli.sections import SectionedCommand
 from vim_deploy.engines.registry import BACKENDS, DEFAULT_BACKEND, all_devices
@@ -78,6 +86,7 @@ _DEFAULT_DEVICES = ", ".join(f"{BACKENDS.get(name).devices[0]} for {name}" for n
     type=click.Choice(all_devices()),
     help=f"Device that the engine runs on.  [default: {_DEFAULT_DEVICES}]",
 )
+@force_option
 @click.option("--json", "as_json", is_flag=True, help="Print the engine's manifest to stdout.")
 @quiet_option
 @click.pass_context
@@ -85,6 +94,7 @@ def main(
     context: click.Context,
     model: Path,
     output: Path,
+    force: bool,
     as_json: bool,
     quiet: bool,
     **values: Any,
@@ -103,7 +113,7 @@ def main(
     started = time.perf_counter()
     with stages("vim-build", quiet) as report:
         report(f"{output.name} for {options.backend}")
-        manifest = build_engine(model, output, options)
+        manifest = build_engine(model, output, options, force=force)
     if as_json:
         echo(json.dumps(manifest.to_dict(), indent=2, sort_keys=True))
     if not quiet:

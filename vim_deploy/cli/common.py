@@ -159,6 +159,9 @@ threads_option = click.option(
     type=click.IntRange(min=1),
     help="CPU threads per run.  [default: all CPUs available to this process]",
 )
+force_option = click.option(
+    "--force", is_flag=True, help="Replace existing output files that are not results of this command."
+)
 quiet_option = click.option("--quiet", is_flag=True, help="Print only warnings and errors on stderr.")
 
 

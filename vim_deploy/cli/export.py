@@ -8,10 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vim_deploy.cli.common import command, echo, log_to_stderr, needs_extra, path_option, quiet_option, stages
-from vim_deploy.cli.model_options import model_names, model_options, model_source
+from vim_deploy.cli.common import (
+    command,
+    echo,
+    force_option,
+    log_to_stderr,
+    needs_extra,
+    path_option,
+    quiet_option,
+    stages,
+)
+from vim_deploy.cli.model_options import model_files, model_names, model_options, model_source
 from vim_deploy.cli.registry_type import RegistryType
 from vim_deploy.cli.task_options import TaskOptionsCommand, take_task_options
+from vim_deploy.output_files import OutputFile, check_output_files, input_paths
 from vim_deploy.precision import FILE_PRECISIONS, Precision
 from vim_deploy.tasks.registry import TASKS
 from vim_deploy.text import by, plural
@@ -69,6 +79,7 @@ class _ExportCommand(TaskOptionsCommand):
     multiple=True,
     help="Images to compare on: file, folder or glob; repeatable.  [default: random pixels]",
 )
+@force_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON to stdout.")
 @quiet_option
 def main(model: str, as_json: bool, quiet: bool, **options: Any) -> None:
@@ -81,6 +92,7 @@ def main(model: str, as_json: bool, quiet: bool, **options: Any) -> None:
     Exit codes: 0 written (and verified, unless --no-check), 2 user error; the message says how to fix it.
     """
     log_to_stderr(quiet)
+    _check_output(model, options)
     with stages("vim-export", quiet) as report:
         report("loading PyTorch")
         with needs_extra("export"):
@@ -88,6 +100,15 @@ def main(model: str, as_json: bool, quiet: bool, **options: Any) -> None:
 
         result = export(_request(model, options), report)
     _report(result, as_json, quiet)
+
+
+def _check_output(model: str, options: dict[str, Any]) -> None:
+    """Raises OutputError for an output that must not be written."""
+    from vim_deploy.metadata import EXPORTED_FILE
+
+    files = [options[name] for name in ("class_names", "preprocessing") if options[name] is not None]
+    inputs = [*model_files(model, options), *files, *input_paths(options["check_images"])]
+    check_output_files([OutputFile("-o", options["output"], EXPORTED_FILE)], inputs, options["force"])
 
 
 def _request(model: str, options: dict[str, Any]) -> ExportRequest:

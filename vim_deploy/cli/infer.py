@@ -18,6 +18,7 @@ from vim_deploy.cli.common import (
     command,
     console,
     echo,
+    force_option,
     log_to_stderr,
     path_option,
     quiet_option,
@@ -115,6 +116,7 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
     "--report",
     help="Write an HTML report of the run (needs -o): statistics, thumbnails, confusion matrix.",
 )
+@force_option
 @click.option("--json", "as_json", is_flag=True, help="Print a summary of the run on stdout (needs -o).")
 @quiet_option
 def main(engine: Path, images: tuple[str, ...], as_json: bool, quiet: bool, **given: Any) -> None:

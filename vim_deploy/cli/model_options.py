@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import click
@@ -54,6 +56,11 @@ def model_source(name: str, options: Mapping[str, Any]) -> ModelSource:
     """The model called `name` with the values of `model_options`."""
     names = [item.name for item in fields(ModelSource) if item.name != "name"]
     return ModelSource(name, **{key: options[key] for key in names})
+
+
+def model_files(name: str, options: Mapping[str, Any]) -> list[Path]:
+    """The local files that the model called `name` is read from."""
+    return [Path(text) for text in (name, options["checkpoint"] or "") if os.path.lexists(text)]
 
 
 def model_names() -> str:

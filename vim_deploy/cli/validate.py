@@ -13,14 +13,16 @@ from vim_deploy.cli.common import (
     command,
     console,
     echo,
+    force_option,
     log_to_stderr,
     path_option,
     quiet_option,
     stages,
     threads_option,
 )
-from vim_deploy.cli.model_options import model_options, model_source
+from vim_deploy.cli.model_options import model_files, model_options, model_source
 from vim_deploy.options import flag_of
+from vim_deploy.output_files import OutputFile, check_output_files, input_paths
 
 if TYPE_CHECKING:
     from vim_deploy.validation.results import Validation
@@ -90,6 +92,7 @@ _NEEDS = {
     is_flag=True,
     help="Record the result in the manifest of each engine that passed; vim-infer shows it.",
 )
+@force_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON instead of tables.")
 @threads_option
 @quiet_option
@@ -104,6 +107,7 @@ def main(model: str, artifacts: tuple[Path, ...], as_json: bool, quiet: bool, **
     """
     log_to_stderr(quiet)
     _check(options)
+    _check_outputs(model, artifacts, options)
     with stages("vim-validate", quiet) as report:
         report("loading PyTorch")
         from vim_deploy.validation.validate import validate
@@ -127,10 +131,18 @@ def _check(options: dict[str, Any]) -> None:
     for name, needed in _NEEDS.items():
         if options[name] is not None and not options[needed]:
             raise click.UsageError(f"{flag_of(name)} needs --{needed}; add --{needed}.")
-    for name in ("plot", "html"):
-        path = options[name]
-        if path is not None and not path.absolute().parent.is_dir():
-            raise click.UsageError(f"--{name}: the folder {path.parent} does not exist; create it first.")
+
+
+def _check_outputs(model: str, artifacts: tuple[Path, ...], options: dict[str, Any]) -> None:
+    """Raises OutputError for an output that must not be written. --sign changes engines, which it checks."""
+    from vim_deploy.validation.kinds import PAGE_FILE, PLOT_FILE
+
+    kinds = {"html": PAGE_FILE, "plot": PLOT_FILE}
+    outputs = [OutputFile(f"--{name}", options[name], kind) for name, kind in kinds.items() if options[name]]
+    texts = [*options["images"], options["labels"] or "", options["synsets"] or ""]
+    check_output_files(
+        outputs, [*artifacts, *model_files(model, options), *input_paths(texts)], options["force"]
+    )
     if options["plot"] is not None or (options["html"] is not None and options["layers"]):
         from vim_deploy.validation.plots import check_installed
 

@@ -23,18 +23,21 @@ from vim_deploy.errors import (
     as_user_error,
 )
 from vim_deploy.pipeline.identity import identity_of
+from vim_deploy.pipeline.image_files import ImageFiles
 from vim_deploy.pipeline.inputs import remaining, watched
 from vim_deploy.pipeline.options import InferenceOptions
-from vim_deploy.pipeline.output_paths import check_output_paths
+from vim_deploy.pipeline.outputs import check_outputs, make_folders
 from vim_deploy.pipeline.progress import with_progress
 from vim_deploy.pipeline.stop import StoppedRunError, StopSignals
 from vim_deploy.pipeline.stream import batch_size_of, predict_stream
 from vim_deploy.pipeline.summary import Summary
-from vim_deploy.results import Output, format_of, open_output
+from vim_deploy.prediction import Prediction
+from vim_deploy.results import Output, Row, Start, format_of, open_output
 from vim_deploy.results.escape import escape, unescaped_path
 from vim_deploy.results.output import companions
 from vim_deploy.tasks.base import TaskHandler
 from vim_deploy.tasks.open import open_task
+from vim_deploy.tasks.options import task_paths
 from vim_deploy.tasks.registry import TASKS
 from vim_deploy.text import plural
 
@@ -50,7 +53,7 @@ def run_inference(options: InferenceOptions, console: Console | None = None) -> 
     `console` shows progress. Raises StoppedRunError for a run that ended early, and another VimDeployError
     for a run that could not start; a damaged image causes neither.
     """
-    check_output_paths(options)
+    check_outputs(options)
     with StopSignals() as stop:
         try:
             return _run(options, stop, console)
@@ -69,11 +72,12 @@ def _run(options: InferenceOptions, stop: StopSignals, console: Console | None) 
         task = open_task(engine, options.task_options, options.inputs)
         _check_reduced_jpeg(options, task)
         task.start(batch_size_of(task, options.batch_size), options.worker_count, _log.info)
+        image_files = _image_files(options, discovery, task)
         identity = identity_of(options, engine.manifest, discovery.classes, format) | task.identity()
         output = open_output(options.output, format, task.columns, identity, options.start)
         with contextlib.closing(output):
             discovery.stopped = stop.requested
-            run = _Run(options, task, engine.manifest, discovery, output, stop)
+            run = _Run(options, task, engine.manifest, discovery, output, image_files, stop)
             run.write(items, console)
             return run.summary
 
@@ -88,10 +92,12 @@ class _Run:
         manifest: Manifest,
         discovery: Discovery,
         output: Output,
+        image_files: ImageFiles,
         stop: StopSignals,
     ) -> None:
         self._options, self._task, self._discovery = options, task, discovery
         self._output, self._stop = output, stop
+        self._image_files = image_files
         self.summary = Summary(
             str(options.engine), manifest.backend, manifest.device, manifest.precision, task=task
         )
@@ -138,16 +144,30 @@ class _Run:
         with contextlib.closing(stream):
             try:
                 for prediction in with_progress(stream, self._count_inputs, console):
-                    row = self._task.row(prediction)
+                    row = self._row(prediction)
                     self._output.write(row)
                     summary.count(row)
                     self._check_failures()
             finally:
                 summary.seconds = time.perf_counter() - started
 
+    def _row(self, prediction: Prediction) -> Row:
+        """The row, after the image's files; an error row if they would replace others."""
+        if prediction.status == "ok" and prediction.path is not None:
+            try:
+                self._image_files.claim(self._task.files_of(prediction.path), escape(prediction.path))
+            except ImageError as error:
+                return Row.of(prediction, self._task.network.class_names).failed(error)
+        return self._task.row(prediction)
+
+    def _count_earlier(self, row: Row) -> None:
+        self.summary.count(row)
+        if row.status == "ok":
+            self._image_files.remember(self._task.files_of(unescaped_path(row.path)), row.path)
+
     def _remaining_inputs(self, items: Iterable[Item | FlushMarker]) -> Iterator[Item | FlushMarker]:
         """The inputs without a row. The rows of an interrupted run are counted when this returns."""
-        shard, count = self._options.shard, self.summary.count
+        shard, count = self._options.shard, self._count_earlier
         if not self._options.watch:
             mine = (given for given in items if isinstance(given, FlushMarker) or shard.has(given.path))
             return remaining(mine, self._output.previous(), count)
@@ -197,22 +217,21 @@ class _Run:
         text = str(error).rstrip(".")
         if saved:
             assert self._options.output is not None
-            partial, _ = companions(self._options.output)
+            partial = companions(self._options.output).partial
             text += f". {partial} has {plural(saved, 'row')}; continue with --resume"
         return StoppedRunError(f"{text}.", self._output.resumable, number)
 
     def _count_inputs(self) -> int | None:
-        """The total for the progress bar, found by a second search; None if it cannot be known."""
-        if self._options.watch or STANDARD_INPUT in self._options.inputs:
-            return None
-        again = Discovery(self._options.inputs, excluded=self._discovery.excluded)
-        return sum(self._options.shard.has(item.path) for item in again) - self.summary.resumed
+        """The total for the progress bar; None if it cannot be known."""
+        inputs = _known_inputs(self._options, self._discovery)
+        return None if inputs is None else sum(1 for _ in inputs) - self.summary.resumed
 
 
 def _discovery(options: InferenceOptions, engine: OpenEngine) -> Discovery:
     excluded = [options.output, *companions(options.output.resolve())] if options.output is not None else []
     if options.report is not None:
         excluded.append(options.report)
+    excluded += [output.path for output in task_paths(options.task_options).outputs]
     classes: dict[str, int] = {}
     spec = TASKS.get(engine.metadata.task)
     if spec.labelled:
@@ -226,6 +245,26 @@ def _discovery(options: InferenceOptions, engine: OpenEngine) -> Discovery:
         count = plural(len(classes), "class", "classes")
         _log.info("labels: the folder of an image is its class (%s)", count)
     return Discovery(options.inputs, classes, excluded=excluded, null_separated=options.null_separated)
+
+
+def _known_inputs(options: InferenceOptions, discovery: Discovery) -> Iterator[Item] | None:
+    """The inputs, found by another search; None if they are not known before they are processed."""
+    if options.watch or STANDARD_INPUT in options.inputs:
+        return None
+    again = Discovery(options.inputs, excluded=discovery.excluded)
+    return (item for item in again if options.shard.has(item.path))
+
+
+def _image_files(options: InferenceOptions, discovery: Discovery, task: TaskHandler) -> ImageFiles:
+    """Raises OutputError if a new run would replace a file, as far as its inputs are known."""
+    output = options.output
+    resumable = output is not None and (output.is_file() or not output.exists())
+    files = ImageFiles(companions(output.resolve()).image_files if output and resumable else None)
+    folders = make_folders(options)
+    if options.start is not Start.RESUME and any(next(folder.iterdir(), None) for folder in folders):
+        for item in _known_inputs(options, discovery) or ():
+            files.check(task.files_of(item.path))
+    return files
 
 
 def _require_items(discovery: Discovery) -> Iterator[Item | FlushMarker]:

@@ -19,7 +19,8 @@ from vim_deploy.results import Format, Start
 class InferenceOptions:
     """See `vim-infer --help`. `task_options`: the given options of tasks by field name, see tasks/options.py.
 
-    `idle`: seconds without a new file after which `watch` ends.
+    `force`: replace existing files of other kinds, but no inputs. `idle`: seconds without a new file after
+    which `watch` ends.
     """
 
     engine: Path
@@ -37,6 +38,7 @@ class InferenceOptions:
     max_failures: FailureLimit = field(default_factory=FailureLimit)
     shard: Shard = field(default_factory=Shard)
     null_separated: bool = False
+    force: bool = False
     watch: bool = False
     report: Path | None = None
     idle: float | None = None

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, NamedTuple, Protocol
 
 from vim_deploy.errors import OutputError
 from vim_deploy.results.columns import Columns
@@ -139,7 +139,7 @@ class FileOutput:
         self.path = path
         target = path.resolve()
         self._target = target
-        self.partial, self.record = companions(target)
+        self.partial, self.record, self._image_files = companions(target)
         self._identity, self._start, self._format = identity, start, format
         with output_errors(path):
             self._restore_finished()
@@ -239,6 +239,7 @@ class FileOutput:
             self._remove_record()
 
     def _remove_record(self) -> None:
+        self._image_files.unlink(missing_ok=True)
         self.record.unlink(missing_ok=True)
         self.record.with_name(self.record.name + ".tmp").unlink(missing_ok=True)
 
@@ -250,9 +251,17 @@ class FileOutput:
         temporary.replace(self.record)
 
 
-def companions(target: Path) -> tuple[Path, Path]:
-    """Paths of the partial rows and of the record of the run that writes `target`."""
-    return target.with_name(target.name + ".partial"), target.with_name(target.name + ".run.json")
+class Companions(NamedTuple):
+    """The files of an unfinished run."""
+
+    partial: Path  # its rows; a folder for Parquet
+    record: Path  # its identity
+    image_files: Path  # the paths of the files written for images
+
+
+def companions(target: Path) -> Companions:
+    """The companion files of the run that writes `target`."""
+    return Companions(*(target.with_name(target.name + end) for end in (".partial", ".run.json", ".files")))
 
 
 def _read_record(path: Path) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -105,8 +106,12 @@ class TaskHandler(ABC):
         """The options that rows depend on, as plain JSON. A run is resumed only with equal ones."""
         return {}
 
+    def files_of(self, path: str) -> tuple[Path, ...]:
+        """The files that `row` writes for an image, none of which exist when it is called."""
+        return ()
+
     def start(self, batch: int, workers: int, report: Callable[[str], None]) -> None:  # noqa: B027
-        """Called before the first input, to check output paths and to `report` what the user should know."""
+        """Called before the first input, to check options and to `report` what the user should know."""
 
     def row(self, prediction: Prediction) -> Row:
         """The prediction's row. Files that belong to it are complete when this returns."""

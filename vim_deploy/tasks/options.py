@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 import click
 
 from vim_deploy.errors import EngineError
-from vim_deploy.options import flag_of, option
+from vim_deploy.options import RunPaths, flag_of, option, paths_of
 from vim_deploy.registry import load_object
 from vim_deploy.tasks.registry import TASKS
 from vim_deploy.tasks.spec import TaskSpec
@@ -29,6 +29,7 @@ class OverlayOptions:
     """An option of tasks whose predictions can be drawn."""
 
     overlays: Path | None = option(
+        writes="folder",
         type=click.Path(path_type=Path, file_okay=False),
         help="Folder for images with the predictions drawn on them (JPEG).",
     )
@@ -57,8 +58,7 @@ def task_options(spec: TaskSpec, given: Mapping[str, Any], source: str, role: Ro
     return load_object(getattr(spec, role))(**given)
 
 
-def written_files(given: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
-    """The files that a run with the `given` options writes, each with the flag that names it."""
-    fields = [item for name in TASKS.names() for item in option_fields(TASKS.get(name))]
-    writing = {item.name for item in fields if item.metadata["writes_file"]}
-    return ((flag_of(name), value) for name, value in given.items() if name in writing and value is not None)
+def task_paths(given: Mapping[str, Any]) -> RunPaths:
+    """The paths among the `given` options of any task."""
+    fields = {item.name: item for name in TASKS.names() for item in option_fields(TASKS.get(name))}
+    return paths_of(fields.values(), given)

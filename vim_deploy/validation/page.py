@@ -8,6 +8,7 @@ from html import escape
 
 from vim_deploy.text import plural
 from vim_deploy.validation.compare import Report
+from vim_deploy.validation.kinds import GENERATOR
 from vim_deploy.validation.plots import error_against_depth, svg
 from vim_deploy.validation.results import Validation
 from vim_deploy.validation.tables import FIGURES, figures, remarks, sections
@@ -34,7 +35,8 @@ def render(validation: Validation) -> str:
         "<h2>Provenance</h2>",
         _provenance(validation),
     ]
-    head = f'<meta charset="utf-8"><title>vim-validate: {verdict}</title><style>{_STYLE}</style>'
+    head = f'<meta charset="utf-8"><meta name="generator" content="{GENERATOR}">'
+    head += f"<title>vim-validate: {verdict}</title><style>{_STYLE}</style>"
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body>\n'
         + "\n".join(body)

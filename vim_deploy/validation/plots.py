@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vim_deploy.errors import MissingDependencyError, OutputError, os_errors
 from vim_deploy.files import atomic_write
+from vim_deploy.validation.kinds import GENERATOR
 from vim_deploy.validation.layers import LayerReport
 
 if TYPE_CHECKING:
@@ -53,8 +54,9 @@ def save_figure(figure: Figure, path: Path) -> None:
     suffix = path.suffix.lower().lstrip(".")
     if suffix not in FORMATS:
         raise OutputError(f"{path} has the suffix {suffix!r}; expected one of {', '.join(FORMATS)}.")
+    key = "Software" if suffix == "png" else "Creator"
     with os_errors(OutputError, f"{path} cannot be written"), atomic_write(path) as file:
-        figure.savefig(file, format=suffix, dpi=150)
+        figure.savefig(file, format=suffix, dpi=150, metadata={key: GENERATOR})
 
 
 def svg(figure: Figure) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from vim_deploy.tasks.detect.options import DetectOptions
 from vim_deploy.tasks.detect.paste import paste_mask
 from vim_deploy.tasks.detect.result import Detections, box_of
 from vim_deploy.tasks.detect.visualization import objects_jpeg
-from vim_deploy.tasks.image_files import ImageFiles, write_file
+from vim_deploy.tasks.image_files import ImageNames, write_file
 from vim_deploy.tasks.whole_image import edited_row
 from vim_deploy.text import plural
 
@@ -35,7 +36,7 @@ class DetectFiles:
 
     def __init__(self, options: DetectOptions, class_names: Sequence[str], inputs: Sequence[str]) -> None:
         self._options, self._names = options, tuple(class_names)
-        self._files = ImageFiles(inputs)
+        self._image_names = ImageNames(inputs)
         self._annotations: Annotations | None = None
         if options.annotations is not None:
             self._annotations = read_annotations(options.annotations, self._names)
@@ -50,20 +51,13 @@ class DetectFiles:
         }
 
     def start(self) -> None:
-        """Raises OutputError for paths that cannot be written, and MissingDependencyError."""
-        if self._options.overlays is not None:
-            self._files.make_folder("--overlays", self._options.overlays)
+        """Raises MissingDependencyError for a missing package that masks need."""
         if self._options.needs_masks:
             encode_rle(np.zeros((1, 1), bool))
-        path = self._options.coco
-        if path is None:
-            return
-        if not path.resolve().parent.is_dir() or (path.exists() and not path.is_file()):
-            raise OutputError(
-                f"--coco {path} cannot be written: its folder does not exist, or it is not a regular file."
-            )
-        if self._annotations is not None and path.resolve() == self._annotations.path.resolve():
-            raise OutputError(f"--coco {path} would replace the annotations; give another name.")
+
+    def files_of(self, path: str) -> tuple[Path, ...]:
+        folder = self._options.overlays
+        return () if folder is None else (folder / f"{self._image_names.name(path)}{_OVERLAY_SUFFIX}",)
 
     def row(self, prediction: Prediction) -> Row:
         """Writes the overlay; an error row if its name cannot be used."""
@@ -71,13 +65,11 @@ class DetectFiles:
         if prediction.result is None:
             return row
         result: Detections = prediction.result
-        if self._options.overlays is not None:
-            name = self._files.name(prediction.path or "")
-            try:
-                self._files.claim(name, row.path)
-                write_file(self._options.overlays / f"{name}{_OVERLAY_SUFFIX}", self._overlay(result, row))
-            except ImageError as error:
-                return row.failed(error)
+        try:
+            for file in self.files_of(prediction.path or ""):
+                write_file(file, self._overlay(result, row))
+        except ImageError as error:
+            return row.failed(error)
         objects = result.objects
         if self._options.needs_masks:
             assert prediction.size is not None
@@ -106,8 +98,6 @@ class DetectFiles:
 
     def count(self, row: Row) -> None:
         self._check(row)
-        if row.status == "ok" and self._options.overlays is not None:
-            self._files.remember(row.path)
         if self._coco is not None:
             self._coco.add(row)
 

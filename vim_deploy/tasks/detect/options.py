@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from vim_deploy.options import option
+from vim_deploy.output_files import FileKind, starting
 from vim_deploy.tasks.options import OverlayOptions
 
 
@@ -16,7 +17,7 @@ class DetectOptions(OverlayOptions):
     """See `vim-infer --help`. `score_threshold` None: the file's."""
 
     coco: Path | None = option(
-        writes_file=True,
+        writes=FileKind("COCO results of vim-infer", starting(b'[\n{"image_id": ', b"[]\n")),
         type=click.Path(path_type=Path, dir_okay=False),
         help="File for the results in COCO's format, with masks.",
     )

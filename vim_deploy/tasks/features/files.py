@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from vim_deploy.errors import ImageError, MissingDependencyError
-from vim_deploy.results.escape import escape
+from vim_deploy.results.escape import escape, unescaped_path
 from vim_deploy.results.row import Row
 from vim_deploy.tasks.features.result import FeatureFile
-from vim_deploy.tasks.image_files import ImageFiles, write_file
+from vim_deploy.tasks.image_files import ImageNames, write_file
 
 TENSOR = "features"  # its name in a safetensors file
 
@@ -24,32 +24,26 @@ class FeatureFiles:
 
     def __init__(self, folder: Path, format: str, inputs: Sequence[str]) -> None:
         self.folder, self._format = folder, format
-        self._files = ImageFiles(inputs)
+        self._names = ImageNames(inputs)
         self._encode = _encoder(format)
 
     def identity(self) -> dict[str, str]:
         return {"arrays": escape(os.fspath(self.folder)), "arrays_format": self._format}
 
-    def start(self) -> None:
-        """Raises OutputError for a folder that cannot be used."""
-        self._files.make_folder("--arrays", self.folder)
+    def file_of(self, path: str) -> Path:
+        return self.folder / f"{self._names.name(path)}.{self._format}"
 
     def row(self, row: Row) -> Row:
         """Writes the file and puts its name into the row; an error row if its name cannot be used."""
         if row.result is None:
             return row
-        name = self._files.name(row.path)
-        path, values = Path(f"{name}.{self._format}"), row.result.values
+        file, values = self.file_of(unescaped_path(row.path)), row.result.values
         try:
-            self._files.claim(name, row.path)
-            write_file(self.folder / path, self._encode(values))
+            write_file(file, self._encode(values))
         except ImageError as error:
             return row.failed(error)
-        return dataclasses.replace(row, result=FeatureFile(escape(os.fspath(path)), values.shape))
-
-    def count(self, row: Row) -> None:
-        if row.status == "ok":
-            self._files.remember(row.path)
+        name = escape(os.fspath(file.relative_to(self.folder)))
+        return dataclasses.replace(row, result=FeatureFile(name, values.shape))
 
 
 def _npy(values: np.ndarray) -> bytes:

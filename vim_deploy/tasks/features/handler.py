@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,17 +36,12 @@ class FeatureHandler(ArrayOutputHandler):
     def identity(self) -> dict[str, Any]:
         return {} if self._files is None else self._files.identity()
 
-    def start(self, batch: int, workers: int, report: Callable[[str], None]) -> None:
-        if self._files is not None:
-            self._files.start()
+    def files_of(self, path: str) -> tuple[Path, ...]:
+        return () if self._files is None else (self._files.file_of(path),)
 
     def row(self, prediction: Prediction) -> Row:
         row = super().row(prediction)
         return row if self._files is None else self._files.row(row)
-
-    def count(self, row: Row) -> None:
-        if self._files is not None:
-            self._files.count(row)
 
     def _fields(self, output: np.ndarray, label: int | None) -> dict[str, Any]:
         return {"result": Features(output.copy())}

@@ -19,6 +19,7 @@ class FeatureOptions:
     """`arrays` None: features are written to the rows."""
 
     arrays: Path | None = option(
+        writes="folder",
         type=click.Path(path_type=Path, file_okay=False),
         help="Folder for one file of features per image, instead of numbers in the rows.",
     )

@@ -16,9 +16,9 @@ from vim_deploy.errors import ConfigError, ImageError, OutputError
 from vim_deploy.prediction import Prediction
 from vim_deploy.results.escape import escape
 from vim_deploy.results.row import Row
-from vim_deploy.tasks.image_files import ImageFiles, write_file
+from vim_deploy.tasks.image_files import ImageNames, write_file
 from vim_deploy.tasks.segment.ground_truth import GroundTruth, class_overlaps
-from vim_deploy.tasks.segment.options import GroundTruthValues, SegmentOptions
+from vim_deploy.tasks.segment.options import AREA_COLUMNS, GroundTruthValues, SegmentOptions
 from vim_deploy.tasks.segment.result import Segmentation, SegmentationRow
 from vim_deploy.tasks.segment.statistics import SegmentStatistics
 from vim_deploy.tasks.segment.visualization import label_map_png, overlay_jpeg
@@ -39,7 +39,7 @@ class SegmentFiles:
 
     def __init__(self, options: SegmentOptions, class_names: Sequence[str], inputs: Sequence[str]) -> None:
         self._options, self._names = options, tuple(class_names)
-        self._files = ImageFiles(inputs)
+        self._image_names = ImageNames(inputs)
         self.statistics = SegmentStatistics(self._names)
         self._ground_truth: GroundTruth | None = None
         if options.ground_truth is not None:
@@ -66,11 +66,7 @@ class SegmentFiles:
         return values
 
     def start(self) -> None:
-        """Creates the output folders. Raises OutputError for unusable paths."""
-        for option in ("maps", "overlays"):
-            folder: Path | None = getattr(self._options, option)
-            if folder is not None:
-                self._files.make_folder(f"--{option}", folder)
+        """Raises OutputError if the ground truth is not a folder."""
         if self._ground_truth is not None:
             if not self._ground_truth.folder.is_dir():
                 raise OutputError(
@@ -83,35 +79,38 @@ class SegmentFiles:
                 self._ground_truth.ignore,
             )
 
+    def files_of(self, path: str) -> tuple[Path, ...]:
+        name, options = self._image_names.name(path), self._options
+        folders = ((options.maps, _MAP_SUFFIX), (options.overlays, _OVERLAY_SUFFIX))
+        return tuple(folder / f"{name}{suffix}" for folder, suffix in folders if folder is not None)
+
     def row(self, prediction: Prediction) -> Row:
         """Writes the image's files; an error row if its ground truth or a file's name cannot be used."""
         row = Row.of(prediction, self._names)
         if prediction.result is None:
             return row
         result: Segmentation = prediction.result
-        name, overlap = self._files.name(prediction.path or ""), None
+        path, overlap = prediction.path or "", None
         try:
-            if self._options.maps is not None or self._options.overlays is not None:
-                self._files.claim(name, row.path)
             if self._ground_truth is not None and prediction.size is not None:
-                labels = self._ground_truth.labels(name, prediction.size, len(self._names))
+                labels = self._ground_truth.labels(
+                    self._image_names.name(path), prediction.size, len(self._names)
+                )
                 overlap = class_overlaps(result.labels, labels, len(self._names))
-            self._write(name, result)
+            self._write(path, result)
         except ImageError as error:
             return row.failed(error)
         return dataclasses.replace(row, result=SegmentationRow(result.areas, overlap))
 
-    def _write(self, name: Path, result: Segmentation) -> None:
-        options, classes = self._options, len(self._names)
-        if options.maps is not None:
-            write_file(options.maps / f"{name}{_MAP_SUFFIX}", label_map_png(result.labels, classes))
-        if options.overlays is not None:
-            overlay = overlay_jpeg(result.model_input, result.labels, classes)
-            write_file(options.overlays / f"{name}{_OVERLAY_SUFFIX}", overlay)
+    def _write(self, path: str, result: Segmentation) -> None:
+        classes = len(self._names)
+        for file in self.files_of(path):
+            if file.suffix == _MAP_SUFFIX:
+                write_file(file, label_map_png(result.labels, classes))
+            else:
+                write_file(file, overlay_jpeg(result.model_input, result.labels, classes))
 
     def count(self, row: Row) -> None:
-        if row.status == "ok":
-            self._files.remember(row.path)
         self.statistics.count(row)
 
     def finish(self) -> None:
@@ -120,6 +119,6 @@ class SegmentFiles:
             return
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.statistics.COLUMNS)
+        writer.writerow(AREA_COLUMNS)
         writer.writerows(self.statistics.table())
-        write_file(self._options.areas, text.getvalue().encode())
+        write_file(self._options.areas, text.getvalue().encode(), replace=True)

@@ -10,11 +10,14 @@ from typing import Any
 import click
 
 from vim_deploy.options import option
+from vim_deploy.output_files import FileKind, starting
 from vim_deploy.tasks.options import OverlayOptions
 
 ORIGINAL_SIZE = "none"  # --scale: images are not scaled
 DEFAULT_MEMORY = 4 << 30
 DEFAULT_IGNORE = 255
+AREA_COLUMNS = ("index", "class", "images", "pixels", "share", "iou", "accuracy")
+_AREAS_FILE = FileKind("a table of areas of vim-infer", starting(",".join(AREA_COLUMNS).encode() + b"\n"))
 _MAX_SIDE = 1 << 20
 _MAX_MEMORY = 1 << 60
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -77,10 +80,10 @@ class SegmentOptions(OverlayOptions):
     """
 
     maps: Path | None = option(
-        type=click.Path(path_type=Path, file_okay=False), help="Folder for label maps (PNG)."
+        writes="folder", type=click.Path(path_type=Path, file_okay=False), help="Folder for label maps (PNG)."
     )
     areas: Path | None = option(
-        writes_file=True,
+        writes=_AREAS_FILE,
         type=click.Path(path_type=Path, dir_okay=False),
         help="CSV file for the total area of each class; with --ground-truth also its IoU.",
     )

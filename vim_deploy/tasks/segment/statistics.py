@@ -19,8 +19,6 @@ _MAX_SHOWN = 5
 class SegmentStatistics:
     """The total area of every class and, with ground truth, IoU and accuracy."""
 
-    COLUMNS = ("index", "class", "images", "pixels", "share", "iou", "accuracy")
-
     def __init__(self, class_names: Sequence[str]) -> None:
         self._names = tuple(class_names)
         self._images = np.zeros(len(class_names), np.int64)
@@ -44,7 +42,7 @@ class SegmentStatistics:
             self._overlap.add(result.overlap)
 
     def table(self) -> Iterator[tuple[Any, ...]]:
-        """A row for each class, see COLUMNS; unknown values are empty."""
+        """A row for each class, see AREA_COLUMNS in options.py; unknown values are empty."""
         whole = max(1, int(self._pixels.sum()))
         iou, accuracy = self._overlap.iou(), self._overlap.accuracy()
         for index, name in enumerate(self._names):

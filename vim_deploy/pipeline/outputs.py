@@ -1,0 +1,55 @@
+"""Checks, before a run, that it replaces no other files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from vim_deploy.data.discover import STANDARD_INPUT
+from vim_deploy.errors import OutputError, os_errors
+from vim_deploy.files import is_file, is_folder
+from vim_deploy.output_files import FileKind, OutputFile, check_output_files, containing, input_paths
+from vim_deploy.pipeline.options import InferenceOptions
+from vim_deploy.results.output import output_errors
+from vim_deploy.results.recognize import RESULTS_FILE, check_companions
+from vim_deploy.tasks.options import task_paths
+
+# The marker is in report/page.html.
+REPORT_FILE = FileKind("a report of vim-infer", containing(b'<meta name="generator" content="vim-infer">'))
+
+
+def check_outputs(options: InferenceOptions) -> None:
+    """Raises OutputError for outputs that must not be written."""
+    paths, results, outputs = task_paths(options.task_options), options.output, []
+    if options.report is not None and (
+        results is None or (os.path.lexists(results) and not is_file(results))
+    ):
+        raise OutputError("--report is created from a results file; give one with -o.")
+    if results is not None:
+        outputs.append(OutputFile("-o", results, RESULTS_FILE, special=True))
+    if options.report is not None:
+        outputs.append(OutputFile("--report", options.report, REPORT_FILE))
+    given = [text for text in options.inputs if text != STANDARD_INPUT]
+    inputs = [options.engine, *input_paths(given), *paths.inputs]
+    inputs += [] if options.source is None else [options.source]
+    check_output_files([*outputs, *paths.outputs], inputs, options.force)
+    if results is not None and (is_file(results) or not os.path.lexists(results)):
+        with output_errors(results):
+            check_companions(results)
+    input_folders = [path for path in inputs if is_folder(path)]
+    for option, folder in paths.folders:
+        inside = [given for given in input_folders if folder.resolve().is_relative_to(given.resolve())]
+        if inside:
+            raise OutputError(
+                f"{option} {folder} is inside the input folder {inside[0]}, so its files would become "
+                "inputs; give another folder."
+            )
+
+
+def make_folders(options: InferenceOptions) -> list[Path]:
+    """Create the folders for files of images. Raises OutputError."""
+    folders = task_paths(options.task_options).folders
+    for option, folder in folders:
+        with os_errors(OutputError, f"{option} {folder} cannot be created"):
+            folder.mkdir(parents=True, exist_ok=True)
+    return [folder for _, folder in folders]
