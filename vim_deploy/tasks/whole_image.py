@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 from vim_deploy.errors import OutputError
@@ -15,6 +16,8 @@ PREFETCHED = 2  # decoded images in addition to those that workers are decoding
 
 class Files(Protocol):
     """The files of a run. The methods are those of TaskHandler."""
+
+    def files_of(self, path: str) -> tuple[Path, ...]: ...
 
     def row(self, prediction: Prediction) -> Row: ...
 
@@ -41,6 +44,9 @@ class WholeImageHandler(TaskHandler):
 
     def prefetch(self, batch: int) -> int:
         return PREFETCHED
+
+    def files_of(self, path: str) -> tuple[Path, ...]:
+        return self._files.files_of(path)
 
     def row(self, prediction: Prediction) -> Row:
         return self._files.row(prediction)

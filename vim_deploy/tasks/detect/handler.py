@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -95,9 +94,6 @@ class DetectHandler(WholeImageHandler):
 
     def identity(self) -> dict[str, Any]:
         return {"score_threshold": self.threshold, **self._files.identity()}
-
-    def files_of(self, path: str) -> tuple[Path, ...]:
-        return self._files.files_of(path)
 
     def start(self, batch: int, workers: int, report: Callable[[str], None]) -> None:
         self._files.start()

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -206,9 +205,6 @@ class SegmentHandler(WholeImageHandler):
             "tile": self._options.tile,
             **self._files.identity(),
         }
-
-    def files_of(self, path: str) -> tuple[Path, ...]:
-        return self._files.files_of(path)
 
     def start(self, batch: int, workers: int, report: Callable[[str], None]) -> None:
         self._files.start()
