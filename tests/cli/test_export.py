@@ -135,7 +135,7 @@ def test_a_file_that_disagrees_is_deleted(config, tmp_path, monkeypatch):
         ),
         (["{config}", "--class-names", "{config}"], "has no class names"),
         (["{config}", "--image-size", "8"], "smaller than patch_size 16"),
-        (["{config}", "--image-size", "1x2x3"], "is not a size"),
+        (["{config}", "--image-size", "1x2x3"], "is not a valid size"),
         (["{config}", "--check-images", "{empty}"], "no images found in"),
         (["{config}", "--check-images", "{config}"], "small.json: not an image"),
         (["broken.json"], "cannot read broken.json"),
