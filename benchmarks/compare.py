@@ -122,7 +122,6 @@ def _heads(text: str) -> tuple[str, ...]:
     type=_models,
     metavar="NAME,NAME",
     default="tiny,small",
-    show_default=True,
     help="Model sizes.",
 )
 @click.option(
@@ -130,7 +129,6 @@ def _heads(text: str) -> tuple[str, ...]:
     type=_heads,
     metavar="NAME,NAME",
     default="classifier",
-    show_default=True,
     help="Head on both backbones: classifier, map (none), upernet (segmentation).",
 )
 @click.option(
@@ -138,7 +136,6 @@ def _heads(text: str) -> tuple[str, ...]:
     type=_sides,
     metavar="N,N,...",
     default="224,512,624,1024,1248",
-    show_default=True,
     help="Image sides in pixels.",
 )
 @click.option(
@@ -146,36 +143,28 @@ def _heads(text: str) -> tuple[str, ...]:
     type=whole_numbers,
     metavar="N,N,...",
     default="1,8,32",
-    show_default=True,
     help="Images per batch.",
 )
 @click.option(
     "--batched-up-to",
     type=int,
     default=512,
-    show_default=True,
     help="Largest resolution for batches of more than one image.",
 )
 @click.option(
     "--slow-up-to",
     type=int,
     default=512,
-    show_default=True,
     help="Largest resolution for the reference operator and for ONNX Runtime without the library.",
 )
 @click.option(
     "--rounds",
     type=click.IntRange(min=1),
     default=5,
-    show_default=True,
     help="Rounds, in which all candidates take turns.",
 )
-@click.option(
-    "--repeats", type=click.IntRange(min=1), default=10, show_default=True, help="Inferences per turn."
-)
-@click.option(
-    "--seconds", type=click.FloatRange(min=0), default=2.0, show_default=True, help="Time limit of a turn."
-)
+@click.option("--repeats", type=click.IntRange(min=1), default=10, help="Inferences per turn.")
+@click.option("--seconds", type=click.FloatRange(min=0), default=2.0, help="Time limit of a turn.")
 @threads_option
 @click.option(
     "-o",
