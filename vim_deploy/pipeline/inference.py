@@ -32,7 +32,7 @@ from vim_deploy.pipeline.stop import StoppedRunError, StopSignals
 from vim_deploy.pipeline.stream import batch_size_of, predict_stream
 from vim_deploy.pipeline.summary import Summary
 from vim_deploy.prediction import Prediction
-from vim_deploy.results import Output, Row, Start, format_of, open_output
+from vim_deploy.results import Format, Output, Row, Start, format_of, open_output
 from vim_deploy.results.escape import escape, unescaped_path
 from vim_deploy.results.output import companions
 from vim_deploy.tasks.base import TaskHandler
@@ -53,33 +53,43 @@ def run_inference(options: InferenceOptions, console: Console | None = None) -> 
     `console` shows progress. Raises StoppedRunError for a run that ended early, and another VimDeployError
     for a run that could not start; a damaged image causes neither.
     """
+    format = format_of(options.output, options.format)
     check_outputs(options)
-    with StopSignals() as stop:
+    # Signals have their default action before: runtimes do not survive an exception while they are imported.
+    with (
+        open_engine(
+            options.engine, threads=options.threads, device=options.device, source=options.source
+        ) as engine,
+        StopSignals() as stop,
+    ):
+        _log.info("%s: %s", options.engine, engine.manifest.validated)
         try:
-            return _run(options, stop, console)
+            return _run(options, format, engine, stop, console)
         except KeyboardInterrupt:
             raise stop.error(resumable=False) from None
 
 
-def _run(options: InferenceOptions, stop: StopSignals, console: Console | None) -> Summary:
-    format = format_of(options.output, options.format)
-    with open_engine(
-        options.engine, threads=options.threads, device=options.device, source=options.source
-    ) as engine:
-        _log.info("%s: %s", options.engine, engine.manifest.validated)
-        discovery = _discovery(options, engine)
-        items = discovery if options.watch else _require_items(discovery)
-        task = open_task(engine, options.task_options, options.inputs)
-        _check_reduced_jpeg(options, task)
-        task.start(batch_size_of(task, options.batch_size), options.worker_count, _log.info)
-        image_files = _image_files(options, discovery, task)
-        identity = identity_of(options, engine.manifest, discovery.classes, format) | task.identity()
-        output = open_output(options.output, format, task.columns, identity, options.start)
-        with contextlib.closing(output):
-            discovery.stopped = stop.requested
-            run = _Run(options, task, engine.manifest, discovery, output, image_files, stop)
-            run.write(items, console)
-            return run.summary
+def _run(
+    options: InferenceOptions,
+    format: Format,
+    engine: OpenEngine,
+    stop: StopSignals,
+    console: Console | None,
+) -> Summary:
+    discovery = _discovery(options, engine)
+    items = discovery if options.watch else _require_items(discovery)
+    stop.defer()
+    task = open_task(engine, options.task_options, options.inputs)
+    _check_reduced_jpeg(options, task)
+    task.start(batch_size_of(task, options.batch_size), options.worker_count, _log.info)
+    image_files = _image_files(options, discovery, task)
+    identity = identity_of(options, engine.manifest, discovery.classes, format) | task.identity()
+    output = open_output(options.output, format, task.columns, identity, options.start)
+    with contextlib.closing(output):
+        discovery.stopped = stop.requested
+        run = _Run(options, task, engine.manifest, discovery, output, image_files, stop)
+        run.write(items, console)
+        return run.summary
 
 
 class _Run:
