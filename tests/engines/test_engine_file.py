@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import re
@@ -11,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from changed_engine import changed_engine
 from small_onnx import colour_model, save, scan_model
 
 from vim_deploy import load_engine
@@ -33,13 +33,6 @@ def engine(model: Path) -> Path:
     path = model.with_suffix(".engine")
     build_engine(model, path)
     return path
-
-
-def rewritten(engine: Path, **changes) -> Path:
-    """The engine with a changed manifest and a valid hash."""
-    manifest, payload = read_engine(engine)
-    write_engine(engine, dataclasses.replace(manifest, **changes), payload)
-    return engine
 
 
 def test_manifest_describes_the_build(model, engine):
@@ -124,7 +117,7 @@ def test_additional_and_compressed_entries_are_refused(engine):
 )
 def test_engine_for_another_environment_is_refused_with_the_field(engine, field, value):
     environment = {**read_manifest(engine).environment, field: value}
-    rewritten(engine, environment=environment)
+    changed_engine(engine, environment=environment)
     message = (
         f"{field} is {re.escape(value)} in the engine and .* here. Build it again: vim-build colours.onnx"
     )
@@ -144,7 +137,7 @@ def test_engine_for_another_environment_is_refused_with_the_field(engine, field,
 )
 def test_invalid_manifests_are_refused(engine, changes, message):
     with pytest.raises(EngineError, match=message):
-        load_engine(rewritten(engine, **changes))
+        load_engine(changed_engine(engine, **changes))
 
 
 def test_stale_engine_is_refused(model, engine):
@@ -266,7 +259,7 @@ def test_another_build_of_the_library_is_a_warning(tmp_path, caplog):
     load_engine(tmp_path / "scan.engine").close()
     assert "another build" not in caplog.text
     operator = {**read_manifest(tmp_path / "scan.engine").operator, "library_sha256": "0" * 64}
-    load_engine(rewritten(tmp_path / "scan.engine", operator=operator)).close()
+    load_engine(changed_engine(tmp_path / "scan.engine", operator=operator)).close()
     assert "another build" in caplog.text
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
 from rich.table import Table
 
 from vim_deploy.text import plural
@@ -49,11 +50,11 @@ def show(validation: Validation, console: Console, block: int | None = None) -> 
     console.print(table)
     for result in validation.results:
         for line in remarks(result):
-            console.print(line, highlight=False)
+            console.print(line, highlight=False, markup=False)
     for section in sections(validation, block):
-        table = Table(*section.head, title=section.title)
+        table = Table(*section.head, title=escape(section.title))
         for row, faulty in zip_longest(section.rows, section.faulty):
-            table.add_row(*row, style="red" if faulty else None)
+            table.add_row(*map(escape, row), style="red" if faulty else None)
         console.print(table)
 
 
@@ -91,7 +92,7 @@ def remarks(result: TargetResult) -> Iterator[str]:
 def _add(table: Table, label: str, against: str, report: Report, passed: bool | None) -> None:
     for index, group in enumerate(report.groups()):
         verdict = "" if passed is None or index else "[green]passed[/]" if passed else "[red]FAILED[/]"
-        head = (label, against) if index == 0 else ("", "")
+        head = (escape(label), against) if index == 0 else ("", "")
         table.add_row(*head, group.kind, *figures(group), verdict)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from changed_engine import changed_engine
 from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 from small_onnx import finish, metadata, save
@@ -110,12 +111,10 @@ def test_a_profile_without_the_size_of_the_preprocessing_is_a_warning(place, cap
 
 
 def test_a_manifest_with_invalid_sizes_is_refused(place):
-    from test_engine_file import rewritten
-
     engine = place.build_file(save(open_model(), place.folder / "open.onnx"))
     build_info = {**read_manifest(engine).build_info, "sizes": [[8, 8]]}
     with pytest.raises(EngineError, match=r"the sizes .* build the engine again"):
-        load_engine(rewritten(engine, build_info=build_info))
+        load_engine(changed_engine(engine, build_info=build_info))
 
 
 def test_the_command_accepts_sizes(place, monkeypatch):
