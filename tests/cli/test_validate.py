@@ -190,8 +190,8 @@ def test_help_needs_no_framework():
 
 
 def test_file_names_are_not_markup(made, tmp_path):
-    copy = tmp_path / "[red][/x].onnx"
+    copy = tmp_path / "[red][-x].onnx"
     copy.write_bytes((made / "small.onnx").read_bytes())
     result = run(made, copy, "--no-function-body", "--random", 1, "--no-hard", "--layers", seed="4")
     assert result.exit_code == 1, result.stderr
-    assert "[red][/x].onnx (library): FAILED" in result.stdout
+    assert "[red][-x].onnx (library): FAILED" in result.stdout
