@@ -100,7 +100,7 @@ def test_files_of_killed_runs_are_replaced():
     code = (
         "import os, signal\n"
         "from vim_deploy.tasks.features import files\n"
-        "files._ENCODERS['npy'] = lambda: lambda values: b'x' * 10\n"
+        "files._npy = lambda values: b'x' * 10\n"
         "os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)\n"
         "from vim_deploy.cli.infer import main; main()"
     )
