@@ -33,7 +33,8 @@ struct Float32 {
   static int64_t input_pitch(int64_t pitch, int64_t) { return pitch; }
 };
 
-// bfloat16 inputs and weights in float32 arithmetic, in which their products are exact: two values per step.
+// bfloat16 inputs and weights, two values per step. The arithmetic is float32, in which a product of two bfloat16 values
+// is exact.
 template <class M>
 struct BFloat16 {
   using Lanes = M;

@@ -21,8 +21,8 @@ using vim_fused::WeightType;
 using Floats = std::vector<float>;
 using Doubles = std::vector<double>;
 
-// Relative to the largest value. Sums of few products and one exponential; the largest error measured is 5e-7. The
-// scan has the tolerance of its own test.
+// Relative to the largest value. Except for the scan, which has the tolerance of its own test, a result is the sum of a
+// few products, with at most one exponential; the largest error measured is 5e-7.
 constexpr double kTolerance = 2e-6;
 constexpr double kScanTolerance = 3e-6;
 // A normalized value may be rounded to another bfloat16 value than in the oracle.
