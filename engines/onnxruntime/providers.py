@@ -41,7 +41,7 @@ def check_device(device: str) -> None:
             f"device {device!r} needs {CUDA}: {reason} There is no fallback to the CPU. Install the CUDA and "
             f"cuDNN libraries that ONNX Runtime {onnxruntime.__version__} was built for (its error log above "
             'names the missing one), for example `pip install "onnxruntime-gpu[cuda,cudnn]"`, check '
-            "or use --device cpu."
+            "nvidia-smi, or use --device cpu."
         )
 
 
