@@ -12,7 +12,7 @@ from vim_deploy.engines.graph_check import check_graph, check_sizes, parse_model
 from vim_deploy.engines.manifest import FileRecord, read_metadata
 from vim_deploy.engines.selfcheck import example_shape
 from vim_deploy.engines.tensors import MAX_ELEMENTS, NUMBERS, TensorSpec
-from vim_deploy.errors import EngineError
+from vim_deploy.errors import EngineError, os_errors
 from vim_deploy.files import open_regular, sha256_of
 from vim_deploy.metadata import ModelMetadata
 from vim_deploy.ops.signature import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
@@ -69,14 +69,11 @@ def read_source(path: str | os.PathLike[str]) -> SourceModel:
 
 
 def _read_bytes(name: str) -> bytes:
-    try:
-        with open_regular(name) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > MAX_BYTES:
-                raise EngineError(f"{name} has {size} bytes; an ONNX file has at most {MAX_BYTES}.")
-            return file.read(MAX_BYTES)
-    except OSError as error:
-        raise EngineError(f"{name} cannot be read: {error.strerror or error}.") from None
+    with os_errors(EngineError, f"{name} cannot be read"), open_regular(name) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_BYTES:
+            raise EngineError(f"{name} has {size} bytes; an ONNX file has at most {MAX_BYTES}.")
+        return file.read(MAX_BYTES)
 
 
 def _check_contract(name: str, model: onnx.ModelProto) -> None:

@@ -22,7 +22,7 @@ from vim_deploy.engines.tensorrt.options import TensorrtOptions
 from vim_deploy.engines.tensorrt.readback import check_precision, layer_information
 from vim_deploy.engines.tensorrt.runner import TensorrtRunner
 from vim_deploy.engines.tensors import TensorSpec
-from vim_deploy.errors import EngineError, MissingDependencyError, OperatorLibraryError
+from vim_deploy.errors import EngineError, MissingDependencyError, OperatorLibraryError, os_errors
 from vim_deploy.files import atomic_write, sha256_of, sha256_of_file
 from vim_deploy.ops.library import tensorrt_library
 from vim_deploy.ops.signature import CONTRACT_VERSION
@@ -225,8 +225,5 @@ def _self_check(engine: Any, source: SourceModel, shapes: Profile) -> dict[str, 
 
 
 def _write_layers(path: Path, information: dict[str, Any]) -> None:
-    try:
-        with atomic_write(path) as file:
-            file.write(json.dumps(information, indent=1).encode())
-    except OSError as error:
-        raise EngineError(f"{path} cannot be written: {error.strerror or error}.") from None
+    with os_errors(EngineError, f"{path} cannot be written"), atomic_write(path) as file:
+        file.write(json.dumps(information, indent=1).encode())

@@ -19,7 +19,7 @@ from typing import Any
 from vim_deploy.engines.tensorrt.api import make_builder, parser_errors, required
 from vim_deploy.engines.tensorrt.graph import PreparedGraph
 from vim_deploy.engines.tensorrt.options import TensorrtOptions
-from vim_deploy.errors import EngineError
+from vim_deploy.errors import EngineError, os_errors
 from vim_deploy.files import atomic_write
 from vim_deploy.precision import Precision
 
@@ -60,7 +60,9 @@ def build_plan(trt: ModuleType, logger: Any, request: PlanRequest) -> tuple[byte
         profile.set_shape(request.input, *request.shapes)
         if config.add_optimization_profile(profile) < 0:
             raise EngineError(f"TensorRT rejects the profile {request.shapes}: {logger.reasons()}")
-    cache = _timing_cache(config, request.options.timing_cache)
+    cache = request.options.timing_cache
+    if cache is not None:
+        _load_timing_cache(config, cache)
     started = time.perf_counter()
     with _log_progress(request.name):
         plan = builder.build_serialized_network(network, config)
@@ -184,27 +186,19 @@ def _set_sources(trt: ModuleType, config: Any) -> None:
         config.set_tactic_sources(sum(1 << int(getattr(trt.TacticSource, name)) for name in names))
 
 
-def _timing_cache(config: Any, path: Path | None) -> Path | None:
-    if path is None:
-        return None
-    try:
+def _load_timing_cache(config: Any, path: Path) -> None:
+    with os_errors(EngineError, f"the timing cache {path} cannot be read"):
         data = path.read_bytes() if path.exists() else b""
-    except OSError as error:
-        raise EngineError(f"the timing cache {path} cannot be read: {error.strerror or error}.") from None
     cache = config.create_timing_cache(data)
     if cache is None or not config.set_timing_cache(cache, False):
         raise EngineError(
             f"{path} is not a timing cache of this TensorRT version and GPU; remove it or use another file."
         )
-    return path
 
 
 def _save_timing_cache(config: Any, path: Path) -> None:
-    try:
-        with atomic_write(path) as file:
-            file.write(bytes(config.get_timing_cache().serialize()))
-    except OSError as error:
-        raise EngineError(f"the timing cache {path} cannot be written: {error.strerror or error}.") from None
+    with os_errors(EngineError, f"the timing cache {path} cannot be written"), atomic_write(path) as file:
+        file.write(bytes(config.get_timing_cache().serialize()))
 
 
 @contextlib.contextmanager
