@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 import click
@@ -9,12 +10,12 @@ import click
 from vim_deploy.cli.common import Command
 
 
-class SectionedCommand(Command):
+class SectionedCommand(Command, ABC):
     """A command with additional options, which are in separate sections of the help."""
 
+    @abstractmethod
     def sections(self) -> Mapping[str, Sequence[click.Option]]:
         """The further options by the titles of their sections. An option may be in several sections."""
-        raise NotImplementedError
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         further = {option.name: option for options in self.sections().values() for option in options}
