@@ -56,6 +56,10 @@ def flag_of(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
+def _flag(item: Field[Any]) -> str:
+    return item.metadata.get("flag") or flag_of(item.name)
+
+
 def click_option(item: Field[Any]) -> click.Option:
     """The command-line option of a field made with `option`; its parameter has the field's name."""
     settings = {
@@ -63,7 +67,7 @@ def click_option(item: Field[Any]) -> click.Option:
         "is_flag": True if _type(item) is click.BOOL else None,
         **item.metadata["settings"],
     }
-    return click.Option([item.metadata["flag"] or flag_of(item.name), item.name], **settings)
+    return click.Option([_flag(item), item.name], **settings)
 
 
 @dataclass(frozen=True)
@@ -83,13 +87,13 @@ def paths_of(fields: Iterable[Field[Any]], values: Mapping[str, Any]) -> RunPath
         path = values.get(item.name)
         if not isinstance(path, Path):
             continue
-        writes, flag = item.metadata.get("writes"), item.metadata.get("flag") or flag_of(item.name)
+        writes = item.metadata.get("writes")
         if writes is None:
             inputs.append(path)
         elif isinstance(writes, FileKind):
-            outputs.append(OutputFile(flag, path, writes))
+            outputs.append(OutputFile(_flag(item), path, writes))
         else:
-            folders.append((flag, path))
+            folders.append((_flag(item), path))
     return RunPaths(tuple(outputs), tuple(folders), tuple(inputs))
 
 
@@ -126,7 +130,7 @@ def to_words(options: Any) -> list[str]:
     words = []
     for item in _recorded(options):
         value = getattr(options, item.name)
-        on, _, off = (item.metadata["flag"] or flag_of(item.name)).partition("/")
+        on, _, off = _flag(item).partition("/")
         if value == item.default:
             continue
         if isinstance(value, bool):
