@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,7 @@ def invoke(main: Any, *arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def refused(main: Any, arguments: Sequence[object], message: str) -> None:
+def refused(main: Any, message: str, *arguments: object) -> None:
     """The command is refused, and leaves all files below the working folder as they are."""
     before = contents()
     result = invoke(main, *arguments)
@@ -80,16 +79,9 @@ def test_export(output, message, force):
     arguments = ("auto", "--checkpoint", "own.safetensors", "--class-names", "names.txt", "--preprocessing",
                  "card.json", "--check-images", "photos", "-o", output)  # fmt: skip
     if not force:
-        refused(export, arguments, message)
+        refused(export, message, *arguments)
     elif output != "colours.onnx":
-        refused(
-            export,
-            (
-                *arguments,
-                "--force",
-            ),
-            "is an input of this run",
-        )
+        refused(export, "is an input of this run", *arguments, "--force")
 
 
 def test_an_exported_file_is_replaced():
@@ -100,75 +92,26 @@ def test_an_exported_file_is_replaced():
         arguments = ("small.json", "--seed", seed, "--no-check", "-o", "small.onnx")
         assert invoke(export, *arguments).exit_code == 0
     arguments = ("small.json", "--no-check", "-o", "precious.png")
-    refused(export, arguments, "exists and is not an ONNX file")
+    refused(export, "exists and is not an ONNX file", *arguments)
     assert invoke(export, *arguments, "--force").exit_code == 0
 
 
 def test_build():
     save(colour_model(), Path("digits.onnx"))
     os.link("digits.onnx", "link.engine")
-    refused(
-        build,
-        (
-            "digits.onnx",
-            "-o",
-            "precious.png",
-        ),
-        "is not an engine written by vim-build",
-    )
+    refused(build, "is not an engine written by vim-build", "digits.onnx", "-o", "precious.png")
     for name in ("digits.onnx", "link.engine"):
         for options in ((), ("--force",)):
-            refused(
-                build,
-                (
-                    "digits.onnx",
-                    "-o",
-                    name,
-                    *options,
-                ),
-                "is an input of this run",
-            )
+            refused(build, "is an input of this run", "digits.onnx", "-o", name, *options)
     for _ in range(2):
         assert invoke(build, "digits.onnx", "-o", "digits.engine").exit_code == 0
-    refused(
-        build,
-        (
-            "digits.onnx",
-            "-o",
-            "x.engine",
-            "--backend",
-            "tensorrt",
-            "--layers",
-            "digits.engine",
-        ),
-        "--layers digits.engine exists and is not layer information of vim-build",
-    )
-    refused(
-        build,
-        (
-            "digits.onnx",
-            "-o",
-            "x.engine",
-            "--backend",
-            "tensorrt",
-            "--timing-cache",
-            "x.engine",
-        ),
-        "--timing-cache x.engine is also the path of -o",
-    )
-    refused(
-        build,
-        (
-            "digits.onnx",
-            "-o",
-            "x.engine",
-            "--backend",
-            "tensorrt",
-            "--layers",
-            "digits.onnx",
-        ),
-        "--layers digits.onnx is an input of this run",
-    )
+    arguments = ("digits.onnx", "-o", "x.engine", "--backend", "tensorrt")
+    for option, path, message in (
+        ("--layers", "digits.engine", "exists and is not layer information of vim-build"),
+        ("--timing-cache", "x.engine", "is also the path of -o"),
+        ("--layers", "digits.onnx", "is an input of this run"),
+    ):
+        refused(build, f"{option} {path} {message}", *arguments, option, path)
     assert invoke(build, "digits.onnx", "-o", "precious.png", "--force").exit_code == 0
 
 
@@ -187,16 +130,9 @@ def test_validate(option, output, message):
     Path("config.json").write_text("{}")
     make_images("photos", 1)
     arguments = ("config.json", "x.onnx", "--layers", "--images", "photos", option, output)
-    refused(validate, arguments, message)
+    refused(validate, message, *arguments)
     if output != "precious.png":
-        refused(
-            validate,
-            (
-                *arguments,
-                "--force",
-            ),
-            "is an input of this run",
-        )
+        refused(validate, "is an input of this run", *arguments, "--force")
 
 
 @pytest.mark.parametrize("option", ["-o", "--report"])
@@ -216,16 +152,9 @@ def test_results_and_report(option, output, message):
     Path("rows.jsonl").write_text('{"path": "a.png", "label": 3}\n')
     others = ("--format", "csv") if option == "-o" else ("-o", "new.csv")
     arguments = ("colours.engine", "photos", "--source", "colours.onnx", option, output, *others)
-    refused(infer, arguments, message)
+    refused(infer, message, *arguments)
     if output not in ("precious.png", "rows.jsonl"):
-        refused(
-            infer,
-            (
-                *arguments,
-                "--force",
-            ),
-            "is an input of this run",
-        )
+        refused(infer, "is an input of this run", *arguments, "--force")
     elif option == "-o":
         assert run(*arguments, "--force").exit_code == 0
         assert len(csv_rows(output)) == 2
@@ -258,17 +187,7 @@ def test_files_with_the_names_of_companions_are_kept(output, end):
         path.parent.mkdir()
     path.write_text("a download of the user")
     for options in ((), ("--restart",), ("--resume",)):
-        refused(
-            infer,
-            (
-                "colours.engine",
-                "photos",
-                "-o",
-                output,
-                *options,
-            ),
-            "was not written by vim-infer",
-        )
+        refused(infer, "was not written by vim-infer", "colours.engine", "photos", "-o", output, *options)
 
 
 @pytest.mark.parametrize("option", ["--maps", "--overlays"])
@@ -278,41 +197,16 @@ def test_photographs_are_not_replaced_by_maps_or_overlays(segmenter, option):
         for path in map(Path, photos):
             path.rename(path.with_suffix(".jpg"))
         photos = sorted(map(str, Path("photos").iterdir()))
+    arguments = ("scenes.engine", *photos, "-o", "rows.csv", option, "photos")
     for options in ((), ("--force",), ("--restart",)):
-        refused(
-            infer,
-            (
-                "scenes.engine",
-                *photos,
-                "-o",
-                "rows.csv",
-                option,
-                "photos",
-                *options,
-            ),
-            f"{photos[0]} exists",
-        )
+        refused(infer, f"{photos[0]} exists", *arguments, *options)
 
 
 def test_the_ground_truth_is_not_replaced(segmenter):
     arguments = ("scenes.engine", "photos", "-o", "rows.csv", "--ground-truth", "truth", "--maps")
-    refused(
-        infer,
-        (
-            *arguments,
-            "truth",
-        ),
-        "--maps truth is inside the input folder truth",
-    )
+    refused(infer, "--maps truth is inside the input folder truth", *arguments, "truth")
     Path("link").symlink_to("truth")
-    refused(
-        infer,
-        (
-            *arguments,
-            "link",
-        ),
-        "--maps link is inside the input folder truth",
-    )
+    refused(infer, "--maps link is inside the input folder truth", *arguments, "link")
 
 
 def test_paths_from_stdin_that_would_be_replaced_are_error_rows(segmenter):
@@ -335,18 +229,7 @@ def test_paths_from_stdin_that_would_be_replaced_are_error_rows(segmenter):
     ],
 )
 def test_areas(segmenter, output, message):
-    refused(
-        infer,
-        (
-            "scenes.engine",
-            "photos",
-            "-o",
-            "rows.csv",
-            "--areas",
-            output,
-        ),
-        message,
-    )
+    refused(infer, message, "scenes.engine", "photos", "-o", "rows.csv", "--areas", output)
     for _ in range(2):
         assert run("scenes.engine", "photos", "-o", "rows.csv", "--areas", "areas.csv").exit_code == 0
 
@@ -361,22 +244,8 @@ def test_coco_and_annotations():
     }
     Path("annotations.json").write_text(json.dumps(annotations))
     arguments = ("colours.engine", "photos", "-o", "rows.csv", "--annotations", "annotations.json", "--coco")
-    refused(
-        infer,
-        (
-            *arguments,
-            "annotations.json",
-        ),
-        "--coco annotations.json is an input of this run",
-    )
-    refused(
-        infer,
-        (
-            *arguments,
-            "precious.png",
-        ),
-        "exists and is not COCO results of vim-infer",
-    )
+    refused(infer, "--coco annotations.json is an input of this run", *arguments, "annotations.json")
+    refused(infer, "exists and is not COCO results of vim-infer", *arguments, "precious.png")
     for _ in range(2):
         result = run("colours.engine", "photos", "-o", "rows.csv", "--coco", "found.json")
         assert result.exit_code == 0, result.output
@@ -389,10 +258,10 @@ def test_arrays_do_not_replace_files(format):
     Path("arrays").mkdir()
     Path(f"arrays/00001.{format}").write_text("the user's")
     arguments = ("f.engine", "photos", "-o", "rows.csv", "--arrays", "arrays", "--arrays-format", format)
-    refused(infer, arguments, f"arrays/00001.{format} exists")
+    refused(infer, f"arrays/00001.{format} exists", *arguments)
     Path(f"arrays/00001.{format}").unlink()
     assert run(*arguments).exit_code == 0
-    refused(infer, arguments, f"arrays/00000.{format} exists")
+    refused(infer, f"arrays/00000.{format} exists", *arguments)
 
 
 def test_a_killed_run_is_resumed_over_its_own_files_only(segmenter):
