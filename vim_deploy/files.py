@@ -8,7 +8,7 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -31,6 +31,21 @@ def is_folder(path: str | os.PathLike[str]) -> bool:
 def is_file(path: str | os.PathLike[str]) -> bool:
     """The same for regular files."""
     return os.path.isfile(path)  # noqa: PTH113
+
+
+def identity_of(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """Equal for all paths of one file or folder; None for a path that cannot be looked up."""
+    try:
+        status = Path(path).stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def is_one_of(path: str | os.PathLike[str], others: Iterable[str | os.PathLike[str]]) -> bool:
+    """Whether a path leads to the same file or folder as one of the others."""
+    identity = identity_of(path)
+    return identity is not None and any(identity_of(other) == identity for other in others)
 
 
 def sha256_of(data: bytes) -> str:

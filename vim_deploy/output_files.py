@@ -13,12 +13,11 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 from vim_deploy.errors import OutputError, os_errors
+from vim_deploy.files import identity_of, is_one_of
 
 _MARKER_BYTES = 1 << 16  # read at each end of a file to recognize it
-_Identity: TypeAlias = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def check_output_files(outputs: Sequence[OutputFile], inputs: Iterable[Path], fo
 def _check(output: OutputFile, others: Sequence[OutputFile], inputs: Sequence[Path], force: bool) -> None:
     option, path = output.option, output.path
     for other in others:
-        if path.resolve() == other.path.resolve() or _is_same(path, other.path):
+        if path.resolve() == other.path.resolve() or is_one_of(path, [other.path]):
             raise OutputError(f"{option} {path} is also the path of {other.option}; choose another name.")
     try:
         status = path.stat()
@@ -116,7 +115,7 @@ def _check(output: OutputFile, others: Sequence[OutputFile], inputs: Sequence[Pa
         if output.special:
             return
         raise OutputError(f"{option} {path} is not a regular file; choose another name.")
-    if _is_input(path, inputs):
+    if is_one_of(path, inputs):
         raise OutputError(f"{option} {path} is an input of this run; choose another name.")
     if not status.st_size or output.kind.matches(path):
         return
@@ -126,33 +125,15 @@ def _check(output: OutputFile, others: Sequence[OutputFile], inputs: Sequence[Pa
             "--force."
         )
     # Only here can it be a file in an input folder: results are not used as inputs.
-    if _is_input(path, _files_below(inputs)):
+    if is_one_of(path, _files_below(inputs)):
         raise OutputError(f"{option} {path} is an input of this run; choose another name.")
 
 
-def _is_input(path: Path, inputs: Iterable[Path]) -> bool:
-    identity = _identity(path)
-    return identity is not None and any(_identity(given) == identity for given in inputs)
-
-
-def _is_same(path: Path, other: Path) -> bool:
-    identity = _identity(path)
-    return identity is not None and identity == _identity(other)
-
-
-def _identity(path: Path) -> _Identity | None:
-    try:
-        status = path.stat()
-    except (OSError, ValueError):
-        return None
-    return status.st_dev, status.st_ino
-
-
 def _files_below(paths: Iterable[Path]) -> Iterator[Path]:
-    seen: set[_Identity | None] = set()
+    seen: set[tuple[int, int] | None] = set()
     for path in paths:
         for folder, folders, names in os.walk(path, followlinks=True):
-            if (identity := _identity(Path(folder))) in seen:
+            if (identity := identity_of(folder)) in seen:
                 folders.clear()  # a link to a folder above it
                 continue
             seen.add(identity)

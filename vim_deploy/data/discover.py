@@ -29,7 +29,7 @@ from enum import Enum
 from pathlib import Path
 
 from vim_deploy.errors import ImageError
-from vim_deploy.files import is_folder
+from vim_deploy.files import is_folder, is_one_of
 from vim_deploy.text import plural
 
 # Includes formats that cannot be decoded, so that such files are reported and not skipped.
@@ -123,7 +123,7 @@ class Discovery:
         own = {path.name for path in self.excluded}
         for name in names:
             path = os.path.join(folder, name)  # noqa: PTH118 - Path objects are slow for a million names
-            if name in own and _is_one_of(path, self.excluded):
+            if name in own and is_one_of(path, self.excluded):
                 continue
             if _is_image(path, name):
                 yield self._item(path)
@@ -163,13 +163,6 @@ def _listed(end: bytes, stopped: Callable[[], bool]) -> Iterator[str | FlushMark
         rest = rest[:MAX_PATH_BYTES]
     if rest:
         yield os.fsdecode(rest)
-
-
-def _is_one_of(path: str, files: Sequence[Path]) -> bool:
-    try:
-        return any(file.exists() and file.samefile(path) for file in files)
-    except OSError:
-        return False
 
 
 def _matches(given: str) -> list[str]:
