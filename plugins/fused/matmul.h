@@ -89,7 +89,7 @@ struct Output {
 // `Rows` rows by `kTileVectors` vectors of columns, of which `columns` exist.
 template <class P, int Rows>
 void matmul_tile(const typename P::Input* input, int64_t input_pitch, const typename P::Weight* weights, int64_t steps,
-                   const Output& output, int64_t columns) {
+                 const Output& output, int64_t columns) {
   using M = typename P::Lanes;
   using Float = typename M::Float;
   Float sum[Rows][kTileVectors] = {};
@@ -124,7 +124,7 @@ void matmul_tile(const typename P::Input* input, int64_t input_pitch, const type
 
 template <class P, int Rows>
 void matmul_rows(int count, const typename P::Input* input, int64_t input_pitch, const typename P::Weight* weights,
-                   int64_t steps, const Output& output, int64_t columns) {
+                 int64_t steps, const Output& output, int64_t columns) {
   if (count == Rows)
     matmul_tile<P, Rows>(input, input_pitch, weights, steps, output, columns);
   else if constexpr (Rows > 1)
@@ -134,7 +134,7 @@ void matmul_rows(int count, const typename P::Input* input, int64_t input_pitch,
 // output = x @ weights for `count` rows of `x`, `pitch` floats apart. `buffer`: memory for the inputs in P's type.
 template <class P>
 void matmul(const float* x, int64_t pitch, int64_t count, const Weights& weights, const Output& output,
-              float* buffer) {
+            float* buffer) {
   using M = typename P::Lanes;
   const auto* input = P::prepare(x, pitch, count, weights.depth, buffer);
   const int64_t input_pitch = P::input_pitch(pitch, weights.depth);
@@ -149,7 +149,7 @@ void matmul(const float* x, int64_t pitch, int64_t count, const Weights& weights
       const int64_t at = from * output.pitch + column;
       const Output tile_output = {output.y + at, output.pitch, output.add != nullptr ? output.add + at : nullptr};
       matmul_rows<P, P::rows>(static_cast<int>(to - from), input + from * input_pitch, input_pitch, panel, steps,
-                               tile_output, weights.columns - column);
+                              tile_output, weights.columns - column);
     }
   }
 }

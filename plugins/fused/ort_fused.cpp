@@ -123,8 +123,7 @@ Status* create_scan(const CustomOp*, const ApiTable* table, const KernelInfo* in
   if (Status* failure = new_kernel(table, kScanPair, &created)) return failure;
   Status* failure = read_flag(created->api, kScanPair, info, "delta_softplus", &created->delta_softplus);
   if (failure == nullptr)
-    failure =
-      read_flag(created->api, kScanPair, info, "average_directions", &created->average_directions);
+    failure = read_flag(created->api, kScanPair, info, "average_directions", &created->average_directions);
   if (failure != nullptr) {
     destroy_kernel(created);
     return failure;

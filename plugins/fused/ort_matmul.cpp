@@ -214,6 +214,6 @@ const CustomOp kConvProject[] = {describe_conv_project<WeightType::kFloat32>(),
 }  // namespace
 
 const CustomOp* const kMatmulOperators[] = {&kNormProject[0],        &kNormProject[1], &kProjectNormProject[0],
-                                     &kProjectNormProject[1], &kConvProject[0], &kConvProject[1]};
+                                            &kProjectNormProject[1], &kConvProject[0], &kConvProject[1]};
 
 }  // namespace vim_fused

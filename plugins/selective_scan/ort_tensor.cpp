@@ -27,7 +27,7 @@ Status* refuse(const Api& api, const char* name, const char* format, ...) {
 }
 
 Status* read_flag(const Api& api, const char* name, const KernelInfo* info, const char* attribute,
-                    std::int32_t* value) {
+                  std::int32_t* value) {
   std::int64_t read = 0;
   if (Status* missing = api.KernelInfoGetAttribute_int64(info, attribute, &read)) {
     api.ReleaseStatus(missing);

@@ -32,7 +32,7 @@ struct ShapeText {
 
 // Reads an attribute, which must be present and 0 or 1.
 ort_abi::Status* read_flag(const ort_abi::Api& api, const char* name, const ort_abi::KernelInfo* info,
-                             const char* attribute, std::int32_t* value);
+                           const char* attribute, std::int32_t* value);
 
 // Reads value, data and shape of input `index`, which must have the rank of its spec. The runtime checks its type.
 ort_abi::Status* read_value(const ort_abi::Api& api, const char* name, const ort_abi::KernelContext* context,
