@@ -20,8 +20,9 @@ from vim_deploy.tasks.detect.coco_file import CocoFile
 from vim_deploy.tasks.detect.options import DetectOptions
 from vim_deploy.tasks.detect.paste import paste_mask
 from vim_deploy.tasks.detect.result import Detections, box_of
-from vim_deploy.tasks.detect.visualization import objects_jpeg
+from vim_deploy.tasks.detect.visualization import draw_objects
 from vim_deploy.tasks.image_files import ImageNames, write_file
+from vim_deploy.tasks.palette import encoded
 from vim_deploy.tasks.whole_image import edited_row
 from vim_deploy.text import plural
 
@@ -94,7 +95,7 @@ class DetectFiles:
             paste_mask(mask, np.array(found.box), height, width)
             for found, mask in zip(scaled, result.masks, strict=True)
         ]
-        return objects_jpeg(result.model_input, scaled, masks, len(self._names))
+        return encoded(draw_objects(result.model_input, scaled, masks, len(self._names)), "JPEG")
 
     def count(self, row: Row) -> None:
         self._check(row)

@@ -8,15 +8,15 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from vim_deploy.tasks.detect.result import Detection
-from vim_deploy.tasks.palette import encoded, palette
+from vim_deploy.tasks.palette import palette
 
 OPACITY = 0.45  # of the masks
 _DARK = 128  # text is white on colours with a lower mean
 
 
-def objects_jpeg(
+def draw_objects(
     image: np.ndarray, objects: Sequence[Detection], masks: Sequence[np.ndarray], classes: int
-) -> bytes:
+) -> Image.Image:
     """Objects drawn on `image`, uint8 (height, width, channels), the best ones last and therefore on top.
 
     `masks`: boolean (height, width) each; boxes in pixels of `image`.
@@ -33,7 +33,7 @@ def objects_jpeg(
     font = ImageFont.load_default(size)
     for found in reversed(objects):
         _draw_box(draw, font, found, tuple(int(value) for value in colours[found.index]), max(1, size // 9))
-    return encoded(drawing, "JPEG")
+    return drawing
 
 
 def _draw_box(

@@ -17,11 +17,12 @@ from vim_deploy.prediction import Prediction
 from vim_deploy.results.escape import escape
 from vim_deploy.results.row import Row
 from vim_deploy.tasks.image_files import ImageNames, write_file
+from vim_deploy.tasks.palette import encoded
 from vim_deploy.tasks.segment.ground_truth import GroundTruth, class_overlaps
 from vim_deploy.tasks.segment.options import AREA_COLUMNS, GroundTruthValues, SegmentOptions
 from vim_deploy.tasks.segment.result import Segmentation, SegmentationRow
 from vim_deploy.tasks.segment.statistics import SegmentStatistics
-from vim_deploy.tasks.segment.visualization import label_map_png, overlay_jpeg
+from vim_deploy.tasks.segment.visualization import label_map_png, overlay
 
 _log = logging.getLogger("vim_deploy")
 _MAP_SUFFIX, _OVERLAY_SUFFIX = ".png", ".jpg"
@@ -108,7 +109,8 @@ class SegmentFiles:
             if file.suffix == _MAP_SUFFIX:
                 write_file(file, label_map_png(result.labels, classes))
             else:
-                write_file(file, overlay_jpeg(result.model_input, result.labels, classes))
+                drawing = overlay(result.model_input, result.labels, classes)
+                write_file(file, encoded(drawing, "JPEG"))
 
     def count(self, row: Row) -> None:
         self.statistics.count(row)

@@ -1,4 +1,4 @@
-"""Label maps and overlays as image files."""
+"""Label maps as image files, and overlays."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def label_map_png(labels: np.ndarray, classes: int) -> bytes:
     return encoded(image, "PNG")
 
 
-def overlay_jpeg(image: np.ndarray, labels: np.ndarray, classes: int) -> bytes:
+def overlay(image: np.ndarray, labels: np.ndarray, classes: int) -> Image.Image:
     """The classes' colours blended over `image`, uint8 (height, width, channels), at its size.
 
     `labels` may have another size.
@@ -30,4 +30,4 @@ def overlay_jpeg(image: np.ndarray, labels: np.ndarray, classes: int) -> bytes:
     columns = np.arange(width) * labels.shape[1] // width
     colours = Image.fromarray(palette(classes)[labels[np.ix_(rows, columns)]])
     background = Image.fromarray(image.squeeze(-1) if image.shape[2] == 1 else image).convert("RGB")
-    return encoded(Image.blend(background, colours, OPACITY), "JPEG")
+    return Image.blend(background, colours, OPACITY)
