@@ -392,7 +392,7 @@ class _Inspector:
             {
                 **self._named(node.name),
                 "TacticName": "sm90_xmma_gemm_f16f16_f16f32",
-                "LayerType": "PluginV3" if node.op_type == "SelectiveScan" else "kgen",
+                "LayerType": "PluginV3" if node.op_type in ("SelectiveScan", "RoiAlign") else "kgen",
                 "Inputs": [tensor(fused.get(name, name)) for name in node.input],
                 "Outputs": [tensor(fused.get(name, name)) for name in node.output],
             }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 from pathlib import Path
@@ -20,6 +21,10 @@ OLDEST = (8, 6)
 _TOO_NEW = 12
 # The functions of our libraries that return the plugin creators.
 _EXPORTS = {8: "getPluginCreators", 10: "getCreators", 11: "getCreators"}
+
+# Opened by the parser for RoiAlign; from TensorRT 10 on, the parser reports an error if it is missing.
+_PLUGIN_LIBRARY = "libnvinfer_vc_plugin.so.8"
+_REPORTS_MISSING_LIBRARY = 10
 
 _CUDA_VERSION = "vim_deploy_cuda_version"  # function of our libraries that returns a number like 13000
 _OLDEST_DRIVERS = {12: 525, 13: 580}  # NVIDIA driver branches, by the major version of CUDA
@@ -106,6 +111,27 @@ def load_plugin(trt: ModuleType) -> Path:
             "headers."
         )
     return path
+
+
+def load_roi_align(trt: ModuleType, name: str) -> None:
+    """Load the library that 8.6's parser opens for RoiAlign of the file `name`.
+
+    Raises MissingDependencyError if it is not installed: the parser would terminate the process, while that
+    of later versions reports an error.
+    """
+    if major(trt) >= _REPORTS_MISSING_LIBRARY:
+        return
+    package = Path(str(trt.__file__)).parent
+    folders = (package, package.parent / "tensorrt_libs")
+    for library in (_PLUGIN_LIBRARY, *(str(folder / _PLUGIN_LIBRARY) for folder in folders)):
+        with contextlib.suppress(OSError):
+            ctypes.CDLL(library)
+            return
+    raise MissingDependencyError(
+        f"{name} needs {_PLUGIN_LIBRARY} for RoiAlign, which is not installed; the wheels of TensorRT "
+        f"{trt.__version__} do not contain it. Install NVIDIA's package libnvinfer-vc-plugin8 of the same "
+        "version, or TensorRT 10."
+    )
 
 
 def _is_listed(registry: Any) -> bool:

@@ -13,7 +13,14 @@ from vim_deploy.engines.manifest import Manifest
 from vim_deploy.engines.onnxruntime.reference import reference_outputs
 from vim_deploy.engines.selfcheck import compare, random_pixels
 from vim_deploy.engines.source import SourceModel
-from vim_deploy.engines.tensorrt.api import load_plugin, major, make_builder, make_logger, tensorrt
+from vim_deploy.engines.tensorrt.api import (
+    load_plugin,
+    load_roi_align,
+    major,
+    make_builder,
+    make_logger,
+    tensorrt,
+)
 from vim_deploy.engines.tensorrt.builder import PlanRequest, build_plan
 from vim_deploy.engines.tensorrt.driver import Gpu, gpu
 from vim_deploy.engines.tensorrt.graph import prepare
@@ -45,6 +52,8 @@ def build(source: SourceModel, options: TensorrtOptions) -> Built:
     precision, name = source.metadata.precision, source.record.name
     graph = prepare(name, source.data, precision, major(trt), options.fp32_accumulation)
     library = load_plugin(trt) if graph.scans else None
+    if graph.other_plugins:
+        load_roi_align(trt, name)
     logger = make_logger(trt)
     profile = shapes if None in source.input.shape else None
     request = PlanRequest(name, graph, precision, source.input.name, profile, options)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from vim_deploy.engines.tensorrt.accumulation import accumulate_in_fp32
 from vim_deploy.engines.tensorrt.parser_8_6 import has_bounds, rewrite_for_8_6
-from vim_deploy.engines.tensorrt.parser_rules import Constants, detection_problems
+from vim_deploy.engines.tensorrt.parser_rules import PLUGIN_OPERATORS, Constants, detection_problems
 from vim_deploy.errors import EngineError
 from vim_deploy.ops.signature import ATTRIBUTES, CONTRACT_VERSION, INPUTS, OP_DOMAIN, OP_NAME
 from vim_deploy.precision import FILE_PRECISIONS, Precision
@@ -42,12 +42,14 @@ _LAST_OPSET = {8: 17, 10: 20, 11: 20}
 class PreparedGraph:
     """A graph for TensorRT.
 
-    `types`: precision of every floating-point tensor; `scans`: names of the plugin's nodes.
+    `types`: precision of every floating-point tensor; `scans`: names of our plugin's nodes; `other_plugins`:
+    names of the nodes that run as plugins of TensorRT.
     """
 
     data: bytes
     types: dict[str, Precision]
     scans: tuple[str, ...]
+    other_plugins: tuple[str, ...] = ()
 
 
 def prepare(
@@ -88,6 +90,7 @@ def prepare(
         model.SerializeToString(),
         {name: _PRECISIONS[kind] for name, kind in types.items() if kind in _PRECISIONS},
         tuple(node.name for node in scans),
+        tuple(node.name for node in model.graph.node if node.op_type in PLUGIN_OPERATORS),
     )
 
 

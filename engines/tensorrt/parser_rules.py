@@ -18,6 +18,7 @@ import numpy as np
 if TYPE_CHECKING:
     import onnx
 
+PLUGIN_OPERATORS = {"RoiAlign"}  # run by plugins of TensorRT
 MAX_TOP_K = 3840  # largest k of TopK
 MAX_NMS_BOXES = 5000  # boxes per image above the score threshold; of more, the best ones
 # 8.6 reduces only floating-point tensors.

@@ -11,6 +11,7 @@ from typing import Any
 from vim_deploy.engines.tensorrt.graph import PreparedGraph
 from vim_deploy.errors import EngineError
 from vim_deploy.precision import Precision
+from vim_deploy.text import plural
 
 # Type names in the inspectors of 8.6, 10 and 11. Longer names come first: they contain the shorter ones.
 _SPELLINGS = {
@@ -46,19 +47,19 @@ def layer_information(
 def check_precision(
     information: dict[str, Any], graph: PreparedGraph, precision: Precision
 ) -> dict[str, Any]:
-    """The number of plugin layers and of matmul layers of the blocks, all of which run in `precision`.
+    """The number of selective scans and of matmul layers of the blocks, all of which run in `precision`.
 
     Also the names of the tactics of these matmuls, which show the type that they accumulate in.
 
-    Raises EngineError when a plugin layer is missing or has another precision, or when a matmul of a block
+    Raises EngineError when a selective scan is missing or has another precision, or when a matmul of a block
     has no tensor in `precision`: an fp16 file must not become an fp32 engine.
     """
     layers = [layer for layer in information["Layers"] if isinstance(layer, dict)]
-    plugins = [layer for layer in layers if _PLUGIN_TYPE in str(layer.get("LayerType", "")).lower()]
+    plugins = [layer for layer in layers if _is_scan(layer, graph)]
     if len(plugins) != len(graph.scans):
         raise EngineError(
-            f"the built engine has {len(plugins)} plugin layers, the graph {len(graph.scans)} selective "
-            "scans; no engine was written. Write its layers with --layers FILE to inspect them."
+            f"the built engine has {plural(len(plugins), 'selective scan')}, the graph {len(graph.scans)}; "
+            "no engine was written. Write its layers with --layers FILE to inspect them."
         )
     for layer in plugins:
         # The first input is u, which has the file's precision; A, D and delta_bias are always float32.
@@ -87,9 +88,19 @@ def _wrong_precision(layer: dict[str, Any], found: str, precision: Precision) ->
     )
 
 
+def _is_scan(layer: dict[str, Any], graph: PreparedGraph) -> bool:
+    """Whether the layer is a plugin that does not have the name of a node of TensorRT's own plugins."""
+    is_plugin = _PLUGIN_TYPE in str(layer.get("LayerType", "")).lower()
+    return is_plugin and not any(name in _names(layer) for name in graph.other_plugins)
+
+
+def _names(layer: dict[str, Any]) -> str:
+    """The layer's name and metadata: 10 and later give layers new names and keep the graph's as metadata."""
+    return f"{layer.get('Name', '')} {layer.get('Metadata', '')}"
+
+
 def _is_block_matmul(layer: dict[str, Any]) -> bool:
-    # 10 and later give fused layers new names and put the graph's names into the metadata.
-    name = f"{layer.get('Name', '')} {layer.get('Metadata', '')}"
+    name = _names(layer)
     return ".mixer" in name and "MatMul" in name and layer.get("LayerType") not in ("Reformat", "Constant")
 
 

@@ -120,7 +120,7 @@ def test_an_fp32_engine_of_an_fp16_file_is_refused(place, major):
 def test_an_engine_without_layer_types_is_refused(place):
     place.install(10)
     place.recorder.plain_names = True
-    with pytest.raises(EngineError, match="0 plugin layers, the graph 4 selective scans"):
+    with pytest.raises(EngineError, match="0 selective scans, the graph 4"):
         place.build("fp16")
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import onnx
 import pytest
 from dense.golden_detector import golden_config, golden_detector
+from numpy._core import _multiarray_umath
 from onnx import helper, numpy_helper
 from small_onnx import metadata
 from tensorrt_environment import Environment
 
 from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.dense.detector import Detector
+from vim_deploy.engines.tensorrt.api import load_roi_align
 from vim_deploy.engines.tensorrt.graph import lint, prepare
-from vim_deploy.errors import EngineError
+from vim_deploy.engines.tensorrt.readback import check_precision
+from vim_deploy.errors import EngineError, MissingDependencyError
 from vim_deploy.export.onnx import to_onnx
 from vim_deploy.metadata import ModelMetadata
 from vim_deploy.tasks.detect.export import DetectModule
@@ -103,6 +108,37 @@ def broken(exported, kind, edit, major=10):
     with pytest.raises(EngineError) as caught:
         prepare("detector.onnx", model.SerializeToString(), "fp32", major)
     return str(caught.value)
+
+
+def plugin_layer(name, field="Name"):
+    return {field: name, "LayerType": "PluginV2", "Inputs": [{"Format/Datatype": "Row major linear FP32"}]}
+
+
+@pytest.mark.parametrize("field", ["Name", "Metadata"])
+def test_the_plugins_of_roi_align_are_no_scans(exported, field):
+    prepared = prepare("detector.onnx", exported, "fp32", 8)
+    assert len(prepared.other_plugins) == 4 * (3 + 1)  # levels, stages and masks
+    scans, others = (
+        [plugin_layer(name, field) for name in names] for names in (prepared.scans, prepared.other_plugins)
+    )
+    figures = check_precision({"Layers": scans + others}, prepared, "fp32")
+    assert figures["plugins"] == len(scans)
+    with pytest.raises(EngineError, match=f"has {len(scans) - 1} selective scans, the graph {len(scans)};"):
+        check_precision({"Layers": scans[1:] + others}, prepared, "fp32")
+
+
+def test_the_library_that_the_8_6_parser_needs_is_looked_for(tmp_path):
+    """The wheels lack it, and the parser terminates the process."""
+    trt = SimpleNamespace(__version__="8.6.0", __file__=str(tmp_path / "tensorrt" / "__init__.py"))
+    with pytest.raises(
+        MissingDependencyError, match=r"detector.onnx needs libnvinfer_vc_plugin\.so\.8 .*Install"
+    ):
+        load_roi_align(trt, "detector.onnx")
+    load_roi_align(SimpleNamespace(__version__="10.0.1"), "detector.onnx")
+    # As in an installation that has it; any library can be loaded.
+    (tmp_path / "tensorrt_libs").mkdir()
+    (tmp_path / "tensorrt_libs" / "libnvinfer_vc_plugin.so.8").symlink_to(_multiarray_umath.__file__)
+    load_roi_align(trt, "detector.onnx")
 
 
 def constant(place, value):
