@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
+from vim_deploy import machine
 from vim_deploy.engines.base import Runner, RunOptions, backend_module
 from vim_deploy.engines.cache import cached_engine
 from vim_deploy.engines.container import read_engine
 from vim_deploy.engines.manifest import Manifest
 from vim_deploy.engines.registry import BACKENDS, DEFAULT_BACKEND
+from vim_deploy.engines.spec import MAX_THREADS
 from vim_deploy.engines.tensors import BatchRange, TensorSpec
 from vim_deploy.errors import EngineError, os_errors
 from vim_deploy.files import open_regular, sha256_of_file
 from vim_deploy.metadata import ModelMetadata
 from vim_deploy.tasks.registry import TASKS
+from vim_deploy.text import plural
 
 Opened = TypeVar("Opened", bound="OpenEngine")
+_log = logging.getLogger("vim_deploy")
 _ZIP_SIGNATURE = b"PK\x03\x04"
 
 
@@ -101,8 +106,8 @@ def open_engine(
     OperatorLibraryError.
     """
     name = os.fspath(path)
-    if threads is not None and threads < 1:
-        raise EngineError(f"threads is {threads}; expected 1 or more.")
+    if threads is not None:
+        _check_threads(threads)
     if _is_engine(name):
         manifest, payload = read_engine(name)
         module = backend_module(manifest.backend)
@@ -119,6 +124,19 @@ def open_engine(
         _check_source(name, manifest, source)
     options = RunOptions(threads, None if source is None else Path(source))
     return OpenEngine(module.open_payload(payload, manifest, options), manifest, name)
+
+
+def _check_threads(threads: int) -> None:
+    """Warn about more threads than CPUs. Raises EngineError for a number that no engine runs with."""
+    if not 1 <= threads <= MAX_THREADS:
+        raise EngineError(f"threads is {threads}; expected 1 to {MAX_THREADS}.")
+    if threads > (cpus := machine.usable_cpus()):
+        _log.warning(
+            "%s threads are more than the %s that this process may use, and slower than %s",
+            threads,
+            plural(cpus, "CPU"),
+            cpus,
+        )
 
 
 def _is_engine(name: str) -> bool:

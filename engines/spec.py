@@ -10,6 +10,8 @@ import click
 from vim_deploy.errors import EngineError
 from vim_deploy.options import check_values, option
 
+MAX_THREADS = 4096  # of one inference
+
 
 def device_option(*devices: str) -> Any:
     """The field `device` of a backend's options; the first device is the default."""

@@ -88,8 +88,16 @@ def _module_of(node: onnx.NodeProto, root: str) -> str | None:
 
 
 def tidy(model: onnx.ModelProto, open_dimension: str) -> None:
-    """Remove the exporter's metadata, and rename the dynamic dimension, in place."""
+    """Remove the exporter's metadata, and rename the dynamic dimension, in place.
+
+    Initializers get no value_info: it repeats their shape, and tools that replace an initializer by one of
+    another shape, such as quantizers of ONNX Runtime, would fail on the contradiction.
+    """
     graph = model.graph
+    initializers = {item.name for item in graph.initializer}
+    values = [item for item in graph.value_info if item.name not in initializers]
+    del graph.value_info[:]
+    graph.value_info.extend(values)
     graph.name = "vision_mamba"
     for item in [*graph.node, *graph.initializer, *graph.input, *graph.output, *graph.value_info]:
         del item.metadata_props[:]

@@ -30,7 +30,10 @@ def read_preprocessing(path: Path) -> Preprocessing:
     inner = values.get("preprocessing", values) if isinstance(values, dict) else values
     if not isinstance(inner, dict):
         raise ConfigError(f"{path} has no preprocessing; expected a JSON object.")
-    return Preprocessing.from_dict(inner)
+    try:
+        return Preprocessing.from_dict(inner)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def _read_json(path: Path) -> Any:

@@ -28,9 +28,10 @@ from vim_deploy.metadata import PRODUCER, ModelMetadata
 from vim_deploy.ops.signature import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
 from vim_deploy.package import VERSION
 from vim_deploy.precision import Precision
-from vim_deploy.text import plural
+from vim_deploy.text import by, plural
 
 _CHECK_SEED = 0
+_NAME_BYTES = 200
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def export(request: ExportRequest, report: Callable[[str], None] = lambda stage:
     report("tracing the graph")
     graph = to_onnx(task, batch=request.batch)
     metadata = _metadata(request, opened, preprocessing)
-    partial = request.output.with_name(f"{request.output.name}.{os.getpid()}.partial")
+    partial = _partial(request.output)
     try:
         if pixels is not None:
             report(f"comparing the file with the eager model on {plural(len(pixels), 'image')}")
@@ -92,7 +93,13 @@ def export(request: ExportRequest, report: Callable[[str], None] = lambda stage:
         partial.replace(request.output)
     finally:
         partial.unlink(missing_ok=True)
-    return ExportResult(request.output, metadata, opened.notes)
+    return ExportResult(request.output, metadata, _notes(request, opened))
+
+
+def _partial(output: Path) -> Path:
+    """A file beside `output`. The name is cut, because a file name has at most 255 bytes."""
+    name = os.fsdecode(os.fsencode(output.name)[:_NAME_BYTES])
+    return output.with_name(f"{name}.{os.getpid()}.partial")
 
 
 def _compare(
@@ -117,8 +124,26 @@ def _preprocessing(request: ExportRequest, opened: ExportModel) -> Preprocessing
             f"the preprocessing is for {plural(given.channels, 'channel')}, but the model has {channels}; "
             "correct its `channels`, `mean` and `std`."
         )
-    # The file may be for another image size; that of the graph applies.
-    return replace(given, image_size=opened.task.image_size)
+    size = opened.task.image_size
+    if given.image_size != size and request.source.image_size is None:
+        raise ExportError(
+            f"the preprocessing is for images of {by(given.image_size)}, but the model takes {by(size)}; "
+            "correct its `image_size`, or export the model for that size with --image-size "
+            f"{by(given.image_size)}."
+        )
+    return replace(given, image_size=size)
+
+
+def _notes(request: ExportRequest, opened: ExportModel) -> tuple[str, ...]:
+    """What was assumed about the weights, and the options that do not apply completely."""
+    notes, size = list(opened.notes), opened.task.image_size
+    given = request.preprocessing
+    if given is not None and given.image_size != size:
+        notes.append(
+            f"the preprocessing's image_size {by(given.image_size)} is replaced by {by(size)}, from "
+            "--image-size."
+        )
+    return tuple(notes)
 
 
 def _check_class_names(request: ExportRequest, classes: int) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import glob
 import os
 import stat
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +111,7 @@ def _check(output: OutputFile, others: Sequence[OutputFile], inputs: Sequence[Pa
             raise OutputError(
                 f"{option} {path} cannot be written: the folder {parent} does not exist; create it first."
             ) from None
+        _check_writable(parent)
         return
     if not stat.S_ISREG(status.st_mode):
         if output.special:
@@ -117,6 +119,7 @@ def _check(output: OutputFile, others: Sequence[OutputFile], inputs: Sequence[Pa
         raise OutputError(f"{option} {path} is not a regular file; choose another name.")
     if is_one_of(path, inputs):
         raise OutputError(f"{option} {path} is an input of this run; choose another name.")
+    _check_writable(path.resolve().parent)
     if not status.st_size or output.kind.matches(path):
         return
     if not force:
@@ -127,6 +130,12 @@ def _check(output: OutputFile, others: Sequence[OutputFile], inputs: Sequence[Pa
     # Only here can it be a file in an input folder: results are not used as inputs.
     if is_one_of(path, _files_below(inputs)):
         raise OutputError(f"{option} {path} is an input of this run; choose another name.")
+
+
+def _check_writable(folder: Path) -> None:
+    """Raises OSError if no file can be created in the folder, which its permissions do not always show."""
+    with tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 def _files_below(paths: Iterable[Path]) -> Iterator[Path]:

@@ -7,12 +7,11 @@ from typing import ClassVar
 
 import click
 
-from vim_deploy.engines.spec import BuildOptions, device_option
+from vim_deploy.engines.spec import MAX_THREADS, BuildOptions, device_option
 from vim_deploy.options import option
 from vim_deploy.precision import Precision
 
 OPTIMIZATIONS = ("all", "extended", "basic", "none")
-MAX_THREADS = 4096
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from vim_deploy.cli.export import main
+from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.metadata import ModelMetadata
 from vim_deploy.model import create_model, save_checkpoint
 from vim_deploy.model.synthetic import fill_synthetic
@@ -118,10 +119,31 @@ def test_a_file_that_disagrees_is_deleted(config, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["small.json"]
 
 
+def preprocessing_files(folder):
+    """A file for another image size, one that lacks a field, and one with an unknown field."""
+    values = Preprocessing((64, 48)).to_dict()
+    contents = {
+        "wide": values,
+        "short": {name: value for name, value in values.items() if name != "crop_ratio"},
+        "long": {**values, "crop_pct": 0.9},
+    }
+    for name, content in contents.items():
+        (folder / f"{name}.json").write_text(json.dumps({"preprocessing": content}))
+    return {name: folder / f"{name}.json" for name in contents}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["vim_huge"], "unknown classifier 'vim_huge'; expected one of vim_tiny"),
+        (["vim_huge"], "unknown model 'vim_huge'; did you mean vim_base? Models of this task are vim_tiny, "),
+        (["vim-tiny"], "unknown model 'vim-tiny'; did you mean vim_tiny?"),
+        (["upernet-vim-tiny"], "did you mean upernet_vim_tiny?"),
+        (["{checkpoint}"], "is not the name of a model but of a checkpoint; give 'auto' as the model"),
+        (["hf://a/b"], "with --checkpoint hf://a/b"),
+        (["{config}", "--features", "pooled"], "--features: only for models of the task features"),
+        (["{config}", "--preprocessing", "{wide}"], "for images of 64x48, but the model takes 32x48"),
+        (["{config}", "--preprocessing", "{short}"], "short.json: preprocessing lacks crop_ratio; expected"),
+        (["{config}", "--preprocessing", "{long}"], "preprocessing has unknown fields crop_pct; expected"),
         (["auto"], "needs --checkpoint"),
         (["vim_tiny", "--checkpoint", "nowhere.pth"], "nowhere.pth does not exist"),
         (
@@ -151,12 +173,44 @@ def test_a_file_that_disagrees_is_deleted(config, tmp_path, monkeypatch):
 def test_user_errors_exit_with_2_and_say_what_to_do(arguments, message, checkpoint, config, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
-    places = {"checkpoint": checkpoint, "config": config, "empty": empty}
+    places = {"checkpoint": checkpoint, "config": config, "empty": empty, **preprocessing_files(tmp_path)}
     result = run("-o", tmp_path / "x.onnx", *(text.format(**places) for text in arguments))
     assert result.exit_code == 2
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "x.onnx").exists()
+
+
+def test_an_image_size_on_the_command_line_replaces_that_of_the_preprocessing(config, tmp_path):
+    wide = preprocessing_files(tmp_path)["wide"]
+    output = tmp_path / "x.onnx"
+    result = run(config, "--image-size", "32x64", "--preprocessing", wide, "--no-check", "-o", output)
+    assert result.exit_code == 0, result.stderr
+    assert metadata_of(output).preprocessing.image_size == (32, 64)
+    assert "note: the preprocessing's image_size 64x48 is replaced by 32x64" in result.stderr
+
+
+def test_unused_pixels_are_reported(config, tmp_path):
+    result = run(config, "--image-size", "33x48", "--no-check", "-o", tmp_path / "x.onnx")
+    assert "does not use the last 1 row and 0 columns of pixels; --image-size 32x48" in result.stderr
+    result = run(config, "--image-size", "32x64", "--no-check", "-o", tmp_path / "x.onnx")
+    assert result.exit_code == 0 and "does not use" not in result.stderr
+
+
+def test_an_output_that_cannot_be_written_is_found_before_the_model_is_opened(config, monkeypatch):
+    # In /proc, the permissions allow root to create files, but the file system does not.
+    import vim_deploy.export.exporter as export_run
+
+    monkeypatch.setattr(export_run, "open_export_model", None)
+    result = run(config, "-o", "/proc/x.onnx")
+    assert result.exit_code == 2
+    assert "-o /proc/x.onnx cannot be written" in result.stderr
+
+
+def test_a_file_name_may_have_the_maximum_length(config, tmp_path):
+    output = tmp_path / f"{'n' * 250}.onnx"
+    assert run(config, "--no-check", "-o", output).exit_code == 0
+    assert [path.name for path in tmp_path.glob("n*")] == [output.name]
 
 
 def test_class_names_must_fit_the_head(config, tmp_path):

@@ -162,8 +162,9 @@ def engine_payload(path: Path) -> bytes:
         (["{made}/small.onnx", "--sign"], "build one with vim-build"),
         (["{made}/small.onnx", "--images", "{made}/none.png"], "does not exist"),
         (["{made}/small.onnx", "--no-hard", "--random", "0"], "no inputs to compare on"),
-        (["{made}/small.onnx", "--num-classes", "7", "--no-function-body"], "give the model"),
+        (["{made}/small.onnx", "--num-classes", "7", "--no-function-body"], "was not exported from custom"),
         (["{moved}", "--layers"], "give that file as an artifact too"),
+        (["{made}/small.onnx", "--layers", "--block", "2"], "--block 2: the model has 2 blocks, from 0 to 1"),
     ],
     ids=lambda value: " ".join(value[1:])[:30] if isinstance(value, list) else "",
 )
@@ -174,6 +175,33 @@ def test_user_errors_exit_with_2(made, tmp_path, arguments, message):
     assert result.exit_code == 2
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_another_model_is_refused_by_its_input(made):
+    result = CliRunner().invoke(main, ["vim_tiny", str(made / "small.onnx"), "--image-size", "32"])
+    assert result.exit_code == 2
+    assert (
+        "small.onnx was not exported from vim_tiny: it is a custom model with an input of 3x32x48 and 5"
+        in (result.stderr)
+    )
+
+
+def test_the_suffix_of_a_plot_is_checked_before_pytorch_is_loaded(made, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    result = run(made, made / "small.onnx", "--layers", "--plot", "x.xyz")
+    assert result.exit_code == 2
+    assert "x.xyz has the suffix 'xyz'; plots have one of png, svg, pdf" in result.stderr
+
+
+def test_without_pytorch_the_extra_is_named(made, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for name in [
+        name for name in sys.modules if name.startswith(("vim_deploy.export", "vim_deploy.validation"))
+    ]:
+        monkeypatch.delitem(sys.modules, name)
+    result = run(made, made / "small.onnx")
+    assert result.exit_code == 2
+    assert 'the package torch is not installed; run `pip install "vim-deploy[export]"`' in result.stderr
 
 
 def test_help_needs_no_framework():

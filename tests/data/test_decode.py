@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from small_tiff import write_tiff
 
 from vim_deploy.data.decode import Limits, decode, load_image
 from vim_deploy.data.preprocess import Preprocessing
@@ -157,6 +158,22 @@ def test_cut_off_files_are_refused(tmp_path, format, kept):
     path.write_bytes(whole.getvalue()[: int(len(whole.getvalue()) * kept)])
     with pytest.raises(ImageError, match="damaged"):
         decode(path)
+
+
+@pytest.mark.parametrize(
+    ("shape", "type", "samples"),
+    [
+        ((6, 8, 3), "f4", "3 floating-point samples of 32 bits"),
+        ((6, 8, 5), "u1", "5 unsigned samples of 8 bits"),
+        ((6, 8, 1), "f8", "1 floating-point sample of 64 bits"),
+    ],
+)
+def test_tiff_files_with_other_samples_are_not_called_damaged(tmp_path, shape, type, samples):
+    path = write_tiff(tmp_path / "image.tif", np.zeros(shape, type))
+    with pytest.raises(ImageError, match=f"a TIFF file with {samples} per pixel is not supported"):
+        decode(path)
+    write_tiff(path, np.full((6, 8, 3), 9, np.uint8))
+    assert decode(path).flags == ()  # the same file with usual samples is read
 
 
 def test_too_many_pixels_are_refused(tmp_path):

@@ -11,6 +11,7 @@ import pytest
 import torch
 from onnx import helper
 
+from vim_deploy.engines.onnxruntime.session import make_session
 from vim_deploy.errors import EngineError, ExportError
 from vim_deploy.export.clean import simplify
 from vim_deploy.export.onnx import to_onnx
@@ -18,6 +19,7 @@ from vim_deploy.export.opset import lower_to_opset_17
 from vim_deploy.export.task import task_module
 from vim_deploy.model import create_model
 from vim_deploy.model.synthetic import fill_synthetic
+from vim_deploy.ops import ort_library
 from vim_deploy.ops.signature import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
 from vim_deploy.tasks.classify.export import ClassifyModule
 from vim_deploy.tasks.features.export import FeaturesModule
@@ -46,6 +48,21 @@ def test_opset_and_ir_version_are_supported_by_old_runtimes(exported):
         OP_DOMAIN: CONTRACT_VERSION,
     }
     onnx.checker.check_model(exported, full_check=False)
+
+
+def test_the_file_can_be_quantized_by_onnxruntime(exported, tmp_path):
+    quantization = pytest.importorskip("onnxruntime.quantization", reason="quantizes with onnxruntime")
+    onnx.save_model(exported, str(tmp_path / "model.onnx"))
+    quantization.quantize_dynamic(tmp_path / "model.onnx", tmp_path / "quantized.onnx")
+    quantized = onnx.load(str(tmp_path / "quantized.onnx"))
+    assert sum(node.op_type == "MatMulInteger" for node in quantized.graph.node) > 10
+    pixels = np.random.default_rng(0).standard_normal((2, 3, 32, 48), np.float32)
+    full, coarse = (
+        make_session(model.SerializeToString(), library=ort_library()).run(None, {"pixels": pixels})[0]
+        for model in (exported, quantized)
+    )
+    # Quantization rounds to 8 bits.
+    np.testing.assert_allclose(coarse, full, atol=0.1 * np.abs(full).max())
 
 
 def test_scan_is_one_operator_with_both_attributes_and_all_inputs(exported, model):

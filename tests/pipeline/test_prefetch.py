@@ -18,8 +18,6 @@ from vim_deploy.data.loading import Input, Loaded
 from vim_deploy.errors import ConfigError
 from vim_deploy.pipeline.prefetch import PrefetchQueue
 from vim_deploy.pipeline.stop import FailureLimit
-from vim_deploy.pipeline.summary import Summary
-from vim_deploy.results import Row
 
 
 class Instant:
@@ -75,16 +73,6 @@ def test_stop_does_not_wait_for_a_hanging_decoder():
     started = time.monotonic()
     assert list(PrefetchQueue(loader, [Item("a")] * 5, 2, 4, stop.is_set)) == []
     assert time.monotonic() - started < 30
-
-
-def test_reasons_are_grouped_and_bounded():
-    summary = Summary("engine", "backend", "cpu", "fp32")
-    for number in range(5000):
-        summary.count(Row("x", "error", f"{number} x 7 pixels are more than the limit of 5 pixels"))
-        summary.count(Row("x", "error", "reason " + "a" * number))
-    assert summary.reasons["… x … pixels are more than the limit of … pixels"] == 5000
-    assert len(summary.reasons) <= 1001
-    assert sum(summary.reasons.values()) == summary.failed == 10_000
 
 
 @pytest.mark.parametrize(("text", "failed", "rows", "exceeded"), [

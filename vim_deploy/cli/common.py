@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from vim_deploy.engines.spec import MAX_THREADS
 from vim_deploy.errors import MissingDependencyError, as_user_error
 from vim_deploy.text import printable
 
@@ -156,7 +157,7 @@ def path_option(*names: str, help: str, **settings: Any) -> Callable[[Decorated]
 
 threads_option = click.option(
     "--threads",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MAX_THREADS),
     help="CPU threads per run.  [default: all CPUs available to this process]",
 )
 force_option = click.option(

@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any, ClassVar
 
 import click
+from click.core import ParameterSource
 
 from vim_deploy.cli.sections import SectionedCommand
 from vim_deploy.options import click_option
@@ -38,7 +39,11 @@ def _task_parameters(tasks: tuple[str, ...], role: Role) -> dict[str, click.Opti
 
 
 def take_task_options(given: dict[str, Any], role: Role = "options") -> dict[str, Any]:
-    """Removes the values of task options from `given` and returns those that differ from their defaults."""
-    parameters = _task_parameters(TASKS.names(), role)
-    values = {name: (given.pop(name), item.default) for name, item in parameters.items()}
-    return {name: value for name, (value, default) in values.items() if value != default}
+    """Removes the values of task options from `given` and returns those that are on the command line."""
+    context = click.get_current_context()
+    values = {name: given.pop(name) for name in _task_parameters(TASKS.names(), role)}
+    return {
+        name: value
+        for name, value in values.items()
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }

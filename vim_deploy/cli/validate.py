@@ -15,6 +15,7 @@ from vim_deploy.cli.common import (
     echo,
     force_option,
     log_to_stderr,
+    needs_extra,
     path_option,
     quiet_option,
     stages,
@@ -110,8 +111,10 @@ def main(model: str, artifacts: tuple[Path, ...], as_json: bool, quiet: bool, **
     _check_outputs(model, artifacts, options)
     with stages("vim-validate", quiet) as report:
         report("loading PyTorch")
-        from vim_deploy.validation.validate import validate
+        with needs_extra("export"):
+            from vim_deploy.validation.validate import validate
 
+        _check_plots(options)
         validation = validate(_request(model, artifacts, options), report)
     _write(validation, options)
     if as_json:
@@ -135,14 +138,20 @@ def _check(options: dict[str, Any]) -> None:
 
 def _check_outputs(model: str, artifacts: tuple[Path, ...], options: dict[str, Any]) -> None:
     """Raises OutputError for an output that must not be written. --sign changes engines, which it checks."""
-    from vim_deploy.validation.kinds import PAGE_FILE, PLOT_FILE
+    from vim_deploy.validation.kinds import PAGE_FILE, PLOT_FILE, plot_format
 
+    if options["plot"] is not None:
+        plot_format(options["plot"])
     kinds = {"html": PAGE_FILE, "plot": PLOT_FILE}
     outputs = [OutputFile(f"--{name}", options[name], kind) for name, kind in kinds.items() if options[name]]
     texts = [*options["images"], options["labels"] or "", options["synsets"] or ""]
     check_output_files(
         outputs, [*artifacts, *model_files(model, options), *input_paths(texts)], options["force"]
     )
+
+
+def _check_plots(options: dict[str, Any]) -> None:
+    """Raises MissingDependencyError if plots are wanted, and matplotlib is not installed."""
     if options["plot"] is not None or (options["html"] is not None and options["layers"]):
         from vim_deploy.validation.plots import check_installed
 
@@ -158,7 +167,7 @@ def _request(model: str, artifacts: tuple[Path, ...], options: dict[str, Any]) -
     if options["sign"]:
         check_signable([target for path in artifacts for target in targets_of(path)])
     of_request = ("images", "max_images", "random_images", "hard", "function_body", "threads", "layers",
-                  "invariance")  # fmt: skip
+                  "block", "invariance")  # fmt: skip
     labels = None
     if options["labels"] is not None:
         labels = LabelSource(options["labels"], options["synsets"], options["max_labelled"])

@@ -24,6 +24,7 @@ from typing import IO, Any, TypeAlias
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from vim_deploy.data.unsupported import reason_of
 from vim_deploy.errors import ImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
@@ -35,24 +36,6 @@ _ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
 
 # From (width, height) of the upright image to the minimum size that it must be decoded at.
 MinimumSize: TypeAlias = Callable[[int, int], tuple[int, int]]
-
-# First bytes of image formats that are not supported: (offset, signature, name).
-_REFUSED_SIGNATURES = (
-    (4, b"ftypheic", "HEIC"),
-    (4, b"ftypheix", "HEIC"),
-    (4, b"ftypmif1", "HEIF"),
-    (4, b"ftypavif", "AVIF"),
-    (4, b"ftypavis", "AVIF"),
-    (0, b"%!PS", "PostScript or EPS"),
-    (0, b"\xc5\xd0\xd3\xc6", "EPS"),
-    (0, b"%PDF", "PDF"),
-    (0, b"<svg", "SVG"),
-    (0, b"<?xml", "XML or SVG"),
-    (0, b"8BPS", "Photoshop"),
-    (0, b"\xff\x0a", "JPEG XL"),
-    (0, b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
-    (0, b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
-)
 
 
 @dataclass(frozen=True)
@@ -169,8 +152,7 @@ def _decode_file(file: IO[bytes], limits: Limits, minimum_size: MinimumSize | No
                 return _reduced(image, minimum_size)
             return convert(image)
     except UnidentifiedImageError:
-        file.seek(0)
-        raise ImageError(_unknown_format(file.read(64))) from None
+        raise ImageError(reason_of(file, FORMATS)) from None
     except (ImageError, MemoryError):
         raise
     except Image.DecompressionBombError:
@@ -218,16 +200,6 @@ def _bytes_in(value: Any) -> int:
     if isinstance(value, (list, tuple)):
         return sum(map(_bytes_in, value))
     return len(value) if isinstance(value, (bytes, str)) else 0
-
-
-def _unknown_format(head: bytes) -> str:
-    if not head:
-        return "the file is empty"
-    known = ", ".join(FORMATS)
-    for offset, signature, name in _REFUSED_SIGNATURES:
-        if head[offset : offset + len(signature)] == signature:
-            return f"{name} is not supported; expected one of {known}"
-    return f"not an image, or damaged; expected one of {known}"
 
 
 def _one_line(error: Exception) -> str:

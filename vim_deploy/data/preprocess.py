@@ -9,8 +9,7 @@ covers `int(height / crop_ratio)` x `int(width / crop_ratio)`. For square inputs
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -18,11 +17,13 @@ import numpy as np
 from PIL import Image
 
 from vim_deploy.errors import ConfigError
+from vim_deploy.text import listed
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 MODES = {1: "L", 3: "RGB"}
+_SEQUENCES = ("image_size", "mean", "std")
 _LARGEST_SIDE = 16384
 # Larger resized images are not computed completely: a 1 x 60000 image would need gigabytes.
 _LARGEST_RESIZED = 1 << 26
@@ -126,23 +127,18 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Preprocessing:
-        """Reads `to_dict`. Raises ConfigError for missing or unusable values."""
-        try:
-            return cls(
-                image_size=_sequence(values["image_size"]),
-                crop_ratio=values["crop_ratio"],
-                mean=_sequence(values["mean"]),
-                std=_sequence(values["std"]),
-                channels=values["channels"],
-            )
-        except (KeyError, TypeError) as error:
-            raise ConfigError(f"preprocessing {values!r} is incomplete or malformed: {error!r}.") from None
-
-
-def _sequence(values: Sequence[Any]) -> Any:
-    if not isinstance(values, (list, tuple)):
-        raise TypeError(f"{values!r} is not a list")
-    return tuple(values)
+        """Reads `to_dict`. Raises ConfigError for missing, unknown or unusable values."""
+        names = [item.name for item in fields(cls)]
+        for what, found in (
+            ("lacks", [name for name in names if name not in values]),
+            ("has unknown fields", sorted(map(str, values.keys() - set(names)))),
+        ):
+            if found:
+                raise ConfigError(f"preprocessing {what} {listed(found)}; expected {', '.join(names)}.")
+        for name in _SEQUENCES:
+            if not isinstance(values[name], (list, tuple)):
+                raise ConfigError(f"{name} is {values[name]!r:.100}; expected a list of numbers.")
+        return cls(**{**values, **{name: tuple(values[name]) for name in _SEQUENCES}})
 
 
 def _is_int(value: Any) -> bool:

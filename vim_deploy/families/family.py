@@ -46,8 +46,9 @@ class Family:
     preset of a configuration, whatever its image size and number of classes, or "custom".
     `exported_config`: the part of a configuration that describes the exported model. `class_names`: those of
     `dataset`, used for models with as many classes and without names. `crop_ratio`: of the preprocessing.
-    `parts` and `probes` are functions for `vim-validate --layers`: from a model to its parts (see
-    `vim_deploy.families.parts`), and from its ONNX graph to the names of their outputs by part.
+    `notes_of`: what users should know about a configuration. `parts` and `probes` are functions for
+    `vim-validate --layers`: from a model to its parts (see `vim_deploy.families.parts`), and from its ONNX
+    graph to the names of their outputs by part.
     """
 
     name: str
@@ -62,12 +63,18 @@ class Family:
     class_names: tuple[str, ...] = ()
     dataset: str = ""
     crop_ratio: float = 0.875
+    notes_of: Callable[[Any], tuple[str, ...]] = lambda config: ()
     parts: str | None = None
     probes: str | None = None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The family's own name, and those of its named models with their aliases."""
+        return (self.name, *self.presets, *self.aliases)
+
     def knows(self, name: str) -> bool:
-        """Whether `name` is the family or one of its named models."""
-        return name == self.name or name in self.presets or name in self.aliases
+        """Whether `name` is one of `names`."""
+        return name in self.names
 
     def preset(self, name: str) -> Any:
         """The configuration of a named model. Raises ConfigError for an unknown name."""

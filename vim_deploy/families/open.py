@@ -31,6 +31,7 @@ def open_model(source: ModelSource, family: Family) -> OpenedModel:
     """Raises CheckpointError, ConfigError or ExportError."""
     config = _config_file(source.name, family)
     opened = (_synthetic if source.checkpoint is None else _trained)(source, config, family)
+    opened = replace(opened, notes=(*opened.notes, *family.notes_of(opened.config)))
     count, names = opened.config.num_classes, family.class_names
     if opened.class_names is not None or not names or count != len(names):
         return opened

@@ -187,6 +187,12 @@ class VimConfig:
         )
 
     @property
+    def unused_pixels(self) -> tuple[int, int]:
+        """Rows at the bottom and columns at the right that no patch covers."""
+        height, width = ((side - self.patch_size) % self.stride for side in self.image_size)
+        return height, width
+
+    @property
     def num_patches(self) -> int:
         return self.grid[0] * self.grid[1]
 

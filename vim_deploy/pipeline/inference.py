@@ -211,7 +211,7 @@ class _Run:
     def _check_failures(self) -> None:
         limit, summary = self._options.max_failures, self.summary
         if limit.exceeded(summary.failed, summary.images):
-            reasons = "; ".join(f"{count} x {reason}" for reason, count in summary.reasons.most_common(3))
+            reasons = "; ".join(summary.reasons.lines(3))
             raise StoppedRunError(
                 f"{summary.failed} of {plural(summary.images, 'image')} failed, more than --max-failures "
                 f"{limit} allows ({reasons})",

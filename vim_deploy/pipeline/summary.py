@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from vim_deploy.pipeline.reasons import Reasons
 from vim_deploy.results import Row
 from vim_deploy.text import plural
-
-# Reasons contain numbers and names. They are replaced, so that equal failures are counted together.
-_VARYING = re.compile(r"'[^']*'|0x[0-9a-f]+|-?(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?|\b(?:nan|inf)\b)")
-_MAX_REASONS = 1000
 
 
 class Counts(Protocol):
@@ -41,7 +36,7 @@ class Summary:
     images: int = 0
     failed: int = 0
     resumed: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
+    reasons: Reasons = field(default_factory=Reasons)
     labelled: int = 0
     top1_correct: int = 0
     top5_correct: int = 0
@@ -53,9 +48,7 @@ class Summary:
         self.images += 1
         if row.status != "ok":
             self.failed += 1
-            reason = _VARYING.sub("…", row.reason or "")
-            full = len(self.reasons) >= _MAX_REASONS and reason not in self.reasons
-            self.reasons["other reasons" if full else reason] += 1
+            self.reasons.add(row.reason or "")
         if row.rank is not None:
             self.labelled += 1
             self.top1_correct += row.rank <= 1
@@ -66,7 +59,7 @@ class Summary:
     def to_dict(self) -> dict[str, Any]:
         values = dataclasses.asdict(dataclasses.replace(self, task=None))
         del values["top1_correct"], values["top5_correct"], values["task"]
-        values["reasons"] = dict(self.reasons.most_common())
+        values["reasons"] = self.reasons.to_dict()
         values["ok"] = self.images - self.failed
         values["images_per_second"] = self.rate
         values["top1_accuracy"] = self.top1_correct / self.labelled if self.labelled else None
@@ -92,7 +85,7 @@ class Summary:
             )
         if self.task is not None:
             lines += self.task.summary_lines()
-        lines += [f"{count} x {reason}" for reason, count in self.reasons.most_common(5)]
+        lines += self.reasons.lines()
         if self.other_files:
             lines.append(f"{plural(self.other_files, 'file')} skipped: not images by name or content")
         return "\n".join(lines)

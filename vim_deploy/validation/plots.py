@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from vim_deploy.errors import MissingDependencyError, OutputError, os_errors
 from vim_deploy.files import atomic_write
-from vim_deploy.validation.kinds import GENERATOR
+from vim_deploy.validation.kinds import GENERATOR, plot_format
 from vim_deploy.validation.layers import LayerReport
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-FORMATS = ("png", "svg", "pdf")
 
 
 def error_against_depth(reports: Sequence[LayerReport]) -> Figure:
@@ -51,9 +49,7 @@ def error_against_depth(reports: Sequence[LayerReport]) -> Figure:
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure in the format of the path's suffix. Raises OutputError."""
-    suffix = path.suffix.lower().lstrip(".")
-    if suffix not in FORMATS:
-        raise OutputError(f"{path} has the suffix {suffix!r}; expected one of {', '.join(FORMATS)}.")
+    suffix = plot_format(path)
     key = "Software" if suffix == "png" else "Creator"
     with os_errors(OutputError, f"{path} cannot be written"), atomic_write(path) as file:
         figure.savefig(file, format=suffix, dpi=150, metadata={key: GENERATOR})

@@ -24,7 +24,7 @@ from vim_deploy.package import VERSION
 from vim_deploy.registry import load_object
 from vim_deploy.tasks.options import option_fields
 from vim_deploy.tasks.registry import TASKS
-from vim_deploy.text import plural
+from vim_deploy.text import by, plural
 from vim_deploy.validation.accuracy import measure
 from vim_deploy.validation.artifacts import Artifact, Target, open_artifact, source_of, targets_of
 from vim_deploy.validation.compare import compare_outputs
@@ -53,6 +53,7 @@ class ValidationRequest:
     function_body: bool = True
     threads: int | None = None
     layers: bool = False
+    block: int | None = None  # of --layers, to show in detail
     invariance: bool = False
     labels: LabelSource | None = None
 
@@ -63,6 +64,7 @@ class _Reference:
 
     model: ExportModel
     metadata: ModelMetadata
+    parts: list[Part]  # for --layers
     inputs: list[Input]
     pixels: np.ndarray
     float32: np.ndarray
@@ -117,10 +119,8 @@ def _reference(request: ValidationRequest, target: Target, progress: Progress) -
     if source.image_size is None:
         source = replace(source, image_size=metadata.preprocessing.image_size)
     model = open_export_model(source, metadata.task, options)
-    if request.layers and not model.family.parts:
-        raise EngineError(
-            f"--layers is not supported for the model family {model.family.name}; drop --layers."
-        )
+    _check_fits(model, metadata, request.artifacts[0])
+    parts = _parts(model, request.block) if request.layers else []
     inputs = _inputs(request, metadata)
     pixels = stacked(inputs)
     outputs = []
@@ -128,7 +128,37 @@ def _reference(request: ValidationRequest, target: Target, progress: Progress) -
         eager = EagerModel(model.task, float64=float64)
         progress(f"{eager.label} on {plural(len(inputs), 'input')}")
         outputs.append(eager.run(pixels)[0])
-    return _Reference(model, metadata, inputs, pixels, *outputs)
+    return _Reference(model, metadata, parts, inputs, pixels, *outputs)
+
+
+def _check_fits(model: ExportModel, metadata: ModelMetadata, path: Path) -> None:
+    """Raises EngineError for an artifact that cannot have been exported from the model."""
+    preprocessing, names = metadata.preprocessing, metadata.class_names
+    found = (model.task.channels, *model.task.image_size)
+    expected = (preprocessing.channels, *preprocessing.image_size)
+    classes = len(names) if names is not None else model.num_classes
+    if found == expected and classes == model.num_classes:
+        return
+    raise EngineError(
+        f"{path} was not exported from {model.variant}: it is a {metadata.variant} model with an input of "
+        f"{by(expected)} and {plural(classes, 'class', 'classes')}, the given model has {by(found)} and "
+        f"{model.num_classes}. Give the model and the checkpoint that it was exported from."
+    )
+
+
+def _parts(model: ExportModel, block: int | None) -> list[Part]:
+    """The parts of the model. Raises EngineError if it has none, or not the block."""
+    if not model.family.parts:
+        raise EngineError(
+            f"--layers is not supported for the model family {model.family.name}; drop --layers."
+        )
+    parts: list[Part] = load_object(model.family.parts)(model.task.model)
+    blocks = 1 + max((part.block for part in parts if part.block is not None), default=-1)
+    if block is not None and block >= blocks:
+        raise EngineError(
+            f"--block {block}: the model has {plural(blocks, 'block')}, from 0 to {blocks - 1}."
+        )
+    return parts
 
 
 def _result(
@@ -169,7 +199,7 @@ def _result(
         )
     if request.layers:
         progress(f"{target.label}: layers")
-        result = _with_layers(result, request, reference.model, reference.pixels[:LAYER_IMAGES])
+        result = _with_layers(result, request, reference)
     return result
 
 
@@ -205,17 +235,15 @@ def _with_accuracy(
     return [replace(item, accuracy=accuracy) for item, accuracy in zip(results, found, strict=True)]
 
 
-def _with_layers(
-    result: TargetResult, request: ValidationRequest, source: ExportModel, pixels: np.ndarray
-) -> TargetResult:
-    family = source.family
-    assert family.parts and family.probes  # checked by _reference
-    parts: list[Part] = load_object(family.parts)(source.task.model)
-    reference = run_parts(parts, torch.from_numpy(pixels))
+def _with_layers(result: TargetResult, request: ValidationRequest, reference: _Reference) -> TargetResult:
+    parts, pixels = reference.parts, reference.pixels[:LAYER_IMAGES]
+    probes_of = reference.model.family.probes
+    assert probes_of  # of every family with parts
+    expected = run_parts(parts, torch.from_numpy(pixels))
     path = source_of(result.target, list(request.artifacts))
-    artifact, probes = open_probed(result.target, path, load_object(family.probes), request.threads)
+    artifact, probes = open_probed(result.target, path, load_object(probes_of), request.threads)
     with artifact:
-        return replace(result, layers=compare_layers(parts, reference, artifact, probes, pixels))
+        return replace(result, layers=compare_layers(parts, expected, artifact, probes, pixels))
 
 
 def _notes(artifact: Artifact, source: ExportModel) -> tuple[str, ...]:

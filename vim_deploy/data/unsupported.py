@@ -1,0 +1,70 @@
+"""Why a file is not decoded: the name of its format, or what a TIFF file contains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import IO, Any
+
+from PIL import TiffImagePlugin
+
+# First bytes of image formats that are not supported: (offset, signature, name).
+_SIGNATURES = (
+    (4, b"ftypheic", "HEIC"),
+    (4, b"ftypheix", "HEIC"),
+    (4, b"ftypmif1", "HEIF"),
+    (4, b"ftypavif", "AVIF"),
+    (4, b"ftypavis", "AVIF"),
+    (0, b"%!PS", "PostScript or EPS"),
+    (0, b"\xc5\xd0\xd3\xc6", "EPS"),
+    (0, b"%PDF", "PDF"),
+    (0, b"<svg", "SVG"),
+    (0, b"<?xml", "XML or SVG"),
+    (0, b"8BPS", "Photoshop"),
+    (0, b"\xff\x0a", "JPEG XL"),
+    (0, b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
+    (0, b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
+)
+_TIFF = (b"II*\0", b"MM\0*")
+_MOST_SAMPLES = 4  # CMYK, or RGB and transparency
+_SAMPLES = {1: "unsigned", 2: "signed", 3: "floating-point"}  # values of the tag SampleFormat
+
+
+def reason_of(file: IO[bytes], formats: Sequence[str]) -> str:
+    """The reason for a file that none of the decoders of `formats` recognizes."""
+    file.seek(0)
+    head = file.read(64)
+    if not head:
+        return "the file is empty"
+    known = ", ".join(formats)
+    for offset, signature, name in _SIGNATURES:
+        if head[offset : offset + len(signature)] == signature:
+            return f"{name} is not supported; expected one of {known}"
+    if head.startswith(_TIFF) and (samples := _samples_of(file, head)) is not None:
+        return (
+            f"a TIFF file with {samples} is not supported; expected grayscale, RGB or CMYK with 8 or 16 "
+            "bits, or one floating-point sample of 32 bits"
+        )
+    return f"not an image, or damaged; expected one of {known}"
+
+
+def _samples_of(file: IO[bytes], head: bytes) -> str | None:
+    """The samples of a pixel, such as "5 unsigned samples of 8 bits".
+
+    None if the file does not tell them, or if they are supported and something else is wrong.
+    """
+    tags = TiffImagePlugin.ImageFileDirectory_v2(head[:8])
+    try:
+        file.seek(tags.next)
+        tags.load(file)
+        bits = _numbers(tags[TiffImagePlugin.BITSPERSAMPLE])
+        count = _numbers(tags.get(TiffImagePlugin.SAMPLESPERPIXEL, 1))[0]
+        kind = _SAMPLES[_numbers(tags.get(TiffImagePlugin.SAMPLEFORMAT, 1))[0]]
+    except Exception:  # Pillow raises many types of errors for damaged files
+        return None
+    if kind == "unsigned" and count <= _MOST_SAMPLES and bits[0] in (1, 8, 16):
+        return None
+    return f"{count} {kind} {'sample' if count == 1 else 'samples'} of {bits[0]} bits per pixel"
+
+
+def _numbers(value: Any) -> tuple[int, ...]:
+    return tuple(map(int, value)) if isinstance(value, tuple) else (int(value),)
