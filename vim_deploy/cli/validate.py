@@ -140,14 +140,14 @@ def _check_outputs(model: str, artifacts: tuple[Path, ...], options: dict[str, A
     """Raises OutputError for an output that must not be written. --sign changes engines, which it checks."""
     from vim_deploy.validation.kinds import PAGE_FILE, PLOT_FILE, plot_format
 
-    if options["plot"] is not None:
-        plot_format(options["plot"])
     kinds = {"html": PAGE_FILE, "plot": PLOT_FILE}
     outputs = [OutputFile(f"--{name}", options[name], kind) for name, kind in kinds.items() if options[name]]
     texts = [*options["images"], options["labels"] or "", options["synsets"] or ""]
     check_output_files(
         outputs, [*artifacts, *model_files(model, options), *input_paths(texts)], options["force"]
     )
+    if options["plot"] is not None:
+        plot_format(options["plot"])
 
 
 def _check_plots(options: dict[str, Any]) -> None:
