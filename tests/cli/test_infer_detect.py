@@ -51,7 +51,7 @@ def test_rows_have_each_object_in_pixels_of_the_original_image():
         "objects",
     ]
     assert [row["count"] for row in rows] == ["2", "2", "1"]
-    assert rows[0]["best"] == "red 0.900; green 0.600"
+    assert rows[0]["best"] == "red: 0.900; green: 0.600"
     for row, (size, boxes) in zip(rows, SCENES.values(), strict=True):
         assert (row["width"], row["height"]) == tuple(map(str, size))
         found = json.loads(row["objects"])
@@ -60,7 +60,7 @@ def test_rows_have_each_object_in_pixels_of_the_original_image():
             # A pixel of the scaled image; rounded edges of enlarged rectangles.
             np.testing.assert_allclose(entry["box"], boxes[entry["index"]], atol=max(size) / 32)
             assert entry["score"] == pytest.approx(SCORES[entry["index"]])
-    assert "5 objects: 2 red, 2 green, 1 blue" in result.output
+    assert "5 objects: red: 2, green: 2, blue: 1" in result.output
 
 
 def test_coco_results_have_boxes_categories_and_masks():
@@ -150,16 +150,27 @@ def test_score_threshold():
 
 
 def test_overlays_show_boxes_masks_and_names():
-    result = run("colours.engine", "images", "-o", "out.csv", "--overlays", "overlays")
+    result = run("colours.engine", "images", "-o", "out.csv", "--overlays", "overlays", "--no-legend")
     assert result.exit_code == 0, result.output
     with Image.open("overlays/2.jpg") as image:
-        assert image.size == (32, 20)  # the size of the model's input without padding
+        assert image.size == (64, 40)  # the image's own size; the model's input has 32 x 20 pixels
         values = np.asarray(image).astype(int)
     with Image.open("images/2.png") as image:
-        plain = np.asarray(image.resize((32, 20), Image.Resampling.BILINEAR)).astype(int)
-    inside, outside = (slice(12, 16), slice(4, 10)), (slice(14, 18), slice(24, 30))
-    assert np.abs(values[inside] - plain[inside]).mean() > 20
+        plain = np.asarray(image).astype(int)
+    inside, outside = (slice(24, 32), slice(8, 20)), (slice(28, 36), slice(48, 60))
+    assert np.abs(values[inside] - plain[inside]).mean() > 15  # 0.45 of the difference in red
     assert np.abs(values[outside] - plain[outside]).mean() < 20
+
+
+def test_objects_below_the_picture_threshold_are_in_rows_but_not_in_overlays():
+    for threshold, drawn in (("0.25", True), ("0.95", False)):
+        folder = Path(f"overlays{threshold}")
+        given = ("--overlays", folder, "--picture-threshold", threshold, "--no-legend")
+        assert run("colours.engine", "images", "-o", f"{threshold}.csv", *given).exit_code == 0
+        assert [row["count"] for row in csv_rows(f"{threshold}.csv")] == ["2", "2", "1"]
+        with Image.open(folder / "2.jpg") as image, Image.open("images/2.png") as original:
+            change = np.abs(np.asarray(image).astype(int) - np.asarray(original)).mean()
+        assert (change > 10) == drawn
 
 
 def test_an_image_without_objects_and_a_damaged_image():

@@ -127,7 +127,7 @@ def test_registered_tasks_run(counting, tmp_path, monkeypatch):
     ("task", "given", "message"),
     [
         ("classify", {"maps": 1, "tile": True}, "--maps, --tile: only for models of the task segment, and m"),
-        ("classify", {"overlays": 1, "coco": 1}, "--overlays: only for models of the task segment"),
+        ("classify", {"ground_truth": 1, "coco": 1}, "--ground-truth: only for models of the task segment"),
         ("segment", {"coco": 1}, "--coco: only for models of the task detect, and model.engine is for the"),
         ("features", {"top_k": 3}, "--top-k: only for models of the task classify"),
         ("features", {"size": 3}, r"unknown option 'size'; the task features has \['arrays', 'arrays_format"),
@@ -136,11 +136,6 @@ def test_registered_tasks_run(counting, tmp_path, monkeypatch):
 def test_options_of_other_tasks_are_refused(task, given, message):
     with pytest.raises(EngineError, match=message):
         task_options(TASKS.get(task), given, "model.engine")
-
-
-def test_options_of_several_tasks_are_accepted_by_each():
-    for task in ("segment", "detect"):
-        assert task_options(TASKS.get(task), {"overlays": Path("x")}, "model.engine").overlays == Path("x")
 
 
 def test_registered_and_unknown_names_are_errors():

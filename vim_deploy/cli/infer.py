@@ -113,6 +113,10 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
     help="With --watch: finish after this many seconds without a new file.",
 )
 @path_option(
+    "--overlays", help="Folder for images with the predictions drawn on them (JPEG), at the images' own size."
+)
+@click.option("--legend/--no-legend", default=True, help="With --overlays: add a legend below each image.")
+@path_option(
     "--report",
     help="Write an HTML report of the run (needs -o): statistics, thumbnails, confusion matrix.",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,6 +32,8 @@ def identity_of(
         "reduced_jpeg": options.limits.reduced_jpeg,
         "shard": str(options.shard),
         "watch": options.watch,
+        "overlays": None if options.overlays is None else escape(os.fspath(options.overlays)),
+        "legend": options.legend,
     }
 
 

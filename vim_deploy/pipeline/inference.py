@@ -24,14 +24,15 @@ from vim_deploy.errors import (
 )
 from vim_deploy.pipeline.identity import identity_of
 from vim_deploy.pipeline.image_files import ImageFiles
+from vim_deploy.pipeline.image_outputs import ImageOutputs
 from vim_deploy.pipeline.inputs import remaining, watched
 from vim_deploy.pipeline.options import InferenceOptions
 from vim_deploy.pipeline.outputs import check_outputs, make_folders
+from vim_deploy.pipeline.overlays import Overlays
 from vim_deploy.pipeline.progress import with_progress
 from vim_deploy.pipeline.stop import StoppedRunError, StopSignals
 from vim_deploy.pipeline.stream import batch_size_of, predict_stream
 from vim_deploy.pipeline.summary import Summary
-from vim_deploy.prediction import Prediction
 from vim_deploy.results import Format, Output, Row, Start, format_of, open_output
 from vim_deploy.results.escape import escape, unescaped_path
 from vim_deploy.results.output import companions
@@ -82,12 +83,12 @@ def _run(
     task = open_task(engine, options.task_options, options.inputs)
     _check_reduced_jpeg(options, task)
     task.start(batch_size_of(task, options.batch_size), options.worker_count, _log.info)
-    image_files = _image_files(options, discovery, task)
+    outputs = _image_outputs(options, discovery, task)
     identity = identity_of(options, engine.manifest, discovery.classes, format) | task.identity()
     output = open_output(options.output, format, task.columns, identity, options.start)
-    with contextlib.closing(output):
+    with contextlib.closing(output), contextlib.closing(outputs):
         discovery.stopped = stop.requested
-        run = _Run(options, task, engine.manifest, discovery, output, image_files, stop)
+        run = _Run(options, task, engine.manifest, discovery, output, outputs, stop)
         run.write(items, console)
         return run.summary
 
@@ -102,12 +103,12 @@ class _Run:
         manifest: Manifest,
         discovery: Discovery,
         output: Output,
-        image_files: ImageFiles,
+        image_outputs: ImageOutputs,
         stop: StopSignals,
     ) -> None:
         self._options, self._task, self._discovery = options, task, discovery
         self._output, self._stop = output, stop
-        self._image_files = image_files
+        self._image_outputs = image_outputs
         self.summary = Summary(
             str(options.engine), manifest.backend, manifest.device, manifest.precision, task=task
         )
@@ -154,26 +155,16 @@ class _Run:
         with contextlib.closing(stream):
             try:
                 for prediction in with_progress(stream, self._count_inputs, console):
-                    row = self._row(prediction)
+                    row = self._image_outputs.write(prediction)
                     self._output.write(row)
                     summary.count(row)
                     self._check_failures()
             finally:
                 summary.seconds = time.perf_counter() - started
 
-    def _row(self, prediction: Prediction) -> Row:
-        """The row, after the image's files; an error row if they would replace others."""
-        if prediction.status == "ok" and prediction.path is not None:
-            try:
-                self._image_files.claim(self._task.files_of(prediction.path), escape(prediction.path))
-            except ImageError as error:
-                return Row.of(prediction, self._task.network.class_names).failed(error)
-        return self._task.row(prediction)
-
     def _count_earlier(self, row: Row) -> None:
         self.summary.count(row)
-        if row.status == "ok":
-            self._image_files.remember(self._task.files_of(unescaped_path(row.path)), row.path)
+        self._image_outputs.remember(row)
 
     def _remaining_inputs(self, items: Iterable[Item | FlushMarker]) -> Iterator[Item | FlushMarker]:
         """The inputs without a row. The rows of an interrupted run are counted when this returns."""
@@ -265,16 +256,19 @@ def _known_inputs(options: InferenceOptions, discovery: Discovery) -> Iterator[I
     return (item for item in again if options.shard.has(item.path))
 
 
-def _image_files(options: InferenceOptions, discovery: Discovery, task: TaskHandler) -> ImageFiles:
+def _image_outputs(options: InferenceOptions, discovery: Discovery, task: TaskHandler) -> ImageOutputs:
     """Raises OutputError if a new run would replace a file, as far as its inputs are known."""
     output = options.output
     resumable = output is not None and (output.is_file() or not output.exists())
+    overlays = None
+    if options.overlays is not None:
+        overlays = Overlays(options.overlays, task, options.inputs, options.limits, options.legend)
     files = ImageFiles(companions(output.resolve()).image_files if output and resumable else None)
+    outputs = ImageOutputs(task, overlays, files)
     folders = make_folders(options)
     if options.start is not Start.RESUME and any(next(folder.iterdir(), None) for folder in folders):
-        for item in _known_inputs(options, discovery) or ():
-            files.check(task.files_of(item.path))
-    return files
+        outputs.check(item.path for item in _known_inputs(options, discovery) or ())
+    return outputs
 
 
 def _require_items(discovery: Discovery) -> Iterator[Item | FlushMarker]:

@@ -41,6 +41,8 @@ class InferenceOptions:
     force: bool = False
     watch: bool = False
     report: Path | None = None
+    overlays: Path | None = None
+    legend: bool = True
     idle: float | None = None
     task_options: Mapping[str, Any] = field(default_factory=dict)
 

@@ -37,7 +37,7 @@ def check_outputs(options: InferenceOptions) -> None:
         with output_errors(results):
             check_companions(results)
     input_folders = [path for path in inputs if is_folder(path)]
-    for option, folder in paths.folders:
+    for option, folder in folders_of(options):
         inside = [given for given in input_folders if folder.resolve().is_relative_to(given.resolve())]
         if inside:
             raise OutputError(
@@ -46,9 +46,15 @@ def check_outputs(options: InferenceOptions) -> None:
             )
 
 
+def folders_of(options: InferenceOptions) -> list[tuple[str, Path]]:
+    """The folders for files of images, with the flags that name them."""
+    overlays = [] if options.overlays is None else [("--overlays", options.overlays)]
+    return [*task_paths(options.task_options).folders, *overlays]
+
+
 def make_folders(options: InferenceOptions) -> list[Path]:
     """Create the folders for files of images. Raises OutputError."""
-    folders = task_paths(options.task_options).folders
+    folders = folders_of(options)
     for option, folder in folders:
         with os_errors(OutputError, f"{option} {folder} cannot be created"):
             folder.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from PIL import Image
 
 from vim_deploy.data.loading import Loaded
 from vim_deploy.data.preparation import Preparation
@@ -16,6 +17,8 @@ from vim_deploy.metadata import ModelMetadata
 from vim_deploy.prediction import Prediction
 from vim_deploy.results.columns import Columns
 from vim_deploy.results.row import Row
+from vim_deploy.tasks.draw import draw
+from vim_deploy.tasks.registry import TASKS
 from vim_deploy.text import plural
 
 DEFAULT_BATCH = 8
@@ -99,6 +102,11 @@ class TaskHandler(ABC):
     @abstractmethod
     def predict(self, loaded: Sequence[Loaded], batch: int) -> Iterator[Prediction]:
         """One prediction per input, in order; `batch` is the largest batch that the network is given."""
+
+    def draw(self, image: Image.Image, prediction: Prediction, legend: bool = True) -> Image.Image:
+        """A picture of the prediction, see `tasks.draw`. Raises EngineError if the task has no pictures."""
+        spec = TASKS.get(self.network.metadata.task)
+        return draw(spec, image, prediction, self.network.class_names, legend=legend)
 
     # Used by vim-infer, not by Engine.predict.
 

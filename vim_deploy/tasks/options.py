@@ -5,13 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import click
-
 from vim_deploy.errors import EngineError
-from vim_deploy.options import RunPaths, flag_of, option, paths_of
+from vim_deploy.options import RunPaths, flag_of, paths_of
 from vim_deploy.registry import load_object
 from vim_deploy.tasks.registry import TASKS
 from vim_deploy.tasks.spec import TaskSpec
@@ -22,17 +19,6 @@ Role: TypeAlias = Literal["options", "export_options"]  # of vim-infer and of vi
 @dataclass(frozen=True)
 class NoOptions:
     """The options of a task that has none."""
-
-
-@dataclass(frozen=True)
-class OverlayOptions:
-    """An option of tasks whose predictions can be drawn."""
-
-    overlays: Path | None = option(
-        writes="folder",
-        type=click.Path(path_type=Path, file_okay=False),
-        help="Folder for images with the predictions drawn on them (JPEG).",
-    )
 
 
 def option_fields(spec: TaskSpec, role: Role = "options") -> tuple[dataclasses.Field[Any], ...]:

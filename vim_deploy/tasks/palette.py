@@ -1,4 +1,4 @@
-"""Image files that a task writes: colours of classes, and encoding."""
+"""Colors of classes, and encoded images."""
 
 from __future__ import annotations
 
@@ -12,16 +12,27 @@ _JPEG_QUALITY = 90
 
 
 def palette(classes: int) -> NDArray[np.uint8]:
-    """A colour for each class, (classes, 3): the bits of the class index plus one, spread over the channels.
+    """A color for each class, (classes, 3): the bits of the class index plus one, spread over the channels.
 
-    Neighbouring indices have clearly different colours, and none is black. Source: Pascal VOC's colour map.
+    Neighboring indices have clearly different colors, and none is black. Source: Pascal VOC's color map.
     """
     indices = np.arange(1, classes + 1)
-    colours = np.zeros((classes, 3), np.uint8)
+    colors = np.zeros((classes, 3), np.uint8)
     for bit in range(8):
         for channel in range(3):
-            colours[:, channel] |= (((indices >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
-    return colours
+            colors[:, channel] |= (((indices >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
+    return colors
+
+
+def color_of(index: int) -> tuple[int, int, int]:
+    """The color of one class."""
+    red, green, blue = (int(value) for value in palette(index + 1)[index])
+    return red, green, blue
+
+
+def hexadecimal_color(index: int) -> str:
+    """The color of one class as "#rrggbb"."""
+    return "#{:02x}{:02x}{:02x}".format(*color_of(index))
 
 
 def encoded(image: Image.Image, format: str) -> bytes:

@@ -29,6 +29,7 @@ class TaskSpec:
     and joined. `fixed_size`: whether every output has a size known before a run. `labelled`: whether an image
     has one true class, which accuracy is measured with. `settings`: scalar inputs of the network besides the
     pixels, with the values used when two networks are compared.
+    `draw` draws a prediction on its image, None for predictions that cannot be drawn.
     `difference` compares the outputs of two networks, the reference first. `class_count` gives the number of
     classes from the model's configuration, and `check` raises EngineError for a configuration that the task
     cannot be run with; its arguments are the file's name, the configuration and the class names.
@@ -48,6 +49,9 @@ class TaskSpec:
     fixed_size: bool = True
     labelled: bool = False
     settings: Mapping[str, float] = field(default_factory=dict)
+    draw: str | None = (
+        None  # a function (image, Prediction, class names, **options) -> image; see tasks/draw.py
+    )
     difference: str | None = None  # a function (Outputs, Outputs) -> Difference
     class_count: Callable[[Mapping[str, Any]], int] | None = None
     check: Callable[[str, Mapping[str, Any], Sequence[str] | None], None] | None = None

@@ -40,7 +40,7 @@ def test_the_best_column_has_the_best_score_of_each_class():
     twice = (Detection(0, "cat", 0.9, (0, 0, 1, 1)), Detection(1, "dog", 0.8, (0, 0, 1, 1)))
     row = Row("a.png", "ok", width=8, height=5, result=(*twice, Detection(0, "cat", 0.7, (0, 0, 1, 1))))
     (cells,) = csv.reader([codec(Format.CSV, ObjectColumns()).line(row).decode()])
-    assert cells[6:8] == ["3", "cat 0.900; dog 0.800"]
+    assert cells[6:8] == ["3", "cat: 0.900; dog: 0.800"]
 
 
 @pytest.mark.parametrize("cell", ["5", "[5]", '[{"index": 0}]', '{"a": 1', "[" * 5000])

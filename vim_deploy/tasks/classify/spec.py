@@ -11,6 +11,7 @@ SPEC = TaskSpec(
     handler="vim_deploy.tasks.classify.handler:ClassifyHandler",
     module="vim_deploy.tasks.classify.export:ClassifyModule",
     options="vim_deploy.tasks.classify.options:ClassifyOptions",
+    draw="vim_deploy.tasks.classify.visualization:draw",
     class_axis=-1,
     labelled=True,
 )

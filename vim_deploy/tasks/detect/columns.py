@@ -51,7 +51,7 @@ class ObjectColumns(Columns):
             return dict.fromkeys(self.types)
         return {
             "count": len(row.result),
-            "best": "; ".join(f"{name} {score:.3f}" for name, score in self.scores(row)),
+            "best": "; ".join(f"{name}: {score:.3f}" for name, score in self.scores(row)),
             "objects": json.dumps(self.to_json(row)["objects"], ensure_ascii=False),
         }
 

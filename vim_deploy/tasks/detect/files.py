@@ -1,43 +1,35 @@
-"""The files of a detection run: COCO results and overlays; the evaluation against annotations."""
+"""The files of a detection run: COCO results, and their evaluation against annotations."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vim_deploy.errors import ConfigError, ImageError, OutputError, os_errors
+from vim_deploy.errors import ConfigError, OutputError, os_errors
 from vim_deploy.prediction import Prediction
-from vim_deploy.results.escape import escape
 from vim_deploy.results.row import Row
 from vim_deploy.tasks.detect.annotations import Annotations, read_annotations
 from vim_deploy.tasks.detect.average_precision import METRICS, average_precision, encode_rle
 from vim_deploy.tasks.detect.coco_file import CocoFile
 from vim_deploy.tasks.detect.options import DetectOptions
 from vim_deploy.tasks.detect.paste import paste_mask
-from vim_deploy.tasks.detect.result import Detections, box_of
-from vim_deploy.tasks.detect.visualization import draw_objects
-from vim_deploy.tasks.image_files import ImageNames, write_file
-from vim_deploy.tasks.palette import encoded
+from vim_deploy.tasks.detect.result import Detections
 from vim_deploy.tasks.whole_image import edited_row
 from vim_deploy.text import plural
 
-_OVERLAY_SUFFIX = ".jpg"
-
 
 class DetectFiles:
-    """An image's overlay is complete before its row is written; COCO results are written at the end.
+    """COCO results are written at the end.
 
     `metrics`: the average precision, after `finish`.
     """
 
-    def __init__(self, options: DetectOptions, class_names: Sequence[str], inputs: Sequence[str]) -> None:
+    def __init__(self, options: DetectOptions, class_names: Sequence[str]) -> None:
         self._options, self._names = options, tuple(class_names)
-        self._image_names = ImageNames(inputs)
         self._annotations: Annotations | None = None
         if options.annotations is not None:
             self._annotations = read_annotations(options.annotations, self._names)
@@ -45,11 +37,7 @@ class DetectFiles:
         self.metrics: dict[str, Any] = {}
 
     def identity(self) -> dict[str, Any]:
-        overlays = self._options.overlays
-        return {
-            "masks": self._options.needs_masks,
-            "overlays": None if overlays is None else escape(os.fspath(overlays)),
-        }
+        return {"masks": self._options.needs_masks}
 
     def start(self) -> None:
         """Raises MissingDependencyError for a missing package that masks need."""
@@ -57,20 +45,13 @@ class DetectFiles:
             encode_rle(np.zeros((1, 1), bool))
 
     def files_of(self, path: str) -> tuple[Path, ...]:
-        folder = self._options.overlays
-        return () if folder is None else (folder / f"{self._image_names.name(path)}{_OVERLAY_SUFFIX}",)
+        return ()
 
     def row(self, prediction: Prediction) -> Row:
-        """Writes the overlay; an error row if its name cannot be used."""
         row = Row.of(prediction, self._names)
         if prediction.result is None:
             return row
         result: Detections = prediction.result
-        try:
-            for file in self.files_of(prediction.path or ""):
-                write_file(file, self._overlay(result, row))
-        except ImageError as error:
-            return row.failed(error)
         objects = result.objects
         if self._options.needs_masks:
             assert prediction.size is not None
@@ -82,20 +63,6 @@ class DetectFiles:
                 for found, mask in zip(objects, result.masks, strict=True)
             )
         return dataclasses.replace(row, result=objects)
-
-    def _overlay(self, result: Detections, row: Row) -> bytes:
-        """The detections on the model's input, without its padding."""
-        height, width = result.model_input.shape[:2]
-        assert row.width and row.height
-        scale = np.array([width / row.width, height / row.height] * 2)
-        scaled = [
-            dataclasses.replace(found, box=box_of(np.array(found.box) * scale)) for found in result.objects
-        ]
-        masks = [
-            paste_mask(mask, np.array(found.box), height, width)
-            for found, mask in zip(scaled, result.masks, strict=True)
-        ]
-        return encoded(draw_objects(result.model_input, scaled, masks, len(self._names)), "JPEG")
 
     def count(self, row: Row) -> None:
         self._check(row)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from vim_deploy.data.loading import Loaded
 from vim_deploy.data.padded import Padded, padded_pixels
@@ -19,6 +20,7 @@ from vim_deploy.tasks.detect.files import DetectFiles
 from vim_deploy.tasks.detect.options import DetectOptions
 from vim_deploy.tasks.detect.result import Box, Detection, Detections, box_of
 from vim_deploy.tasks.detect.spec import OUTPUTS
+from vim_deploy.tasks.detect.visualization import draw
 from vim_deploy.tasks.whole_image import WholeImageHandler
 from vim_deploy.text import plural
 
@@ -41,7 +43,8 @@ class DetectHandler(WholeImageHandler):
                 f"--score-threshold is {self.threshold:g}; expected {minimum:g} or more and less than 1: "
                 f"{network.path} was exported with the threshold {minimum:g}."
             )
-        self._files: DetectFiles = DetectFiles(options, network.class_names, inputs)
+        self._files: DetectFiles = DetectFiles(options, network.class_names)
+        self._picture_threshold = options.picture_threshold
         self._counts: Counter[str] = Counter()
 
     @property
@@ -68,7 +71,7 @@ class DetectHandler(WholeImageHandler):
             Detection(int(index), self.network.class_names[index], round(float(score), 6), _rounded(box))
             for index, score, box in zip(classes[valid], scores[valid], boxes[valid], strict=True)
         ]
-        return self.prediction(loaded, result=Detections(tuple(objects), masks[valid], model_input))
+        return self.prediction(loaded, result=Detections(tuple(objects), masks[valid]))
 
     def _outputs(self, pixels: np.ndarray) -> tuple[np.ndarray, ...]:
         """The outputs for one padded image. Raises EngineError for outputs of the wrong shape or type."""
@@ -89,6 +92,11 @@ class DetectHandler(WholeImageHandler):
                 f"{count - 1}."
             )
         return boxes, scores, classes, masks
+
+    def draw(self, image: Image.Image, prediction: Prediction, legend: bool = True) -> Image.Image:
+        return draw(
+            image, prediction, self.network.class_names, threshold=self._picture_threshold, legend=legend
+        )
 
     # Used by vim-infer.
 
@@ -116,9 +124,9 @@ class DetectHandler(WholeImageHandler):
         }
 
     def summary_lines(self) -> list[str]:
-        named = [f"{count} {name}" for name, count in self._counts.most_common(_MAX_NAMED)]
+        named = [f"{name}: {count}" for name, count in self._counts.most_common(_MAX_NAMED)]
         rest = self._counts.total() - sum(count for _, count in self._counts.most_common(_MAX_NAMED))
-        text = ", ".join([*named, plural(rest, "other")] if rest else named)
+        text = ", ".join([*named, f"other: {rest}"] if rest else named)
         total = plural(self._counts.total(), "object")
         lines = [f"{total}: {text}" if text else total]
         return lines + self._files.summary_lines()

@@ -9,11 +9,12 @@ import click
 
 from vim_deploy.options import option
 from vim_deploy.output_files import FileKind, starting
-from vim_deploy.tasks.options import OverlayOptions
+
+PICTURE_THRESHOLD = 0.25
 
 
 @dataclass(frozen=True)
-class DetectOptions(OverlayOptions):
+class DetectOptions:
     """See `vim-infer --help`. `score_threshold` None: the file's."""
 
     coco: Path | None = option(
@@ -27,7 +28,12 @@ class DetectOptions(OverlayOptions):
     )
     score_threshold: float | None = option(
         type=click.FloatRange(min=0, max=1),
-        help="Minimum score of objects (exclusive).  [default: the model's]",
+        help="Minimum score of objects in results (exclusive).  [default: the model's]",
+    )
+    picture_threshold: float = option(
+        PICTURE_THRESHOLD,
+        type=click.FloatRange(min=0, max=1),
+        help="Minimum score of objects in overlays and in the report (exclusive).",
     )
 
     @property

@@ -15,12 +15,19 @@ def paste_mask(mask: np.ndarray, box: np.ndarray, height: int, width: int) -> np
     `mask` (rows, columns) covers `box` (left, top, right, bottom, in pixels of the image). It is sampled
     bilinearly at the pixels' centres and is zero outside, as in detectron2's `paste_masks_in_image`.
     """
-    left, top, right, bottom = (float(value) for value in box)
-    rows, (first, last) = _weights(top, bottom, height, mask.shape[0])
-    columns, (begin, end) = _weights(left, right, width, mask.shape[1])
+    inside, left, top = paste_into_box(mask, box, height, width)
     whole = np.zeros((height, width), bool)
-    whole[first:last, begin:end] = rows @ mask.astype(np.float64) @ columns.T >= THRESHOLD
+    whole[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
     return whole
+
+
+def paste_into_box(mask: np.ndarray, box: np.ndarray, height: int, width: int) -> tuple[np.ndarray, int, int]:
+    """The part of `paste_mask` that the mask can reach, with the position of its first column and row."""
+    left, top, right, bottom = (float(value) for value in box)
+    rows, (first, _) = _weights(top, bottom, height, mask.shape[0])
+    columns, (begin, _) = _weights(left, right, width, mask.shape[1])
+    inside: np.ndarray = rows @ mask.astype(np.float64) @ columns.T >= THRESHOLD
+    return inside, begin, first
 
 
 def _weights(start: float, stop: float, length: int, cells: int) -> tuple[np.ndarray, tuple[int, int]]:

@@ -35,10 +35,8 @@ class Detection:
 class Detections:
     """A prediction, best object first. Rows have `objects` only.
 
-    `masks`: probabilities over each object's box (objects, rows, columns). `model_input`: the scaled image
-    given to the model, without padding, uint8 (height, width, channels).
+    `masks`: probabilities over each object's box (objects, rows, columns).
     """
 
     objects: tuple[Detection, ...]
     masks: np.ndarray
-    model_input: np.ndarray

@@ -46,6 +46,7 @@ SPEC = TaskSpec(
     handler="vim_deploy.tasks.detect.handler:DetectHandler",
     module="vim_deploy.tasks.detect.export:DetectModule",
     options="vim_deploy.tasks.detect.options:DetectOptions",
+    draw="vim_deploy.tasks.detect.visualization:draw",
     batchable=False,
     fixed_size=False,
     # A higher threshold might leave nothing to compare.

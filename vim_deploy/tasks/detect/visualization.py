@@ -1,53 +1,83 @@
-"""Draws detections on an image: masks in the classes' colours, boxes, names and scores."""
+"""Draws detections on an image: masks in the classes' colors, boxes, names and scores."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from vim_deploy.prediction import Prediction
+from vim_deploy.tasks.detect.options import PICTURE_THRESHOLD
+from vim_deploy.tasks.detect.paste import paste_into_box
 from vim_deploy.tasks.detect.result import Detection
-from vim_deploy.tasks.palette import palette
+from vim_deploy.tasks.drawing import Font, font_for, height_of, text_color, with_legend
+from vim_deploy.tasks.palette import color_of
 
 OPACITY = 0.45  # of the masks
-_DARK = 128  # text is white on colours with a lower mean
+
+
+def draw(
+    image: Image.Image,
+    prediction: Prediction,
+    class_names: Sequence[str],
+    *,
+    threshold: float = PICTURE_THRESHOLD,
+    legend: bool = True,
+) -> Image.Image:
+    """The predicted objects on `image`, which may be a scaled version of the predicted one."""
+    result = prediction.result
+    picture = draw_objects(
+        image, result.objects, result.masks, size=prediction.size or image.size, threshold=threshold
+    )
+    if not legend:
+        return picture
+    counts = Counter(found.index for found in result.objects if found.score > threshold)
+    entries = [(f"{class_names[index]}: {count}", color_of(index)) for index, count in counts.most_common()]
+    return with_legend(picture, entries)
 
 
 def draw_objects(
-    image: np.ndarray, objects: Sequence[Detection], masks: Sequence[np.ndarray], classes: int
+    image: Image.Image,
+    objects: Sequence[Detection],
+    masks: np.ndarray | None,
+    *,
+    size: tuple[int, int],
+    threshold: float = PICTURE_THRESHOLD,
 ) -> Image.Image:
-    """Objects drawn on `image`, uint8 (height, width, channels), the best ones last and therefore on top.
+    """Objects with a score above `threshold`, the best ones last and therefore on top.
 
-    `masks`: boolean (height, width) each; boxes in pixels of `image`.
+    `masks`: probabilities over each object's box (objects, rows, columns), or None. `size`: (width, height)
+    of the image that the boxes are in; they are scaled to `image`.
     """
-    colours = palette(classes)
-    if image.shape[2] == 1:
-        image = image.repeat(3, axis=2)
-    blended = image.astype(np.float32)
-    for found, mask in zip(reversed(objects), reversed(masks), strict=True):
-        blended[mask] += OPACITY * (colours[found.index] - blended[mask])
-    drawing = Image.fromarray(blended.astype(np.uint8))
-    draw = ImageDraw.Draw(drawing)
-    size = max(9, min(drawing.size) // 48)
-    font = ImageFont.load_default(size)
-    for found in reversed(objects):
-        _draw_box(draw, font, found, tuple(int(value) for value in colours[found.index]), max(1, size // 9))
-    return drawing
+    result = image.convert("RGB") if image.mode != "RGB" else image.copy()
+    scale = np.array([image.width / size[0], image.height / size[1]] * 2)
+    shown = [number for number, found in enumerate(objects) if found.score > threshold]
+    for number in reversed(shown) if masks is not None else ():
+        found = objects[number]
+        assert masks is not None
+        _draw_mask(result, masks[number], np.array(found.box) * scale, color_of(found.index))
+    drawing, font = ImageDraw.Draw(result), font_for(image.size)
+    for number in reversed(shown):
+        _draw_box(drawing, font, objects[number], np.array(objects[number].box) * scale)
+    return result
 
 
-def _draw_box(
-    draw: ImageDraw.ImageDraw,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-    found: Detection,
-    colour: tuple[int, ...],
-    width: int,
-) -> None:
-    left, top, right, bottom = found.box
-    draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=width)
+def _draw_mask(image: Image.Image, mask: np.ndarray, box: np.ndarray, color: tuple[int, int, int]) -> None:
+    inside, left, top = paste_into_box(mask, box, image.height, image.width)
+    if inside.size:
+        opacity = Image.fromarray((round(255 * OPACITY) * inside).astype(np.uint8))
+        image.paste(color, (left, top), opacity)
+
+
+def _draw_box(drawing: ImageDraw.ImageDraw, font: Font, found: Detection, box: np.ndarray) -> None:
+    left, top, right, bottom = (float(value) for value in box)
+    color, height = color_of(found.index), height_of(font)
+    drawing.rectangle(
+        (left, top, max(left, right - 1), max(top, bottom - 1)), outline=color, width=max(1, height // 8)
+    )
     text = f"{found.name} {found.score:.2f}"
-    _, _, text_width, text_height = draw.textbbox((0, 0), text, font=font)
-    above = top - text_height if top >= text_height else top
-    draw.rectangle((left, above, left + text_width, above + text_height), fill=colour)
-    text_colour = (255, 255, 255) if sum(colour) / 3 < _DARK else (0, 0, 0)
-    draw.text((left, above), text, fill=text_colour, font=font)
+    above = top - height if top >= height else top
+    drawing.rectangle((left, above, left + font.getlength(text) + 4, above + height), fill=color)
+    drawing.text((left + 2, above), text, fill=text_color(color), font=font)

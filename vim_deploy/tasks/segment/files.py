@@ -1,4 +1,4 @@
-"""The files of a segmentation run: label maps, overlays, the table of areas; the ground truth."""
+"""The files of a segmentation run: label maps, the table of areas; the ground truth."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ from vim_deploy.prediction import Prediction
 from vim_deploy.results.escape import escape
 from vim_deploy.results.row import Row
 from vim_deploy.tasks.image_files import ImageNames, write_file
-from vim_deploy.tasks.palette import encoded
 from vim_deploy.tasks.segment.ground_truth import GroundTruth, class_overlaps
 from vim_deploy.tasks.segment.options import AREA_COLUMNS, GroundTruthValues, SegmentOptions
 from vim_deploy.tasks.segment.result import Segmentation, SegmentationRow
 from vim_deploy.tasks.segment.statistics import SegmentStatistics
-from vim_deploy.tasks.segment.visualization import label_map_png, overlay
+from vim_deploy.tasks.segment.visualization import label_map_png
 
 _log = logging.getLogger("vim_deploy")
-_MAP_SUFFIX, _OVERLAY_SUFFIX = ".png", ".jpg"
+_MAP_SUFFIX = ".png"
 _MEANINGS = {
     GroundTruthValues.ONE_BASED: "0 is unlabelled, 1 is the first class (as in ADE20K)",
     GroundTruthValues.ZERO_BASED: "0 is the first class",
@@ -58,7 +57,7 @@ class SegmentFiles:
 
     def identity(self) -> dict[str, Any]:
         values: dict[str, Any] = {}
-        for name in ("maps", "overlays", "ground_truth"):
+        for name in ("maps", "ground_truth"):
             path: Path | None = getattr(self._options, name)
             values[name] = None if path is None else escape(os.fspath(path))
         if self._ground_truth is not None:
@@ -81,9 +80,8 @@ class SegmentFiles:
             )
 
     def files_of(self, path: str) -> tuple[Path, ...]:
-        name, options = self._image_names.name(path), self._options
-        folders = ((options.maps, _MAP_SUFFIX), (options.overlays, _OVERLAY_SUFFIX))
-        return tuple(folder / f"{name}{suffix}" for folder, suffix in folders if folder is not None)
+        folder = self._options.maps
+        return () if folder is None else (folder / f"{self._image_names.name(path)}{_MAP_SUFFIX}",)
 
     def row(self, prediction: Prediction) -> Row:
         """Writes the image's files; an error row if its ground truth or a file's name cannot be used."""
@@ -98,19 +96,11 @@ class SegmentFiles:
                     self._image_names.name(path), prediction.size, len(self._names)
                 )
                 overlap = class_overlaps(result.labels, labels, len(self._names))
-            self._write(path, result)
+            for file in self.files_of(path):
+                write_file(file, label_map_png(result.labels, len(self._names)))
         except ImageError as error:
             return row.failed(error)
         return dataclasses.replace(row, result=SegmentationRow(result.areas, overlap))
-
-    def _write(self, path: str, result: Segmentation) -> None:
-        classes = len(self._names)
-        for file in self.files_of(path):
-            if file.suffix == _MAP_SUFFIX:
-                write_file(file, label_map_png(result.labels, classes))
-            else:
-                drawing = overlay(result.model_input, result.labels, classes)
-                write_file(file, encoded(drawing, "JPEG"))
 
     def count(self, row: Row) -> None:
         self.statistics.count(row)

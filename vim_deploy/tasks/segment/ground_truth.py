@@ -39,7 +39,7 @@ class GroundTruth:
         pixels = _read(path, size)
         labels = np.empty(pixels.shape, np.int16)
         unknown: set[int] = set()
-        for rows in strips(pixels):
+        for rows in strips(*pixels.shape):
             values = pixels[rows].astype(np.int32)
             indices = values - self.values.offset
             indices[values == self.ignore] = -1
@@ -91,16 +91,16 @@ def _read(path: Path, size: tuple[int, int]) -> np.ndarray:
         raise ImageError(f"the label map {path} cannot be read ({error})") from None
 
 
-def strips(pixels: np.ndarray) -> Iterator[slice]:
+def strips(height: int, width: int) -> Iterator[slice]:
     """Rows of about a million pixels each, so that temporary arrays are small compared to a label map."""
-    step = max(1, _STRIP_PIXELS // max(1, pixels.shape[1]))
-    return (slice(first, first + step) for first in range(0, len(pixels), step))
+    step = max(1, _STRIP_PIXELS // max(1, width))
+    return (slice(first, first + step) for first in range(0, height, step))
 
 
 def class_pixels(labels: np.ndarray, classes: int) -> NDArray[np.int64]:
     """The number of pixels of each class."""
     total = np.zeros(classes, np.int64)
-    for rows in strips(labels):
+    for rows in strips(*labels.shape):
         total += np.bincount(labels[rows].ravel(), minlength=classes)
     return total
 
@@ -110,7 +110,7 @@ def class_overlaps(
 ) -> tuple[ClassOverlap, ...]:
     """The overlap of every class that occurs in one of the maps; unlabelled pixels do not count."""
     both, in_prediction, in_ground_truth = (np.zeros(classes, np.int64) for _ in range(3))
-    for rows in strips(ground_truth):
+    for rows in strips(*ground_truth.shape):
         labelled = ground_truth[rows] >= 0
         found, true = predicted[rows][labelled], ground_truth[rows][labelled]
         in_prediction += np.bincount(found, minlength=classes)

@@ -162,8 +162,7 @@ class SegmentHandler(WholeImageHandler):
             return job.bands
 
         labels = label_map(job.rows, job.columns, self._classes, bands)
-        assert loaded.pixels is not None
-        result = Segmentation(labels, self._areas(labels), loaded.pixels)
+        result = Segmentation(labels, self._areas(labels))
         return self.prediction(loaded, flags=(*loaded.flags, *job.flags), result=result)
 
     def _areas(self, labels: np.ndarray) -> tuple[ClassArea, ...]:

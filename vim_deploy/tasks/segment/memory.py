@@ -11,9 +11,9 @@ _FLOAT = 4  # bytes
 # Largest activations of a runtime per window, in feature maps of the decode head's finest resolution: four
 # concatenated maps, the result of their convolution and its workspace. Measured with UPerNet in ONNX Runtime.
 PEAK_MAPS = 8
-# Bytes per pixel of the image: the label map, its file, and the ground truth as read and as used.
+# Bytes per pixel of the image: the label map with its file and the ground truth as read and as used, or with
+# the image and its overlay.
 _LABEL_BYTES = 8
-_OVERLAY_BYTES = 10  # per pixel of the scaled image: an overlay and its inputs
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,7 @@ def estimate_memory(
         run=batch
         * _FLOAT
         * (rows.crop * columns.crop * channels + cells * (2 * classes + PEAK_MAPS * width)),
-        maps=3 * tile_bytes
-        + rows.scaled * columns.scaled * (channels + _OVERLAY_BYTES)
-        + pixels * _LABEL_BYTES,
+        maps=3 * tile_bytes + rows.scaled * columns.scaled * channels + pixels * _LABEL_BYTES,
     )
 
 

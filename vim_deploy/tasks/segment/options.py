@@ -11,12 +11,11 @@ import click
 
 from vim_deploy.options import option
 from vim_deploy.output_files import FileKind, starting
-from vim_deploy.tasks.options import OverlayOptions
 
 ORIGINAL_SIZE = "none"  # --scale: images are not scaled
 DEFAULT_MEMORY = 4 << 30
 DEFAULT_IGNORE = 255
-AREA_COLUMNS = ("index", "class", "images", "pixels", "share", "iou", "accuracy")
+AREA_COLUMNS = ("index", "class", "images", "pixels", "share", "iou", "accuracy", "color")
 _AREAS_FILE = FileKind("a table of areas of vim-infer", starting(",".join(AREA_COLUMNS).encode() + b"\n"))
 _MAX_SIDE = 1 << 20
 _MAX_MEMORY = 1 << 60
@@ -72,7 +71,7 @@ class _ValuesType(click.Choice[str]):
 
 
 @dataclass(frozen=True)
-class SegmentOptions(OverlayOptions):
+class SegmentOptions:
     """See `vim-infer --help`. None: chosen from the model.
 
     `scale`: (long side, short side) that images are scaled to fit, or ORIGINAL_SIZE. `stride` in pixels of

@@ -31,12 +31,11 @@ class Segmentation:
     """A prediction.
 
     `labels`: class indices, 8- or 16-bit (height, width), of the image's size. `areas`: the classes in it,
-    largest first. `model_input`: the scaled image given to the model, uint8 (height, width, channels).
+    largest first.
     """
 
     labels: np.ndarray
     areas: tuple[ClassArea, ...]
-    model_input: np.ndarray
 
 
 @dataclass(frozen=True)

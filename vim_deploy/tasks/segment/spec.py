@@ -11,5 +11,6 @@ SPEC = TaskSpec(
     handler="vim_deploy.tasks.segment.handler:SegmentHandler",
     module="vim_deploy.tasks.segment.export:SegmentModule",
     options="vim_deploy.tasks.segment.options:SegmentOptions",
+    draw="vim_deploy.tasks.segment.visualization:draw",
     class_axis=1,
 )

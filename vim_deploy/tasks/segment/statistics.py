@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from vim_deploy.results.row import Row
+from vim_deploy.tasks.palette import hexadecimal_color
 from vim_deploy.tasks.segment.ground_truth import OverlapTotals
 from vim_deploy.tasks.segment.result import SegmentationRow
+from vim_deploy.tasks.segment.visualization import is_colored
 from vim_deploy.tasks.whole_image import edited_row
 from vim_deploy.text import plural
 
@@ -48,7 +50,8 @@ class SegmentStatistics:
         for index, name in enumerate(self._names):
             ratios = ("" if value is None else f"{value:.6f}" for value in (iou[index], accuracy[index]))
             pixels = int(self._pixels[index])
-            yield index, name, int(self._images[index]), pixels, f"{pixels / whole:.6f}", *ratios
+            color = hexadecimal_color(index) if is_colored(name) else ""
+            yield index, name, int(self._images[index]), pixels, f"{pixels / whole:.6f}", *ratios, color
 
     def to_dict(self) -> dict[str, Any]:
         overlap = self._overlap
@@ -67,7 +70,7 @@ class SegmentStatistics:
         order = np.argsort(-self._pixels, kind="stable")[:_MAX_SHOWN]
         whole = int(self._pixels.sum())
         largest = [
-            f"{self._names[index]} {self._pixels[index] / whole:.1%}"
+            f"{self._names[index]}: {self._pixels[index] / whole:.1%}"
             for index in order
             if self._pixels[index]
         ]
