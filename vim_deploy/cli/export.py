@@ -24,7 +24,7 @@ from vim_deploy.cli.task_options import TaskOptionsCommand, take_task_options
 from vim_deploy.output_files import OutputFile, check_output_files, input_paths
 from vim_deploy.precision import FILE_PRECISIONS, Precision
 from vim_deploy.tasks.registry import TASKS
-from vim_deploy.text import by, plural
+from vim_deploy.text import by
 
 if TYPE_CHECKING:
     from vim_deploy.export.exporter import ExportRequest, ExportResult
@@ -131,6 +131,8 @@ def _request(model: str, options: dict[str, Any]) -> ExportRequest:
 
 
 def _report(result: ExportResult, as_json: bool, quiet: bool) -> None:
+    from vim_deploy.inspection.text import parity_in_words
+
     metadata = result.metadata
     if as_json:
         summary = {"path": str(result.path), "notes": result.notes, "metadata": metadata.to_dict()}
@@ -140,20 +142,6 @@ def _report(result: ExportResult, as_json: bool, quiet: bool) -> None:
     if not quiet:
         echo(
             f"{result.path}: {metadata.variant}, {by(metadata.preprocessing.image_size)}, "
-            f"{metadata.precision}, {_parity(metadata.parity)}",
+            f"{metadata.precision}, {parity_in_words(metadata.parity)}",
             err=True,
         )
-
-
-def _parity(parity: dict[str, Any] | None) -> str:
-    if parity is None:
-        return "NOT compared with the eager model (--no-check)"
-    if (found := parity.get("library")) is not None:
-        agreement = "equal to the eager model"
-    else:
-        found = parity.get("function_body") or parity["eager"]
-        agreement = "close to the eager float32 model"
-    return (
-        f"{agreement} on {plural(found['images'], parity['images'] + ' image')}: largest difference "
-        f"{found['max_abs']:.1e} on values up to {found['max_reference']:.2g}"
-    )
