@@ -24,7 +24,7 @@ from vim_deploy.export.reduced import compare_reduced, in_precision
 from vim_deploy.export.task import TaskModule
 from vim_deploy.export.verify import compare_with_eager
 from vim_deploy.families.family import ModelSource
-from vim_deploy.metadata import PRODUCER, ModelMetadata
+from vim_deploy.metadata import ASSUMED, PRODUCER, ModelMetadata
 from vim_deploy.ops.signature import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
 from vim_deploy.package import VERSION
 from vim_deploy.precision import Precision
@@ -136,8 +136,12 @@ def _preprocessing(request: ExportRequest, opened: ExportModel) -> Preprocessing
 
 def _notes(request: ExportRequest, opened: ExportModel) -> tuple[str, ...]:
     """What was assumed about the weights, and the options that do not apply completely."""
-    notes, size = list(opened.notes), opened.task.image_size
-    given = request.preprocessing
+    notes, size, given = list(opened.notes), opened.task.image_size, request.preprocessing
+    if opened.assumed_dataset is not None and request.class_names is None:
+        notes.append(
+            f"{opened.num_classes} classes without names are assumed to be those of "
+            f"{opened.assumed_dataset}; use --class-names to name them."
+        )
     if given is not None and given.image_size != size:
         notes.append(
             f"the preprocessing's image_size {by(given.image_size)} is replaced by {by(size)}, from "
@@ -181,6 +185,7 @@ def _metadata(request: ExportRequest, opened: ExportModel, preprocessing: Prepro
         precision=request.precision,
         preprocessing=preprocessing,
         class_names=(request.class_names or opened.class_names) if opened.num_classes else None,
+        class_names_source=_names_source(request, opened),
         checkpoint=opened.origin,
         operator={"domain": OP_DOMAIN, "name": OP_NAME, "version": CONTRACT_VERSION},
         versions={
@@ -190,6 +195,15 @@ def _metadata(request: ExportRequest, opened: ExportModel, preprocessing: Prepro
         },
         parity=None,
     )
+
+
+def _names_source(request: ExportRequest, opened: ExportModel) -> str | None:
+    """`class_names_source` of the metadata."""
+    if request.class_names and opened.num_classes:
+        return "given"
+    if opened.assumed_dataset is not None:
+        return ASSUMED + opened.assumed_dataset
+    return None if opened.class_names is None else "checkpoint"
 
 
 def _write(graph: onnx.ModelProto, metadata: ModelMetadata, path: Path) -> None:

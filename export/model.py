@@ -10,7 +10,7 @@ from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.errors import CheckpointError, ExportError
 from vim_deploy.export.task import TaskModule, task_module
 from vim_deploy.families.family import Family, ModelSource
-from vim_deploy.families.open import open_model
+from vim_deploy.families.open import OpenedModel, open_model
 from vim_deploy.families.registry import families, find_family
 from vim_deploy.model.kind import OtherKindError
 from vim_deploy.tasks.registry import TASKS
@@ -24,7 +24,8 @@ class ExportModel:
 
     `num_classes`: 0 if the outputs have no classes. `config` describes the structure, `origin` the weights;
     both are stored in the metadata. `notes`: everything that was assumed. `preprocessing`: the reference's,
-    None if it has none for this number of channels. `class_names`: those of the weights, if known.
+    None if it has none for this number of channels. `class_names`: those of the checkpoint,
+    or of `assumed_dataset`, which has as many classes.
     """
 
     family: Family
@@ -36,6 +37,7 @@ class ExportModel:
     notes: tuple[str, ...]
     preprocessing: Preprocessing | None
     class_names: tuple[str, ...] | None = None
+    assumed_dataset: str | None = None
 
 
 def open_export_model(
@@ -45,10 +47,10 @@ def open_export_model(
     spec = TASKS.get(task)
     family = find_family(source.name, spec.model_kinds)
     if family.kind not in spec.model_kinds:
-        names = [name for other in families(spec.model_kinds) for name in list(other.presets)[:_NAMES_SHOWN]]
+        known = [name for other in families(spec.model_kinds) for name in list(other.presets)[:_NAMES_SHOWN]]
         raise ExportError(
             f"{source.name} is for --task {_tasks_for(family.kind)}, not {task}; models for {task}: "
-            f"{', '.join(names)}."
+            f"{', '.join(known)}."
         )
     try:
         opened = open_model(source, family)
@@ -58,6 +60,7 @@ def open_export_model(
     if has_classes and not opened.config.num_classes:
         raise ExportError(f"the model has no head, which --task {task} needs; choose another task.")
     size, channels = opened.config.image_size, opened.model.channels
+    names, dataset = _class_names(opened, family) if has_classes else (None, None)
     return ExportModel(
         family=family,
         task=task_module(spec, opened.model, dict(options or {})),
@@ -67,8 +70,17 @@ def open_export_model(
         origin=opened.origin,
         notes=opened.notes,
         preprocessing=Preprocessing(size, family.crop_ratio) if channels == 3 else None,
-        class_names=opened.class_names,
+        class_names=names,
+        assumed_dataset=dataset,
     )
+
+
+def _class_names(opened: OpenedModel, family: Family) -> tuple[tuple[str, ...] | None, str | None]:
+    """The names, and the dataset whose names they are assumed to be."""
+    count, names = opened.config.num_classes, family.class_names
+    if opened.class_names is None and names and count == len(names):
+        return names, family.dataset
+    return opened.class_names, None
 
 
 def _tasks_for(kind: str) -> str:

@@ -44,3 +44,9 @@ def test_missing_and_damaged_fields_are_refused():
     del props[PREFIX + "task"]
     with pytest.raises(EngineError, match=r"has no metadata field vim_deploy\.task"):
         ModelMetadata.from_props(props, "a.onnx")
+
+
+def test_files_of_earlier_versions_do_not_have_the_source_of_class_names():
+    props = metadata().to_props()
+    del props[PREFIX + "class_names_source"]
+    assert ModelMetadata.from_props(props, "a.onnx").class_names_source is None

@@ -15,12 +15,14 @@ from vim_deploy.precision import FILE_PRECISIONS, Precision
 from vim_deploy.tasks.registry import TASKS
 
 PREFIX = "vim_deploy."
+ASSUMED = "assumed: "  # class_names_source of names that were not given
 FORMAT = 2
 _KINDS = {
     "variant": str, "config": dict, "preprocessing": dict, "class_names": list, "checkpoint": dict,
-    "operator": dict, "versions": dict, "parity": dict,
+    "operator": dict, "versions": dict, "parity": dict, "class_names_source": str,
 }  # fmt: skip
-_OPTIONAL = ("class_names", "parity")
+_OPTIONAL = ("class_names", "parity", "class_names_source")
+_ADDED = ("class_names_source",)  # files of earlier versions do not have them
 PRODUCER = "vim_deploy"  # producer name of the ONNX files
 
 
@@ -39,7 +41,9 @@ class ModelMetadata:
 
     `checkpoint` has the keys `source` (file name, hub id or "synthetic"), `sha256`, `key` ("model",
     "model_ema" or null) and `seed` (for synthetic weights). `parity` has the result of the comparison
-    with the eager model after the export, or is None if no comparison was made.
+    with the eager model after the export, or is None if no comparison was made. `class_names_source`:
+    "given", "checkpoint", or "assumed: " and a dataset with as many classes; files of earlier versions do not
+    have it.
     """
 
     task: str
@@ -52,6 +56,7 @@ class ModelMetadata:
     operator: dict[str, Any]
     versions: dict[str, str]
     parity: dict[str, Any] | None = None
+    class_names_source: str | None = None
     format: int = field(default=FORMAT)
 
     def to_dict(self) -> dict[str, Any]:
@@ -68,6 +73,8 @@ class ModelMetadata:
         values: dict[str, Any] = {}
         for spec in dataclasses.fields(cls):
             text = props.get(PREFIX + spec.name)
+            if text is None and spec.name in _ADDED:
+                continue
             if text is None:
                 raise EngineError(
                     f"{source} has no metadata field {PREFIX}{spec.name}; expected a file written by "
@@ -96,8 +103,9 @@ class ModelMetadata:
                 f"{', '.join(FILE_PRECISIONS)}. Export the model again."
             )
         for name, kind in _KINDS.items():
-            if type(values[name]) is not kind and not (name in _OPTIONAL and values[name] is None):
-                raise ConfigError(f"{name} is {values[name]!r:.100}; expected {kind.__name__}.")
+            value = values.get(name)
+            if type(value) is not kind and not (name in _OPTIONAL and value is None):
+                raise ConfigError(f"{name} is {value!r:.100}; expected {kind.__name__}.")
         values["precision"] = Precision(values["precision"])
         values["preprocessing"] = Preprocessing.from_dict(values["preprocessing"])
         names = values["class_names"]

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from vim_deploy.cli.export import main
+from vim_deploy.cli.infer import main as infer
 from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.metadata import ModelMetadata
 from vim_deploy.model import create_model, save_checkpoint
@@ -211,6 +212,42 @@ def test_a_file_name_may_have_the_maximum_length(config, tmp_path):
     output = tmp_path / f"{'n' * 250}.onnx"
     assert run(config, "--no-check", "-o", output).exit_code == 0
     assert [path.name for path in tmp_path.glob("n*")] == [output.name]
+
+
+def thousand_classes(folder):
+    path = folder / "thousand.json"
+    path.write_text(json.dumps({**SMALL, "num_classes": 1000}))
+    return path
+
+
+def test_1000_classes_get_the_names_of_imagenet(tmp_path):
+    output = tmp_path / "x.onnx"
+    result = run(thousand_classes(tmp_path), "--no-check", "-o", output)
+    assert result.exit_code == 0, result.stderr
+    assert "note: 1000 classes without names are assumed to be those of ImageNet-1k" in result.stderr
+    metadata = metadata_of(output)
+    assert metadata.class_names[:2] == ("tench", "goldfish")
+    assert metadata.class_names_source == "assumed: ImageNet-1k"
+    image = tmp_path / "image.png"
+    Image.new("RGB", (60, 40), "teal").save(image)
+    inferred = CliRunner().invoke(infer, [str(output), str(image)])
+    assert inferred.exit_code == 0 and "class names are assumed: ImageNet-1k" in inferred.stderr
+
+
+def test_given_names_replace_those_of_imagenet(tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(f"name {index}" for index in range(1000)))
+    result = run(thousand_classes(tmp_path), "--class-names", names, "--no-check", "-o", tmp_path / "x.onnx")
+    assert result.exit_code == 0 and "assumed" not in result.stderr
+    metadata = metadata_of(tmp_path / "x.onnx")
+    assert (metadata.class_names[999], metadata.class_names_source) == ("name 999", "given")
+
+
+def test_features_of_a_model_with_1000_classes_have_no_names(tmp_path):
+    output = tmp_path / "x.onnx"
+    result = run(thousand_classes(tmp_path), "--task", "features", "--no-check", "-o", output)
+    assert result.exit_code == 0 and "assumed" not in result.stderr
+    assert (metadata_of(output).class_names, metadata_of(output).class_names_source) == (None, None)
 
 
 def test_class_names_must_fit_the_head(config, tmp_path):

@@ -62,7 +62,9 @@ class _ExportCommand(TaskOptionsCommand):
 @click.option("--batch-size", type=click.IntRange(min=1), help="Fixed batch size.  [default: dynamic]")
 @path_option(
     "--class-names",
-    help="File with class names: one per line, a JSON list, or a JSON object with class_names.",
+    help="File with class names: one per line, JSON (a list, class_names, id2label, ImageNet's class index), "
+    "timm's synset files, or ultralytics' YAML.  [default: the checkpoint's, or those of the dataset with as "
+    "many classes]",
 )
 @path_option(
     "--preprocessing",
@@ -112,7 +114,8 @@ def _check_output(model: str, options: dict[str, Any]) -> None:
 
 
 def _request(model: str, options: dict[str, Any]) -> ExportRequest:
-    from vim_deploy.export.description import read_class_names, read_preprocessing
+    from vim_deploy.class_names import read_class_names
+    from vim_deploy.export.description import read_preprocessing
     from vim_deploy.export.exporter import ExportRequest
 
     names, preprocessing = options["class_names"], options["preprocessing"]

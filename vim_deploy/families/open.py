@@ -31,15 +31,7 @@ def open_model(source: ModelSource, family: Family) -> OpenedModel:
     """Raises CheckpointError, ConfigError or ExportError."""
     config = _config_file(source.name, family)
     opened = (_synthetic if source.checkpoint is None else _trained)(source, config, family)
-    opened = replace(opened, notes=(*opened.notes, *family.notes_of(opened.config)))
-    count, names = opened.config.num_classes, family.class_names
-    if opened.class_names is not None or not names or count != len(names):
-        return opened
-    note = (
-        f"{count} classes without names are assumed to be those of {family.dataset}; use "
-        "--class-names to name them."
-    )
-    return replace(opened, notes=(*opened.notes, note), class_names=names)
+    return replace(opened, notes=(*opened.notes, *family.notes_of(opened.config)))
 
 
 def _trained(source: ModelSource, config: ModelConfig | None, family: Family) -> OpenedModel:

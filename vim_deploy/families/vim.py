@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vim_deploy.families.family import Family
+from vim_deploy.imagenet import DATASET, IMAGENET_NAMES
 from vim_deploy.model.config import PRESETS, REGISTERED_NAMES, VimConfig, variant_name
 from vim_deploy.text import by, plural
 
@@ -36,6 +37,8 @@ FAMILY = Family(
     presets=PRESETS,
     aliases=REGISTERED_NAMES,
     name_of=variant_name,
+    class_names=IMAGENET_NAMES,
+    dataset=DATASET,
     notes_of=_notes,
     parts="vim_deploy.families.vim_parts:model_parts",
     probes="vim_deploy.families.vim_parts:find_probes",

@@ -22,6 +22,7 @@ from vim_deploy.errors import (
     VimDeployError,
     as_user_error,
 )
+from vim_deploy.metadata import ASSUMED
 from vim_deploy.pipeline.identity import identity_of
 from vim_deploy.pipeline.image_files import ImageFiles
 from vim_deploy.pipeline.image_outputs import ImageOutputs
@@ -64,6 +65,8 @@ def run_inference(options: InferenceOptions, console: Console | None = None) -> 
         StopSignals() as stop,
     ):
         _log.info("%s: %s", options.engine, engine.manifest.validated)
+        if (engine.metadata.class_names_source or "").startswith(ASSUMED):
+            _log.info("class names are %s", engine.metadata.class_names_source)
         try:
             return _run(options, format, engine, stop, console)
         except KeyboardInterrupt:

@@ -10,6 +10,7 @@ from pathlib import Path
 from vim_deploy.data.discover import Discovery, Labels, folder_classes
 from vim_deploy.errors import ImageError
 from vim_deploy.text import plural
+from vim_deploy.text_files import read_text
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,4 @@ def read_table(path: Path, names: Sequence[str]) -> dict[str, int]:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ImageError(f"{path} cannot be read as UTF-8 text: {error}.") from None
+    return [line for line in read_text(path, ImageError).splitlines() if line.strip()]

@@ -176,7 +176,7 @@ def test_only_mixers_are_in_reduced_precision(rotary, tmp_path, precision):
     [
         (["upernet_vim_tiny"], "is for --task segment, not classify"),
         (["vim_tiny", "--task", "segment"], "not segment; models for segment: upernet_vim_tiny"),
-        (["upernet_vim_huge", "--task", "segment"], "unknown segmenter 'upernet_vim_huge'"),
+        (["upernet_vim_huge", "--task", "segment"], "unknown model 'upernet_vim_huge'"),
         (["auto", "--task", "segment"], "needs --checkpoint"),
     ],
 )
