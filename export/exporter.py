@@ -24,7 +24,7 @@ from vim_deploy.export.reduced import compare_reduced, in_precision
 from vim_deploy.export.task import TaskModule
 from vim_deploy.export.verify import compare_with_eager
 from vim_deploy.families.family import ModelSource
-from vim_deploy.metadata import ASSUMED, PRODUCER, ModelMetadata
+from vim_deploy.metadata import ASSUMED, FROM_CHECKPOINT, GIVEN, PRODUCER, ModelMetadata
 from vim_deploy.ops.signature import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
 from vim_deploy.package import VERSION
 from vim_deploy.precision import Precision
@@ -200,10 +200,10 @@ def _metadata(request: ExportRequest, opened: ExportModel, preprocessing: Prepro
 def _names_source(request: ExportRequest, opened: ExportModel) -> str | None:
     """`class_names_source` of the metadata."""
     if request.class_names and opened.num_classes:
-        return "given"
+        return GIVEN
     if opened.assumed_dataset is not None:
         return ASSUMED + opened.assumed_dataset
-    return None if opened.class_names is None else "checkpoint"
+    return None if opened.class_names is None else FROM_CHECKPOINT
 
 
 def _write(graph: onnx.ModelProto, metadata: ModelMetadata, path: Path) -> None:

@@ -15,7 +15,8 @@ from vim_deploy.precision import FILE_PRECISIONS, Precision
 from vim_deploy.tasks.registry import TASKS
 
 PREFIX = "vim_deploy."
-ASSUMED = "assumed: "  # class_names_source of names that were not given
+# Values of class_names_source. The third is followed by the name of the dataset.
+GIVEN, FROM_CHECKPOINT, ASSUMED = "given", "from the checkpoint", "assumed: "
 FORMAT = 2
 _KINDS = {
     "variant": str, "config": dict, "preprocessing": dict, "class_names": list, "checkpoint": dict,
@@ -42,7 +43,7 @@ class ModelMetadata:
     `checkpoint` has the keys `source` (file name, hub id or "synthetic"), `sha256`, `key` ("model",
     "model_ema" or null) and `seed` (for synthetic weights). `parity` has the result of the comparison
     with the eager model after the export, or is None if no comparison was made. `class_names_source`:
-    "given", "checkpoint", or "assumed: " and a dataset with as many classes; files of earlier versions do not
+    GIVEN, FROM_CHECKPOINT, or ASSUMED and a dataset with as many classes; files of earlier versions do not
     have it.
     """
 

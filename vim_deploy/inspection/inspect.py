@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vim_deploy.engines.container import ENGINE_FILE
 from vim_deploy.errors import ConfigError, EngineError, os_errors
@@ -21,8 +21,22 @@ def inspect(source: str) -> dict[str, Any]:
     EngineError, CheckpointError or ConfigError for a file that is damaged or of another kind, and
     MissingDependencyError for a checkpoint without PyTorch.
     """
+    kind = kind_of(source)
+    if kind == "engine":
+        from vim_deploy.inspection.engine import describe_engine
+
+        return describe_engine(source)
+    if kind == "onnx":
+        from vim_deploy.inspection.onnx_file import describe_onnx
+
+        return describe_onnx(source)
+    return _checkpoint(source)
+
+
+def kind_of(source: str) -> Literal["engine", "onnx", "checkpoint"]:
+    """What a file is by its name and its first bytes. Raises ConfigError or EngineError if it is neither."""
     if source.startswith(_HUB):
-        return _checkpoint(source)
+        return "checkpoint"
     path = Path(source)
     if path.is_dir():
         raise ConfigError(f"{source} is a folder; give an engine, an ONNX file or a checkpoint.")
@@ -31,14 +45,9 @@ def inspect(source: str) -> dict[str, Any]:
     if not head:
         raise ConfigError(f"{source} is empty; give an engine, an ONNX file or a checkpoint.")
     if path.suffix.lower() == ".engine" or ENGINE_FILE.matches(path):
-        from vim_deploy.inspection.engine import describe_engine
-
-        return describe_engine(source)
-    if path.suffix.lower() == ".onnx" or EXPORTED_FILE.matches(path):
-        from vim_deploy.inspection.onnx_file import describe_onnx
-
-        return describe_onnx(source)
-    return _checkpoint(source)
+        return "engine"
+    is_onnx = path.suffix.lower() == ".onnx" or EXPORTED_FILE.matches(path)
+    return "onnx" if is_onnx else "checkpoint"
 
 
 def _checkpoint(source: str) -> dict[str, Any]:

@@ -19,10 +19,11 @@ def describe_file(kind: str, path: str) -> dict[str, Any]:
 
 def describe_model(metadata: ModelMetadata, outputs: Sequence[TensorSpec]) -> dict[str, Any]:
     """The metadata, with the number of classes; None for a task without classes."""
-    return {**metadata.to_dict(), "class_count": _class_count(metadata, outputs)}
+    return {**metadata.to_dict(), "class_count": class_count(metadata, outputs)}
 
 
-def _class_count(metadata: ModelMetadata, outputs: Sequence[TensorSpec]) -> int | None:
+def class_count(metadata: ModelMetadata, outputs: Sequence[TensorSpec]) -> int | None:
+    """The number of classes; None for a task without classes, and for a number that the graph leaves open."""
     if metadata.class_names is not None:
         return len(metadata.class_names)
     spec = TASKS.get(metadata.task)

@@ -118,7 +118,10 @@ def _classes(model: Mapping[str, Any]) -> str:
         return "none"
     names: Sequence[str] | None = model["class_names"]
     count = plural(model["class_count"], "class", "classes")
-    return f"{count}: {listed(names, _SHOWN_CLASSES)}" if names else f"{count} without names"
+    if not names:
+        return f"{count} without names"
+    source = model.get("class_names_source")
+    return f"{count}: {listed(names, _SHOWN_CLASSES)}" + (f" (names {source})" if source else "")
 
 
 def _tensor(spec: Mapping[str, Any]) -> str:
