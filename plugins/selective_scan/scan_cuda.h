@@ -13,12 +13,14 @@ namespace vim_scan {
 enum class Type : std::int32_t { kFloat32 = 0, kFloat16 = 1, kBFloat16 = 2 };
 
 constexpr std::int64_t kCudaMaxState = 256;
+// Positions within a tile of tokens are counted in 32 bits.
+constexpr std::int64_t kCudaMaxChannels = std::int64_t{1} << 24;
 
 // All tensors dense, last index fastest, on the device of the stream.
 struct CudaArguments {
   std::int64_t batch;    // 0 gives an empty output
   std::int64_t length;   // at least 1
-  std::int64_t channels; // at least 1
+  std::int64_t channels; // 1 .. kCudaMaxChannels
   std::int64_t state;    // 1 .. kCudaMaxState
   Type type;
   bool delta_softplus;
@@ -45,22 +47,23 @@ struct CudaPlan {
   std::size_t workspace_bytes;
 };
 
-// A distribution of a channel's states: `lanes` neighboring threads hold `states` of them each. A block covers
-// kCudaThreads / lanes channels and processes `time` tokens at once.
+// A distribution of the work: `lanes` threads hold `states` states each, of `channels` adjacent channels. A block
+// covers kCudaThreads / lanes * channels channels and processes `time` tokens at once.
 struct CudaVariant {
   int states;
   int lanes;
+  int channels;
   int time;
 };
 
 constexpr int kCudaThreads = 128;
 inline constexpr CudaVariant kCudaVariants[] = {
-    {2, 4, 32},    // state up to 8
-    {4, 4, 32},    // up to 16, the tuned one
-    {1, 16, 32},   // up to 16 where batch * channels is small
-    {4, 8, 32},    // up to 32
-    {4, 16, 32},   // up to 64
-    {16, 16, 16},  // up to 256
+    {2, 4, 2, 16},   // state up to 8
+    {4, 4, 2, 16},   // up to 16, the tuned one
+    {1, 16, 1, 32},  // up to 16 where batch * channels is small
+    {4, 8, 2, 16},   // up to 32
+    {4, 16, 2, 16},  // up to 64
+    {16, 16, 1, 16}, // up to 256
 };
 constexpr int kCudaVariantCount = sizeof(kCudaVariants) / sizeof(kCudaVariants[0]);
 

@@ -7,47 +7,66 @@
 
 namespace vim_scan {
 
-// A variant as compile-time constants. In the recurrence, thread i of a block keeps kStates states of channel
-// i / kLanes, from (i % kLanes) * kStates on. In loads and stores, it handles kRun adjacent channels of token
-// i / kThreadsPerRow.
-template <int kVariant>
+// A variant as compile-time constants, for the kThreads threads that scan one direction.
+//
+// In the recurrence, thread i keeps kStates states of kWidth adjacent channels. The lanes of a channel are threads of
+// the same warp, and their numbers differ in bit 1 and in the highest bits: of two neighboring threads, either the one
+// at distance 1 reads the same B and C or the one at distance 2 reads the same time steps. Shared memory returns such
+// loads in half the cycles.
+//
+// In loads and stores, thread i handles its kWidth channels for kRows tokens.
+template <int kVariant, int kThreadCount = kCudaThreads>
 struct Shape {
+  static constexpr int kThreads = kThreadCount;
   static constexpr int kStates = kCudaVariants[kVariant].states;
   static constexpr int kLanes = kCudaVariants[kVariant].lanes;
+  static constexpr int kWidth = kCudaVariants[kVariant].channels;
   static constexpr int kTime = kCudaVariants[kVariant].time;
-  static constexpr int kChannels = kCudaThreads / kLanes;
+  static constexpr int kUnits = kThreads / kLanes;  // groups of kWidth channels
+  static constexpr int kChannels = kUnits * kWidth;
   static constexpr int kPadded = kStates * kLanes;  // the state size rounded up; the extra states stay zero
-  static constexpr int kRun = channel_run(kCudaVariants[kVariant]);
-  static constexpr int kThreadsPerRow = kChannels / kRun;
-  static constexpr int kProjectionRun = projection_run(kCudaVariants[kVariant]);
-  static_assert(kChannels * kLanes == kCudaThreads && kTime * kChannels == kRun * kCudaThreads);
-  static_assert(kTime % kLanes == 0 && kChannels % kRun == 0 && kPadded % kProjectionRun == 0);
+  static constexpr int kRows = kTime / kLanes;
+  static constexpr int kProjectionRun = kTime * kPadded / kThreads;
+  static constexpr int kWarpUnits = 32 / kLanes;
+  static_assert(kUnits * kLanes == kThreads && kRows * kLanes == kTime && kThreads % 32 == 0);
+  static_assert(kLanes >= 2 && kWarpUnits >= 2 && kPadded % kProjectionRun == 0);
+
+  // The lane, and the unit within the block, of a thread in the recurrence.
+  static __device__ __forceinline__ int lane_of(int thread) {
+    return (thread >> 1 & 1) | (thread % 32 / 4 / (kWarpUnits / 2)) << 1;
+  }
+  static __device__ __forceinline__ int unit_of(int thread) {
+    const int within = (thread & 1) | (thread % 32 / 4 % (kWarpUnits / 2)) << 1;
+    return thread / 32 * kWarpUnits + within;
+  }
+  // The distance of two threads whose lanes differ by `half`, a power of two, and whose units are equal.
+  static __device__ __forceinline__ constexpr int distance(int half) { return half == 1 ? 2 : kWarpUnits * half; }
 };
 
-// One tile of kTime tokens in float32. The odd pitch of `step` and `y` avoids bank conflicts.
+// One tile of kTime tokens in float32.
 template <class S>
 struct alignas(16) Shared {
   float B[S::kTime][S::kPadded];
   float C[S::kTime][S::kPadded];
-  float2 step[S::kTime][S::kChannels + 1];  // dt and dt * u
-  float y[S::kTime][S::kChannels + 1];      // sum over the states, before skip term and gate
-  float delta_bias[S::kChannels];
-  float D[S::kChannels];
+  float step[S::kTime][S::kUnits][2 * S::kWidth];  // dt and dt * u of each channel
+  // The sums over the states, before skip term and gate. The padding avoids bank conflicts.
+  float y[S::kTime][S::kUnits + S::kWarpUnits][S::kWidth];
 };
 
 // The position of a thread block. Tokens are counted in scan order from the chunk's first one.
 struct Place {
   std::int64_t first_row;  // row of the first token in the whole batch
   int tokens;
-  int row_step;  // from one token to the next: 1 or -1
+  bool reverse;
   int first_channel;
   std::uint32_t batch, chunk;
 };
 
-__device__ __forceinline__ Place find_place(const KernelArguments& arguments, int channels_per_block) {
+// `block`: the block's index; `reverse`: the direction.
+__device__ __forceinline__ Place find_place(const KernelArguments& arguments, std::uint32_t block, bool reverse,
+                                            int channels_per_block) {
   const CudaArguments& scan = arguments.scan;
   Place place;
-  const std::uint32_t block = blockIdx.x;
   const std::uint32_t row = block / arguments.channel_tiles;
   place.first_channel = static_cast<int>(block - row * arguments.channel_tiles) * channels_per_block;
   place.batch = row / arguments.grid_chunks;
@@ -55,98 +74,145 @@ __device__ __forceinline__ Place find_place(const KernelArguments& arguments, in
   const std::int64_t begin = place.chunk * arguments.chunk_length;
   const std::int64_t left = scan.length - begin;
   place.tokens = static_cast<int>(left < arguments.chunk_length ? left : arguments.chunk_length);
-  place.row_step = scan.reverse ? -1 : 1;
-  place.first_row = place.batch * scan.length + (scan.reverse ? scan.length - 1 - begin : begin);
+  place.reverse = reverse;
+  place.first_row = place.batch * scan.length + (reverse ? scan.length - 1 - begin : begin);
   return place;
 }
 
-__device__ __forceinline__ std::int64_t memory_row(const Place& place, int token) {
-  return place.first_row + place.row_step * token;
-}
+// The part of a thread in loads and stores: tokens first, first + kLanes, ... of each tile.
+template <class S>
+struct Part {
+  int first;
+  int unit;
+  int channel;  // the first of the thread's channels
+  int count;    // channels from there on that exist
+  bool whole;   // whether all channels of the block exist
 
-// One thread's part of a tile, as loaded from memory.
-template <class Element, class S>
-struct Loaded {
-  Run<Element, S::kRun> u, delta;
-  Run<Element, S::kProjectionRun> B, C;
+  __device__ __forceinline__ Part(const Place& place, std::int64_t channels, int thread)
+      : first(thread / S::kUnits), unit(thread % S::kUnits), channel(place.first_channel + unit * S::kWidth),
+        count(static_cast<int>(channels) - channel), whole(place.first_channel + S::kChannels <= channels) {}
+
+  // Whether the i-th of the thread's tokens exists; `left` tokens of the chunk begin with the tile.
+  __device__ __forceinline__ bool has(int i, int left) const { return count > 0 && first + i * S::kLanes < left; }
 };
 
+// A thread's position in a tensor with `pitch` elements in a row: element `column` of its first token of a tile. It is
+// advanced from tile to tile, which takes fewer instructions than computing it from the token.
+template <class Bits>
+struct Cursor {
+  Bits* at;
+  std::int64_t tile_step;
+
+  __device__ __forceinline__ Cursor(Bits* tensor, std::int64_t pitch, const Place& place, int tile_tokens, int token,
+                                    int column)
+      : at(tensor + (place.first_row + (place.reverse ? -token : token)) * pitch + column),
+        tile_step(place.reverse ? -tile_tokens * pitch : tile_tokens * pitch) {}
+  __device__ __forceinline__ void advance() { at += tile_step; }
+};
+
+// The cursor for the thread's channels, of which the first is element `column` of a row.
+template <class S, class Bits>
+__device__ __forceinline__ Cursor<Bits> row_cursor(Bits* tensor, std::int64_t pitch, const Place& place,
+                                                   const Part<S>& part, int column) {
+  return Cursor<Bits>(tensor, pitch, place, S::kTime, part.first, column);
+}
+
+template <class Element>
+using Input = Cursor<const typename Element::Bits>;
+
+template <class Element>
+__device__ __forceinline__ const typename Element::Bits* elements(const void* tensor) {
+  return static_cast<const typename Element::Bits*>(tensor);
+}
+
+// The elements from a thread's token to its next one.
+template <class S>
+__device__ __forceinline__ int row_step(const Place& place, std::int64_t pitch) {
+  return S::kLanes * static_cast<int>(place.reverse ? -pitch : pitch);
+}
+
+// One thread's channels of a tensor, for all of its tokens.
+template <class Element, class S>
+struct Rows {
+  Run<Element, S::kWidth> row[S::kRows];
+};
+
+// Starts loading the thread's part of a tile of which `left` tokens exist. Missing elements are set to zero. `step`:
+// from row_step.
+template <class Element, class S>
+__device__ __forceinline__ void load_rows(Rows<Element, S>& rows, const Input<Element>& cursor, int step, bool wide,
+                                          const Part<S>& part, int left) {
+  if (wide && part.whole && left >= S::kTime) {
+#pragma unroll
+    for (int i = 0; i < S::kRows; ++i) load_wide(rows.row[i], cursor.at + std::int64_t{i} * step);
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < S::kRows; ++i) {
+    clear(rows.row[i]);
+    if (part.has(i, left)) load_some(rows.row[i], cursor.at + std::int64_t{i} * step, part.count);
+  }
+}
+
+// Likewise for B and C: the thread's run of adjacent states, which belong to one token.
 template <class Element, int kCount>
-__device__ __forceinline__ void load_run(Run<Element, kCount>& run, const void* tensor, std::int64_t offset, bool wide,
-                                         int count) {
-  const auto* base = static_cast<const typename Element::Bits*>(tensor);
+__device__ __forceinline__ void load_states(Run<Element, kCount>& run, const Input<Element>& cursor, bool wide,
+                                            int count) {
   if (count <= 0) {
     clear(run);
   } else if (wide) {
-    load_wide(run, base + offset);
+    load_wide(run, cursor.at);
   } else {
-    load_some(run, base + offset, count);
+    load_some(run, cursor.at, count);
   }
 }
 
-// Starts loading the thread's run of a tensor with the shape of u, for the tile at `token`. Elements beyond the chunk
-// or the channels are set to zero.
 template <class Element, class S>
-__device__ __forceinline__ void load_row(Run<Element, S::kRun>& run, const void* tensor,
-                                         const KernelArguments& arguments, const Place& place, int token) {
-  const int thread = static_cast<int>(threadIdx.x);
-  const int mine = token + thread / S::kThreadsPerRow;
-  const int channel = place.first_channel + thread % S::kThreadsPerRow * S::kRun;
-  const int channels = static_cast<int>(arguments.scan.channels);
-  load_run(run, tensor, memory_row(place, mine) * channels + channel, arguments.wide_rows,
-           mine < place.tokens ? channels - channel : 0);
-}
-
-// Likewise for B and C.
-template <class Element, class S>
-__device__ __forceinline__ void load_projection(Run<Element, S::kProjectionRun>& run, const void* tensor,
-                                                const KernelArguments& arguments, const Place& place, int token) {
-  const int first = static_cast<int>(threadIdx.x) * S::kProjectionRun;
-  const int mine = token + first / S::kPadded;
-  const int state = first % S::kPadded;
-  const int states = static_cast<int>(arguments.scan.state);
-  load_run(run, tensor, memory_row(place, mine) * states + state, arguments.wide_projections,
-           mine < place.tokens ? states - state : 0);
-}
-
-// Starts loading the inputs of the recurrence for the tile at `token`.
-template <bool kOutput, class Element, class S>
-__device__ __forceinline__ void load_tile(Loaded<Element, S>& loaded, const KernelArguments& arguments,
-                                          const Place& place, int token) {
-  load_row<Element, S>(loaded.u, arguments.scan.u, arguments, place, token);
-  load_row<Element, S>(loaded.delta, arguments.scan.delta, arguments, place, token);
-  load_projection<Element, S>(loaded.B, arguments.scan.B, arguments, place, token);
-  if constexpr (kOutput) load_projection<Element, S>(loaded.C, arguments.scan.C, arguments, place, token);
-}
-
-// Converts the loaded tile to float32 in shared memory, with dt = softplus(delta + delta_bias). Tokens beyond the chunk
-// get dt = 0, which does not change the state.
-template <bool kOutput, class Element, class S>
-__device__ __forceinline__ void stage_tile(Shared<S>& shared, const Loaded<Element, S>& loaded,
-                                           const CudaArguments& scan, bool inside) {
-  const int thread = static_cast<int>(threadIdx.x);
-  const int row = thread / S::kThreadsPerRow;
-  const int column = thread % S::kThreadsPerRow * S::kRun;
+__device__ __forceinline__ void stage_projection(float (&to)[S::kTime][S::kPadded],
+                                                 const Run<Element, S::kProjectionRun>& run, int thread) {
+  float values[S::kProjectionRun];
 #pragma unroll
-  for (int i = 0; i < S::kRun; ++i) {
-    const float x = get(loaded.delta, i) + shared.delta_bias[column + i];
-    const float positive = scan.delta_softplus ? softplus(x) : x;
-    const float dt = inside ? positive : 0.0f;
-    shared.step[row][column + i] = make_float2(dt, dt * get(loaded.u, i));
+  for (int i = 0; i < S::kProjectionRun; ++i) values[i] = get(run, i);
+  store_floats(&to[0][0] + thread * S::kProjectionRun, values);
+}
+
+// Stores dt = softplus(x) and dt * u of the thread's part, where x is the time step before softplus. Tokens beyond the
+// chunk get dt = 0, which does not change the state.
+template <class Element, class S>
+__device__ __forceinline__ void stage_steps(Shared<S>& shared, float (&x)[S::kRows][S::kWidth],
+                                            const Rows<Element, S>& u, bool delta_softplus, const Part<S>& part,
+                                            int left) {
+  if (delta_softplus) {
+#pragma unroll
+    for (int i = 0; i < S::kRows; ++i) {
+#pragma unroll
+      for (int c = 0; c < S::kWidth; ++c) x[i][c] = softplus(x[i][c]);
+    }
   }
-  const int first = thread * S::kProjectionRun;
+  if (left < S::kTime) {
 #pragma unroll
-  for (int i = 0; i < S::kProjectionRun; ++i) {
-    (&shared.B[first / S::kPadded][first % S::kPadded])[i] = get(loaded.B, i);
-    if constexpr (kOutput) (&shared.C[first / S::kPadded][first % S::kPadded])[i] = get(loaded.C, i);
+    for (int i = 0; i < S::kRows; ++i) {
+#pragma unroll
+      for (int c = 0; c < S::kWidth; ++c) x[i][c] = part.has(i, left) ? x[i][c] : 0.0f;
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < S::kRows; ++i) {
+    float step[2 * S::kWidth];
+#pragma unroll
+    for (int c = 0; c < S::kWidth; ++c) {
+      step[2 * c] = x[i][c];
+      step[2 * c + 1] = step[2 * c] * get(u.row[i], c);
+    }
+    store_floats(shared.step[part.first + i * S::kLanes][part.unit], step);
   }
 }
 
 // Sums each partial[i] over the lanes of a channel; lane i returns sum i. Each round exchanges half of the values, so
 // kLanes sums take kLanes - 1 shuffles. It is recursive because the compiler needs constant indices early; otherwise
 // it places the array in local memory.
-template <int kHalf, int kLanes>
-__device__ __forceinline__ float sum_over_lanes(float (&partial)[kLanes], int lane) {
+template <class S, int kHalf>
+__device__ __forceinline__ float sum_over_lanes(float (&partial)[S::kLanes], int lane) {
   if constexpr (kHalf == 0) {
     return partial[0];
   } else {
@@ -154,75 +220,115 @@ __device__ __forceinline__ float sum_over_lanes(float (&partial)[kLanes], int la
 #pragma unroll
     for (int i = 0; i < kHalf; ++i) {
       const float low = partial[i], high = partial[i + kHalf];
-      partial[i] = (upper ? high : low) + __shfl_xor_sync(0xffffffffu, upper ? low : high, kHalf);
+      partial[i] = (upper ? high : low) + __shfl_xor_sync(0xffffffffu, upper ? low : high, S::distance(kHalf));
     }
-    return sum_over_lanes<kHalf / 2>(partial, lane);
+    return sum_over_lanes<S, kHalf / 2>(partial, lane);
   }
 }
 
 // The states of a thread.
 template <class S>
 struct States {
-  float h[S::kStates];
-  float rate[S::kStates];  // A * log2(e)
-  float dt_sum;            // over the tokens so far; only used for summaries
+  float h[S::kWidth][S::kStates];
+  float rate[S::kWidth][S::kStates];  // A * log2(e)
+  float dt_sum[S::kWidth];            // over the tokens so far; only used for summaries
 };
 
 // Runs the recurrence over `groups` groups of kLanes tokens of the tile in shared memory.
 template <bool kOutput, class S>
-__device__ __forceinline__ void scan_tile(States<S>& states, Shared<S>& shared, int groups) {
-  const int lane = static_cast<int>(threadIdx.x) % S::kLanes;
-  const int channel = static_cast<int>(threadIdx.x) / S::kLanes;
+__device__ __forceinline__ void scan_tile(States<S>& states, Shared<S>& shared, int thread, int groups) {
+  const int lane = S::lane_of(thread);
+  const int unit = S::unit_of(thread);
 #pragma unroll 1
   for (int group = 0; group < groups; ++group) {
-    float partial[S::kLanes];
+    float partial[S::kWidth][S::kLanes];
 #pragma unroll
     for (int i = 0; i < S::kLanes; ++i) {
       const int time = group * S::kLanes + i;
-      const float2 step = shared.step[time][channel];
-      float B[S::kStates], C[S::kStates];
+      float step[2 * S::kWidth], B[S::kStates], C[S::kStates];
+      load_floats(step, shared.step[time][unit]);
       load_floats(B, &shared.B[time][lane * S::kStates]);
       if constexpr (kOutput) load_floats(C, &shared.C[time][lane * S::kStates]);
-      partial[i] = 0.0f;
 #pragma unroll
-      for (int n = 0; n < S::kStates; ++n) {
-        const float factor = decay(step.x * states.rate[n], i * S::kStates + n);
-        states.h[n] = fmaf(factor, states.h[n], step.y * B[n]);
-        if constexpr (kOutput) partial[i] = fmaf(C[n], states.h[n], partial[i]);
+      for (int c = 0; c < S::kWidth; ++c) {
+        partial[c][i] = 0.0f;
+#pragma unroll
+        for (int n = 0; n < S::kStates; ++n) {
+          float& h = states.h[c][n];
+          const float factor = decay(step[2 * c] * states.rate[c][n], (i * S::kWidth + c) * S::kStates + n);
+          h = fmaf(factor, h, step[2 * c + 1] * B[n]);
+          if constexpr (kOutput) partial[c][i] = n == 0 ? C[n] * h : fmaf(C[n], h, partial[c][i]);
+        }
+        if constexpr (!kOutput) states.dt_sum[c] += step[2 * c];
       }
-      if constexpr (!kOutput) states.dt_sum += step.x;
     }
     if constexpr (kOutput) {
-      shared.y[group * S::kLanes + lane][channel] = sum_over_lanes<S::kLanes / 2>(partial, lane);
+      float sums[S::kWidth];
+#pragma unroll
+      for (int c = 0; c < S::kWidth; ++c) sums[c] = sum_over_lanes<S, S::kLanes / 2>(partial[c], lane);
+      store_floats(shared.y[group * S::kLanes + lane][unit], sums);
     }
   }
 }
 
-// Adds the skip term, applies the gate and stores the thread's run of the tile at `token`.
+// Reads the thread's A, and sets the states to zero.
+template <class S>
+__device__ __forceinline__ void start_states(States<S>& states, const float* A, int channel, int channels,
+                                             int state_size, int lane) {
+#pragma unroll
+  for (int c = 0; c < S::kWidth; ++c) {
+    states.dt_sum[c] = 0.0f;
+#pragma unroll
+    for (int n = 0; n < S::kStates; ++n) {
+      const int state = lane * S::kStates + n;
+      const bool exists = channel + c < channels && state < state_size;
+      states.h[c][n] = 0.0f;
+      states.rate[c][n] = exists ? kLog2E * A[static_cast<std::int64_t>(channel + c) * state_size + state] : 0.0f;
+    }
+  }
+}
+
+// The thread's values of a tensor with one float for each channel; missing ones are zero.
+template <class S>
+__device__ __forceinline__ void load_constants(float (&to)[S::kWidth], const float* from, const Part<S>& part) {
+#pragma unroll
+  for (int c = 0; c < S::kWidth; ++c) to[c] = c < part.count ? from[part.channel + c] : 0.0f;
+}
+
+// The thread's row i of the output: sum over the states plus skip term, times the gate.
 template <class Element, class S>
-__device__ __forceinline__ void store_tile(const Shared<S>& shared, const Run<Element, S::kRun>& u,
-                                           const Run<Element, S::kRun>& z, const KernelArguments& arguments,
-                                           const Place& place, int token) {
-  const CudaArguments& scan = arguments.scan;
-  const int thread = static_cast<int>(threadIdx.x);
-  const int row = thread / S::kThreadsPerRow;
-  const int column = thread % S::kThreadsPerRow * S::kRun;
-  const int channel = place.first_channel + column;
-  const int count = static_cast<int>(scan.channels) - channel;
-  if (token + row >= place.tokens || count <= 0) return;
-  Run<Element, S::kRun> y;
+__device__ __forceinline__ void finish_row(Run<Element, S::kWidth>& y, const Shared<S>& shared,
+                                           const Run<Element, S::kWidth>& u, const Run<Element, S::kWidth>& z,
+                                           const float (&D)[S::kWidth], const Part<S>& part, int i) {
+  float sums[S::kWidth];
+  load_floats(sums, shared.y[part.first + i * S::kLanes][part.unit]);
   clear(y);
 #pragma unroll
-  for (int i = 0; i < S::kRun; ++i) {
-    const float ungated = fmaf(shared.D[column + i], get(u, i), shared.y[row][column + i]);
-    put_bits(y, i, Element::from_float(ungated * silu(get(z, i))));
+  for (int c = 0; c < S::kWidth; ++c) {
+    put_bits(y, c, Element::from_float(fmaf(D[c], get(u, c), sums[c]) * silu(get(z, c))));
   }
-  auto* to = static_cast<typename Element::Bits*>(scan.y) +
-             memory_row(place, token + row) * scan.channels + channel;
-  if (arguments.wide_rows) {
-    store_wide(y, to);
-  } else {
-    store_some(y, to, count);
+}
+
+// Stores the thread's part of a tile of which `left` tokens exist.
+template <class Element, class S>
+__device__ __forceinline__ void store_tile(const Shared<S>& shared, const Rows<Element, S>& u,
+                                           const Rows<Element, S>& z, const float (&D)[S::kWidth],
+                                           const Cursor<typename Element::Bits>& cursor, int step, bool wide,
+                                           const Part<S>& part, int left) {
+  Run<Element, S::kWidth> y;
+  if (wide && part.whole && left >= S::kTime) {
+#pragma unroll
+    for (int i = 0; i < S::kRows; ++i) {
+      finish_row<Element>(y, shared, u.row[i], z.row[i], D, part, i);
+      store_wide(y, cursor.at + std::int64_t{i} * step);
+    }
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < S::kRows; ++i) {
+    if (!part.has(i, left)) continue;
+    finish_row<Element>(y, shared, u.row[i], z.row[i], D, part, i);
+    store_some(y, cursor.at + std::int64_t{i} * step, part.count);
   }
 }
 
@@ -255,14 +361,18 @@ template <class S>
 __device__ __forceinline__ void carry_in(States<S>& states, const KernelArguments& arguments, const Place& place,
                                          int channel, int lane) {
   const Summaries<S> summaries(arguments, place);
-#pragma unroll 2
+#pragma unroll 1
   for (std::uint32_t chunk = 0; chunk < place.chunk; ++chunk) {
-    float gained[S::kStates];
-    load_floats(gained, summaries.state(chunk, channel, lane));
-    const float dt_sum = *summaries.dt_sum(chunk, channel);
 #pragma unroll
-    for (int n = 0; n < S::kStates; ++n) {
-      states.h[n] = fmaf(exp2_special(dt_sum * states.rate[n]), states.h[n], gained[n]);
+    for (int c = 0; c < S::kWidth; ++c) {
+      if (channel + c >= arguments.scan.channels) continue;
+      float gained[S::kStates];
+      load_floats(gained, summaries.state(chunk, channel + c, lane));
+      const float dt_sum = *summaries.dt_sum(chunk, channel + c);
+#pragma unroll
+      for (int n = 0; n < S::kStates; ++n) {
+        states.h[c][n] = fmaf(exp2_special(dt_sum * states.rate[c][n]), states.h[c][n], gained[n]);
+      }
     }
   }
 }
@@ -271,55 +381,106 @@ template <class S>
 __device__ __forceinline__ void write_summary(const States<S>& states, const KernelArguments& arguments,
                                               const Place& place, int channel, int lane) {
   const Summaries<S> summaries(arguments, place);
-  float* to = summaries.state(place.chunk, channel, lane);
 #pragma unroll
-  for (int n = 0; n < S::kStates; ++n) to[n] = states.h[n];
-  if (lane == 0) *summaries.dt_sum(place.chunk, channel) = states.dt_sum;
+  for (int c = 0; c < S::kWidth; ++c) {
+    if (channel + c >= arguments.scan.channels) continue;
+    float* to = summaries.state(place.chunk, channel + c, lane);
+#pragma unroll
+    for (int n = 0; n < S::kStates; ++n) to[n] = states.h[c][n];
+    if (lane == 0) *summaries.dt_sum(place.chunk, channel + c) = states.dt_sum[c];
+  }
 }
+
+// The number of groups of kLanes tokens in a tile of which `left` tokens exist.
+template <class S>
+__device__ __forceinline__ int token_groups(int left) {
+  return ((left < S::kTime ? left : S::kTime) + S::kLanes - 1) / S::kLanes;
+}
+
+// One thread's part of a tile, as loaded from memory.
+template <class Element, class S>
+struct Loaded {
+  Rows<Element, S> u, delta;
+  Run<Element, S::kProjectionRun> B, C;
+};
+
+// The positions from which a thread loads the tiles of the recurrence.
+template <bool kOutput, class Element, class S>
+struct Inputs {
+  Input<Element> u, delta, B, C;
+  int step;
+  int token, states;  // of the run of B and C: its token within the tile, and the states from there on that exist
+
+  __device__ __forceinline__ Inputs(const CudaArguments& scan, const Place& place, const Part<S>& part, int thread)
+      : u(row_cursor(elements<Element>(scan.u), scan.channels, place, part, part.channel)),
+        delta(row_cursor(elements<Element>(scan.delta), scan.channels, place, part, part.channel)),
+        B(elements<Element>(scan.B), scan.state, place, S::kTime, thread * S::kProjectionRun / S::kPadded,
+          thread * S::kProjectionRun % S::kPadded),
+        C(elements<Element>(scan.C), scan.state, place, S::kTime, thread * S::kProjectionRun / S::kPadded,
+          thread * S::kProjectionRun % S::kPadded),
+        step(row_step<S>(place, scan.channels)), token(thread * S::kProjectionRun / S::kPadded),
+        states(static_cast<int>(scan.state) - thread * S::kProjectionRun % S::kPadded) {}
+
+  // Starts loading a tile of which `left` tokens exist, and advances.
+  __device__ __forceinline__ void load(Loaded<Element, S>& loaded, const KernelArguments& arguments,
+                                       const Part<S>& part, int left) {
+    load_rows<Element>(loaded.u, u, step, arguments.wide_rows, part, left);
+    load_rows<Element>(loaded.delta, delta, step, arguments.wide_rows, part, left);
+    const int count = token < left ? states : 0;
+    load_states<Element>(loaded.B, B, arguments.wide_projections, count);
+    if constexpr (kOutput) load_states<Element>(loaded.C, C, arguments.wide_projections, count);
+    u.advance(), delta.advance(), B.advance(), C.advance();
+  }
+};
 
 // Scans one chunk of one batch element for the block's channels. With kOutput, it starts from the carried-in state and
 // writes y; without, it starts from zero and writes only the summary.
 template <bool kOutput, class Element, class S>
 __device__ __forceinline__ void scan_block(const KernelArguments& arguments, Shared<S>& shared) {
   const CudaArguments& scan = arguments.scan;
-  const Place place = find_place(arguments, S::kChannels);
   const int thread = static_cast<int>(threadIdx.x);
-  const int lane = thread % S::kLanes;
-  const int channel = place.first_channel + thread / S::kLanes;
-  const bool exists = channel < scan.channels;
-
+  const Place place = find_place(arguments, blockIdx.x, scan.reverse, S::kChannels);
+  const Part<S> part(place, scan.channels, thread);
+  Inputs<kOutput, Element, S> inputs(scan, place, part, thread);
+  Input<Element> z_cursor = row_cursor(elements<Element>(scan.z), scan.channels, place, part, part.channel);
+  auto y_cursor =
+      row_cursor(static_cast<typename Element::Bits*>(scan.y), scan.channels, place, part, part.channel);
   Loaded<Element, S> loaded;
-  load_tile<kOutput>(loaded, arguments, place, 0);
-  for (int i = thread; i < S::kChannels; i += kCudaThreads) {
-    const bool there = place.first_channel + i < scan.channels;
-    shared.delta_bias[i] = there ? scan.delta_bias[place.first_channel + i] : 0.0f;
-    shared.D[i] = there ? scan.D[place.first_channel + i] : 0.0f;
-  }
+  inputs.load(loaded, arguments, part, place.tokens);
+  float delta_bias[S::kWidth], D[S::kWidth];
+  load_constants(delta_bias, scan.delta_bias, part);
+  load_constants(D, scan.D, part);
+  const int lane = S::lane_of(thread);
+  const int channel = place.first_channel + S::unit_of(thread) * S::kWidth;
   States<S> states;
-  states.dt_sum = 0.0f;
-#pragma unroll
-  for (int n = 0; n < S::kStates; ++n) {
-    const int state = lane * S::kStates + n;
-    states.h[n] = 0.0f;
-    states.rate[n] = exists && state < scan.state ? kLog2E * scan.A[channel * scan.state + state] : 0.0f;
-  }
-  if (kOutput && exists) carry_in(states, arguments, place, channel, lane);
-  __syncthreads();
+  start_states(states, scan.A, channel, static_cast<int>(scan.channels), static_cast<int>(scan.state), lane);
+  if constexpr (kOutput) carry_in(states, arguments, place, channel, lane);
 
-  for (int token = 0; token < place.tokens; token += S::kTime) {
-    stage_tile<kOutput>(shared, loaded, scan, token + thread / S::kThreadsPerRow < place.tokens);
-    const Run<Element, S::kRun> u = loaded.u;
-    Run<Element, S::kRun> z;
+#pragma unroll 1
+  for (int left = place.tokens; left > 0; left -= S::kTime) {
+    float x[S::kRows][S::kWidth];
+#pragma unroll
+    for (int i = 0; i < S::kRows; ++i) {
+#pragma unroll
+      for (int c = 0; c < S::kWidth; ++c) x[i][c] = get(loaded.delta.row[i], c) + delta_bias[c];
+    }
+    stage_steps(shared, x, loaded.u, scan.delta_softplus, part, left);
+    stage_projection<Element, S>(shared.B, loaded.B, thread);
+    if constexpr (kOutput) stage_projection<Element, S>(shared.C, loaded.C, thread);
+    const Rows<Element, S> u = loaded.u;
+    Rows<Element, S> z;
     __syncthreads();
     // The gate of this tile and the next tile are loaded during the recurrence.
-    if constexpr (kOutput) load_row<Element, S>(z, scan.z, arguments, place, token);
-    load_tile<kOutput>(loaded, arguments, place, token + S::kTime);
-    const int left = place.tokens - token;
-    scan_tile<kOutput>(states, shared, ((left < S::kTime ? left : S::kTime) + S::kLanes - 1) / S::kLanes);
+    if constexpr (kOutput) load_rows<Element>(z, z_cursor, inputs.step, arguments.wide_rows, part, left);
+    inputs.load(loaded, arguments, part, left - S::kTime);
+    scan_tile<kOutput>(states, shared, thread, token_groups<S>(left));
     __syncthreads();
-    if constexpr (kOutput) store_tile<Element>(shared, u, z, arguments, place, token);
+    if constexpr (kOutput) {
+      store_tile(shared, u, z, D, y_cursor, inputs.step, arguments.wide_rows, part, left);
+      z_cursor.advance(), y_cursor.advance();
+    }
   }
-  if (!kOutput && exists) write_summary(states, arguments, place, channel, lane);
+  if constexpr (!kOutput) write_summary(states, arguments, place, channel, lane);
 }
 
 }  // namespace vim_scan

@@ -13,7 +13,7 @@ template <class Element, class S>
 constexpr int min_blocks() {
   if (S::kPadded > 64) return 2;
   if (S::kPadded > 16) return 4;
-  return sizeof(typename Element::Bits) == 2 ? 6 : 5;
+  return sizeof(typename Element::Bits) == 2 ? 5 : 4;
 }
 
 template <bool kOutput, class Element, class S>

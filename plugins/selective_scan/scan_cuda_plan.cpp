@@ -7,8 +7,8 @@
 namespace vim_scan {
 namespace {
 
-// The maximum number of blocks of a chunked call: several for each multiprocessor of the largest GPU, and few enough
-// that the workspace is below 3 MB for every batch and length.
+// The maximum number of blocks of a chunked call, for one channel a thread: several for each multiprocessor of the
+// largest GPU, and few enough that the workspace is below 3 MB for every batch and length.
 constexpr std::int64_t kMaxChunkedBlocks = 1024;
 constexpr std::int64_t kMinChunkTiles = 2;
 
@@ -22,17 +22,22 @@ std::int64_t ceil_div(std::int64_t value, std::int64_t divisor) { return (value 
 int padded_state(const CudaVariant& variant) { return variant.states * variant.lanes; }
 
 // Cycles per token of a block on a fully occupied multiprocessor: the maximum of the special-function unit (16 per
-// cycle) and of instruction issue (128 per cycle).
+// cycle), of instruction issue (128 per cycle) and of shared memory (32 words per cycle). The constants fit the counts
+// of tools/machine_code.
 double busy_cycles(const CudaVariant& variant) {
-  const double channels = kCudaThreads / variant.lanes;
-  const double special = channels * (padded_state(variant) + 3) / 16;
-  const double per_lane = 5.0 * variant.states + 2.0 * static_cast<double>(ceil_div(variant.states, 4)) + 4.0;
-  const double issue = channels * (variant.lanes * per_lane + 25) / 128;
-  return std::max(special, issue);
+  const double lanes = variant.lanes, per_channel = lanes / variant.channels;
+  const double special = (padded_state(variant) + 3) / 16.0;
+  const double loads = 1.0 + 2.0 * static_cast<double>(ceil_div(variant.states, 4));
+  const double issue = (lanes * (5.0 * variant.states + 1.5) + per_channel * loads + 4.0 * (lanes - 1) + 40) / 128;
+  const double words = 2.0 * variant.channels + 2.0 * variant.states;
+  const double shared = (per_channel * words + lanes - 1 + 5) / 32;
+  return block_channels(variant) * std::max({special, issue, shared});
 }
 
 // Likewise for the only block on a multiprocessor, where latencies are not hidden.
 double latency_cycles(const CudaVariant& variant) { return 1.3 * busy_cycles(variant) + 8; }
+
+std::int64_t max_chunked_blocks(const CudaVariant& variant) { return kMaxChunkedBlocks / variant.channels; }
 
 double estimate(const CudaVariant& variant, const CudaPlan& plan, int multiprocessors) {
   const double per_multiprocessor = static_cast<double>(ceil_div(plan.blocks, multiprocessors));
@@ -66,7 +71,7 @@ const char* cuda_sizes_error(std::int64_t batch, std::int64_t length, std::int64
   if (state > kCudaMaxState) return "SelectiveScan: the state size is above 256, the maximum of the CUDA kernel";
   // Tokens of a sequence, including one tile beyond the end, are counted in 32 bits; rows and elements in 64.
   if (length > std::numeric_limits<std::int32_t>::max() - 64) return "SelectiveScan: more than 2^31 - 65 tokens";
-  if (channels > std::numeric_limits<std::int32_t>::max()) return "SelectiveScan: more than 2^31 - 1 channels";
+  if (channels > kCudaMaxChannels) return "SelectiveScan: more than 2^24 channels";
   const std::int64_t tiles = ceil_div(channels, kCudaThreads / 16);
   if (batch > std::numeric_limits<std::int32_t>::max() / tiles) return "SelectiveScan: the batch is too large";
   return nullptr;
@@ -78,7 +83,7 @@ CudaPlan lay_out_cuda(int variant, std::int64_t batch, std::int64_t length, std:
   plan.variant = variant;
   plan.chunk_length = ceil_div(ceil_div(length, parts), shape.time) * shape.time;
   plan.chunks = ceil_div(length, plan.chunk_length);
-  plan.channel_tiles = ceil_div(channels, kCudaThreads / shape.lanes);
+  plan.channel_tiles = ceil_div(channels, block_channels(shape));
   plan.blocks = batch * plan.chunks * plan.channel_tiles;
   plan.workspace_bytes = sizeof(float) * static_cast<std::size_t>(batch * (plan.chunks - 1) * channels) *
                          static_cast<std::size_t>(padded_state(shape) + 1);
@@ -92,9 +97,9 @@ CudaPlan plan_cuda(std::int64_t batch, std::int64_t length, std::int64_t channel
   for (int variant = 0; variant < kCudaVariantCount; ++variant) {
     if (!serves(variant, state)) continue;
     const std::int64_t most = std::max<std::int64_t>(1, length / (kMinChunkTiles * kCudaVariants[variant].time));
-    for (std::int64_t parts = 1; parts <= std::min(most, kMaxChunkedBlocks); ++parts) {
+    for (std::int64_t parts = 1; parts <= std::min(most, max_chunked_blocks(kCudaVariants[variant])); ++parts) {
       const CudaPlan plan = lay_out_cuda(variant, batch, length, channels, parts);
-      if (plan.chunks > 1 && plan.blocks > kMaxChunkedBlocks) break;
+      if (plan.chunks > 1 && plan.blocks > max_chunked_blocks(kCudaVariants[variant])) break;
       const double cycles = estimate(kCudaVariants[variant], plan, multiprocessors);
       if (cycles < best_cycles) {
         best = plan;
@@ -107,12 +112,12 @@ CudaPlan plan_cuda(std::int64_t batch, std::int64_t length, std::int64_t channel
 
 std::size_t cuda_workspace_bytes(std::int64_t channels, std::int64_t state) {
   if (cuda_sizes_error(1, 1, channels, state) != nullptr) return 0;
-  // A chunked plan has batch * (chunks - 1) <= kMaxChunkedBlocks / channel_tiles.
+  // A chunked plan has batch * (chunks - 1) <= max_chunked_blocks / channel_tiles.
   std::size_t most = 0;
   for (int variant = 0; variant < kCudaVariantCount; ++variant) {
     if (!serves(variant, state)) continue;
     const CudaVariant& shape = kCudaVariants[variant];
-    const std::int64_t rows = kMaxChunkedBlocks / ceil_div(channels, kCudaThreads / shape.lanes);
+    const std::int64_t rows = max_chunked_blocks(shape) / ceil_div(channels, block_channels(shape));
     most = std::max(most, sizeof(float) * static_cast<std::size_t>(rows * channels) *
                               static_cast<std::size_t>(padded_state(shape) + 1));
   }
@@ -122,7 +127,7 @@ std::size_t cuda_workspace_bytes(std::int64_t channels, std::int64_t state) {
 KernelArguments kernel_arguments(const CudaArguments& arguments, const CudaPlan& plan) {
   const CudaVariant& shape = kCudaVariants[plan.variant];
   const std::size_t element = arguments.type == Type::kFloat32 ? 4 : 2;
-  const std::size_t row_bytes = std::min<std::size_t>(16, static_cast<std::size_t>(channel_run(shape)) * element);
+  const std::size_t row_bytes = static_cast<std::size_t>(shape.channels) * element;
   const std::size_t projection_bytes =
       std::min<std::size_t>(16, static_cast<std::size_t>(projection_run(shape)) * element);
   KernelArguments result{};
@@ -131,7 +136,7 @@ KernelArguments kernel_arguments(const CudaArguments& arguments, const CudaPlan&
   result.chunks = static_cast<std::uint32_t>(plan.chunks);
   result.grid_chunks = result.chunks;
   result.channel_tiles = static_cast<std::uint32_t>(plan.channel_tiles);
-  result.wide_rows = arguments.channels % channel_run(shape) == 0 && aligned(arguments.u, row_bytes) &&
+  result.wide_rows = arguments.channels % shape.channels == 0 && aligned(arguments.u, row_bytes) &&
                      aligned(arguments.delta, row_bytes) && aligned(arguments.z, row_bytes) &&
                      aligned(arguments.y, row_bytes);
   result.wide_projections = arguments.state == padded_state(shape) && aligned(arguments.B, projection_bytes) &&

@@ -11,15 +11,17 @@ struct KernelArguments {
   std::uint32_t chunks;       // in the whole sequence
   std::uint32_t grid_chunks;  // in this launch; the last one needs no summary
   std::uint32_t channel_tiles;
-  bool wide_rows;         // every thread's run of channels is complete and aligned for wide accesses
+  bool wide_rows;         // every thread's channels exist and are aligned for one access
   bool wide_projections;  // likewise for its run of B and C
 };
 
-// The number of adjacent channels that a thread loads and stores, and of values of B and C that it loads.
-constexpr int channel_run(const CudaVariant& variant) { return variant.time / variant.lanes; }
+// The number of adjacent values of B and C that a thread loads.
 constexpr int projection_run(const CudaVariant& variant) {
   return variant.time * variant.states * variant.lanes / kCudaThreads;
 }
+
+// The number of adjacent channels of a block.
+constexpr int block_channels(const CudaVariant& variant) { return kCudaThreads / variant.lanes * variant.channels; }
 
 KernelArguments kernel_arguments(const CudaArguments& arguments, const CudaPlan& plan);
 

@@ -118,4 +118,21 @@ __device__ __forceinline__ void load_floats(float (&to)[kCount], const float* fr
   }
 }
 
+// Stores kCount floats; `to` must be aligned to 4 * kCount bytes, at most 16.
+template <int kCount>
+__device__ __forceinline__ void store_floats(float* to, const float (&from)[kCount]) {
+  if constexpr (kCount % 4 == 0) {
+#pragma unroll
+    for (int i = 0; i < kCount / 4; ++i) {
+      reinterpret_cast<float4*>(to)[i] =
+          make_float4(from[4 * i], from[4 * i + 1], from[4 * i + 2], from[4 * i + 3]);
+    }
+  } else if constexpr (kCount == 2) {
+    *reinterpret_cast<float2*>(to) = make_float2(from[0], from[1]);
+  } else {
+    static_assert(kCount == 1, "kCount must be 1, 2 or a multiple of 4");
+    *to = from[0];
+  }
+}
+
 }  // namespace vim_scan

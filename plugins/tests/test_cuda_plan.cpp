@@ -31,7 +31,7 @@ void check_rules(int batch, int length, int channels, int state, int multiproces
   check(plan.chunks * plan.chunk_length >= length, "every token is in a chunk", plan);
   check((plan.chunks - 1) * plan.chunk_length < length, "no chunk is empty", plan);
   check(plan.chunk_length % shape.time == 0, "chunks are whole tiles", plan);
-  check(plan.channel_tiles * (vim_scan::kCudaThreads / shape.lanes) >= channels, "every channel is in a tile", plan);
+  check(plan.channel_tiles * vim_scan::block_channels(shape) >= channels, "every channel is in a tile", plan);
   check(plan.blocks == batch * plan.chunks * plan.channel_tiles, "one block per element, chunk and tile", plan);
   check(plan.workspace_bytes <= vim_scan::cuda_workspace_bytes(channels, state), "the workspace is sufficient", plan);
   check((plan.workspace_bytes > 0) == (plan.chunks > 1), "only chunks need a workspace", plan);

@@ -1,0 +1,3 @@
+from machine_code.count import main
+
+raise SystemExit(main())
