@@ -16,6 +16,7 @@ from vim_deploy.engines.source import check_interface
 from vim_deploy.errors import EngineError
 from vim_deploy.files import atomic_write, open_regular, sha256_of
 from vim_deploy.output_files import FileKind
+from vim_deploy.text import is_printable
 
 MANIFEST_NAME = "manifest.json"
 _MAX_MANIFEST_BYTES = 16 << 20
@@ -140,6 +141,6 @@ class _EngineFile:
 def _check_manifest(path: str, manifest: Manifest) -> None:
     """Raises EngineError for values that no build writes: a valid hash does not prove the origin."""
     for record in (manifest.payload, manifest.source):
-        if not record.name.isprintable() or set(record.name) & {"/", "\\"} or record.name in ("", ".", ".."):
+        if not is_printable(record.name) or set(record.name) & {"/", "\\"} or record.name in ("", ".", ".."):
             raise EngineError(f"{path}: {record.name!r:.200} is not a file name; the engine was edited.")
     check_interface(path, manifest.model_metadata(path), (manifest.input,), manifest.outputs)

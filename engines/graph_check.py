@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from vim_deploy.engines.tensors import MAX_ELEMENTS
 from vim_deploy.errors import EngineError
 from vim_deploy.ops.signature import OP_DOMAIN, OP_NAME
+from vim_deploy.text import is_printable
 
 if TYPE_CHECKING:
     import onnx
@@ -68,7 +69,9 @@ def check_graph(name: str, model: onnx.ModelProto, size: int, domains: Sequence[
 def check_sizes(name: str, model: onnx.ModelProto, input: str, shape: tuple[int, ...]) -> None:
     """Raises EngineError if a tensor has more than MAX_ELEMENTS elements for an input of this shape.
 
-    Only sizes that follow from the graph are checked, not those that depend on computed values.
+    Only sizes that follow from the graph are checked, not those that depend on computed values: to propagate
+    values, ONNX takes up to 150 bytes for each element of a vector, also of vectors that do not exist in the
+    file.
     """
     import onnx
 
@@ -88,7 +91,10 @@ def check_sizes(name: str, model: onnx.ModelProto, input: str, shape: tuple[int,
             graph.input.append(value)
     graph.input.append(onnx.helper.make_tensor_value_info(input, onnx.TensorProto.FLOAT, shape))
     graph.output.extend(onnx.ValueInfoProto(name=value.name) for value in model.graph.output)
-    inferred = onnx.shape_inference.infer_shapes(small, data_prop=True).graph
+    try:
+        inferred = onnx.shape_inference.infer_shapes(small).graph
+    except Exception as error:  # the library has many types of errors
+        raise EngineError(f"{name} is not valid ONNX: {first_line(error)} Export the model again.") from None
     for value in (*inferred.value_info, *inferred.output):
         sizes = [size.dim_value for size in value.type.tensor_type.shape.dim if size.HasField("dim_value")]
         if math.prod(sizes) > MAX_ELEMENTS or min(sizes, default=0) < 0:
@@ -153,7 +159,7 @@ def _check_operator(name: str, node: onnx.NodeProto, domains: Sequence[str]) -> 
         )
     texts = (node.name, node.op_type, *node.input, *node.output)
     # A name that is not UTF-8 is an object of type bytes.
-    if not all(isinstance(text, str) and text.isprintable() for text in texts):
+    if not all(isinstance(text, str) and is_printable(text) for text in texts):
         raise EngineError(
             f"{name}: the node {node.name!r} has a name with characters that cannot be printed; the file was "
             "edited."
@@ -176,6 +182,11 @@ def _bodies(node: onnx.NodeProto) -> list[onnx.GraphProto]:
         for attribute in node.attribute
         for body in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs)
     ]
+
+
+def first_line(error: Exception) -> str:
+    """The first line of a message, shortened."""
+    return str(error).strip().partition("\n")[0][:300]
 
 
 def _unexpected(name: str, content: str) -> EngineError:

@@ -7,7 +7,6 @@ import json
 import shlex
 from dataclasses import dataclass
 from typing import Any
-from unicodedata import category
 
 from vim_deploy.engines.registry import BACKENDS, DEFAULT_BACKEND
 from vim_deploy.engines.spec import BuildOptions
@@ -17,11 +16,11 @@ from vim_deploy.files import sha256_of
 from vim_deploy.metadata import ModelMetadata
 from vim_deploy.options import from_record, to_record, to_words
 from vim_deploy.precision import Precision
+from vim_deploy.text import is_printable
 
 FORMAT = 2
 MAX_CLASS_NAME_LENGTH = 1000
 _SHOWN = 500  # characters of a value in messages
-_UNUSABLE = ("Cc", "Cs", "Zl", "Zp")  # controls, single surrogates, line and paragraph separators
 
 
 @dataclass(frozen=True)
@@ -151,8 +150,8 @@ def read_metadata(props: dict[str, str], source: str) -> ModelMetadata:
     except (ConfigError, TypeError, KeyError, ValueError, RecursionError) as error:
         raise EngineError(f"{source}: unusable metadata ({error}); export the model again.") from None
     for name in metadata.class_names or ():
-        # They are written into every row: limited length, encodable, printable on one line.
-        if len(name) > MAX_CLASS_NAME_LENGTH or any(category(letter) in _UNUSABLE for letter in name):
+        # They are written into every row.
+        if len(name) > MAX_CLASS_NAME_LENGTH or not is_printable(name):
             raise EngineError(
                 f"{source}: class name {name[:60]!r} is longer than {MAX_CLASS_NAME_LENGTH} characters or "
                 "has characters that cannot be printed; export the model with other names."

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vim_deploy.engines.graph_check import check_graph, check_sizes, parse_model
+from vim_deploy.engines.graph_check import check_graph, check_sizes, first_line, parse_model
 from vim_deploy.engines.manifest import FileRecord, read_metadata
 from vim_deploy.engines.selfcheck import example_shape
 from vim_deploy.engines.tensors import MAX_ELEMENTS, NUMBERS, TensorSpec
@@ -51,7 +51,7 @@ def read_source(path: str | os.PathLike[str]) -> SourceModel:
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError) as error:  # ValueError: names that are not UTF-8
-        raise EngineError(f"{name} is not valid ONNX: {_first_line(error)} Export the model again.") from None
+        raise EngineError(f"{name} is not valid ONNX: {first_line(error)} Export the model again.") from None
     props = {prop.key: prop.value for prop in model.metadata_props}
     metadata = read_metadata(props, name)
     inputs, outputs = _specs(name, model.graph)
@@ -73,7 +73,7 @@ def _read_bytes(name: str) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if size > MAX_BYTES:
             raise EngineError(f"{name} has {size} bytes; an ONNX file has at most {MAX_BYTES}.")
-        return file.read(MAX_BYTES)
+        return file.read(size)  # a larger number would be allocated
 
 
 def _check_contract(name: str, model: onnx.ModelProto) -> None:
@@ -156,7 +156,3 @@ def _check_classes(name: str, classes: int | None, metadata: ModelMetadata) -> N
         raise EngineError(
             f"{name} has {classes} logits and {len(metadata.class_names)} class names; export it again."
         )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:300]

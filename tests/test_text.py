@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from vim_deploy.text import plural, printable
+from vim_deploy.text import is_printable, plural, printable
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,12 @@ from vim_deploy.text import plural, printable
 )
 def test_printable(text: str, shown: str):
     assert printable(text) == shown
+
+
+@pytest.mark.parametrize("text", ["a\nb", "\x00", "\u2028", "\u202e", "\ud800"])
+def test_names_with_control_characters_and_direction_marks_are_not_printable(text: str):
+    assert not is_printable(text)
+    assert is_printable("Größe 猫 \\")
 
 
 def test_plural():

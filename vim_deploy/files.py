@@ -53,11 +53,17 @@ def sha256_of(data: bytes) -> str:
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a file for reading. Raises OSError, also for pipes and devices, which could block or never end."""
+    """Open a file for reading.
+
+    Raises OSError, also for folders, and for pipes and devices, which could block or never end.
+    """
     # Without O_NONBLOCK, opening a pipe waits for its writer. It has no effect on regular files.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
         os.close(descriptor)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
         raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
     return os.fdopen(descriptor, "rb")
 

@@ -9,7 +9,13 @@ _DIRECTION_MARKS = "\u200e\u200f\u202a-\u202e\u2066-\u2069"
 # A character class for regular expressions: control characters, line and paragraph separators, marks that
 # change the direction of text, and bytes that are not UTF-8.
 UNSAFE = f"\x00-\x1f\x7f-\x9f\u2028\u2029{_DIRECTION_MARKS}\ud800-\udfff"
+_UNSAFE_CHARACTER = re.compile(f"[{UNSAFE}]")
 _UNPRINTABLE = re.compile(f"(?!\n)[{UNSAFE}]")
+
+
+def is_printable(text: str) -> bool:
+    """Whether a name can be printed on one line of a terminal as it is."""
+    return _UNSAFE_CHARACTER.search(text) is None
 
 
 def printable(text: str) -> str:

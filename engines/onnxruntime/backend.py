@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from vim_deploy.engines.onnxruntime.batching import can_split, images_at_once, s
 from vim_deploy.engines.onnxruntime.cuda_bfloat16 import upcast_unsupported
 from vim_deploy.engines.onnxruntime.fusion.apply import FusedGraph, check_cpu_precision, fuse_graph
 from vim_deploy.engines.onnxruntime.fusion.domain import FUSED_VERSION
+from vim_deploy.engines.onnxruntime.limited import run_limited
 from vim_deploy.engines.onnxruntime.options import OnnxruntimeOptions
 from vim_deploy.engines.onnxruntime.placement import check_on_cuda, read_profile
 from vim_deploy.engines.onnxruntime.providers import check_device, providers_of
@@ -48,25 +48,16 @@ def build(source: SourceModel, options: OnnxruntimeOptions) -> Built:
     operator = _operator_record(source, options)
     uses_library = operator["implementation"] == "library"
     check_cpu_precision(source.record.name, options, uses_library=uses_library)
-    tf32 = source.metadata.precision != Precision.FP32
-    session = partial(
-        make_session,
-        name=source.record.name,
-        providers=providers_of(options.device, tf32=tf32),
-        library=_library(options.device) if uses_library else None,
-        threads=options.threads or machine.usable_cpus(),
-    )
     graph = _rewritten(source, options, uses_library)
-    payload = graph.payload if options.optimization == "none" else _optimized(graph.payload, session, options)
     build_info: dict[str, Any] = {"fused": graph.operators} if graph.operators else {}
     pixels = random_pixels(source.input, source.metadata.preprocessing)
     if options.device == "cpu":
-        expected = _outputs(session(source.data, optimization="none"), source, pixels)
-        found = _outputs(session(payload, optimization="none"), source, pixels)
+        payload, expected, found = _built_for_cpu(source, graph.payload, pixels, options, uses_library)
     else:
-        expected = reference_outputs(source, pixels)  # on the CPU, independent of everything checked here
-        found, nodes = _run_on_cuda(payload, session, source, pixels, uses_library)
-        build_info |= {"tf32": tf32, "nodes": nodes}
+        # First on the CPU, with limits: this bounds what the graph can do on the GPU.
+        expected = reference_outputs(source, pixels)
+        payload, found, built = _built_for_cuda(source, graph.payload, pixels, options, uses_library)
+        build_info |= built
     precision = graph.precision or source.metadata.precision
     return Built(
         payload=payload,
@@ -91,31 +82,51 @@ def _rewritten(source: SourceModel, options: OnnxruntimeOptions, uses_library: b
     return FusedGraph(source.data)
 
 
-def _optimized(graph: bytes, session: Callable[..., Any], options: OnnxruntimeOptions) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="vim-build-") as folder:
-        saved = Path(folder) / PAYLOAD_NAME
-        session(graph, optimization=options.optimization, save_to=saved)
-        return saved.read_bytes()
+def _built_for_cpu(
+    source: SourceModel, graph: bytes, pixels: np.ndarray, options: OnnxruntimeOptions, uses_library: bool
+) -> tuple[bytes, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The payload, the outputs of the file, and those of the payload."""
+    runs = run_limited(
+        source,
+        source.data,
+        pixels,
+        library=_library(options.device) if uses_library else None,
+        threads=options.threads or machine.usable_cpus(),
+        graph=graph,
+        optimization=options.optimization,
+    )
+    assert runs.found is not None
+    return runs.payload, runs.expected, runs.found
 
 
-def _outputs(session: Any, source: SourceModel, pixels: np.ndarray) -> dict[str, np.ndarray]:
-    settings = TASKS.get(source.metadata.task).settings
-    return run_session(session, [spec.name for spec in source.outputs], pixels, settings)
+def _built_for_cuda(
+    source: SourceModel, graph: bytes, pixels: np.ndarray, options: OnnxruntimeOptions, uses_library: bool
+) -> tuple[bytes, dict[str, np.ndarray], dict[str, Any]]:
+    """The payload, its outputs, and facts for the manifest.
 
-
-def _run_on_cuda(
-    payload: bytes, session: Callable[..., Any], source: SourceModel, pixels: np.ndarray, scans: bool
-) -> tuple[dict[str, np.ndarray], dict[str, int]]:
-    """The payload's outputs, and how many nodes each provider ran, which is checked. Raises EngineError.
-
-    The provider of a node depends only on the graph and on the runtime's version, so that it is the same
-    wherever the engine is opened.
+    In this process: CUDA reserves more addresses than the machine has memory, and limits of a process do not
+    apply to the memory of a GPU. The provider of each node is checked; it depends only on the graph and on
+    the runtime's version, so that it is the same wherever the engine is opened. Raises EngineError.
     """
+    tf32 = source.metadata.precision != Precision.FP32
+    session = partial(
+        make_session,
+        name=source.record.name,
+        providers=providers_of(options.device, tf32=tf32),
+        library=_library(options.device) if uses_library else None,
+        threads=options.threads or machine.usable_cpus(),
+    )
+    settings = TASKS.get(source.metadata.task).settings
     with tempfile.TemporaryDirectory(prefix="vim-build-") as folder:
+        payload, saved = graph, Path(folder) / PAYLOAD_NAME
+        if options.optimization != "none":
+            session(graph, optimization=options.optimization, save_to=saved)
+            payload = saved.read_bytes()
         profiled = session(payload, optimization="none", profile_to=Path(folder) / "profile")
-        found = _outputs(profiled, source, pixels)
+        found = run_session(profiled, [spec.name for spec in source.outputs], pixels, settings)
         nodes = read_profile(Path(profiled.end_profiling()))
-    return found, check_on_cuda(source.record.name, nodes, scans)
+    counts = check_on_cuda(source.record.name, nodes, uses_library)
+    return payload, found, {"tf32": tf32, "nodes": counts}
 
 
 def fingerprint(options: OnnxruntimeOptions) -> dict[str, str]:

@@ -6,12 +6,12 @@ import contextlib
 
 import numpy as np
 
-from vim_deploy.engines.onnxruntime.session import make_session, run_session, runtime
+from vim_deploy.engines.onnxruntime.limited import run_limited
+from vim_deploy.engines.onnxruntime.session import runtime
 from vim_deploy.engines.source import SourceModel
 from vim_deploy.errors import OperatorLibraryError
 from vim_deploy.onnx_graph.upcast import upcast_to_fp32
 from vim_deploy.ops.library import ort_library
-from vim_deploy.tasks.registry import TASKS
 
 
 def reference_outputs(source: SourceModel, pixels: np.ndarray) -> dict[str, np.ndarray]:
@@ -27,6 +27,4 @@ def reference_outputs(source: SourceModel, pixels: np.ndarray) -> dict[str, np.n
     library = None
     with contextlib.suppress(OperatorLibraryError):  # the function body gives the same result, slower
         library = ort_library()
-    session = make_session(model, name=source.record.name, library=library)
-    outputs = [spec.name for spec in source.outputs]
-    return run_session(session, outputs, pixels, TASKS.get(source.metadata.task).settings)
+    return run_limited(source, model, pixels, library=library, model_optimization="all").expected

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias, cast
+
+import numpy as np
 
 from vim_deploy.engines.base import Built, RunOptions
 from vim_deploy.engines.manifest import Manifest
@@ -57,6 +60,8 @@ def build(source: SourceModel, options: TensorrtOptions) -> Built:
     logger = make_logger(trt)
     profile = shapes if None in source.input.shape else None
     request = PlanRequest(name, graph, precision, source.input.name, profile, options)
+    # Before TensorRT runs the graph: the limits of this run bound what the graph can do.
+    reference = _reference(source, shapes)
     plan, build_info = build_plan(trt, logger, request)
 
     engine = deserialize(trt, logger, plan, library, allow_code=options.version_compatible)
@@ -79,7 +84,7 @@ def build(source: SourceModel, options: TensorrtOptions) -> Built:
         build_info=build_info,
         input=source.input,
         outputs=source.outputs,
-        self_check=_self_check(engine, source, shapes),
+        self_check=_self_check(engine, source, shapes, reference),
     )
 
 
@@ -209,27 +214,41 @@ def _operator_record(library: Path | None) -> dict[str, Any]:
     }
 
 
-def _self_check(engine: Any, source: SourceModel, shapes: Profile) -> dict[str, Any]:
-    """Compare the engine with the file in ONNX Runtime on the CPU, on random pixels of the optimum size."""
+@dataclass(frozen=True)
+class _Reference:
+    """Random pixels of the optimum size, and the outputs of the file for them."""
+
+    pixels: np.ndarray
+    outputs: dict[str, np.ndarray] | None  # None: ONNX Runtime is not installed
+    reason: str = ""
+
+
+def _reference(source: SourceModel, shapes: Profile) -> _Reference:
     low, best, high = shapes
-    task, precision = source.metadata.task, source.metadata.precision
     size = min(max(2, low[0]), high[0])
     spec = TensorSpec(source.input.name, source.input.dtype, (size, *best[1:]))
     pixels = random_pixels(spec, source.metadata.preprocessing)
-    runner = TensorrtRunner(engine, source.input, source.outputs, low, high, contexts=1)
+    try:
+        return _Reference(pixels, reference_outputs(source, pixels))
+    except MissingDependencyError as error:
+        _log.warning("the engine is NOT compared with %s: %s", source.record.name, error)
+        return _Reference(pixels, None, str(error))
+
+
+def _self_check(engine: Any, source: SourceModel, shapes: Profile, reference: _Reference) -> dict[str, Any]:
+    """Compare the engine with the file in ONNX Runtime on the CPU."""
+    task, precision = source.metadata.task, source.metadata.precision
+    runner = TensorrtRunner(engine, source.input, source.outputs, shapes[0], shapes[2], contexts=1)
     try:
         # Three times: the first run with a shape, the capture of its CUDA graph, and a launch of the graph.
-        runs = [runner.run(pixels) for _ in range(3)]
+        runs = [runner.run(reference.pixels) for _ in range(3)]
     finally:
         runner.close()
     for again in runs[1:]:
         compare(f"{source.record.name}, run again,", task, precision, runs[0], again)
-    try:
-        expected = reference_outputs(source, pixels)
-    except MissingDependencyError as error:
-        _log.warning("the engine was NOT compared with %s: %s", source.record.name, error)
-        return {"compared": False, "reason": str(error)}
-    figures = compare(source.record.name, task, precision, expected, runs[-1])
+    if reference.outputs is None:
+        return {"compared": False, "reason": reference.reason}
+    figures = compare(source.record.name, task, precision, reference.outputs, runs[-1])
     return {"compared": True, **figures}
 
 

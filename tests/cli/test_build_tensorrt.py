@@ -73,5 +73,5 @@ def test_without_onnxruntime_the_summary_says_not_compared(place, monkeypatch):
     monkeypatch.setattr(tensorrt, "reference_outputs", missing)
     result = run("model.onnx", "-o", "model.engine", "--backend", "tensorrt")
     assert result.exit_code == 0, result.output
-    assert "NOT compared with model.onnx: onnxruntime does not load" in result.stderr
+    assert "is NOT compared with model.onnx: onnxruntime does not load" in result.stderr
     assert read_manifest("model.engine").self_check["compared"] is False

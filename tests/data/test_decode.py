@@ -190,7 +190,7 @@ def test_special_files_are_refused(tmp_path):
         (tmp_path / "pipe.jpg", "not a regular file"),
         (tmp_path / "broken.jpg", "No such file"),
         (tmp_path / "loop.jpg", "symbolic links"),
-        (tmp_path, "is a folder"),
+        (tmp_path, "Is a directory"),
     ):
         with pytest.raises(ImageError, match=reason):
             decode(path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from small_onnx import colour_model, save, scan_model
 
 from vim_deploy.data.preprocess import Preprocessing
+from vim_deploy.engines.graph_check import check_sizes
 from vim_deploy.engines.source import read_source
 from vim_deploy.errors import EngineError
 
@@ -157,24 +160,12 @@ def _range(model: onnx.ModelProto) -> None:
     model.graph.node.append(helper.make_node("Range", ["start", "end", "step"], ["numbers"]))
 
 
-def _expanded(model: onnx.ModelProto) -> None:
-    """The size is computed from that of the input."""
-    model.graph.initializer.append(numpy_helper.from_array(np.array([1 << 20], np.int64), "factor"))
-    model.graph.node.extend(
-        [
-            helper.make_node("Shape", ["pixels"], ["sizes"], start=2, end=4),
-            helper.make_node("Mul", ["sizes", "factor"], ["large"]),
-            helper.make_node("Expand", ["ten", "large"], ["expanded"]),
-        ]
-    )
-
-
 def _false_shape(model: onnx.ModelProto) -> None:
     _filled(model)
     model.graph.value_info.append(helper.make_tensor_value_info("filled", TensorProto.FLOAT, [1]))
 
 
-@pytest.mark.parametrize("change", [_filled, _range, _expanded, _false_shape])
+@pytest.mark.parametrize("change", [_filled, _range, _false_shape])
 def test_gigantic_results_are_refused(tmp_path: Path, change):
     model = colour_model()
     change(model)
@@ -193,3 +184,24 @@ def test_gigantic_results_of_a_dynamic_input_are_refused(tmp_path: Path):
     model.graph.node.append(helper.make_node("Conv", ["pixels", "weight"], ["convolved"]))
     with pytest.raises(EngineError, match="'convolved' has the sizes"):
         read_source(save(model, tmp_path / "model.onnx"))
+
+
+def test_a_vector_whose_values_would_be_propagated_is_not_expanded(tmp_path: Path):
+    """Propagating them needs 150 bytes for each of 64 * 2 ** 22 elements."""
+    model = colour_model()
+    model.graph.initializer.append(numpy_helper.from_array(np.arange(64), "v0"))
+    for index in range(22):
+        inputs = [f"v{index}"] * 2
+        model.graph.node.append(helper.make_node("Concat", inputs, [f"v{index + 1}"], axis=0))
+    path = save(model, tmp_path / "model.onnx")
+    program = "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30)); "
+    program += "from vim_deploy.engines.source import read_source; read_source(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", program, str(path)], check=True)
+
+
+def test_errors_of_the_shape_inference_are_messages(tmp_path: Path):
+    model = colour_model()
+    model.graph.node.append(helper.make_node("Reshape", ["ten"], ["reshaped"]))
+    save(model, tmp_path / "model.onnx")
+    with pytest.raises(EngineError, match=r"model\.onnx is not valid ONNX"):
+        check_sizes("model.onnx", model, "pixels", (2, 3, 8, 8))

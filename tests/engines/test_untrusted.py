@@ -156,7 +156,7 @@ def test_outputs_that_differ_from_the_manifest_are_refused(engine):
         opened.predict(Image.new("RGB", (5, 5)))
 
 
-@pytest.mark.parametrize("name", ["a\nb", "\x1b[31m", "\u2028", "x" * 5000, "\ud800"])
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[31m", "\u2028", "x" * 5000, "\ud800", "\u202egnp"])
 def test_class_names_that_cannot_be_printed_are_refused(tmp_path, name):
     model = colour_model()
     helper.set_model_props(model, metadata(class_names=("a", "b", name)).to_props())

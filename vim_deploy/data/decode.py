@@ -16,7 +16,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, Any, TypeAlias
@@ -26,6 +25,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from vim_deploy.data.unsupported import reason_of
 from vim_deploy.errors import ImageError
+from vim_deploy.files import open_regular
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 # In addition to the pixels: the interpreter, its libraries, and the decoders' buffers.
@@ -76,7 +76,7 @@ def decode(
     if "\0" in os.fsdecode(path):
         raise ImageError("cannot be read: the name contains a zero byte")
     try:
-        with _open_regular_file(path) as file:
+        with open_regular(path) as file:
             before = _state(file)
             try:
                 decoded = _decode_file(file, limits or Limits(), minimum_size)
@@ -122,16 +122,6 @@ def convert(image: Image.Image) -> DecodedImage:
     if flag:
         flags.append(flag)
     return DecodedImage(image, image.size, tuple(flags))
-
-
-def _open_regular_file(path: str | os.PathLike[str]) -> IO[bytes]:
-    # Opening a FIFO would wait for a writer, hence O_NONBLOCK and the check before reading.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-    mode = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(mode):
-        os.close(descriptor)
-        raise ImageError("is a folder" if stat.S_ISDIR(mode) else "is not a regular file")
-    return os.fdopen(descriptor, "rb")
 
 
 def _state(file: IO[bytes]) -> tuple[int, int]:

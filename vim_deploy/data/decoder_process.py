@@ -6,13 +6,14 @@ object, followed by height x width x channels bytes of cropped pixels if the obj
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import socket
 import struct
 from typing import Any
+
+from vim_deploy import child
 
 READY = b"ready"
 
@@ -45,7 +46,7 @@ def main(preparation: dict[str, Any], limits: dict[str, Any], memory: int) -> No
     prepare = preparation_from(preparation)
     limit = Limits(**limits)
     _load_decoders()
-    _limit_memory(memory)
+    child.limit_memory(memory)
     connection = socket.socket(fileno=os.dup(0))
     # libtiff and other libraries write warnings to stderr directly.
     with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
@@ -84,14 +85,3 @@ def _load_decoders() -> None:
     Image.MAX_IMAGE_PIXELS = None
     Image.preinit()
     Image.init()
-
-
-def _limit_memory(limit: int) -> None:
-    try:
-        import resource
-    except ImportError:  # not on this system
-        return
-    with contextlib.suppress(ValueError, OSError):  # a lower limit is set already
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

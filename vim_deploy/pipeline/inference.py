@@ -36,7 +36,7 @@ from vim_deploy.pipeline.stream import batch_size_of, predict_stream
 from vim_deploy.pipeline.summary import Summary
 from vim_deploy.results import Format, Output, Row, Start, format_of, open_output
 from vim_deploy.results.escape import escape, unescaped_path
-from vim_deploy.results.output import companions
+from vim_deploy.results.output import FileOutput, companions
 from vim_deploy.tasks.base import TaskHandler
 from vim_deploy.tasks.open import open_task
 from vim_deploy.tasks.options import task_paths
@@ -186,15 +186,15 @@ class _Run:
         return watched(search, done, self._stop.requested, self._options.idle)
 
     def _write_report(self) -> None:
-        options = self._options
-        if options.report is None or options.output is None:
+        options, output = self._options, self._output
+        if options.report is None or not isinstance(output, FileOutput):
             return
         from vim_deploy.report import write_report
 
         write_report(
             options.report,
-            options.output,
-            self._output.rows(),
+            output.path,
+            output.rows(),
             self._task.columns,
             summary=self.summary.to_dict(),
             lines=self._task.summary_lines(),

@@ -39,10 +39,6 @@ class Output(Protocol):
 
     def previous(self) -> Iterator[Row]: ...
 
-    def rows(self) -> Iterator[Row]:
-        """All rows, after the last `write`. Only for resumable outputs."""
-        ...
-
     def write(self, row: Row) -> None: ...
 
     def flush(self) -> None: ...
@@ -93,9 +89,6 @@ class StreamOutput:
 
     def previous(self) -> Iterator[Row]:
         return iter(())
-
-    def rows(self) -> Iterator[Row]:
-        raise NotImplementedError("the rows are not stored")
 
     def write(self, row: Row) -> None:
         with output_errors(self._path):
@@ -211,6 +204,7 @@ class FileOutput:
         return self.resumed + self._store.saved
 
     def rows(self) -> Iterator[Row]:
+        """All rows, after the last `write`."""
         self.flush()
         with output_errors(self.path):
             yield from self._store.rows()

@@ -51,8 +51,8 @@ def test_every_precision_is_built_with_the_library_for_cuda(place, precision):
     manifest = read_manifest(place.build(precision))
     assert (manifest.device, manifest.precision) == ("cuda", precision)
     assert manifest.operator["implementation"] == "library"
-    # The CPU library is only for the comparison.
-    assert set(place.behaviour.libraries) == {"libvim_deploy_ort_cuda_fake.so", "libvim_deploy_ort.so"}
+    # The file is run on the CPU in another process.
+    assert set(place.behaviour.libraries) == {"libvim_deploy_ort_cuda_fake.so"}
     assert manifest.build_info["nodes"][CUDA] > manifest.build_info["nodes"][CPU]
     assert manifest.self_check["max_relative_diff"] <= manifest.self_check["tolerance"]
     assert "instruction_set" not in manifest.environment

@@ -1,0 +1,75 @@
+"""The process started by limited.py: optimizes and runs graphs that may come from anybody.
+
+Its input is `packed` arrays: `model`, `pixels` and, if it is to be optimized, `graph`. It writes one line of
+JSON, which is empty or has an error, and `packed` arrays: `expected0`, `expected1` ... are the outputs of the
+model, `found0`, `found1` ... those of `payload`, the optimized graph.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vim_deploy.engines.onnxruntime.limited import packed, unpacked
+from vim_deploy.engines.onnxruntime.session import make_session, run_session
+from vim_deploy.errors import VimDeployError
+
+
+def main(
+    name: str,
+    library: str | None,
+    threads: int | None,
+    model_optimization: str,
+    optimization: str,
+    outputs: Sequence[str],
+    settings: dict[str, float],
+) -> None:
+    """The arguments are those of `run_limited`."""
+    reply = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # for libraries that print
+    path = None if library is None else Path(library)
+    session = partial(make_session, name=name, library=path, threads=threads, quiet=True)
+    answer: dict[str, Any] = {}
+    data = b""
+    try:
+        given = unpacked(sys.stdin.buffer.read())
+        run = partial(_run, pixels=given["pixels"], outputs=outputs, settings=settings)
+        arrays = run("expected", session(given["model"].tobytes(), optimization=model_optimization))
+        if "graph" in given:
+            payload = _optimized(given["graph"].tobytes(), optimization, session)
+            arrays |= run("found", session(payload, optimization="none"))
+            arrays["payload"] = np.frombuffer(payload, np.uint8)
+        data = packed(arrays)
+    except (VimDeployError, MemoryError) as error:
+        answer = {"error": [type(error).__name__, str(error)]}
+    reply.write(json.dumps(answer).encode() + b"\n" + data)
+    reply.close()
+
+
+def _run(
+    prefix: str, session: Any, pixels: np.ndarray, outputs: Sequence[str], settings: dict[str, float]
+) -> dict[str, np.ndarray]:
+    found = run_session(session, outputs, pixels, settings)
+    return {f"{prefix}{number}": found[output] for number, output in enumerate(outputs)}
+
+
+def _optimized(graph: bytes, level: str, session: Callable[..., Any]) -> bytes:
+    if level == "none":
+        return graph
+    if not hasattr(os, "memfd_create"):
+        with tempfile.TemporaryDirectory(prefix="vim-build-") as folder:
+            path = Path(folder) / "model.onnx"
+            session(graph, optimization=level, save_to=path)
+            return path.read_bytes()
+    # A file without a name cannot be left behind, not even when this process is killed.
+    with os.fdopen(os.memfd_create("optimized"), "rb") as file:
+        session(graph, optimization=level, save_to=Path(f"/proc/self/fd/{file.fileno()}"))
+        return file.read()
