@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from vim_deploy.data.discover import MAX_PATH_BYTES, Discovery, Labels, folder_classes
+from vim_deploy.data.discover import MAX_PATH_BYTES, Discovery
+from vim_deploy.data.labels import by_folder
 from vim_deploy.errors import ImageError
 
 
@@ -26,7 +27,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def found(*inputs: str | Path, classes: dict[str, int] | None = None) -> list[tuple[str, int | None]]:
-    return [(Path(item.path).name, item.label) for item in Discovery(inputs, classes or {})]
+    return [(Path(item.path).name, item.label) for item in Discovery(inputs, by_folder(classes or {}))]
 
 
 def names(*inputs: str | Path) -> list[str]:
@@ -95,9 +96,7 @@ def test_broken_links_and_pipes_with_image_names_are_items(tmp_path):
 
 
 def test_labels_are_the_folders_names(tree):
-    classes = folder_classes([tree], Labels.AUTO, ("dog", "cat"))
-    assert classes == {"dog": 0, "cat": 1}
-    assert found(tree, classes=classes) == [
+    assert found(tree, classes={"dog": 0, "cat": 1}) == [
         ("a.PNG", None),
         ("b.jpg", None),
         ("10.webp", 1),
@@ -107,32 +106,10 @@ def test_labels_are_the_folders_names(tree):
     ]
 
 
-def test_auto_labels_require_that_every_folder_matches(tree):
-    assert folder_classes([tree], Labels.AUTO, ("dog", "mouse")) == {}
-    assert folder_classes([tree / "cat"], Labels.AUTO, ("dog", "cat")) == {}
-    assert folder_classes([tree], Labels.NONE, ("dog", "cat")) == {}
-
-
-def test_folder_labels_name_the_unknown_folder(tree):
-    with pytest.raises(ImageError, match="first: 'cat'"):
-        folder_classes([tree], Labels.FOLDER, ("dog", "mouse"))
-
-
-def test_a_name_of_two_classes_is_ambiguous(tree):
-    assert folder_classes([tree], Labels.AUTO, ("cat", "dog", "cat")) == {}
-
-
-def test_sorted_labels(tree):
-    assert folder_classes([tree], Labels.SORTED, ("first", "second")) == {"cat": 0, "dog": 1}
-    with pytest.raises(ImageError, match="3 classes; the inputs have 2"):
-        folder_classes([tree], Labels.SORTED, ("1", "2", "3"))
-
-
 def test_paths_that_cannot_be_looked_up_are_items(tree, monkeypatch):
     (tree / "loop").symlink_to("loop")
     paths = [str(tree / ("x" * 300)), str(tree / "loop" / "a.jpg")]
     assert [item.path for item in Discovery(paths)] == paths
-    assert folder_classes(paths, Labels.AUTO, ("dog",)) == {}
     listing = tree / "list"
     listing.write_text("\n".join(paths))
     with listing.open() as file:

@@ -65,11 +65,11 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
 )
 @click.option(
     "--labels",
-    type=click.Choice(("auto", "none", "folder", "sorted")),
+    metavar="auto|none|folder|sorted|FILE",
     default="auto",
     help="True classes, to compute the accuracy. folder: the name of an image's folder is its class. sorted: "
     "the i-th subfolder in sorted order is class i. auto: folder, if all subfolders of the inputs have names "
-    "of classes, else none.",
+    "of classes, else none. FILE: a CSV file with a line IMAGE,CLASS per image.",
 )
 @path_option("--source", help="ONNX file that the engine must have been built from.")
 @click.option("--resume", is_flag=True, help="Resume the run recorded in OUTPUT.partial.")
@@ -174,7 +174,7 @@ def _run(options: InferenceOptions, quiet: bool) -> Summary:
 def _options(engine: Path, images: tuple[str, ...], given: dict[str, Any]) -> InferenceOptions:
     """`given`: the values of the options; those that have another form in InferenceOptions are removed."""
     from vim_deploy.data.decode import Limits
-    from vim_deploy.data.discover import Labels
+    from vim_deploy.data.labels import Labels
     from vim_deploy.errors import ConfigError
     from vim_deploy.pipeline.inputs import Shard
     from vim_deploy.pipeline.options import InferenceOptions
@@ -195,7 +195,7 @@ def _options(engine: Path, images: tuple[str, ...], given: dict[str, Any]) -> In
         engine=engine,
         inputs=images,
         format=Format(format_name) if format_name else None,
-        labels=Labels(labels),
+        labels=Labels(labels) if labels in set(Labels) else Path(labels),
         start=Start.RESUME if resume else Start.RESTART if restart else Start.NEW,
         limits=Limits(*limits),
         max_failures=FailureLimit.parse(max_failures) if max_failures else FailureLimit(),

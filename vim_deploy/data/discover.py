@@ -22,15 +22,13 @@ import os
 import select
 import stat
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
 
+from vim_deploy.data.labels import LabelOf
 from vim_deploy.errors import ImageError
 from vim_deploy.files import is_folder, is_one_of
-from vim_deploy.text import plural
 
 # Includes formats that cannot be decoded, so that such files are reported and not skipped.
 _IMAGE_SUFFIXES = frozenset(
@@ -42,15 +40,6 @@ STANDARD_INPUT = "-"
 MAX_PATH_BYTES = 4096
 FLUSH_SECONDS = 0.2  # pause of standard input after which the paths so far are completed
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*", b"GIF8")
-
-
-class Labels(str, Enum):
-    """The source of an image's true class."""
-
-    AUTO = "auto"  # FOLDER if all subfolders of all input folders have names of classes, else NONE
-    NONE = "none"
-    FOLDER = "folder"  # the name of the image's folder is the name of its class
-    SORTED = "sorted"  # the i-th subfolder of the input folder, sorted by name, is class i
 
 
 @dataclass(frozen=True)
@@ -70,7 +59,7 @@ class Discovery:
     """Iterating yields the items; the counts are complete once it has ended."""
 
     inputs: Sequence[str | os.PathLike[str]]
-    classes: Mapping[str, int] = field(default_factory=dict)  # folder name to class index
+    label_of: LabelOf = lambda path: None
     excluded: Sequence[Path] = ()
     null_separated: bool = False
     stopped: Callable[[], bool] = lambda: False  # ends the wait for standard input
@@ -131,7 +120,7 @@ class Discovery:
                 self.other_files += 1
 
     def _item(self, path: str) -> Item:
-        return Item(path, self.classes.get(Path(path).parent.name) if self.classes else None)
+        return Item(path, self.label_of(path))
 
 
 def _listed(end: bytes, stopped: Callable[[], bool]) -> Iterator[str | FlushMarker]:
@@ -186,46 +175,6 @@ def _matches(given: str) -> list[str]:
         kind = "matches no file" if is_glob else "does not exist"
         raise ImageError(f"input {given!r} {kind}; give image files, folders or globs.")
     return matches or [given]
-
-
-def folder_classes(
-    inputs: Sequence[str | os.PathLike[str]], labels: Labels, class_names: Sequence[str]
-) -> dict[str, int]:
-    """Class indices by folder name; empty if there are no labels.
-
-    Raises ImageError if the folders do not match the classes with FOLDER or SORTED.
-    """
-    if labels is Labels.NONE:
-        return {}
-    # A name of two classes (ImageNet has some) is ambiguous.
-    counts = Counter(class_names)
-    by_name = {name: index for index, name in enumerate(class_names) if counts[name] == 1}
-    found = {name for folder in inputs if is_folder(folder) for name in _subfolders(folder)}
-    if labels is Labels.SORTED:
-        if len(found) != len(class_names):
-            raise ImageError(
-                "--labels sorted needs one subfolder for each of the "
-                f"{plural(len(class_names), 'class', 'classes')}; the inputs have {len(found)}."
-            )
-        return {name: index for index, name in enumerate(sorted(found))}
-    unknown = sorted(found - by_name.keys())
-    if labels is Labels.AUTO:
-        return by_name if found and not unknown else {}
-    if unknown:
-        raise ImageError(
-            f"--labels folder: {plural(len(unknown), 'folder')} without the name of exactly one class of the "
-            f"model (first: {unknown[0]!r}; the first classes are {list(class_names[:3])}). Rename them, or "
-            "use --labels sorted or none."
-        )
-    return by_name
-
-
-def _subfolders(folder: str | os.PathLike[str]) -> list[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return [entry.name for entry in entries if entry.name[0] != "." and _is_dir(entry)]
-    except OSError:
-        return []  # reported by the search
 
 
 def _is_dir(entry: os.DirEntry[str]) -> bool:

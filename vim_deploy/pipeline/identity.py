@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from vim_deploy.data.labels import Labels
 from vim_deploy.engines.manifest import Manifest
 from vim_deploy.files import sha256_of
 from vim_deploy.package import VERSION
@@ -16,17 +17,20 @@ from vim_deploy.results.escape import escape
 
 
 def identity_of(
-    options: InferenceOptions, manifest: Manifest, classes: Mapping[str, int], format: Format
+    options: InferenceOptions, manifest: Manifest, labels: Mapping[str, int], format: Format
 ) -> dict[str, Any]:
-    """Plain JSON. Batch size, threads and workers are left out because rows do not depend on them."""
+    """Plain JSON; `labels`: class indices by folder, or by image in a table.
+
+    Batch size, threads and workers are left out because rows do not depend on them.
+    """
     return {
         "version": VERSION,
         "engine": manifest.payload.sha256,
         "metadata": _hash(manifest.metadata),
         "inputs": [escape(given) for given in options.inputs],
         "format": format.value,
-        "labels": options.labels.value,
-        "classes": _hash(dict(classes)),
+        "labels": options.labels.value if isinstance(options.labels, Labels) else "table",
+        "classes": _hash(dict(labels)),
         "max_pixels": options.limits.max_pixels,
         "max_metadata": options.limits.max_metadata,
         "reduced_jpeg": options.limits.reduced_jpeg,

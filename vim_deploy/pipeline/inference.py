@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from vim_deploy.data.discover import STANDARD_INPUT, Discovery, FlushMarker, Item, Labels, folder_classes
+from vim_deploy.data.discover import STANDARD_INPUT, Discovery, FlushMarker, Item
 from vim_deploy.data.isolation import ProcessLoader
 from vim_deploy.data.preparation import minimum_size_of
 from vim_deploy.engines.manifest import Manifest
@@ -27,6 +27,7 @@ from vim_deploy.pipeline.identity import identity_of
 from vim_deploy.pipeline.image_files import ImageFiles
 from vim_deploy.pipeline.image_outputs import ImageOutputs
 from vim_deploy.pipeline.inputs import remaining, watched
+from vim_deploy.pipeline.labels import RunLabels, labels_of, require_labels
 from vim_deploy.pipeline.options import InferenceOptions
 from vim_deploy.pipeline.outputs import check_outputs, make_folders
 from vim_deploy.pipeline.overlays import Overlays
@@ -40,7 +41,6 @@ from vim_deploy.results.output import FileOutput, companions
 from vim_deploy.tasks.base import TaskHandler
 from vim_deploy.tasks.open import open_task
 from vim_deploy.tasks.options import task_paths
-from vim_deploy.tasks.registry import TASKS
 from vim_deploy.text import plural
 
 if TYPE_CHECKING:
@@ -80,14 +80,16 @@ def _run(
     stop: StopSignals,
     console: Console | None,
 ) -> Summary:
-    discovery = _discovery(options, engine)
+    labels = labels_of(options, engine)
+    discovery = _discovery(options, labels)
     items = discovery if options.watch else _require_items(discovery)
+    require_labels(options, _known_inputs(options, discovery))
     stop.defer()
     task = open_task(engine, options.task_options, options.inputs)
     _check_reduced_jpeg(options, task)
     task.start(batch_size_of(task, options.batch_size), options.worker_count, _log.info)
     outputs = _image_outputs(options, discovery, task)
-    identity = identity_of(options, engine.manifest, discovery.classes, format) | task.identity()
+    identity = identity_of(options, engine.manifest, labels.values, format) | task.identity()
     output = open_output(options.output, format, task.columns, identity, options.start)
     with contextlib.closing(output), contextlib.closing(outputs):
         discovery.stopped = stop.requested
@@ -231,31 +233,21 @@ class _Run:
         return None if inputs is None else sum(1 for _ in inputs) - self.summary.resumed
 
 
-def _discovery(options: InferenceOptions, engine: OpenEngine) -> Discovery:
+def _discovery(options: InferenceOptions, labels: RunLabels) -> Discovery:
     excluded = [options.output, *companions(options.output.resolve())] if options.output is not None else []
     if options.report is not None:
         excluded.append(options.report)
     excluded += [output.path for output in task_paths(options.task_options).outputs]
-    classes: dict[str, int] = {}
-    spec = TASKS.get(engine.metadata.task)
-    if spec.labelled:
-        classes = folder_classes(options.inputs, options.labels, engine.class_names)
-    elif options.labels in (Labels.FOLDER, Labels.SORTED):
-        raise EngineError(
-            f"--labels needs a model for classification; {engine.path} is for the task {spec.name}. Leave it "
-            "out."
-        )
-    if classes:
-        count = plural(len(classes), "class", "classes")
-        _log.info("labels: the folder of an image is its class (%s)", count)
-    return Discovery(options.inputs, classes, excluded=excluded, null_separated=options.null_separated)
+    return Discovery(
+        options.inputs, labels.label_of, excluded=excluded, null_separated=options.null_separated
+    )
 
 
 def _known_inputs(options: InferenceOptions, discovery: Discovery) -> Iterator[Item] | None:
     """The inputs, found by another search; None if they are not known before they are processed."""
     if options.watch or STANDARD_INPUT in options.inputs:
         return None
-    again = Discovery(options.inputs, excluded=discovery.excluded)
+    again = Discovery(options.inputs, discovery.label_of, excluded=discovery.excluded)
     return (item for item in again if options.shard.has(item.path))
 
 

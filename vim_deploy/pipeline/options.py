@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vim_deploy.data.decode import Limits
-from vim_deploy.data.discover import Labels
+from vim_deploy.data.labels import Labels
 from vim_deploy.data.loading import default_workers
 from vim_deploy.pipeline.inputs import Shard
 from vim_deploy.pipeline.stop import FailureLimit
@@ -19,8 +19,8 @@ from vim_deploy.results import Format, Start
 class InferenceOptions:
     """See `vim-infer --help`. `task_options`: the given options of tasks by field name, see tasks/options.py.
 
-    `force`: replace existing files of other kinds, but no inputs. `idle`: seconds without a new file after
-    which `watch` ends.
+    `labels`: a Path is a table of images and classes. `force`: replace existing files of other kinds, but no
+    inputs. `idle`: seconds without a new file after which `watch` ends.
     """
 
     engine: Path
@@ -31,7 +31,7 @@ class InferenceOptions:
     batch_size: int | None = None
     threads: int | None = None
     workers: int | None = None
-    labels: Labels = Labels.AUTO
+    labels: Labels | Path = Labels.AUTO
     source: Path | None = None
     start: Start = Start.NEW
     limits: Limits = field(default_factory=Limits)

@@ -31,7 +31,7 @@ def check_outputs(options: InferenceOptions) -> None:
         outputs.append(OutputFile("--report", options.report, REPORT_FILE))
     given = [text for text in options.inputs if text != STANDARD_INPUT]
     inputs = [options.engine, *input_paths(given), *paths.inputs]
-    inputs += [] if options.source is None else [options.source]
+    inputs += [path for path in (options.source, options.labels) if isinstance(path, Path)]
     check_output_files([*outputs, *paths.outputs], inputs, options.force)
     if results is not None and (is_file(results) or not os.path.lexists(results)):
         with output_errors(results):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vim_deploy.data.discover import Discovery, Labels, folder_classes
+from vim_deploy.data.discover import Discovery
+from vim_deploy.data.labels import Labels, by_folder, by_table, class_indices, folder_classes, read_table
 from vim_deploy.errors import ImageError
 from vim_deploy.text import plural
 from vim_deploy.text_files import read_text
@@ -39,11 +39,11 @@ def labelled_images(
             f"{len(class_names)}; expected one line per class, in the order of the model's classes."
         )
     if source.labels in (Labels.FOLDER.value, Labels.SORTED.value):
-        classes = folder_classes(images, Labels(source.labels), names)
-        found = [(item.path, item.label) for item in Discovery(images, classes)]
+        label_of = by_folder(folder_classes(images, Labels(source.labels), names))
     else:
-        table = read_table(Path(source.labels), names)
-        found = [(item.path, table.get(Path(item.path).stem)) for item in Discovery(images)]
+        indices = class_indices(class_names) | class_indices(names)
+        label_of = by_table(read_table(Path(source.labels), names, indices))
+    found = [(item.path, item.label) for item in Discovery(images, label_of)]
     known = [(path, label) for path, label in found if label is not None]
     if not known:
         raise ImageError(
@@ -56,27 +56,6 @@ def labelled_images(
 def read_synsets(path: Path) -> list[str]:
     """The first word of each line, such as "n01440764" in "n01440764 tench, Tinca tinca"."""
     return [line.split()[0] for line in _lines(path)]
-
-
-def read_table(path: Path, names: Sequence[str]) -> dict[str, int]:
-    """Image names without suffix to class indices. Raises ImageError naming an invalid line."""
-    index_of = {name: index for index, name in enumerate(names)}
-    table = {}
-    for number, line in enumerate(_lines(path), 1):
-        # Kaggle's table has a box after the synset: "ILSVRC2012_val_1,n03995372 85 1 499 272".
-        words = [word for word in re.split(r"[,\s]+", line) if word]
-        if number == 1 and words[:1] == ["ImageId"]:
-            continue
-        label = index_of.get(words[1]) if len(words) > 1 else None
-        if label is None and len(words) > 1 and words[1].isdecimal() and int(words[1]) < len(names):
-            label = int(words[1])
-        if label is None:
-            raise ImageError(
-                f"{path}, line {number}: {line[:80]!r} has no known class; expected IMAGE CLASS, where "
-                "CLASS is an index, a class name of the model, or a synset (with --synsets)."
-            )
-        table[Path(words[0]).stem] = label
-    return table
 
 
 def _lines(path: Path) -> list[str]:
