@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+import tomllib
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(
@@ -34,8 +35,8 @@ OTHER_OPTIONS = {"--build", "--help"}  # of cmake, and of every command
 
 def commands() -> dict[str, click.Command]:
     """The console commands by name."""
-    names = ("export", "build", "infer", "validate", "bench", "doctor")
-    return {f"vim-{name}": import_module(f"vim_deploy.cli.{name}").main for name in names}
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    return {name: import_module(target.partition(":")[0]).main for name, target in scripts.items()}
 
 
 def parameters_of(command: click.Command) -> list[click.Parameter]:

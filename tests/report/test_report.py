@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import subprocess
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from infer_command import make_engine, run
 from PIL import Image
+
+from vim_deploy.package import VERSION
+from vim_deploy.report import sample as sample_module
+from vim_deploy.report.sample import Sample, SampleSize
+from vim_deploy.results import Row
 
 HOSTILE = "</script><img src=x onerror=document.title='taken'>.png"
 
@@ -55,10 +58,11 @@ def test_the_report_has_the_statistics_of_the_run(output):
         "matrix": [[4, 0, 0], [0, 3, 0], [1, 0, 3]],
     }
     assert statistics["mistakes"] == [["red", "blue", 1]]
-    assert [row["thumbnail"] is None for row in data["rows"]] == [
+    assert [row["image"] is None for row in data["rows"]] == [
         row["status"] == "error" for row in data["rows"]
     ]
-    assert data["rows"][0]["thumbnail"].startswith("data:image/jpeg;base64,")
+    assert data["rows"][0]["image"].startswith("data:image/jpeg;base64,")
+    assert [row["path"] for row in data["rows"] if row["mistake"] is not None] == ["images/red/wrong.png"]
 
 
 def test_the_page_is_self_contained_and_escapes_data():
@@ -85,65 +89,48 @@ def test_invalid_paths_are_errors_before_the_run(arguments, message):
     assert not Path("out.csv").exists()
 
 
-def test_large_runs_show_a_sample(monkeypatch):
-    from vim_deploy.report import statistics
-    from vim_deploy.results import Row
-    from vim_deploy.tasks.classify.columns import ScoreColumns
-
-    monkeypatch.setattr(statistics, "MAX_OTHERS", 20)
-    monkeypatch.setattr(statistics, "MAX_FAILURES", 5)
-    rows = [Row(f"{index:04d}", "error" if index % 10 == 0 else "ok") for index in range(1000)]
-    found = statistics.ReportStatistics.of(rows, ScoreColumns(1))
-    assert found.rows == 1000
-    assert [row.path for row in found.sample if row.status == "error"] == [
-        "0000",
-        "0010",
-        "0020",
-        "0030",
-        "0040",
-    ]
-    others = [row.path for row in found.sample if row.status == "ok"]
-    assert len(others) == 20 and others == sorted(others) and others[-1] > "0500"
+def test_the_report_says_how_it_was_made():
+    arguments = ("colours.engine", "images", "-o", "out.csv", "--report", "a report.html", "--top-k", "2")
+    assert run(*arguments).exit_code == 1
+    data = data_in(Path("a report.html").read_text())
+    assert data["facts"]["vim-deploy"] == VERSION
+    assert data["facts"]["command"] == (
+        "vim-infer colours.engine images -o out.csv --report 'a report.html' --top-k 2"
+    )
+    assert datetime.fromisoformat(data["facts"]["date"]).tzinfo is not None
+    assert data["facts"]["exported file"].startswith("colours.onnx, SHA-256 ")
+    options = data["options"]
+    assert (options["top-k"], options["max-pixels"], options["device"]) == ("2", "89478485", "default")
 
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+def test_mistakes_are_in_the_report_of_any_run():
+    """Failures, the mistakes with the highest probability, and a random sample of the others."""
+    sample = Sample(SampleSize(mistakes=10, others=20))
+    drawn: list[str] = []
+    for index in range(2000):
+        row = Row(f"{index:04d}", "error" if index % 500 == 7 else "ok")
+        mistake = index / 2000 if index % 100 == 50 else None
 
-# Uses the page like a user and writes the results to its title.
-CHECK = """
-<script>
-const results = [];
-const count = () => document.querySelectorAll("#rows .row").length;
-function choose(id, value) {
-  const element = document.getElementById(id);
-  element.value = value;
-  element.dispatchEvent(new Event("input"));
-}
-results.push(count());
-choose("filter", "error"); results.push(count());
-choose("filter", "incorrect"); results.push(count(), document.querySelector("#rows .path").textContent);
-choose("filter", "all"); choose("search", "BLUE/0"); results.push(count());
-choose("search", ""); choose("sort", "uncertain");
-results.push(document.querySelector("#rows .row").className);
-choose("sort", "class"); results.push(document.querySelector("#rows .score span").textContent);
-const number = selector => document.querySelectorAll(selector).length;
-results.push(number("#confusion td"), number("#per-class tr"));
-results.push([...document.images].every(image => image.src.startsWith("data:")));
-document.title = "results " + JSON.stringify(results);
-</script>
-"""
+        def pictures(path: str = row.path) -> None:
+            drawn.append(path)
+
+        sample.add(row, mistake, pictures)
+    shown = sample.entries()
+    paths = [entry.row.path for entry in shown]
+    assert paths == sorted(paths)
+    assert [entry.row.path for entry in shown if entry.row.status == "error"] == [
+        "0007", "0507", "1007", "1507",
+    ]  # fmt: skip
+    mistakes = [entry.row.path for entry in shown if entry.mistake is not None]
+    assert mistakes == [f"{index:04d}" for index in range(1050, 2000, 100)]
+    others = {entry.row.path for entry in shown if entry.row.status == "ok" and entry.mistake is None}
+    assert len(others) == 20 and min(others) < "0700" and max(others) > "1300"
+    assert {*others, *mistakes} <= set(drawn) and len(drawn) < 300
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
-def test_page_in_a_real_browser(tmp_path):
-    run("colours.engine", "images", "-o", "out.csv", "--report", "report.html")
-    page = Path("report.html").read_text().replace("</body>", CHECK + "</body>")
-    Path("checked.html").write_text(page)
-    command = [BROWSER, "--headless", "--disable-gpu", "--no-sandbox", f"--user-data-dir={tmp_path}/browser"]
-    command += ["--virtual-time-budget=3000", "--dump-dom", (tmp_path / "checked.html").as_uri()]
-    environment = {**os.environ, "HOME": str(tmp_path)}
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
-    title = re.search(r"<title>(.*?)</title>", result.stdout, re.DOTALL)
-    assert title, result.stderr[-2000:]
-    assert title.group(1).startswith("results "), title.group(1)
-    results = json.loads(title.group(1)[8:].replace("&lt;", "<").replace("&gt;", ">"))
-    assert results == [12, 1, 1, "images/red/wrong.png", 1, "row ok", "blue", 12, 4, True]
+def test_at_most_the_first_failures_are_kept(monkeypatch):
+    monkeypatch.setattr(sample_module, "MAX_FAILURES", 3)
+    sample = Sample(SampleSize(1, 1))
+    for index in range(9):
+        sample.add(Row(str(index), "error"), None, lambda: None)
+    assert [entry.row.path for entry in sample.entries()] == ["0", "1", "2"]

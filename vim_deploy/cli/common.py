@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 USER_ERROR = 2
+_ARGUMENTS = f"{__name__}.arguments"  # in the context's meta: the arguments as given
 INTERRUPTED = 130  # 128 + SIGINT, the convention of shells
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 Report = Callable[[str], None]
@@ -34,6 +36,7 @@ class Command(click.Command):
     """Prints user errors on stderr and exits with 2; other exceptions are bugs, with a traceback."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_ARGUMENTS] = tuple(args)
         rest = super().parse_args(ctx, args)
         for param in self.get_params(ctx):
             value = ctx.params.get(param.name or "")
@@ -62,6 +65,11 @@ class Command(click.Command):
                 raise
             echo(f"error: {problem}", err=True)
             sys.exit(USER_ERROR)
+
+
+def command_line(name: str) -> str:
+    """The current command as it could be typed again."""
+    return shlex.join([name, *click.get_current_context().meta[_ARGUMENTS]])
 
 
 def _check_path(path: Path, param: click.Parameter, ctx: click.Context) -> None:

@@ -16,6 +16,7 @@ from vim_deploy.cli.common import (
     INTERRUPTED,
     USER_ERROR,
     command,
+    command_line,
     console,
     echo,
     force_option,
@@ -118,7 +119,7 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
 @click.option("--legend/--no-legend", default=True, help="With --overlays: add a legend below each image.")
 @path_option(
     "--report",
-    help="Write an HTML report of the run (needs -o): statistics, thumbnails, confusion matrix.",
+    help="Write an HTML report of the run (needs -o): figures, tables, mistakes and pictures.",
 )
 @force_option
 @click.option("--json", "as_json", is_flag=True, help="Print a summary of the run on stdout (needs -o).")
@@ -140,7 +141,11 @@ def main(engine: Path, images: tuple[str, ...], as_json: bool, quiet: bool, **gi
         raise OutputError("--json prints to stdout, where the results go without -o; give -o FILE.")
     log_to_stderr(quiet)
     try:
-        options = _options(engine, images, {"task_options": take_task_options(given), **given})
+        options = _options(
+            engine,
+            images,
+            {"task_options": take_task_options(given), "command": command_line("vim-infer"), **given},
+        )
         summary = _run(options, quiet)
     except StoppedRunError as error:
         echo(f"error: {error}", err=True)

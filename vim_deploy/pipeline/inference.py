@@ -32,12 +32,14 @@ from vim_deploy.pipeline.options import InferenceOptions
 from vim_deploy.pipeline.outputs import check_outputs, make_folders
 from vim_deploy.pipeline.overlays import Overlays
 from vim_deploy.pipeline.progress import with_progress
+from vim_deploy.pipeline.run_report import open_report, write_report
 from vim_deploy.pipeline.stop import StoppedRunError, StopSignals
 from vim_deploy.pipeline.stream import batch_size_of, predict_stream
 from vim_deploy.pipeline.summary import Summary
+from vim_deploy.prediction import Prediction
 from vim_deploy.results import Format, Output, Row, Start, format_of, open_output
 from vim_deploy.results.escape import escape, unescaped_path
-from vim_deploy.results.output import FileOutput, companions
+from vim_deploy.results.output import companions
 from vim_deploy.tasks.base import TaskHandler
 from vim_deploy.tasks.open import open_task
 from vim_deploy.tasks.options import task_paths
@@ -45,6 +47,8 @@ from vim_deploy.text import plural
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from vim_deploy.report import RunReport
 
 _log = logging.getLogger("vim_deploy")
 
@@ -91,9 +95,13 @@ def _run(
     outputs = _image_outputs(options, discovery, task)
     identity = identity_of(options, engine.manifest, labels.values, format) | task.identity()
     output = open_output(options.output, format, task.columns, identity, options.start)
-    with contextlib.closing(output), contextlib.closing(outputs):
+    with contextlib.ExitStack() as stack:
+        report = open_report(options, task)
+        for part in (output, outputs, report):
+            if part is not None:
+                stack.callback(part.close)
         discovery.stopped = stop.requested
-        run = _Run(options, task, engine.manifest, discovery, output, outputs, stop)
+        run = _Run(options, task, engine.manifest, discovery, output, outputs, report, stop)
         run.write(items, console)
         return run.summary
 
@@ -109,11 +117,12 @@ class _Run:
         discovery: Discovery,
         output: Output,
         image_outputs: ImageOutputs,
+        report: RunReport | None,
         stop: StopSignals,
     ) -> None:
         self._options, self._task, self._discovery = options, task, discovery
         self._output, self._stop = output, stop
-        self._image_outputs = image_outputs
+        self._image_outputs, self._report, self._manifest = image_outputs, report, manifest
         self.summary = Summary(
             str(options.engine), manifest.backend, manifest.device, manifest.precision, task=task
         )
@@ -130,7 +139,8 @@ class _Run:
             for note in self._discovery.notes:
                 _log.warning("%s", note)
             self._task.finish()
-            self._write_report()
+            if self._report is not None:
+                write_report(self._report, self._options, self._task, self._manifest, self.summary)
             self._stop.defer()  # completing the output is not interrupted
             self._output.finish()
         except BaseException as error:
@@ -162,13 +172,18 @@ class _Run:
                 for prediction in with_progress(stream, self._count_inputs, console):
                     row = self._image_outputs.write(prediction)
                     self._output.write(row)
-                    summary.count(row)
+                    self._count(row, prediction)
                     self._check_failures()
             finally:
                 summary.seconds = time.perf_counter() - started
 
-    def _count_earlier(self, row: Row) -> None:
+    def _count(self, row: Row, prediction: Prediction | None = None) -> None:
         self.summary.count(row)
+        if self._report is not None:
+            self._report.add(row, prediction)
+
+    def _count_earlier(self, row: Row) -> None:
+        self._count(row)
         self._image_outputs.remember(row)
 
     def _remaining_inputs(self, items: Iterable[Item | FlushMarker]) -> Iterator[Item | FlushMarker]:
@@ -186,23 +201,6 @@ class _Run:
             return (item for item in self._discovery if shard.has(item.path))
 
         return watched(search, done, self._stop.requested, self._options.idle)
-
-    def _write_report(self) -> None:
-        options, output = self._options, self._output
-        if options.report is None or not isinstance(output, FileOutput):
-            return
-        from vim_deploy.report import write_report
-
-        write_report(
-            options.report,
-            output.path,
-            output.rows(),
-            self._task.columns,
-            summary=self.summary.to_dict(),
-            lines=self._task.summary_lines(),
-            limits=options.limits,
-            workers=options.worker_count,
-        )
 
     def _check_failures(self) -> None:
         limit, summary = self._options.max_failures, self.summary

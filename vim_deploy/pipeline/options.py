@@ -20,7 +20,8 @@ class InferenceOptions:
     """See `vim-infer --help`. `task_options`: the given options of tasks by field name, see tasks/options.py.
 
     `labels`: a Path is a table of images and classes. `force`: replace existing files of other kinds, but no
-    inputs. `idle`: seconds without a new file after which `watch` ends.
+    inputs. `idle`: seconds without a new file after which `watch` ends. `command`: the command line, for the
+    report.
     """
 
     engine: Path
@@ -44,6 +45,7 @@ class InferenceOptions:
     overlays: Path | None = None
     legend: bool = True
     idle: float | None = None
+    command: str = ""
     task_options: Mapping[str, Any] = field(default_factory=dict)
 
     @property

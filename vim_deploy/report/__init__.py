@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from vim_deploy.report.page import write_report
+from vim_deploy.report.report import About, RunReport
 
-__all__ = ["write_report"]
+__all__ = ["About", "RunReport"]

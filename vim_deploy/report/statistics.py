@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from vim_deploy.results import Row
 from vim_deploy.results.columns import Columns
 
-MAX_FAILURES = 500
-MAX_OTHERS = 1000
 MAX_CLASSES = 60  # of a readable confusion matrix
 MAX_PAIRS = 200
 
 
 @dataclass
 class ReportStatistics:
-    """`sample`: the first MAX_FAILURES failures and a random sample of the other rows, in order."""
-
     rows: int = 0
     predicted: Counter[str] = field(default_factory=Counter)
     flags: Counter[str] = field(default_factory=Counter)
@@ -28,27 +22,8 @@ class ReportStatistics:
     correct: Counter[str] = field(default_factory=Counter)
     correct5: Counter[str] = field(default_factory=Counter)
     pairs: Counter[tuple[str, str]] = field(default_factory=Counter)
-    sample: list[Row] = field(default_factory=list)
 
-    @classmethod
-    def of(cls, rows: Iterable[Row], columns: Columns) -> ReportStatistics:
-        statistics = cls()
-        failures: list[tuple[int, Row]] = []
-        others: list[tuple[int, Row]] = []
-        generator = random.Random(0)
-        for number, row in enumerate(rows):
-            statistics._count(row, columns)
-            if row.status != "ok":
-                if len(failures) < MAX_FAILURES:
-                    failures.append((number, row))
-            elif len(others) < MAX_OTHERS:
-                others.append((number, row))
-            elif (place := generator.randrange(number + 1)) < MAX_OTHERS:
-                others[place] = (number, row)
-        statistics.sample = [row for _, row in sorted(failures + others, key=lambda entry: entry[0])]
-        return statistics
-
-    def _count(self, row: Row, columns: Columns) -> None:
+    def count(self, row: Row, columns: Columns) -> None:
         self.rows += 1
         self.flags.update(row.flags)
         predicted = columns.predicted(row)
@@ -62,7 +37,7 @@ class ReportStatistics:
             self.pairs[row.label, predicted] += 1
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON, without the sample."""
+        """Plain JSON."""
         names = sorted({name for pair in self.pairs for name in pair})
         matrix = None
         if 0 < len(names) <= MAX_CLASSES:

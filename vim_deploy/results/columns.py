@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from vim_deploy.results.row import Row
+from vim_deploy.results.tables import Table
 
 TEXT, INTEGER, REAL, INTEGERS, REALS = "text", "integer", "real", "integers", "reals"  # column types
 
@@ -48,4 +49,16 @@ class Columns(ABC):
 
     def predicted(self, row: Row) -> str | None:
         """The one class predicted for the image, for tasks that predict one."""
+        return None
+
+    def mistake(self, row: Row) -> float | None:
+        """How wrong the prediction is, from 0 to 1; None if it is right or the truth is not known."""
+        return None
+
+    def remark(self, row: Row) -> str:
+        """A short text about the prediction for the report."""
+        return ""
+
+    def details(self, row: Row) -> Table | None:
+        """What the report shows for a row when its picture is enlarged."""
         return None

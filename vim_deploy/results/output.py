@@ -203,12 +203,6 @@ class FileOutput:
     def saved(self) -> int:
         return self.resumed + self._store.saved
 
-    def rows(self) -> Iterator[Row]:
-        """All rows, after the last `write`."""
-        self.flush()
-        with output_errors(self.path):
-            yield from self._store.rows()
-
     def write(self, row: Row) -> None:
         with output_errors(self.path):
             self._store.write(row)

@@ -17,6 +17,7 @@ from vim_deploy.metadata import ModelMetadata
 from vim_deploy.prediction import Prediction
 from vim_deploy.results.columns import Columns
 from vim_deploy.results.row import Row
+from vim_deploy.results.tables import TaskReport
 from vim_deploy.tasks.draw import draw
 from vim_deploy.tasks.registry import TASKS
 from vim_deploy.text import plural
@@ -81,6 +82,7 @@ class TaskHandler(ABC):
     """
 
     default_batch = DEFAULT_BATCH  # images per inference
+    draws_in_report = False  # whether the report shows drawings of predictions besides the images
 
     def __init__(self, network: Network) -> None:
         self.network = network
@@ -135,6 +137,10 @@ class TaskHandler(ABC):
     def summary_lines(self) -> list[str]:
         """The same for people."""
         return []
+
+    def report(self) -> TaskReport:
+        """What the task adds to the report of a run, called after `finish`."""
+        return TaskReport()
 
     def finish(self) -> None:  # noqa: B027
         """Called after the last row, before the results file is put in place."""

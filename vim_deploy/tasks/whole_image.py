@@ -37,6 +37,7 @@ def edited_row(row: Row, what: str, classes: int) -> OutputError:
 class WholeImageHandler(TaskHandler):
     """Images can be large, so few are decoded in advance."""
 
+    draws_in_report = True
     _files: Files
 
     def chunk(self, batch: int) -> int:

@@ -56,6 +56,10 @@ class ScoreColumns(Columns):
         top = _top(row)
         return top[0].name if top else None
 
+    def mistake(self, row: Row) -> float | None:
+        """The probability of a wrong class."""
+        return _top(row)[0].probability if row.rank is not None and row.rank > 1 and _top(row) else None
+
 
 def _top(row: Row) -> tuple[Score, ...]:
     return () if row.result is None else row.result.top

@@ -8,7 +8,11 @@ from typing import Any
 
 from vim_deploy.results.columns import COMMON_FIELDS, INTEGER, SIZE_FIELDS, TEXT, Columns
 from vim_deploy.results.row import Row
+from vim_deploy.results.tables import Table
+from vim_deploy.tasks.detect.options import PICTURE_THRESHOLD
 from vim_deploy.tasks.detect.result import Detection, box_of
+
+_MAX_DETAILS = 100  # objects of an image in the report
 
 
 class ObjectColumns(Columns):
@@ -18,7 +22,8 @@ class ObjectColumns(Columns):
     `count`, and `best`, the best score of each class.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, picture_threshold: float = PICTURE_THRESHOLD) -> None:
+        self._picture_threshold = picture_threshold
         super().__init__((*COMMON_FIELDS, *SIZE_FIELDS), {"count": INTEGER, "best": TEXT, "objects": TEXT})
 
     def to_json(self, row: Row) -> dict[str, Any]:
@@ -64,3 +69,16 @@ class ObjectColumns(Columns):
         for found in row.result or ():
             best.setdefault(found.name, found.score)
         return list(best.items())
+
+    def details(self, row: Row) -> Table | None:
+        """The objects that are drawn, best first."""
+        if row.result is None:
+            return None
+        head = ("class", "score", "left", "top", "right", "bottom")
+        rows = [
+            (found.name, found.score, *(round(side, 1) for side in found.box))
+            for found in row.result[:_MAX_DETAILS]
+            if found.score > self._picture_threshold
+        ]
+        title = f"Objects with a score above {self._picture_threshold:g}"
+        return Table(title, head, rows, shares=(1,), classes=True)

@@ -12,6 +12,7 @@ import numpy as np
 from vim_deploy.errors import ConfigError, OutputError, os_errors
 from vim_deploy.prediction import Prediction
 from vim_deploy.results.row import Row
+from vim_deploy.results.tables import Table, TaskReport
 from vim_deploy.tasks.detect.annotations import Annotations, read_annotations
 from vim_deploy.tasks.detect.average_precision import METRICS, average_precision, encode_rle
 from vim_deploy.tasks.detect.coco_file import CocoFile
@@ -20,6 +21,8 @@ from vim_deploy.tasks.detect.paste import paste_mask
 from vim_deploy.tasks.detect.result import Detections
 from vim_deploy.tasks.whole_image import edited_row
 from vim_deploy.text import plural
+
+_KINDS = {"bbox": "boxes", "segm": "masks"}  # of COCOeval
 
 
 class DetectFiles:
@@ -99,13 +102,30 @@ class DetectFiles:
             "average_precision": average_precision(self._annotations, list(self._coco), evaluated),
         }
 
+    def report(self) -> TaskReport:
+        """The average precision, if there are annotations."""
+        if not self.metrics:
+            return TaskReport()
+        found = self.metrics["average_precision"]
+        rows = [
+            (_KINDS[kind], *("" if values[metric] is None else f"{values[metric]:.3f}" for metric in METRICS))
+            for kind, values in found.items()
+        ]
+        title = (
+            f"Average precision over {self.metrics['evaluated_images']} of "
+            f"{plural(self.metrics['annotated_images'], 'annotated image')}"
+        )
+        table = Table(title, ("", *METRICS), rows)
+        figures = {f"AP of {_KINDS[kind]}": f"{values['AP'] or 0:.3f}" for kind, values in found.items()}
+        return TaskReport(figures, [table])
+
     def summary_lines(self) -> list[str]:
         if not self.metrics:
             return []
         evaluated, annotated = self.metrics["evaluated_images"], self.metrics["annotated_images"]
         lines = [f"average precision over {evaluated} of {plural(annotated, 'annotated image')}:"]
         for kind, values in self.metrics["average_precision"].items():
-            name = {"bbox": "boxes", "segm": "masks"}[kind]
+            name = _KINDS[kind]
             texts = (f"{metric} {values[metric]:.3f}" for metric in METRICS if values[metric] is not None)
             lines.append(f"  {name}: {', '.join(texts)}")
         return lines

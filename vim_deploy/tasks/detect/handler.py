@@ -14,6 +14,7 @@ from vim_deploy.data.padded import Padded, padded_pixels
 from vim_deploy.errors import EngineError
 from vim_deploy.prediction import Prediction
 from vim_deploy.results.row import Row
+from vim_deploy.results.tables import Table, TaskReport
 from vim_deploy.tasks.base import Network
 from vim_deploy.tasks.detect.columns import ObjectColumns
 from vim_deploy.tasks.detect.files import DetectFiles
@@ -21,6 +22,7 @@ from vim_deploy.tasks.detect.options import DetectOptions
 from vim_deploy.tasks.detect.result import Box, Detection, Detections, box_of
 from vim_deploy.tasks.detect.spec import OUTPUTS
 from vim_deploy.tasks.detect.visualization import draw
+from vim_deploy.tasks.palette import hexadecimal_color
 from vim_deploy.tasks.whole_image import WholeImageHandler
 from vim_deploy.text import plural
 
@@ -49,7 +51,7 @@ class DetectHandler(WholeImageHandler):
 
     @property
     def columns(self) -> ObjectColumns:
-        return ObjectColumns()
+        return ObjectColumns(self._picture_threshold)
 
     def predict(self, loaded: Sequence[Loaded], batch: int) -> Iterator[Prediction]:
         for entry in loaded:
@@ -122,6 +124,18 @@ class DetectHandler(WholeImageHandler):
             "score_threshold": self.threshold,
             **self._files.metrics,
         }
+
+    def report(self) -> TaskReport:
+        total = max(1, self._counts.total())
+        names = self.network.class_names
+        counts = [(name, count, count / total) for name, count in self._counts.most_common()]
+        table = Table("Objects by class", ("class", "objects", "share"), counts, shares=(2,), classes=True)
+        precision = self._files.report()
+        return TaskReport(
+            {"objects": str(self._counts.total()), **precision.figures},
+            [*precision.tables, table],
+            {name: hexadecimal_color(index) for index, name in enumerate(names)},
+        )
 
     def summary_lines(self) -> list[str]:
         named = [f"{name}: {count}" for name, count in self._counts.most_common(_MAX_NAMED)]

@@ -8,7 +8,8 @@ from typing import Any
 
 from vim_deploy.results.columns import COMMON_FIELDS, SIZE_FIELDS, TEXT, Columns
 from vim_deploy.results.row import Row
-from vim_deploy.tasks.segment.result import ClassArea, ClassOverlap, SegmentationRow
+from vim_deploy.results.tables import Table
+from vim_deploy.tasks.segment.result import ClassArea, ClassOverlap, SegmentationRow, iou_of
 
 _OVERLAP_KEYS = ("index", "intersection", "predicted", "ground_truth")
 
@@ -64,3 +65,31 @@ class SegmentColumns(Columns):
         areas = () if row.result is None else row.result.areas
         pixels = sum(area.pixels for area in areas)
         return [(area.name, area.pixels / pixels) for area in areas]
+
+    def mistake(self, row: Row) -> float | None:
+        """1 - mIoU of the image, over the classes of the prediction and the ground truth."""
+        miou = _miou(row)
+        return None if miou is None or miou == 1 else 1 - miou
+
+    def remark(self, row: Row) -> str:
+        miou = _miou(row)
+        return "" if miou is None else f"mIoU {miou:.2%}"
+
+    def details(self, row: Row) -> Table | None:
+        if row.result is None:
+            return None
+        pixels = sum(area.pixels for area in row.result.areas)
+        if row.result.overlap is None:
+            rows = [(area.name, area.pixels / pixels, area.pixels) for area in row.result.areas]
+            return Table("Classes", ("class", "area", "pixels"), rows, shares=(1,), classes=True)
+        ious = {item.index: iou_of(item) for item in row.result.overlap}
+        with_iou = [
+            (area.name, area.pixels / pixels, ious.get(area.index), area.pixels) for area in row.result.areas
+        ]
+        return Table("Classes", ("class", "area", "IoU", "pixels"), with_iou, shares=(1, 2), classes=True)
+
+
+def _miou(row: Row) -> float | None:
+    """Of one image; None without ground truth."""
+    overlap = None if row.result is None else row.result.overlap
+    return sum(iou_of(item) for item in overlap) / len(overlap) if overlap else None

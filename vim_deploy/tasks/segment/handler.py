@@ -14,6 +14,7 @@ from vim_deploy.data.loading import Loaded
 from vim_deploy.data.preparation import Scaling
 from vim_deploy.errors import EngineError
 from vim_deploy.prediction import Prediction
+from vim_deploy.results.tables import TaskReport
 from vim_deploy.tasks.base import Network
 from vim_deploy.tasks.segment.axis import Axis
 from vim_deploy.tasks.segment.columns import SegmentColumns
@@ -242,6 +243,9 @@ class SegmentHandler(WholeImageHandler):
 
     def summary_lines(self) -> list[str]:
         return self._files.statistics.lines()
+
+    def report(self) -> TaskReport:
+        return self._files.statistics.report()
 
 
 def _head_width(config: dict[str, Any]) -> int:

@@ -26,6 +26,11 @@ class ClassOverlap:
     ground_truth: int
 
 
+def iou_of(overlap: ClassOverlap) -> float:
+    """The intersection over union of a class that occurs in one of the maps."""
+    return overlap.intersection / (overlap.predicted + overlap.ground_truth - overlap.intersection)
+
+
 @dataclass(frozen=True)
 class Segmentation:
     """A prediction.

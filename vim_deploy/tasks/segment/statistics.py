@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from vim_deploy.results.row import Row
+from vim_deploy.results.tables import Cell, Table, TaskReport
 from vim_deploy.tasks.palette import hexadecimal_color
 from vim_deploy.tasks.segment.ground_truth import OverlapTotals
 from vim_deploy.tasks.segment.result import SegmentationRow
@@ -65,6 +66,30 @@ class SegmentStatistics:
             if self._compared
             else None,
         }
+
+    def report(self) -> TaskReport:
+        overlap, whole = self._overlap, max(1, int(self._pixels.sum()))
+        iou, accuracy = overlap.iou(), overlap.accuracy()
+        head: tuple[str, ...] = ("class", "images", "area")
+        present = [
+            index for index in range(len(self._names)) if self._images[index] or iou[index] is not None
+        ]
+        rows: list[tuple[Cell, ...]] = [
+            (self._names[index], int(self._images[index]), int(self._pixels[index]) / whole)
+            for index in present
+        ]
+        figures = {}
+        if self._compared:
+            head = (*head, "IoU", "accuracy")
+            rows = [(*row, iou[index], accuracy[index]) for row, index in zip(rows, present, strict=True)]
+            values = {"mIoU": overlap.miou, "pixel accuracy": overlap.pixel_accuracy,
+                      "mean accuracy": overlap.mean_accuracy}  # fmt: skip
+            figures = {name: f"{value:.2%}" for name, value in values.items() if value is not None}
+        table = Table("Classes", head, rows, shares=tuple(range(2, len(head))), classes=True)
+        colors = {
+            name: hexadecimal_color(index) for index, name in enumerate(self._names) if is_colored(name)
+        }
+        return TaskReport(figures, [table], colors)
 
     def lines(self) -> list[str]:
         order = np.argsort(-self._pixels, kind="stable")[:_MAX_SHOWN]

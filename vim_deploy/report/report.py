@@ -1,0 +1,108 @@
+"""Collects the report of a run while its rows are written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vim_deploy.data.decode import Limits
+from vim_deploy.prediction import Prediction
+from vim_deploy.report.page import write_page
+from vim_deploy.report.pictures import Draw, Drawings, Pictures, read_pictures
+from vim_deploy.report.sample import Sample, SampleSize, Shown
+from vim_deploy.report.statistics import ReportStatistics
+from vim_deploy.results import Row
+from vim_deploy.results.columns import Columns
+from vim_deploy.results.escape import unescaped_path
+from vim_deploy.results.tables import TaskReport
+
+WITHOUT_DRAWINGS = SampleSize(mistakes=300, others=200)
+WITH_DRAWINGS = SampleSize(mistakes=60, others=40)  # pictures are larger
+_MAX_SCORES = 5  # shown for each image
+
+
+@dataclass(frozen=True)
+class About:
+    """A run: its summary in words, and facts about the run and the engine, and its options, by name.
+
+    `summary` is plain JSON with the keys of `pipeline.summary.Summary`.
+    """
+
+    summary: dict[str, Any]
+    lines: Sequence[str]
+    facts: dict[str, str]
+    options: dict[str, str]
+
+
+class RunReport:
+    """`draw` draws a prediction on its image; None for tasks whose predictions are not drawn."""
+
+    def __init__(self, columns: Columns, limits: Limits, draw: Draw | None) -> None:
+        self._columns, self._limits = columns, limits
+        self._drawings = None if draw is None else Drawings(draw, limits)
+        self._sample = Sample(WITHOUT_DRAWINGS if draw is None else WITH_DRAWINGS)
+        self._statistics = ReportStatistics()
+
+    def add(self, row: Row, prediction: Prediction | None = None) -> None:
+        """`prediction` is None for a row of an interrupted run, which therefore gets no drawing."""
+
+        def pictures() -> Pictures | None:
+            if self._drawings is None or prediction is None:
+                return None
+            return self._drawings.pictures(prediction)
+
+        self._statistics.count(row, self._columns)
+        self._sample.add(row, self._columns.mistake(row), pictures)
+
+    def write(self, path: Path, about: About, task: TaskReport, workers: int) -> None:
+        """Write the page. Raises OutputError."""
+        entries = self._sample.entries()
+        missing = [
+            unescaped_path(entry.row.path) if entry.row.status == "ok" and entry.pictures is None else None
+            for entry in entries
+        ]
+        found = read_pictures(missing, self._limits, workers)
+        shown = [
+            self._card(entry, entry.pictures or picture)
+            for entry, picture in zip(entries, found, strict=True)
+        ]
+        write_page(
+            path,
+            {
+                "summary": about.summary,
+                "lines": list(about.lines),
+                "facts": about.facts,
+                "options": about.options,
+                "figures": dict(task.figures),
+                "tables": [table.to_dict() for table in task.tables],
+                "colors": dict(task.colors),
+                "drawn": self._drawings is not None,
+                "statistics": self._statistics.to_dict(),
+                "rows": shown,
+            },
+        )
+
+    def close(self) -> None:
+        if self._drawings is not None:
+            self._drawings.close()
+
+    def _card(self, entry: Shown, pictures: Pictures | None) -> dict[str, Any]:
+        row, details = entry.row, self._columns.details(entry.row)
+        return {
+            "number": entry.number,
+            "path": row.path,
+            "status": row.status,
+            "reason": row.reason,
+            "label": row.label,
+            "rank": row.rank,
+            "mistake": entry.mistake,
+            "remark": self._columns.remark(row),
+            "size": f"{row.width} x {row.height}" if row.width else "",
+            "flags": list(row.flags),
+            "top": list(self._columns.scores(row))[:_MAX_SCORES],
+            "details": None if details is None else details.to_dict(),
+            "image": None if pictures is None else pictures.image,
+            "drawing": None if pictures is None else pictures.drawing,
+        }
