@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import onnx
 import pytest
-from dense.golden_detector import golden_detector, golden_input
-from golden_segmenter import golden_segmenter
+from dense.golden_detector import golden_input
 from onnx import TensorProto, helper
 from prepared_graph import runner
-from small_exports import small_export, small_model
+from task_exports import EXPORTS
 
 from vim_deploy.engines.tensorrt.graph import lint, prepare
 from vim_deploy.engines.tensorrt.parser_8_6 import has_bounds, rewrite_for_8_6
-from vim_deploy.export.onnx import to_onnx
-from vim_deploy.tasks.detect.export import DetectModule
-from vim_deploy.tasks.features.export import FeaturesModule
-from vim_deploy.tasks.features.options import FeatureExportOptions
-from vim_deploy.tasks.segment.export import SegmentModule
 
 pytest.importorskip("onnxruntime", reason="graphs are run by onnxruntime")
-
-
-def features() -> onnx.ModelProto:
-    return to_onnx(FeaturesModule(small_model(), FeatureExportOptions("map")))
-
-
-EXPORTS: dict[str, Callable[[], onnx.ModelProto]] = {
-    "classify": lambda: onnx.load_model_from_string(small_export("fp32")),
-    "features": features,
-    "segment": lambda: to_onnx(SegmentModule(golden_segmenter())),
-    "detect": lambda: to_onnx(DetectModule(golden_detector())),
-}
 
 
 def bounded_shapes(model: onnx.ModelProto) -> list[str]:

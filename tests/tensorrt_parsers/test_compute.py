@@ -1,0 +1,189 @@
+"""Computing recorded networks: layers against their definitions, and refusals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="recorded networks are computed with PyTorch")
+
+from tensorrt_parsers.compute import ComputeError, compute
+from tensorrt_parsers.recording import read_recording
+
+GENERATOR = np.random.default_rng(0)
+X = GENERATOR.standard_normal((2, 3, 4, 5)).astype(np.float32)
+
+
+def one_layer(
+    kind: str,
+    settings: dict[str, Any],
+    inputs: list[np.ndarray | None],
+    outputs: list[tuple[tuple[int, ...], str]],
+    weights: bytes = b"",
+    plugin: dict[str, Any] | None = None,
+) -> list[np.ndarray]:
+    """The outputs of a network with one layer; `outputs` are the recorded dims and types."""
+    given = [
+        None if x is None else {"id": i, "name": f"x{i}", "dims": list(x.shape), "type": str(x.dtype)}
+        for i, x in enumerate(inputs)
+    ]
+    made = [
+        {"id": 100 + i, "name": f"y{i}", "dims": list(dims), "type": type}
+        for i, (dims, type) in enumerate(outputs)
+    ]
+    layer = {"kind": kind, "name": "layer", "inputs": given, "outputs": made, "settings": settings}
+    description: dict[str, Any] = {
+        "parsed": True, "errors": [], "messages": [], "mismatches": [], "not_implemented": [],
+        "inputs": [tensor for tensor in given if tensor], "outputs": made,
+        "layers": [{**layer, "plugin": plugin} if plugin else layer],
+    }  # fmt: skip
+    values = {f"x{i}": x for i, x in enumerate(inputs) if x is not None}
+    return list(compute(read_recording(description, weights), values).values())
+
+
+def test_a_convolution_with_groups_and_uneven_padding():
+    kernel = GENERATOR.standard_normal((6, 1, 3, 3)).astype(np.float32)
+    bias = np.arange(6, dtype=np.float32)
+    settings = {
+        "kernel_size_nd": [3, 3], "nb_groups": 3, "nb_output_maps": 6, "stride_nd": [2, 1],
+        "pre_padding": [1, 0], "post_padding": [2, 1],
+        "kernel_weights": {"type": "float32", "count": kernel.size, "offset": 0},
+        "bias_weights": {"type": "float32", "count": 6, "offset": kernel.nbytes},
+    }  # fmt: skip
+    (found,) = one_layer(
+        "Convolution", settings, [X], [((2, 6, 3, 4), "float32")], kernel.tobytes() + bias.tobytes()
+    )
+    padded = np.pad(X, ((0, 0), (0, 0), (1, 2), (0, 1)))
+    expected = np.zeros((2, 6, 3, 4))
+    for maps in range(6):
+        for row in range(3):
+            for column in range(4):
+                window = padded[:, maps // 2, 2 * row : 2 * row + 3, column : column + 3]
+                expected[:, maps, row, column] = (window * kernel[maps, 0]).sum((1, 2)) + bias[maps]
+    assert np.abs(found - expected).max() < 1e-5
+
+
+def test_results_are_rounded_to_the_type_of_the_network():
+    (found,) = one_layer("Unary", {"operation": 0}, [X], [(X.shape, "float16")])
+    assert found.dtype == np.float16
+    assert np.array_equal(found, np.exp(X).astype(np.float16))
+
+
+@pytest.mark.parametrize(
+    ("operation", "expected"),
+    [(0, X + 2), (1, X * 2), (2, np.maximum(X, 2)), (4, X - 2), (5, X / 2), (6, X**2), (7, np.floor(X / 2))],
+)
+def test_elementwise_operations(operation, expected):
+    two = np.full((1, 1, 1, 1), 2, np.float32)
+    (found,) = one_layer("ElementWise", {"operation": operation}, [X, two], [(X.shape, "float32")])
+    assert np.allclose(found, expected, atol=1e-6)
+
+
+def test_integers_are_divided_towards_zero():
+    a, b = np.array([7, -7], np.int32), np.array([2, 2], np.int32)
+    assert one_layer("ElementWise", {"operation": 5}, [a, b], [((2,), "int32")])[0].tolist() == [3, -3]
+    assert one_layer("ElementWise", {"operation": 7}, [a, b], [((2,), "int32")])[0].tolist() == [3, -4]
+
+
+def test_a_shuffle_transposes_reshapes_and_transposes():
+    settings = {
+        "first_transpose": [0, 2, 3, 1, 4, 5, 6, 7],
+        "reshape_dimensions": [0, -1, 3],
+        "second_transpose": [0, 2, 1, 3, 4, 5, 6, 7],
+    }
+    (found,) = one_layer("Shuffle", settings, [X], [((2, 3, 20), "float32")])
+    assert np.array_equal(found, X.transpose(0, 2, 3, 1).reshape(2, 20, 3).transpose(0, 2, 1))
+
+
+def test_a_slice_of_given_axes_with_a_fill_value():
+    start, size, stride = (np.array(values) for values in ([3, -1], [2, 3], [-2, 2]))
+    fill, axes = np.array(9, np.float32), np.array([3, -2])
+    inputs = [X, start, size, stride, fill, axes]
+    (found,) = one_layer("Slice", {"mode": 3}, inputs, [((2, 3, 3, 2), "float32")])
+    padded = np.pad(X, ((0, 0), (0, 0), (1, 2), (0, 0)), constant_values=9)
+    assert np.array_equal(found, padded[:, :, 0:5:2, 3:0:-2])
+
+
+def test_a_strict_slice_outside_of_its_input_is_an_error():
+    settings = {"start": [0, 0, 2, 0], "size": [2, 3, 3, 5], "stride": [1, 1, 1, 1]}
+    with pytest.raises(ComputeError, match=r"Slice layer.*axis 2 from 2, 3 by 1, of 4"):
+        one_layer("Slice", settings, [X], [((2, 3, 3, 5), "float32")])
+
+
+@pytest.mark.parametrize(
+    ("settings", "index", "expected"),
+    [
+        ({"mode": 0, "gather_axis": 1}, np.array([[2, 0]], np.int32), X[:, [[2, 0]]]),
+        ({"mode": 0, "gather_axis": 3}, np.array(-1, np.int32), X[..., -1]),
+        ({"mode": 2, "gather_axis": 0}, np.array([[1, 2], [0, 0]]), X[[1, 0], [2, 0]]),
+    ],
+)
+def test_gathers(settings, index, expected):
+    (found,) = one_layer("Gather", settings, [X, index], [(expected.shape, "float32")])
+    assert np.array_equal(found, expected)
+
+
+def test_top_k_prefers_the_first_of_equal_values():
+    x = np.array([[1, 3, 3, 2]], np.float32)
+    settings = {"operation": 0, "k": 3, "reduce_axes": 2}
+    values, indices = one_layer("TopK", settings, [x], [((1, 3), "float32"), ((1, 3), "int32")])
+    assert values.tolist() == [[3, 3, 2]]
+    assert indices.tolist() == [[1, 2, 3]]
+
+
+def test_a_normalization():
+    scale, bias = np.full((1, 1, 1, 5), 2, np.float32), np.ones((1, 1, 1, 5), np.float32)
+    settings = {"axes": 8, "epsilon": 1e-5}
+    (found,) = one_layer("Normalization", settings, [X, scale, bias], [(X.shape, "float32")])
+    expected = (X - X.mean(-1, keepdims=True)) / np.sqrt(X.var(-1, keepdims=True) + 1e-5) * 2 + 1
+    assert np.allclose(found, expected, atol=1e-5)
+
+
+def test_a_result_of_another_shape_than_recorded_is_an_error():
+    with pytest.raises(ComputeError, match=r"the result is \[2, 3, 4, 5\], recorded as \[2, 3, 5, 5\]"):
+        one_layer("Identity", {}, [X], [((2, 3, 5, 5), "float32")])
+    assert one_layer("Identity", {}, [X], [((-1, 3, -1, 5), "float32")])[0].shape == X.shape
+
+
+def test_unknown_layers_and_plugins_are_errors():
+    with pytest.raises(ComputeError, match=r"KeyError\('Loop'\)"):
+        one_layer("Loop", {}, [X], [(X.shape, "float32")])
+    with pytest.raises(ComputeError, match="'other', 'SelectiveScan'"):
+        plugin = {"namespace": "other", "name": "SelectiveScan", "fields": {}}
+        one_layer("Plugin", {}, [X], [(X.shape, "float32")], plugin=plugin)
+
+
+def scan_inputs(dtype: type) -> list[np.ndarray]:
+    sequence, projection = (1, 3, 2), (1, 3, 4)
+    shapes = [sequence, sequence, (2, 4), projection, projection, (2,), sequence, (2,)]
+    kinds = [dtype, dtype, np.float32, dtype, dtype, np.float32, dtype, np.float32]
+    return [GENERATOR.standard_normal(s).astype(k) for s, k in zip(shapes, kinds, strict=True)]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_scans_of_both_generations_of_plugins_have_the_same_attributes(dtype):
+    new = {"delta_softplus": [1], "reverse": [0]}
+    old = "56494d5343414e31" + "01000000" + "00000000"  # a magic number, then the attributes
+    inputs, output = scan_inputs(dtype), [((1, 3, 2), np.dtype(dtype).name)]
+    first, second, reverse = (
+        one_layer(
+            "Plugin", {}, inputs, output, plugin={"namespace": "vim_deploy", "name": "SelectiveScan", **given}
+        )[0]
+        for given in ({"fields": new}, {"data": old}, {"fields": {**new, "reverse": [1]}})
+    )
+    assert np.array_equal(first, second)
+    assert not np.array_equal(first, reverse)
+
+
+def test_a_scan_with_a_type_that_the_plugin_refuses_is_an_error():
+    inputs = scan_inputs(np.float16)
+    inputs[2] = inputs[2].astype(np.float16)
+    plugin = {
+        "namespace": "vim_deploy",
+        "name": "SelectiveScan",
+        "fields": {"delta_softplus": [1], "reverse": [0]},
+    }
+    with pytest.raises(ComputeError, match=r"A is torch.float16, the plugin expects torch.float32"):
+        one_layer("Plugin", {}, inputs, [((1, 3, 2), "float16")], plugin=plugin)

@@ -1,0 +1,126 @@
+"""Exported files in TensorRT's own ONNX parser, which fills a network that records its layers.
+
+These tests run where TENSORRT_ROOT has headers and a parser, and where the plugin library for that version is
+built; tools/tensorrt_parsers/README.md says how. No GPU is needed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+from small_exports import BLOCKS, small_export
+from task_exports import EXPORTS
+
+pytest.importorskip("torch", reason="recorded networks are computed with PyTorch")
+pytest.importorskip("onnxruntime", reason="recorded networks are compared with onnxruntime")
+
+from tensorrt_parsers.compare import Parsed, differences, parse
+from tensorrt_parsers.installation import NotAvailableError, Recorder, build_recorder, find_installation
+from tensorrt_parsers.recording import record
+
+from vim_deploy.engines.tensorrt.graph import prepare
+from vim_deploy.engines.tensorrt.parser_8_6 import rewrite_for_8_6
+from vim_deploy.errors import OperatorLibraryError
+from vim_deploy.ops.library import tensorrt_library
+
+TYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+
+
+@pytest.fixture(scope="module")
+def recorder() -> Recorder:
+    try:
+        return build_recorder(find_installation())
+    except NotAvailableError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def plugins(recorder: Recorder) -> tuple[Path, ...]:
+    try:
+        return (tensorrt_library(recorder.installation.major),)
+    except OperatorLibraryError as error:
+        pytest.skip(str(error))
+
+
+def checked(recorder: Recorder, plugins: tuple[Path, ...], data: bytes, folder: Path) -> Parsed:
+    """The parsed file, computed layer by layer and equal to ONNX Runtime on the file."""
+    parsed = parse(recorder, "model.onnx", data, plugins, folder)
+    assert not parsed.recording.problems()
+    found = differences(parsed)
+    assert found and all(value <= parsed.precision.tolerance for value in found.values()), found
+    return parsed
+
+
+@pytest.mark.parametrize("batch", [None, 3])
+@pytest.mark.parametrize("precision", TYPES)
+def test_classifiers(recorder, plugins, tmp_path, precision, batch):
+    if precision == "bf16" and recorder.installation.major < 10:
+        pytest.skip("TensorRT 8.6 has no bfloat16")
+    parsed = checked(recorder, plugins, small_export(precision, batch), tmp_path)
+    scans = parsed.recording.plugins
+    assert len(scans) == 2 * BLOCKS
+    for layer in scans:
+        types = [tensor.type for tensor in (*layer.inputs, *layer.outputs) if tensor is not None]
+        assert types[0] == TYPES[precision]
+        assert " ".join(types) in layer.plugin["accepted"]
+        assert layer.plugin["read_back"] and not layer.plugin["other_formats"]
+        assert layer.plugin["workspace"] > 0
+    (logits,) = parsed.recording.outputs
+    assert logits.dims == (-1 if batch is None else batch, 5)
+
+
+@pytest.mark.parametrize("task", ["features", "segment"])
+def test_other_tasks(recorder, plugins, tmp_path, task):
+    checked(recorder, plugins, EXPORTS[task]().SerializeToString(), tmp_path)
+
+
+def test_detectors_are_parsed(recorder, plugins, tmp_path):
+    data = EXPORTS["detect"]().SerializeToString()
+    recording = parse(recorder, "detector.onnx", data, plugins, tmp_path).recording
+    if any("ROIAlign plugin was not found" in error for error in recording.errors):
+        pytest.skip("RoiAlign is a plugin of TensorRT's libraries, which are not in TENSORRT_ROOT")
+    assert not recording.problems()
+
+
+def first_error(recorder: Recorder, plugins: tuple[Path, ...], model: onnx.ModelProto, folder: Path) -> str:
+    """The first error of the parser, with the position of the node."""
+    recording = record(recorder, model.SerializeToString(), plugins, folder)
+    assert not recording.parsed
+    assert recording.problems()[0] == f"refused by the parser: {'; '.join(recording.errors)}"
+    return recording.errors[0]
+
+
+def prepared(recorder: Recorder) -> onnx.ModelProto:
+    data = prepare("m", small_export("fp32"), "fp32", recorder.installation.major).data
+    return onnx.load_model_from_string(data)
+
+
+def position_of(model: onnx.ModelProto, op_type: str) -> int:
+    return next(i for i, node in enumerate(model.graph.node) if node.op_type == op_type)
+
+
+def test_a_node_that_the_parser_does_not_support_is_refused(recorder, plugins, tmp_path):
+    model = prepared(recorder)
+    position = position_of(model, "Sigmoid")
+    model.graph.node[position].op_type = "Sigmoids"
+    error = first_error(recorder, plugins, model, tmp_path)
+    assert error.startswith(f"node {position}: ") and "plugin" in error.lower()
+
+
+def test_without_the_plugin_the_first_scan_is_refused(recorder, tmp_path):
+    model = prepared(recorder)
+    error = first_error(recorder, (), model, tmp_path)
+    assert error.startswith(f"node {position_of(model, 'SelectiveScan')}: ") and "plugin" in error.lower()
+
+
+def test_8_6_needs_whole_shapes(recorder, plugins, tmp_path):
+    """Without `rewrite_for_8_6` its parser makes wrong shapes, silently for features."""
+    if recorder.installation.major >= 10:
+        pytest.skip("10 and later read start and end of Shape")
+    data = EXPORTS["features"]().SerializeToString()
+    graph = onnx.load_model_from_string(prepare("m", data, "fp32", 10).data)
+    assert record(recorder, graph.SerializeToString(), plugins, tmp_path).problems()
+    rewrite_for_8_6(graph)
+    assert not record(recorder, graph.SerializeToString(), plugins, tmp_path).problems()
