@@ -38,3 +38,11 @@ def test_the_number_of_reasons_is_bounded():
     found = summary.to_dict()["reasons"]
     assert len(found) <= 1001
     assert sum(found.values()) == summary.failed == 5000
+
+
+def test_images_that_are_almost_black_are_reported():
+    summary = failed()
+    for flags in (("from_16bit", "low_16bit"), ("from_16bit",), ("rotated",)):
+        summary.count(Row("x", "ok", flags=flags))
+    assert "1 image in 16-bit files with samples of at most 12 bits" in summary.text()
+    assert "use --depth" in summary.text() and summary.to_dict()["low_16bit"] == 1

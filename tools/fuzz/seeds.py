@@ -46,6 +46,18 @@ def images() -> dict[str, bytes]:
         "tiff-pages": _saved(base, "TIFF", **frames),
         "gif": _saved(base.convert("P"), "GIF"),
         "gif-animated": _saved(base, "GIF", **frames),
+        "avif": _saved(base, "AVIF", exif=exif),
+        "avif-alpha": _saved(base.convert("RGBA"), "AVIF"),
+        "avif-animated": _saved(base, "AVIF", **frames),
+        "jpeg2000": _saved(base, "JPEG2000"),
+        "jpeg2000-codestream": _saved(base, "JPEG2000", no_jp2=True),
+        "jpeg2000-16": _saved(sixteen, "JPEG2000"),
+        "ppm": _saved(base, "PPM"),
+        "pgm-16": _saved(sixteen, "PPM"),
+        "pbm": _saved(base.convert("1"), "PPM"),
+        "tga": _saved(base, "TGA"),
+        "tga-rle": _saved(base.convert("RGBA"), "TGA", compression="tga_rle"),
+        "tga-palette": _saved(base.convert("P"), "TGA"),
     }
 
 

@@ -104,6 +104,12 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
     is_flag=True,
     help="Decode large JPEG files at a fraction of their size: faster, but pixels differ slightly.",
 )
+@click.option(
+    "--depth",
+    type=click.IntRange(9, 16),
+    default=16,
+    help="Bits that grayscale samples in 16-bit files use, such as 12 for the images of some cameras.",
+)
 @click.option("--null", "null_separated", is_flag=True, help="Paths on stdin are separated by zero bytes.")
 @click.option(
     "--watch", is_flag=True, help="Keep running and process new files, until stopped or until --idle."
@@ -189,7 +195,7 @@ def _options(engine: Path, images: tuple[str, ...], given: dict[str, Any]) -> In
     resume, restart, format_name, labels, max_failures, shard = map(
         given.pop, ("resume", "restart", "format_name", "labels", "max_failures", "shard")
     )
-    limits = map(given.pop, ("max_pixels", "max_metadata", "decode_seconds", "reduced_jpeg"))
+    limits = map(given.pop, ("max_pixels", "max_metadata", "decode_seconds", "reduced_jpeg", "depth"))
     if resume and restart:
         raise ConfigError(
             "--resume keeps the rows of the interrupted run and --restart discards them; give only one."

@@ -1,11 +1,14 @@
 """Decodes a file to an 8-bit grayscale or RGB image, by these rules:
 
-- Formats: JPEG, PNG, WebP, BMP, TIFF and GIF, detected by content. Others are refused.
+- Formats: JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, JPEG 2000, PPM (PBM, PGM), TGA, and HEIC if pillow-heif is
+  installed, detected by content; TGA by its footer or the file's suffix. Others are refused.
 - Only the first frame or page is read (flag `first_frame` if there are more).
 - EXIF orientation is applied (flag `rotated`). ICC profiles are ignored: values are used as stored.
 - Transparency of any kind is composited on white (flag `alpha`).
 - CMYK is converted to RGB by Pillow, without colour management (flag `from_cmyk`).
 - 16-bit samples are reduced to their high byte (flag `from_16bit`); Pillow does the same for 16-bit colour.
+  If no sample needs more than 12 bits, the image is almost black (flag `low_16bit`). With another `depth` in
+  the limits, grayscale samples are numbers of so many bits, and the highest 8 are kept (flag `from_12bit`).
 - Floating-point samples must be in 0..1 and are scaled to 0..255 and rounded (flag `from_float`).
 - Images with more pixels or metadata than the limits are refused before they are decoded.
 - On request, a JPEG file is decoded at a half, a quarter or an eighth of its size, but not below the minimum
@@ -20,19 +23,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, Any, TypeAlias
 
-import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from vim_deploy.data.formats import formats_of
+from vim_deploy.data.samples import FULL_DEPTH, Samples, to_8bit
 from vim_deploy.data.unsupported import reason_of
 from vim_deploy.errors import ImageError
 from vim_deploy.files import open_regular
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 # In addition to the pixels: the interpreter, its libraries, and the decoders' buffers.
 _BASE_MEMORY = 1 << 30
 _BYTES_PER_PIXEL = 32
 _TRANSPOSED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
-_ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
 
 # From (width, height) of the upright image to the minimum size that it must be decoded at.
 MinimumSize: TypeAlias = Callable[[int, int], tuple[int, int]]
@@ -43,12 +45,14 @@ class Limits:
     """Limits for one file. `seconds` and `memory` apply only to decoder processes; None: no limit.
 
     `reduced_jpeg`: decode JPEG files at a reduced size if the caller of `decode` gives a minimum size.
+    `depth`: the bits that grayscale samples in 16-bit files use.
     """
 
     max_pixels: int = 89_478_485
     max_metadata: int = 16 << 20  # bytes of EXIF, ICC, XMP, comments and texts together
     seconds: float | None = 60.0
     reduced_jpeg: bool = False
+    depth: int = FULL_DEPTH
 
     @property
     def memory(self) -> int:
@@ -79,7 +83,7 @@ def decode(
         with open_regular(path) as file:
             before = _state(file)
             try:
-                decoded = _decode_file(file, limits or Limits(), minimum_size)
+                decoded = _decode_file(file, path, limits or Limits(), minimum_size)
             except ImageError:
                 _refuse_changed(before, file)  # the more precise reason
                 raise
@@ -98,30 +102,28 @@ def load_image(
     if not isinstance(source, Image.Image):
         return decode(source, limits, minimum_size)
     try:
-        return convert(source)
+        return convert(source, (limits or Limits()).depth)
     except (ImageError, MemoryError):
         raise
     except Exception as error:
         raise ImageError(f"damaged {_one_line(error)}") from error
 
 
-def convert(image: Image.Image) -> DecodedImage:
+def convert(image: Image.Image, depth: int = FULL_DEPTH) -> DecodedImage:
     """Apply the module's rules to an image that Pillow has opened. Raises ImageError."""
     flags = []
     if getattr(image, "is_animated", False):
         flags.append("first_frame")
     if image.width < 1 or image.height < 1:
         raise ImageError(f"the image is empty ({image.width} x {image.height} pixels)")
-    orientation = _orientation(image)
+    orientation, samples = _orientation(image), Samples.of(image)
     image.load()
     if 2 <= orientation <= 8:
         flags.append("rotated")
         # load() has already rotated TIFF images; this does nothing then.
         image = ImageOps.exif_transpose(image)
-    image, flag = _to_8bit(image)
-    if flag:
-        flags.append(flag)
-    return DecodedImage(image, image.size, tuple(flags))
+    image, conversions = to_8bit(image, samples, depth)
+    return DecodedImage(image, image.size, (*flags, *conversions))
 
 
 def _state(file: IO[bytes]) -> tuple[int, int]:
@@ -134,15 +136,17 @@ def _refuse_changed(before: tuple[int, int], file: IO[bytes]) -> None:
         raise ImageError("the file changed while it was read")
 
 
-def _decode_file(file: IO[bytes], limits: Limits, minimum_size: MinimumSize | None) -> DecodedImage:
+def _decode_file(
+    file: IO[bytes], name: str | os.PathLike[str], limits: Limits, minimum_size: MinimumSize | None
+) -> DecodedImage:
     try:
-        with Image.open(file, formats=FORMATS) as image:
+        with Image.open(file, formats=formats_of(file, name)) as image:
             _check_limits(image, limits)
             if minimum_size is not None and limits.reduced_jpeg and image.format == "JPEG":
                 return _reduced(image, minimum_size)
-            return convert(image)
+            return convert(image, limits.depth)
     except UnidentifiedImageError:
-        raise ImageError(reason_of(file, FORMATS)) from None
+        raise ImageError(reason_of(file)) from None
     except (ImageError, MemoryError):
         raise
     except Image.DecompressionBombError:
@@ -195,36 +199,3 @@ def _bytes_in(value: Any) -> int:
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
     return f"file ({type(error).__name__}: {text[:200]})" if text else f"file ({type(error).__name__})"
-
-
-def _to_8bit(image: Image.Image) -> tuple[Image.Image, str | None]:
-    mode = image.mode
-    if mode in _ALPHA_MODES or (mode in ("P", "L", "RGB") and "transparency" in image.info):
-        return _on_white(image), "alpha"
-    if mode in ("L", "RGB"):
-        return image, None
-    if mode == "1":
-        return image.convert("L"), None
-    if mode in ("P", "YCbCr", "RGBX"):
-        return image.convert("RGB"), None
-    if mode == "CMYK":
-        return image.convert("RGB"), "from_cmyk"
-    if mode.startswith("I;16") or (mode == "I" and image.format == "PNG"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)), "from_16bit"
-    if mode == "F":
-        return _from_float(np.asarray(image)), "from_float"
-    raise ImageError(f"pixels of Pillow mode {mode!r} are not supported; convert the image to 8 bits")
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    # Pillow does not composite premultiplied modes; convert them to their plain forms first.
-    plain = {"La": "LA", "RGBa": "RGBA"}.get(image.mode)
-    rgba = (image.convert(plain) if plain else image).convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-
-
-def _from_float(values: np.ndarray) -> Image.Image:
-    low, high = float(np.min(values)), float(np.max(values))
-    if not (low >= 0 and high <= 1):  # also true for NaN
-        raise ImageError(f"floating-point pixels from {low:g} to {high:g}; expected 0 to 1")
-    return Image.fromarray(np.rint(values * 255).astype(np.uint8))

@@ -81,7 +81,8 @@ def _decode(path: str, preparation: Any, limits: Any) -> tuple[dict[str, Any], b
 def _load_decoders() -> None:
     from PIL import Image
 
+    from vim_deploy.data.formats import available
+
     # `Limits.max_pixels` replaces Pillow's limit, which may be lower.
     Image.MAX_IMAGE_PIXELS = None
-    Image.preinit()
-    Image.init()
+    available()

@@ -33,13 +33,18 @@ from vim_deploy.files import is_folder, is_one_of
 # Includes formats that cannot be decoded, so that such files are reported and not skipped.
 _IMAGE_SUFFIXES = frozenset(
     """jpg jpeg jpe jfif png webp bmp dib tif tiff gif
-    heic heif avif jxl jp2 svg eps psd""".split()  # noqa: SIM905
+    avif jp2 j2k jpc jpx pbm pgm ppm pnm tga
+    heic heif jxl svg eps psd""".split()  # noqa: SIM905
 )
 STANDARD_INPUT = "-"
 # The longest path of Linux, with its zero byte: longer paths cannot be opened.
 MAX_PATH_BYTES = 4096
 FLUSH_SECONDS = 0.2  # pause of standard input after which the paths so far are completed
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*", b"GIF8")
+_SIGNATURES = (
+    b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*", b"GIF8", b"\xff\x4f\xff\x51",
+    b"\x00\x00\x00\x0cjP  ",
+)  # fmt: skip
+_BRANDS = (b"ftypavif", b"ftypavis", b"ftypheic", b"ftypheix", b"ftypmif1")  # after 4 bytes
 
 
 @dataclass(frozen=True)
@@ -197,4 +202,5 @@ def starts_like_an_image(path: str | os.PathLike[str]) -> bool:
             head = file.read(12)
     except OSError:
         return False
-    return head.startswith(_SIGNATURES) or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
+    is_webp = head[:4] == b"RIFF" and head[8:] == b"WEBP"
+    return is_webp or head.startswith(_SIGNATURES) or head[4:] in _BRANDS

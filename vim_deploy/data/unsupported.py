@@ -2,43 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import IO, Any
 
 from PIL import TiffImagePlugin
 
-# First bytes of image formats that are not supported: (offset, signature, name).
+from vim_deploy.data.formats import available
+
+# First bytes of other image formats: (offset, signature, name, Pillow's name if a decoder may be installed).
 _SIGNATURES = (
-    (4, b"ftypheic", "HEIC"),
-    (4, b"ftypheix", "HEIC"),
-    (4, b"ftypmif1", "HEIF"),
-    (4, b"ftypavif", "AVIF"),
-    (4, b"ftypavis", "AVIF"),
-    (0, b"%!PS", "PostScript or EPS"),
-    (0, b"\xc5\xd0\xd3\xc6", "EPS"),
-    (0, b"%PDF", "PDF"),
-    (0, b"<svg", "SVG"),
-    (0, b"<?xml", "XML or SVG"),
-    (0, b"8BPS", "Photoshop"),
-    (0, b"\xff\x0a", "JPEG XL"),
-    (0, b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
-    (0, b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
+    (4, b"ftypheic", "HEIC", "HEIF"),
+    (4, b"ftypheix", "HEIC", "HEIF"),
+    (4, b"ftypmif1", "HEIF", "HEIF"),
+    (4, b"ftypavif", "AVIF", "AVIF"),
+    (4, b"ftypavis", "AVIF", "AVIF"),
+    (0, b"%!PS", "PostScript or EPS", ""),
+    (0, b"\xc5\xd0\xd3\xc6", "EPS", ""),
+    (0, b"%PDF", "PDF", ""),
+    (0, b"<svg", "SVG", ""),
+    (0, b"<?xml", "XML or SVG", ""),
+    (0, b"8BPS", "Photoshop", ""),
+    (0, b"\xff\x0a", "JPEG XL", ""),
+    (0, b"\x00\x00\x00\x0cJXL ", "JPEG XL", ""),
+    (0, b"\x00\x00\x00\x0cjP  ", "JPEG 2000", "JPEG2000"),
+    (0, b"\xff\x4f\xff\x51", "JPEG 2000", "JPEG2000"),
 )
 _TIFF = (b"II*\0", b"MM\0*")
 _MOST_SAMPLES = 4  # CMYK, or RGB and transparency
 _SAMPLES = {1: "unsigned", 2: "signed", 3: "floating-point"}  # values of the tag SampleFormat
 
 
-def reason_of(file: IO[bytes], formats: Sequence[str]) -> str:
-    """The reason for a file that none of the decoders of `formats` recognizes."""
+def reason_of(file: IO[bytes]) -> str:
+    """The reason for a file that none of the decoders recognizes."""
     file.seek(0)
     head = file.read(64)
     if not head:
         return "the file is empty"
-    known = ", ".join(formats)
-    for offset, signature, name in _SIGNATURES:
-        if head[offset : offset + len(signature)] == signature:
-            return f"{name} is not supported; expected one of {known}"
+    known = ", ".join(available())
+    for offset, signature, name, decoder in _SIGNATURES:
+        if head[offset : offset + len(signature)] == signature and decoder not in available():
+            how = " without the package pillow-heif" if decoder == "HEIF" else ""
+            return f"{name} is not supported{how}; expected one of {known}"
     if head.startswith(_TIFF) and (samples := _samples_of(file, head)) is not None:
         return (
             f"a TIFF file with {samples} is not supported; expected grayscale, RGB or CMYK with 8 or 16 "

@@ -34,6 +34,7 @@ def identity_of(
         "max_pixels": options.limits.max_pixels,
         "max_metadata": options.limits.max_metadata,
         "reduced_jpeg": options.limits.reduced_jpeg,
+        "depth": options.limits.depth,
         "shard": str(options.shard),
         "watch": options.watch,
         "overlays": None if options.overlays is None else escape(os.fspath(options.overlays)),

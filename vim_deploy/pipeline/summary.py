@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from vim_deploy.data.samples import LOW_DEPTH, LOW_FLAG
 from vim_deploy.pipeline.reasons import Reasons
 from vim_deploy.results import Row
 from vim_deploy.text import plural
@@ -40,12 +41,14 @@ class Summary:
     labelled: int = 0
     top1_correct: int = 0
     top5_correct: int = 0
+    low_16bit: int = 0  # images with this flag
     other_files: int = 0
     seconds: float = 0.0
     task: Counts | None = None
 
     def count(self, row: Row) -> None:
         self.images += 1
+        self.low_16bit += LOW_FLAG in row.flags
         if row.status != "ok":
             self.failed += 1
             self.reasons.add(row.reason or "")
@@ -86,6 +89,11 @@ class Summary:
         if self.task is not None:
             lines += self.task.summary_lines()
         lines += self.reasons.lines()
+        if self.low_16bit:
+            lines.append(
+                f"{plural(self.low_16bit, 'image')} in 16-bit files with samples of at most {LOW_DEPTH} "
+                "bits, which are almost black; use --depth with the number of bits of the camera"
+            )
         if self.other_files:
             lines.append(f"{plural(self.other_files, 'file')} skipped: not images by name or content")
         return "\n".join(lines)

@@ -1,0 +1,99 @@
+"""Conversion of images with samples of another type or size to 8-bit grayscale or RGB; see decode.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from vim_deploy.errors import ImageError
+
+FULL_DEPTH = 16  # bits of a sample in a 16-bit file
+LOW_DEPTH = 12  # bits: an image with 16-bit samples that need no more gets this flag
+LOW_FLAG = "low_16bit"
+_ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What is known of the samples only before the image is loaded.
+
+    `is_16bit`: they have 16 bits when the image is loaded. `was_16bit`: Pillow reduces them to 8 bits while
+    it loads the image. `scaled`: Pillow multiplies 16-bit samples, so that they have the full range.
+    """
+
+    is_16bit: bool = False
+    was_16bit: bool = False
+    scaled: bool = False
+
+    @classmethod
+    def of(cls, image: Image.Image) -> Samples:
+        tiles = getattr(image, "tile", None) or ()  # (decoder, box, offset, arguments with the raw mode)
+        words = " ".join(f"{tile[0]} {tile[3]}" for tile in tiles if len(tile) > 3)
+        is_16bit = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
+        return cls(
+            is_16bit,
+            was_16bit=not is_16bit and ";16" in words,
+            scaled="ppm" in words or image.format == "JPEG2000",
+        )
+
+
+def to_8bit(image: Image.Image, samples: Samples, depth: int) -> tuple[Image.Image, tuple[str, ...]]:
+    """A loaded image in mode L or RGB, with flags for the conversions. Raises ImageError.
+
+    `depth`: the number of bits that samples of 16-bit files use.
+    """
+    if samples.is_16bit:
+        return _from_16bit(np.asarray(image), FULL_DEPTH if samples.scaled else depth)
+    converted, flags = _to_plain(image)
+    if not samples.was_16bit:
+        return converted, flags
+    if depth != FULL_DEPTH:
+        raise ImageError(
+            f"16-bit colour cannot be read with a depth of {depth} bits, which is only for grayscale; "
+            "convert the image to 8 bits"
+        )
+    low = int(np.max(np.asarray(converted), initial=0)) < 1 << (LOW_DEPTH - 8)
+    return converted, (*flags, "from_16bit", *((LOW_FLAG,) if low else ()))
+
+
+def _to_plain(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
+    mode = image.mode
+    if mode in _ALPHA_MODES or (mode in ("P", "L", "RGB") and "transparency" in image.info):
+        return _on_white(image), ("alpha",)
+    if mode in ("L", "RGB"):
+        return image, ()
+    if mode == "1":
+        return image.convert("L"), ()
+    if mode in ("P", "YCbCr", "RGBX"):
+        return image.convert("RGB"), ()
+    if mode == "CMYK":
+        return image.convert("RGB"), ("from_cmyk",)
+    if mode == "F":
+        return _from_float(np.asarray(image)), ("from_float",)
+    raise ImageError(f"pixels of Pillow mode {mode!r} are not supported; convert the image to 8 bits")
+
+
+def _from_16bit(values: np.ndarray, depth: int) -> tuple[Image.Image, tuple[str, ...]]:
+    largest = int(np.max(values, initial=0))
+    if largest >> depth:
+        raise ImageError(f"samples up to {largest} need more than {depth} bits; give another --depth")
+    reduced = Image.fromarray((values >> (depth - 8)).astype(np.uint8))
+    if depth != FULL_DEPTH:
+        return reduced, (f"from_{depth}bit",)
+    return reduced, ("from_16bit", LOW_FLAG) if not largest >> LOW_DEPTH else ("from_16bit",)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    # Pillow does not composite premultiplied modes; convert them to their plain forms first.
+    plain = {"La": "LA", "RGBa": "RGBA"}.get(image.mode)
+    rgba = (image.convert(plain) if plain else image).convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+
+
+def _from_float(values: np.ndarray) -> Image.Image:
+    low, high = float(np.min(values)), float(np.max(values))
+    if not (low >= 0 and high <= 1):  # also true for NaN
+        raise ImageError(f"floating-point pixels from {low:g} to {high:g}; expected 0 to 1")
+    return Image.fromarray(np.rint(values * 255).astype(np.uint8))
