@@ -183,7 +183,7 @@ def test_an_interrupted_report_is_made_by_resuming(output, monkeypatch):
         signal.raise_signal(signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr("vim_deploy.report.page.thumbnails", interrupt)
+        patch.setattr("vim_deploy.report.report.read_pictures", interrupt)
         result = run(*given)
     assert result.exit_code == 3, result.output
     assert "has 12 rows; continue with --resume" in result.stderr
