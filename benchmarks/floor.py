@@ -127,7 +127,7 @@ def scan_graph(vim: VimConfig) -> _Graph:
         "delta_bias": np.full(inner, _TIME_STEP_BIAS, np.float32),
     }
     for index in range(2 * vim.depth):
-        flags = {"delta_softplus": 1, "reverse": index % 2}
+        flags = {"delta_softplus": 1, "reverse": index % 2, "groups": 1}
         graph.keep(graph.node(OP_NAME, list(INPUT_NAMES), f"scan_{index}", domain=OP_DOMAIN, **flags))
     return graph
 

@@ -56,10 +56,10 @@ def check_graph(name: str, model: onnx.ModelProto, size: int, domains: Sequence[
             _check_tensor(name, message, size)
         elif isinstance(message, onnx.SparseTensorProto):
             raise _unexpected(name, "sparse tensors")
-        elif isinstance(message, onnx.FunctionProto):
-            _check_function(name, message)
         elif isinstance(message, onnx.NodeProto):
             nodes.append(message)
+    for function in model.functions:
+        _check_function(name, function, nodes)
     for node in nodes:
         _check_operator(name, node, domains)
     for node in nodes:
@@ -141,17 +141,24 @@ def _check_tensor(name: str, tensor: onnx.TensorProto, size: int) -> None:
         )
 
 
-def _check_function(name: str, function: onnx.FunctionProto) -> None:
-    if function.SerializeToString(deterministic=True) != _function_body():
+def _check_function(name: str, function: onnx.FunctionProto, nodes: Sequence[onnx.NodeProto]) -> None:
+    scans = [node for node in nodes if _is_scan(node)]
+    if function.SerializeToString(deterministic=True) not in _function_bodies(scans):
         raise EngineError(
             f"{name} defines the function {function.domain}::{function.name}, which is not the function body "
-            f"of {OP_DOMAIN}::{OP_NAME} that this vim-deploy writes. Export the model again."
+            f"of {OP_DOMAIN}::{OP_NAME} that this vim-deploy writes for such scans. Export the model again."
         )
 
 
+def _is_scan(node: onnx.NodeProto) -> bool:
+    return (node.domain, node.op_type) == (OP_DOMAIN, OP_NAME)
+
+
 def _check_operator(name: str, node: onnx.NodeProto, domains: Sequence[str]) -> None:
-    ours = (node.domain, node.op_type) == (OP_DOMAIN, OP_NAME)
-    if not (ours or node.domain in (*_STANDARD_DOMAINS, *domains)) or node.op_type in _LOADING_OPERATORS:
+    if (
+        not (_is_scan(node) or node.domain in (*_STANDARD_DOMAINS, *domains))
+        or node.op_type in _LOADING_OPERATORS
+    ):
         others = "".join(f", {domain}" for domain in domains)
         raise EngineError(
             f"{name} uses the unknown operator {node.domain}::{node.op_type}; expected operators of "
@@ -200,8 +207,11 @@ def _known_types() -> frozenset[int]:
     return frozenset(onnx.helper.get_all_tensor_dtypes())
 
 
-@functools.cache
-def _function_body() -> bytes:
-    from vim_deploy.ops.function_body import function_body
+def _function_bodies(scans: Sequence[onnx.NodeProto]) -> list[bytes]:
+    """The function body that fits the scans, if there is one."""
+    from vim_deploy.ops.function_body import body_for
 
-    return function_body().SerializeToString(deterministic=True)
+    try:
+        return [body_for(scans).SerializeToString(deterministic=True)]
+    except ValueError:
+        return []

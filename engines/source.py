@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,9 @@ from vim_deploy.errors import EngineError, os_errors
 from vim_deploy.files import open_regular, sha256_of
 from vim_deploy.metadata import ModelMetadata
 from vim_deploy.ops.signature import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
+from vim_deploy.precision import Precision
 from vim_deploy.tasks.registry import TASKS
+from vim_deploy.text import by
 
 if TYPE_CHECKING:
     import onnx
@@ -46,8 +49,8 @@ def read_source(path: str | os.PathLike[str]) -> SourceModel:
     name = os.fspath(path)
     data = _read_bytes(name)
     model = parse_model(name, data)
-    check_graph(name, model, len(data))
     _check_contract(name, model)
+    check_graph(name, model, len(data))
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError) as error:  # ValueError: names that are not UTF-8
@@ -81,8 +84,25 @@ def _check_contract(name: str, model: onnx.ModelProto) -> None:
     if versions - {CONTRACT_VERSION}:
         raise EngineError(
             f"{name} needs version {max(versions)} of {OP_DOMAIN}::{OP_NAME}; this vim-deploy has version "
-            f"{CONTRACT_VERSION}. Export the model again, or install the vim-deploy that wrote it."
+            f"{CONTRACT_VERSION}. Export the model again: {_export_command(name, model)}; or install the "
+            "vim-deploy that wrote it."
         )
+
+
+def _export_command(name: str, model: onnx.ModelProto) -> str:
+    """The command that exports the file again, as far as its metadata has the options."""
+    try:
+        metadata = read_metadata({prop.key: prop.value for prop in model.metadata_props}, name)
+    except EngineError:
+        return f"vim-export MODEL --checkpoint FILE -o {shlex.quote(name)}"
+    origin = metadata.checkpoint.get("source")
+    words = ["vim-export", metadata.variant]
+    if origin != "synthetic":
+        words += ["--checkpoint", str(origin)]
+    words += ["--task", metadata.task, "--image-size", by(metadata.preprocessing.image_size)]
+    if metadata.precision != Precision.FP32:
+        words += ["--precision", metadata.precision]
+    return " ".join(shlex.quote(word[:200]) for word in [*words, "-o", name])
 
 
 def _specs(name: str, graph: onnx.GraphProto) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:

@@ -17,10 +17,19 @@ from onnx import helper
 import vim_deploy.ops.scan  # noqa: F401  (registers the PyTorch operator)
 from vim_deploy.errors import ExportError
 from vim_deploy.export.clean import name_after_modules, simplify, tidy
+from vim_deploy.export.gate import gate_after_scan
 from vim_deploy.export.opset import IR_VERSION, lower_to_opset_17
 from vim_deploy.export.task import TaskModule
-from vim_deploy.ops.function_body import function_body
-from vim_deploy.ops.signature import ATTRIBUTES, CONTRACT_VERSION, INPUTS, OP_DOMAIN, OP_NAME, OUTPUT
+from vim_deploy.ops.function_body import body_for
+from vim_deploy.ops.signature import (
+    ATTRIBUTES,
+    CONTRACT_VERSION,
+    INPUTS,
+    OP_DOMAIN,
+    OP_NAME,
+    OUTPUT,
+    is_gated,
+)
 
 INPUT_NAME = "pixels"
 
@@ -110,7 +119,12 @@ def _schema() -> onnx.defs.OpSchema:
         OP_DOMAIN,
         CONTRACT_VERSION,
         inputs=[
-            schema.FormalParameter(spec.name, "tensor(float)" if spec.float32 else "T") for spec in INPUTS
+            schema.FormalParameter(
+                spec.name,
+                "tensor(float)" if spec.float32 else "T",
+                param_option=getattr(schema.FormalParameterOption, "Optional" if spec.optional else "Single"),
+            )
+            for spec in INPUTS
         ],
         outputs=[schema.FormalParameter(OUTPUT.name, "T")],
         type_constraints=[("T", _FLOATS, "")],
@@ -119,8 +133,11 @@ def _schema() -> onnx.defs.OpSchema:
 
 
 def _attach_function_body(model: onnx.ModelProto) -> None:
+    scans = [node for node in model.graph.node if (node.domain, node.op_type) == (OP_DOMAIN, OP_NAME)]
+    if len({is_gated(node) for node in scans}) > 1:
+        gate_after_scan(model.graph)
     del model.functions[:]
-    model.functions.append(function_body())
+    model.functions.append(body_for(scans))
     domains = {entry.domain for entry in model.opset_import}
     if OP_DOMAIN not in domains:
         model.opset_import.append(helper.make_opsetid(OP_DOMAIN, CONTRACT_VERSION))

@@ -126,7 +126,7 @@ class _Registry:
         self._recorder.calls.append(("load_library", path))
         if not self._recorder.refuses_plugin:
             creator: Any = ModuleType("creator")
-            creator.name, creator.plugin_version = "SelectiveScan", "1"
+            creator.name, creator.plugin_version = "SelectiveScan", "2"
             creator.plugin_namespace = "vim_deploy"
             self.creators.append(creator)
 

@@ -87,6 +87,7 @@ def scan_model(length: int = 4, channels: int = 6, state: int = 16) -> onnx.Mode
             domain=OP_DOMAIN,
             delta_softplus=1,
             reverse=0,
+            groups=1,
         ),
         helper.make_node("Flatten", ["y"], ["logits"]),
     ]

@@ -9,7 +9,7 @@ import numpy as np
 
 from vim_deploy.engines.onnxruntime.providers import small_model
 from vim_deploy.engines.onnxruntime.session import CPU, make_session
-from vim_deploy.ops.signature import ATTRIBUTES, CONTRACT_VERSION, OP_DOMAIN, OP_NAME, input_shapes
+from vim_deploy.ops.signature import CONTRACT_VERSION, FLAGS, OP_DOMAIN, OP_NAME, input_shapes
 
 
 def scan_runs(library: Path, provider: str = CPU) -> str:
@@ -35,8 +35,8 @@ def _one_scan() -> bytes:
         helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in _SHAPES.items()
     ]
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, _SHAPES["u"])
-    flags: dict[str, Any] = dict.fromkeys(ATTRIBUTES, 0)
-    node = helper.make_node(OP_NAME, list(_SHAPES), ["y"], domain=OP_DOMAIN, **flags)
+    attributes: dict[str, Any] = {**dict.fromkeys(FLAGS, 0), "groups": 1}
+    node = helper.make_node(OP_NAME, list(_SHAPES), ["y"], domain=OP_DOMAIN, **attributes)
     graph = helper.make_graph([node], "scan", inputs, [y])
     return small_model(graph, helper.make_opsetid(OP_DOMAIN, CONTRACT_VERSION))
 

@@ -14,7 +14,16 @@ from vim_deploy.engines.tensorrt.accumulation import accumulate_in_fp32
 from vim_deploy.engines.tensorrt.parser_8_6 import has_bounds, rewrite_for_8_6
 from vim_deploy.engines.tensorrt.parser_rules import PLUGIN_OPERATORS, Constants, detection_problems
 from vim_deploy.errors import EngineError
-from vim_deploy.ops.signature import ATTRIBUTES, CONTRACT_VERSION, INPUTS, OP_DOMAIN, OP_NAME
+from vim_deploy.ops.signature import (
+    ATTRIBUTES,
+    CONTRACT_VERSION,
+    FLAGS,
+    GATE,
+    INPUTS,
+    OP_DOMAIN,
+    OP_NAME,
+    is_gated,
+)
 from vim_deploy.precision import FILE_PRECISIONS, Precision
 
 if TYPE_CHECKING:
@@ -22,6 +31,7 @@ if TYPE_CHECKING:
 
 PLUGIN_VERSION = str(CONTRACT_VERSION)
 PLUGIN_NAMESPACE = OP_DOMAIN
+_GATED = "gated"
 _PRECISIONS = {precision.onnx_type: precision for precision in FILE_PRECISIONS}
 
 # Operators of exported models (opset 17) that the parsers of 8.6 and later support.
@@ -72,6 +82,7 @@ def prepare(
     del model.graph.value_info[:]  # possibly stale; TensorRT infers the types from the nodes
     scans = [node for node in model.graph.node if (node.domain, node.op_type) == (OP_DOMAIN, OP_NAME)]
     for node in scans:
+        _fill_gate(node)
         node.attribute.append(onnx.helper.make_attribute("plugin_version", PLUGIN_VERSION))
         node.attribute.append(onnx.helper.make_attribute("plugin_namespace", PLUGIN_NAMESPACE))
     if fp32_accumulation:
@@ -92,6 +103,16 @@ def prepare(
         tuple(node.name for node in scans),
         tuple(node.name for node in model.graph.node if node.op_type in PLUGIN_OPERATORS),
     )
+
+
+def _fill_gate(node: onnx.NodeProto) -> None:
+    """Replace a missing z with u, which the plugin does not read if its attribute `gated` is 0, in place."""
+    import onnx
+
+    gated = is_gated(node)
+    if not gated and len(node.input) > GATE:
+        node.input[GATE] = node.input[0]
+    node.attribute.append(onnx.helper.make_attribute(_GATED, int(gated)))
 
 
 def lint(model: onnx.ModelProto, types: dict[str, int], major: int) -> Iterator[str]:
@@ -121,13 +142,15 @@ def lint(model: onnx.ModelProto, types: dict[str, int], major: int) -> Iterator[
 
 def _plugin_problems(node: onnx.NodeProto, types: dict[str, int]) -> Iterator[str]:
     attributes = {attribute.name: attribute for attribute in node.attribute}
-    for name in ATTRIBUTES:
+    for name in (*FLAGS, _GATED):
         if name not in attributes or attributes[name].type != 2 or attributes[name].i not in (0, 1):
             yield f"node {node.name}: attribute {name} is not an integer 0 or 1"
+    if "groups" not in attributes or attributes["groups"].type != 2 or attributes["groups"].i < 1:
+        yield f"node {node.name}: attribute groups is not an integer of 1 or more"
     for name, value in (("plugin_version", PLUGIN_VERSION), ("plugin_namespace", PLUGIN_NAMESPACE)):
         if name not in attributes or attributes[name].s != value.encode():
             yield f"node {node.name}: attribute {name} is not the string {value!r}"
-    for name in attributes.keys() - {*ATTRIBUTES, "plugin_version", "plugin_namespace"}:
+    for name in attributes.keys() - {*ATTRIBUTES, _GATED, "plugin_version", "plugin_namespace"}:
         yield f"node {node.name}: attribute {name} is not an attribute of the plugin"
     if len(node.input) != len(INPUTS) or not all(node.input) or len(node.output) != 1:
         yield f"node {node.name}: inputs {list(node.input)}; the plugin has {len(INPUTS)}, none left out"

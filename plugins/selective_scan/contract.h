@@ -9,11 +9,12 @@ namespace vim_contract {
 
 constexpr char kDomain[] = "vim_deploy";
 constexpr char kName[] = "SelectiveScan";
-constexpr std::int32_t kVersion = 1;
-constexpr char kVersionText[] = "1";
+constexpr std::int32_t kVersion = 2;
+constexpr char kVersionText[] = "2";
 static_assert(kVersionText[0] - '0' == kVersion && kVersionText[1] == '\0', "");
 
-enum Size { kBatch, kLength, kChannels, kState, kSizes };
+// kProjected is groups * state.
+enum Size { kBatch, kLength, kChannels, kState, kProjected, kSizes };
 
 constexpr std::size_t kMaxRank = 3;
 
@@ -22,7 +23,7 @@ struct Shape {
   Size sizes[kMaxRank];
 };
 constexpr Shape kSequence = {3, {kBatch, kLength, kChannels}};
-constexpr Shape kProjection = {3, {kBatch, kLength, kState}};
+constexpr Shape kProjection = {3, {kBatch, kLength, kProjected}};
 constexpr Shape kPerState = {2, {kChannels, kState}};
 constexpr Shape kPerChannel = {1, {kChannels}};
 
@@ -34,8 +35,8 @@ enum class InputType { kT, kFloat32 };
   X(kU, u, kSequence, "(batch, length, channels)", InputType::kT)                 \
   X(kDelta, delta, kSequence, "(batch, length, channels)", InputType::kT)         \
   X(kA, A, kPerState, "(channels, state)", InputType::kFloat32)                   \
-  X(kB, B, kProjection, "(batch, length, state)", InputType::kT)                  \
-  X(kC, C, kProjection, "(batch, length, state)", InputType::kT)                  \
+  X(kB, B, kProjection, "(batch, length, groups x state)", InputType::kT)         \
+  X(kC, C, kProjection, "(batch, length, groups x state)", InputType::kT)         \
   X(kD, D, kPerChannel, "(channels)", InputType::kFloat32)                        \
   X(kZ, z, kSequence, "(batch, length, channels)", InputType::kT)                 \
   X(kDeltaBias, delta_bias, kPerChannel, "(channels)", InputType::kFloat32)
@@ -55,6 +56,9 @@ struct InputSpec {
 };
 constexpr InputSpec kInputSpecs[kInputs] = {VIM_SCAN_INPUTS(VIM_SCAN_SPEC)};
 
+// The only input that a node may leave out: the scan then has no gate.
+constexpr std::size_t kOptionalInput = kZ;
+
 // Sets the members of vim_scan::Arguments or vim_scan::CudaArguments that point to the inputs.
 template <class Arguments>
 void set_inputs(Arguments& arguments, const void* const* data) {
@@ -65,19 +69,24 @@ void set_inputs(Arguments& arguments, const void* const* data) {
 #undef VIM_SCAN_SPEC
 #undef VIM_SCAN_SET
 
-// The attributes: integers, 0 or 1.
+// The attributes: integers from 0 to 1, or from 1 to the number of channels.
 struct Flags {
   std::int32_t delta_softplus;
   std::int32_t reverse;
+  std::int32_t groups;
 };
-constexpr std::size_t kAttributes = 2;
+constexpr std::size_t kAttributes = 3;
 struct AttributeSpec {
   const char* name;
   std::int32_t Flags::*value;
+  std::int32_t least;
+  std::int32_t most;
+  const char* expected;
 };
 constexpr AttributeSpec kAttributeSpecs[kAttributes] = {
-    {"delta_softplus", &Flags::delta_softplus},
-    {"reverse", &Flags::reverse},
+    {"delta_softplus", &Flags::delta_softplus, 0, 1, "0 or 1"},
+    {"reverse", &Flags::reverse, 0, 1, "0 or 1"},
+    {"groups", &Flags::groups, 1, INT32_MAX, "1 or more"},
 };
 
 }  // namespace vim_contract

@@ -86,7 +86,7 @@ Status* compute(void* state, KernelContext* context) {
   const auto& kernel = *static_cast<const Kernel*>(state);
   const Api& api = kernel.api;
   ort_scan::Inputs inputs;
-  if (Status* failure = ort_scan::read_inputs(api, context, &inputs)) return failure;
+  if (Status* failure = ort_scan::read_inputs(api, context, kernel.flags, &inputs)) return failure;
   vim_scan::CudaArguments arguments = {};
   inputs.set(arguments);
   // Before any allocation: an unsupported size must not look like a lack of memory.

@@ -40,7 +40,7 @@ void destroy_kernel(void* kernel) { std::free(kernel); }
 
 Status* read_arguments(const Kernel& kernel, KernelContext* context, vim_scan::Arguments* arguments) {
   ort_scan::Inputs inputs;
-  if (Status* failure = ort_scan::read_inputs(kernel.api, context, &inputs)) return failure;
+  if (Status* failure = ort_scan::read_inputs(kernel.api, context, kernel.flags, &inputs)) return failure;
   inputs.set(*arguments);
   arguments->delta_softplus = kernel.flags.delta_softplus;
   arguments->reverse = kernel.flags.reverse;

@@ -13,8 +13,9 @@ constexpr char kOperator[] = "vim_deploy::SelectiveScan";
 
 struct Inputs {
   std::int64_t sizes[vim_contract::kSizes];
+  std::int32_t groups;
   const ort_abi::Value* values[vim_contract::kInputs];
-  const void* data[vim_contract::kInputs];
+  const void* data[vim_contract::kInputs];  // null for an optional input that was left out
 
   // Sets sizes and input pointers of the kernel's arguments.
   template <class Arguments>
@@ -23,6 +24,7 @@ struct Inputs {
     arguments.length = sizes[vim_contract::kLength];
     arguments.channels = sizes[vim_contract::kChannels];
     arguments.state = sizes[vim_contract::kState];
+    arguments.groups = groups;
     vim_contract::set_inputs(arguments, data);
   }
 };
@@ -30,7 +32,8 @@ struct Inputs {
 ort_abi::Status* read_flags(const ort_abi::Api& api, const ort_abi::KernelInfo* info, vim_contract::Flags* flags);
 
 // Reads all inputs. The sizes come from u and A; the other inputs must match them, and only the batch may be 0.
-ort_abi::Status* read_inputs(const ort_abi::Api& api, const ort_abi::KernelContext* context, Inputs* inputs);
+ort_abi::Status* read_inputs(const ort_abi::Api& api, const ort_abi::KernelContext* context,
+                             const vim_contract::Flags& flags, Inputs* inputs);
 
 // Allocates y, (batch, length, channels).
 ort_abi::Status* make_y(const ort_abi::Api& api, ort_abi::KernelContext* context, const Inputs& inputs, void** y);

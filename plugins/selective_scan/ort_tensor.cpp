@@ -26,24 +26,31 @@ Status* refuse(const Api& api, const char* name, const char* format, ...) {
   return api.CreateStatus(kInvalidArgument, message);
 }
 
-Status* read_flag(const Api& api, const char* name, const KernelInfo* info, const char* attribute,
-                  std::int32_t* value) {
+Status* read_integer(const Api& api, const char* name, const KernelInfo* info, const IntegerSpec& spec,
+                     std::int32_t* value) {
   std::int64_t read = 0;
-  if (Status* missing = api.KernelInfoGetAttribute_int64(info, attribute, &read)) {
+  if (Status* missing = api.KernelInfoGetAttribute_int64(info, spec.name, &read)) {
     api.ReleaseStatus(missing);
-    return refuse(api, name, "attribute %s is missing; set it on the node, to the integer 0 or 1", attribute);
+    return refuse(api, name, "attribute %s is missing; set it on the node, to the integer %s", spec.name,
+                  spec.expected);
   }
-  if (read != 0 && read != 1)
-    return refuse(api, name, "attribute %s is %lld, expected 0 or 1", attribute, static_cast<long long>(read));
+  if (read < spec.least || read > spec.most)
+    return refuse(api, name, "attribute %s is %lld, expected %s", spec.name, static_cast<long long>(read),
+                  spec.expected);
   *value = static_cast<std::int32_t>(read);
   return nullptr;
+}
+
+Status* read_flag(const Api& api, const char* name, const KernelInfo* info, const char* attribute,
+                  std::int32_t* value) {
+  return read_integer(api, name, info, {attribute, 0, 1, "0 or 1"}, value);
 }
 
 Status* read_value(const Api& api, const char* name, const KernelContext* context, std::size_t index,
                    const InputSpec& spec, const Value** found, const void** data, Shape* shape) {
   if (Status* failure = api.KernelContext_GetInput(context, index, found)) return failure;
   const Value* value = *found;
-  if (value == nullptr) return refuse(api, name, "input %s is missing; all inputs are required", spec.name);
+  if (value == nullptr) return refuse(api, name, "input %s is missing; it is required", spec.name);
   TensorShape* info = nullptr;
   if (Status* failure = api.GetTensorTypeAndShape(value, &info)) return failure;
   Status* failure = api.GetDimensionsCount(info, &shape->rank);

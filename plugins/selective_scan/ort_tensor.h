@@ -30,7 +30,18 @@ struct ShapeText {
 [[gnu::format(printf, 3, 4)]] ort_abi::Status* refuse(const ort_abi::Api& api, const char* name, const char* format,
                                                       ...);
 
-// Reads an attribute, which must be present and 0 or 1.
+// An integer attribute, its range, and that range in words.
+struct IntegerSpec {
+  const char* name;
+  std::int32_t least;
+  std::int32_t most;
+  const char* expected;
+};
+
+// Reads an attribute, which must be present and in its range.
+ort_abi::Status* read_integer(const ort_abi::Api& api, const char* name, const ort_abi::KernelInfo* info,
+                              const IntegerSpec& spec, std::int32_t* value);
+// The same for an attribute that is 0 or 1.
 ort_abi::Status* read_flag(const ort_abi::Api& api, const char* name, const ort_abi::KernelInfo* info,
                            const char* attribute, std::int32_t* value);
 

@@ -73,11 +73,12 @@ const Choice choice = choose();
 
 void set_dense_pitches(Arguments& arguments) {
   arguments.u_pitch = arguments.delta_pitch = arguments.z_pitch = arguments.y_pitch = arguments.channels;
-  arguments.B_pitch = arguments.C_pitch = arguments.state;
+  arguments.B_pitch = arguments.C_pitch = arguments.groups * arguments.state;
 }
 
 std::int64_t task_count(const Arguments& arguments) {
-  return arguments.batch * channel_blocks(arguments.channels, arguments.length);
+  const std::int64_t channels = arguments.channels / arguments.groups;
+  return arguments.batch * arguments.groups * channel_blocks(channels, arguments.length);
 }
 
 void run_tasks(const Arguments& arguments, std::int64_t first, std::int64_t last) {

@@ -14,11 +14,12 @@ struct Arguments {
   std::int64_t state;
   std::int32_t delta_softplus;  // 0 or 1
   std::int32_t reverse;         // 0 or 1
+  std::int32_t groups = 1;      // of channels / groups channels, which share a row of B and C
   const float* u;               // (batch, length, channels)
   const float* delta;           // (batch, length, channels)
   const float* A;               // (channels, state), dense
-  const float* B;               // (batch, length, state)
-  const float* C;               // (batch, length, state)
+  const float* B;               // (batch, length, groups x state)
+  const float* C;               // (batch, length, groups x state)
   const float* D;               // (channels); null: no skip term
   const float* z;               // (batch, length, channels); null: no gate
   const float* delta_bias;      // (channels); null: no bias

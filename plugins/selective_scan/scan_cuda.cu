@@ -55,6 +55,7 @@ const char* launch_planned(const CudaArguments& arguments, const CudaPlan& plan,
 const char* launch_cuda(const CudaArguments& arguments, cudaStream_t stream) {
   const CudaArguments& a = arguments;
   if (const char* wrong = cuda_sizes_error(a.batch, a.length, a.channels, a.state)) return wrong;
+  if (a.groups != 1 || a.z == nullptr) return "SelectiveScan: the CUDA kernel needs z and one group";
   if (a.batch == 0) return nullptr;
   int multiprocessors = 0;
   if (const char* error = error_text(count_multiprocessors(multiprocessors))) return error;

@@ -35,6 +35,7 @@ struct CudaArguments {
   const float* delta_bias;  // (channels)
   void* y;                  // (batch, length, channels); must not overlap an input
   void* workspace;          // cuda_workspace_bytes(channels, state), 16-byte aligned; null if that is 0
+  std::int32_t groups = 1;  // of channels / groups channels, which share a row of B and C
 };
 
 // The launch configuration of a call. It depends only on sizes, so that it can be tested without a GPU.

@@ -264,18 +264,21 @@ Rows<T> rows_of(T* tensor, int64_t pitch, int64_t element, const Arguments& argu
   return {start + (arguments.length - 1) * pitch, static_cast<ptrdiff_t>(-pitch)};
 }
 
-// One sweep of a task's channels over its batch element.
+// One sweep of a task's channels, all of one group, over its batch element.
 template <class M>
 void sweep(const Pass& pass, int64_t task) {
-  const int64_t blocks = channel_blocks(pass.channels, pass.length);
+  const int64_t group_channels = pass.channels / pass.groups;
+  const int64_t blocks = channel_blocks(group_channels, pass.length);
   const int task_width = task_channels(pass.length);
-  const int64_t element = task / blocks;
-  const int64_t first_channel = task % blocks * task_width;
-  const int64_t left = pass.channels - first_channel;
+  const int64_t element = task / (blocks * pass.groups);
+  const int64_t group = task / blocks % pass.groups;
+  const int64_t first_channel = group * group_channels + task % blocks * task_width;
+  const int64_t left = (group + 1) * group_channels - first_channel;
   const int channels = left < task_width ? static_cast<int>(left) : task_width;
   const Sequence rows = {
       rows_of(pass.u, pass.u_pitch, element, pass), rows_of(pass.delta, pass.delta_pitch, element, pass),
-      rows_of(pass.B, pass.B_pitch, element, pass), rows_of(pass.C, pass.C_pitch, element, pass),
+      rows_of(pass.B + group * pass.state, pass.B_pitch, element, pass),
+      rows_of(pass.C + group * pass.state, pass.C_pitch, element, pass),
       rows_of(pass.z, pass.z_pitch, element, pass), rows_of(pass.y, pass.y_pitch, element, pass),
   };
   int64_t n = 0;

@@ -75,33 +75,34 @@ bool supports(std::int32_t position, const Description* tensors, std::int32_t in
 
 // An error in the inputs, or null.
 template <class Description>
-const char* call_error(const Description* inputs, std::int32_t input_count, std::int32_t output_count) {
+const char* call_error(const Settings& settings, const Description* inputs, std::int32_t input_count,
+                       std::int32_t output_count) {
   if (const char* error = count_error(input_count, output_count)) return error;
-  return inputs_error(Inputs(inputs).tensors);
+  return inputs_error(settings, Inputs(inputs).tensors);
 }
 
 // Reads the attributes from the fields; if they are invalid, logs the error and returns false.
-inline bool flags_of(const nvinfer1::PluginFieldCollection* collection, Flags& flags) {
+inline bool settings_of(const nvinfer1::PluginFieldCollection* collection, Settings& settings) {
   Field fields[kFields];
   if (collection == nullptr || collection->nbFields != kFields) {
-    return status("SelectiveScan: expected the fields delta_softplus and reverse, each once") == 0;
+    return status("SelectiveScan: expected the fields delta_softplus, reverse, groups and gated, each once") == 0;
   }
   for (std::int32_t i = 0; i < collection->nbFields; ++i) {
     const nvinfer1::PluginField& field = collection->fields[i];
     fields[i] = {field.name, field.data, field.type == nvinfer1::PluginFieldType::kINT32, field.length};
   }
-  return status(read_fields(fields, collection->nbFields, flags)) == 0;
+  return status(read_fields(fields, collection->nbFields, settings)) == 0;
 }
 
-// The fields; with `flags`, they point to its values.
+// The fields; with `settings`, they point to its values.
 struct Fields {
   nvinfer1::PluginField fields[kFields];
   nvinfer1::PluginFieldCollection collection{kFields, fields};
 
-  explicit Fields(const Flags* flags) {
+  explicit Fields(const Settings* settings) {
     for (std::int32_t i = 0; i < kFields; ++i) {
-      const AttributeSpec& spec = kAttributeSpecs[i];
-      const std::int32_t* value = flags != nullptr ? &(flags->*spec.value) : nullptr;
+      const FieldSpec spec = field_spec(i);
+      const std::int32_t* value = settings != nullptr ? &(settings->*spec.value) : nullptr;
       fields[i] = {spec.name, value, nvinfer1::PluginFieldType::kINT32, 1};
     }
   }

@@ -20,9 +20,9 @@ using nvinfer1::PluginTensorDesc;
 
 class Plugin final : public nvinfer1::IPluginV2DynamicExt {
  public:
-  Plugin(const Flags& flags, std::string name_space) : flags_(flags), namespace_(std::move(name_space)) {}
+  Plugin(const Settings& settings, std::string name_space) : settings_(settings), namespace_(std::move(name_space)) {}
 
-  Plugin* clone() const noexcept override { return new (std::nothrow) Plugin(flags_, namespace_); }
+  Plugin* clone() const noexcept override { return new (std::nothrow) Plugin(settings_, namespace_); }
   void destroy() noexcept override { delete this; }
   std::int32_t initialize() noexcept override { return 0; }
   void terminate() noexcept override {}
@@ -51,7 +51,7 @@ class Plugin final : public nvinfer1::IPluginV2DynamicExt {
   // In this interface it cannot fail: the error is logged, and enqueue fails.
   void configurePlugin(const DynamicPluginTensorDesc* inputs, std::int32_t input_count, const DynamicPluginTensorDesc*,
                        std::int32_t output_count) noexcept override {
-    status(call_error(inputs, input_count, output_count));
+    status(call_error(settings_, inputs, input_count, output_count));
   }
 
   std::size_t getWorkspaceSize(const PluginTensorDesc* inputs, std::int32_t, const PluginTensorDesc*,
@@ -62,27 +62,27 @@ class Plugin final : public nvinfer1::IPluginV2DynamicExt {
   std::int32_t enqueue(const PluginTensorDesc* input_descriptions, const PluginTensorDesc*, const void* const* inputs,
                        void* const* outputs, void* workspace, cudaStream_t stream) noexcept override {
     return status(
-        vim_trt::enqueue(flags_, Inputs(input_descriptions).tensors, inputs, outputs, workspace, stream));
+        vim_trt::enqueue(settings_, Inputs(input_descriptions).tensors, inputs, outputs, workspace, stream));
   }
 
   std::size_t getSerializationSize() const noexcept override { return kSerializedBytes; }
-  void serialize(void* buffer) const noexcept override { vim_trt::serialize(flags_, buffer); }
+  void serialize(void* buffer) const noexcept override { vim_trt::serialize(settings_, buffer); }
 
  private:
-  Flags flags_;
+  Settings settings_;
   std::string namespace_;
 };
 
 class Creator final : public nvinfer1::IPluginCreator {
  public:
   Plugin* createPlugin(const char*, const PluginFieldCollection* fields) noexcept override {
-    Flags flags{};
-    return flags_of(fields, flags) ? new (std::nothrow) Plugin(flags, namespace_) : nullptr;
+    Settings settings{};
+    return settings_of(fields, settings) ? new (std::nothrow) Plugin(settings, namespace_) : nullptr;
   }
   Plugin* deserializePlugin(const char*, const void* data, std::size_t bytes) noexcept override {
-    Flags flags{};
-    if (status(deserialize(data, bytes, flags)) != 0) return nullptr;
-    return new (std::nothrow) Plugin(flags, namespace_);
+    Settings settings{};
+    if (status(deserialize(data, bytes, settings)) != 0) return nullptr;
+    return new (std::nothrow) Plugin(settings, namespace_);
   }
   const PluginFieldCollection* getFieldNames() noexcept override { return &names_.collection; }
   const char* getPluginName() const noexcept override { return kName; }

@@ -22,7 +22,7 @@ class Plugin final : public nvinfer1::IPluginV3,
                      public nvinfer1::IPluginV3OneBuild,
                      public nvinfer1::IPluginV3OneRuntime {
  public:
-  explicit Plugin(const Flags& flags) : flags_(flags), fields_(&flags_) {}
+  explicit Plugin(const Settings& settings) : settings_(settings), fields_(&settings_), timing_id_(settings) {}
 
   nvinfer1::IPluginCapability* getCapabilityInterface(nvinfer1::PluginCapabilityType type) noexcept override {
     switch (type) {
@@ -32,7 +32,7 @@ class Plugin final : public nvinfer1::IPluginV3,
     }
     return nullptr;
   }
-  Plugin* clone() noexcept override { return new (std::nothrow) Plugin(flags_); }
+  Plugin* clone() noexcept override { return new (std::nothrow) Plugin(settings_); }
 
   const char* getPluginName() const noexcept override { return kName; }
   const char* getPluginVersion() const noexcept override { return kVersion; }
@@ -62,7 +62,7 @@ class Plugin final : public nvinfer1::IPluginV3,
 
   std::int32_t configurePlugin(const DynamicPluginTensorDesc* inputs, std::int32_t input_count,
                                const DynamicPluginTensorDesc*, std::int32_t output_count) noexcept override {
-    return status(call_error(inputs, input_count, output_count));
+    return status(call_error(settings_, inputs, input_count, output_count));
   }
 
   std::size_t getWorkspaceSize(const DynamicPluginTensorDesc* inputs, std::int32_t, const DynamicPluginTensorDesc*,
@@ -72,17 +72,17 @@ class Plugin final : public nvinfer1::IPluginV3,
     return workspace_bytes(at_most.tensors);
   }
 
-  const char* getTimingCacheID() noexcept override { return timing_cache_id(flags_); }
+  const char* getTimingCacheID() noexcept override { return timing_id_.text; }
 
   std::int32_t onShapeChange(const PluginTensorDesc* inputs, std::int32_t input_count, const PluginTensorDesc*,
                              std::int32_t output_count) noexcept override {
-    return status(call_error(inputs, input_count, output_count));
+    return status(call_error(settings_, inputs, input_count, output_count));
   }
 
   std::int32_t enqueue(const PluginTensorDesc* input_descriptions, const PluginTensorDesc*, const void* const* inputs,
                        void* const* outputs, void* workspace, cudaStream_t stream) noexcept override {
     return status(
-        vim_trt::enqueue(flags_, Inputs(input_descriptions).tensors, inputs, outputs, workspace, stream));
+        vim_trt::enqueue(settings_, Inputs(input_descriptions).tensors, inputs, outputs, workspace, stream));
   }
 
   Plugin* attachToContext(nvinfer1::IPluginResourceContext*) noexcept override { return clone(); }
@@ -90,8 +90,9 @@ class Plugin final : public nvinfer1::IPluginV3,
   const PluginFieldCollection* getFieldsToSerialize() noexcept override { return &fields_.collection; }
 
  private:
-  Flags flags_;
-  Fields fields_;  // points into flags_
+  Settings settings_;
+  Fields fields_;  // points into settings_
+  TimingCacheId timing_id_;
 };
 
 class Creator final : public nvinfer1::IPluginCreatorV3One {
@@ -99,8 +100,8 @@ class Creator final : public nvinfer1::IPluginCreatorV3One {
   // The same for nodes of a graph and for deserialization: both have every field.
   Plugin* createPlugin(const char*, const PluginFieldCollection* fields,
                        nvinfer1::TensorRTPhase) noexcept override {
-    Flags flags{};
-    return flags_of(fields, flags) ? new (std::nothrow) Plugin(flags) : nullptr;
+    Settings settings{};
+    return settings_of(fields, settings) ? new (std::nothrow) Plugin(settings) : nullptr;
   }
   const PluginFieldCollection* getFieldNames() noexcept override { return &names_.collection; }
   const char* getPluginName() const noexcept override { return kName; }

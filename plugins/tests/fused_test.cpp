@@ -298,7 +298,7 @@ struct Direction {
         by_channel[static_cast<std::size_t>(channel * scan.state + n)] =
             A[static_cast<std::size_t>(n * scan.channels + channel)];
     vim_scan::Arguments arguments = {scan.batch, scan.length, scan.channels, scan.state, scan.delta_softplus, index,
-                                     u.data(), delta.data(), by_channel.data(), projection.data() + scan.rank,
+                                     1, u.data(), delta.data(), by_channel.data(), projection.data() + scan.rank,
                                      projection.data() + scan.rank + scan.state, D.data(), xz.data() + scan.channels,
                                      bias.data(), nullptr, scan.channels, scan.channels, pitch, pitch, scan.z_pitch,
                                      scan.channels};

@@ -13,6 +13,7 @@ std::vector<double> oracle(const vim_scan::Arguments& a) {
   std::vector<double> y(static_cast<std::size_t>(a.batch * a.length * a.channels));
   for (std::int64_t element = 0; element < a.batch; ++element) {
     for (std::int64_t channel = 0; channel < a.channels; ++channel) {
+      const std::int64_t first_state = channel / (a.channels / a.groups) * a.state;
       std::vector<double> h(static_cast<std::size_t>(a.state), 0.0);
       for (std::int64_t step = 0; step < a.length; ++step) {
         const std::int64_t row = element * a.length + (a.reverse ? a.length - 1 - step : step);
@@ -23,8 +24,8 @@ std::vector<double> oracle(const vim_scan::Arguments& a) {
         double sum = a.D != nullptr ? a.D[channel] * u : 0.0;
         for (std::int64_t n = 0; n < a.state; ++n) {
           double& state = h[static_cast<std::size_t>(n)];
-          state = std::exp(dt * a.A[channel * a.state + n]) * state + dt * a.B[row * a.B_pitch + n] * u;
-          sum += a.C[row * a.C_pitch + n] * state;
+          state = std::exp(dt * a.A[channel * a.state + n]) * state + dt * a.B[row * a.B_pitch + first_state + n] * u;
+          sum += a.C[row * a.C_pitch + first_state + n] * state;
         }
         if (a.z != nullptr) {
           const double z = a.z[row * a.z_pitch + channel];

@@ -22,6 +22,7 @@ struct Config {
   std::int64_t batch, length, channels, state;
   bool reverse = false, softplus = true, skip = true, gate = true, bias = true;
   int padding = 0;  // floats between the rows of each tensor
+  std::int32_t groups = 1;
 };
 
 std::vector<float> random(std::mt19937& generator, std::int64_t rows, std::int64_t pitch, std::int64_t size) {
@@ -39,12 +40,13 @@ struct Problem {
   explicit Problem(const Config& config) {
     std::mt19937 generator(static_cast<unsigned>(config.length * 1000 + config.channels * 10 + config.state));
     const std::int64_t rows = config.batch * config.length;
-    const std::int64_t wide = config.channels + config.padding, per_state = config.state + config.padding;
+    const std::int64_t wide = config.channels + config.padding, projected = config.groups * config.state;
+    const std::int64_t per_state = projected + config.padding;
     u = random(generator, rows, wide, config.channels);
     delta = random(generator, rows, wide, config.channels);
     z = random(generator, rows, wide, config.channels);
-    B = random(generator, rows, per_state, config.state);
-    C = random(generator, rows, per_state, config.state);
+    B = random(generator, rows, per_state, projected);
+    C = random(generator, rows, per_state, projected);
     A = random(generator, config.channels, config.state, config.state);
     for (float& value : A) value = -std::exp(value);
     if (!config.softplus)
@@ -54,8 +56,8 @@ struct Problem {
     if (!config.softplus)
       for (float& value : bias) value = std::fabs(value);
     y.assign(u.size(), kUntouched);
-    arguments = {config.batch, config.length, config.channels, config.state, config.softplus, config.reverse, u.data(),
-                 delta.data(), A.data(), B.data(), C.data(), config.skip ? D.data() : nullptr,
+    arguments = {config.batch, config.length, config.channels, config.state, config.softplus, config.reverse,
+                 config.groups, u.data(), delta.data(), A.data(), B.data(), C.data(), config.skip ? D.data() : nullptr,
                  config.gate ? z.data() : nullptr, config.bias ? bias.data() : nullptr, y.data(), wide, wide, per_state,
                  per_state, wide, wide};
   }
@@ -86,10 +88,10 @@ double worst = 0.0;
 
 void fail(const Kernel& kernel, const Config& config, const char* what, double value) {
   ++failures;
-  std::printf("%s: batch %d length %d channels %d state %d reverse %d softplus %d skip %d gate %d bias %d padding %d: "
+  std::printf("%s: batch %d length %d channels %d state %d reverse %d softplus %d skip %d gate %d bias %d padding %d groups %d: "
               "%s %g\n",
               kernel.name, int(config.batch), int(config.length), int(config.channels), int(config.state),
-              config.reverse, config.softplus, config.skip, config.gate, config.bias, config.padding, what, value);
+              config.reverse, config.softplus, config.skip, config.gate, config.bias, config.padding, int(config.groups), what, value);
 }
 
 void check(const std::vector<Kernel>& kernels, const Config& config) {
@@ -148,6 +150,16 @@ int main() {
       check(kernels, config);
     }
   }
+  for (std::int32_t groups : {2, 3, 4, 6, 12})
+    for (std::int64_t per_group : {1, 5, 16, 37})
+      for (std::int64_t state : {1, 8, 16, 20}) {
+        Config config = {2, 35, groups * per_group, state};
+        config.reverse = groups % 2 == 0;
+        config.gate = per_group % 2 == 0;
+        config.padding = groups % 3;
+        config.groups = groups;
+        check(kernels, config);
+      }
   check(kernels, {1, 2000, 33, 16});
   std::printf("%d runs, %d failures, largest relative error %.2g\n", runs, failures, worst);
   return failures == 0 ? 0 : 1;

@@ -28,8 +28,8 @@ struct Registered {
 struct Node {
   Value values[vim_contract::kInputs];
   KernelContext context;
-  Node(std::int64_t batch, std::int64_t length, std::int64_t channels, std::int64_t state) {
-    const std::int64_t sizes[] = {batch, length, channels, state};
+  Node(std::int64_t batch, std::int64_t length, std::int64_t channels, std::int64_t state, std::int64_t groups = 1) {
+    const std::int64_t sizes[] = {batch, length, channels, state, groups * state};
     for (std::size_t i = 0; i < vim_contract::kInputs; ++i) {
       const vim_contract::Shape& shape = vim_contract::kInputSpecs[i].shape;
       for (std::size_t k = 0; k < shape.rank; ++k) values[i].shape.push_back(sizes[shape.sizes[k]]);
@@ -40,8 +40,8 @@ struct Node {
 
 class Kernel {
  public:
-  Kernel(const CustomOp& op, std::int64_t softplus, std::int64_t reverse) : op_(op) {
-    const KernelInfo info{{{"delta_softplus", softplus}, {"reverse", reverse}}};
+  Kernel(const CustomOp& op, std::int64_t softplus, std::int64_t reverse, std::int64_t groups = 1) : op_(op) {
+    const KernelInfo info{{{"delta_softplus", softplus}, {"reverse", reverse}, {"groups", groups}}};
     CHECK(text_of(op.CreateKernelV2(&op, table().get(), &info, &kernel_)).empty());
   }
   ~Kernel() { op_.KernelDestroy(kernel_); }
@@ -64,12 +64,13 @@ void check_registration() {
     CHECK(std::string(op.GetName(&op)) == "SelectiveScan");
     CHECK(std::string(op.GetExecutionProviderType(&op)) == "CUDAExecutionProvider");
     CHECK(op.GetInputTypeCount(&op) == 8 && op.GetOutputTypeCount(&op) == 1);
-    CHECK(op.GetStartVersion(&op) == 1 && op.GetEndVersion(&op) > 1);
+    CHECK(op.GetStartVersion(&op) == 2 && op.GetEndVersion(&op) > 2);
     CHECK(op.GetOutputType(&op, 0) == types[i]);
     for (std::size_t input = 0; input < 8; ++input) {
       const bool wide = input == 2 || input == 5 || input == 7;  // A, D, delta_bias
       CHECK(op.GetInputType(&op, input) == (wide ? kFloat : types[i]));
-      CHECK(op.GetInputCharacteristic(&op, input) == kRequired && op.GetInputMemoryType(&op, input) == 0);
+      CHECK(op.GetInputCharacteristic(&op, input) == (input == 6 ? kOptional : kRequired));  // z
+      CHECK(op.GetInputMemoryType(&op, input) == 0);
     }
     CHECK(op.GetMayInplace == nullptr && op.GetAliasMap == nullptr);
   }
@@ -118,6 +119,17 @@ void check_launches() {
   }
 }
 
+void check_forms() {
+  const Registered registered;
+  launch = {};
+  Kernel kernel(registered.op(0), 1, 0, 3);
+  Node node(2, 5, 24, 16, 3);
+  node.context.inputs[6] = nullptr;
+  CHECK(kernel.run(node).empty());
+  const vim_scan::CudaArguments& a = launch.arguments;
+  CHECK(a.groups == 3 && a.state == 16 && a.z == nullptr && a.delta_bias != nullptr);
+}
+
 void check_refusals() {
   const Registered registered;
   Kernel kernel(registered.op(1), 1, 0);
@@ -129,8 +141,13 @@ void check_refusals() {
   flat.values[0].shape = {10, 24};
   CHECK(has(kernel.run(flat), "input u has rank 2, expected 3"));
   Node absent(2, 5, 24, 16);
-  absent.context.inputs[6] = nullptr;
-  CHECK(has(kernel.run(absent), "input z is missing"));
+  absent.context.inputs[5] = nullptr;
+  CHECK(has(kernel.run(absent), "input D is missing"));
+  Node grouped(2, 5, 24, 16, 3);
+  CHECK(has(kernel.run(grouped), "input B has shape (2, 5, 48)"));
+  Kernel of_five(registered.op(1), 1, 0, 5);
+  Node five(2, 5, 24, 16, 5);
+  CHECK(has(of_five.run(five), "24 channels cannot be divided into 5 groups"));
   Node empty(2, 0, 24, 16);
   CHECK(has(kernel.run(empty), "each must be at least 1"));
   Node large(1, 5, 24, 257);
@@ -155,6 +172,7 @@ int main() {
   check_old_runtime();
   check_attributes();
   check_launches();
+  check_forms();
   check_refusals();
   std::printf("ONNX Runtime's CUDA operator against a fake: %d failures\n", trt_test::failures);
   return trt_test::failures == 0 ? 0 : 1;

@@ -31,17 +31,17 @@ IPluginCreator* creator() {
 
 Owned make(std::int32_t softplus, std::int32_t reverse) {
   FieldSet fields;
-  fields.add("reverse", reverse).add("delta_softplus", softplus);
+  fields.add("reverse", reverse).add("delta_softplus", softplus).add_others();
   return own(creator()->createPlugin("node", fields.get()));
 }
 
 void check_creator(trt_test::Log& log) {
   CHECK(std::string(creator()->getPluginName()) == "SelectiveScan");
-  CHECK(std::string(creator()->getPluginVersion()) == "1");
+  CHECK(std::string(creator()->getPluginVersion()) == "2");
   CHECK(std::string(creator()->getPluginNamespace()) == "vim_deploy");
   CHECK(creator()->getTensorRTVersion() != 0);
   const PluginFieldCollection* names = creator()->getFieldNames();
-  CHECK(names->nbFields == 2);
+  CHECK(names->nbFields == 4);
   CHECK(std::string(names->fields[0].name) == "delta_softplus" && std::string(names->fields[1].name) == "reverse");
   for (FieldSet& fields : trt_test::wrong_fields()) {
     const int before = log.errors;
@@ -57,7 +57,7 @@ void check_creator(trt_test::Log& log) {
 void check_identity() {
   const Owned plugin = make(1, 0);
   CHECK(std::string(plugin->getPluginType()) == "SelectiveScan");
-  CHECK(std::string(plugin->getPluginVersion()) == "1");
+  CHECK(std::string(plugin->getPluginVersion()) == "2");
   CHECK(std::string(plugin->getPluginNamespace()) == "vim_deploy");
   CHECK(plugin->getNbOutputs() == 1);
   CHECK(plugin->initialize() == 0);
@@ -144,9 +144,9 @@ void check_serialization() {
       std::vector<char> bytes = bytes_of(*copy);
       const Owned again = own(creator()->deserializePlugin("node", bytes.data(), bytes.size()));
       CHECK(again != nullptr && bytes_of(*again) == bytes);
-      vim_trt::Flags flags{};
-      CHECK(vim_trt::deserialize(bytes.data(), bytes.size(), flags) == nullptr);
-      CHECK(flags.delta_softplus == softplus && flags.reverse == reverse);
+      vim_trt::Settings settings{};
+      CHECK(vim_trt::deserialize(bytes.data(), bytes.size(), settings) == nullptr);
+      CHECK(settings.delta_softplus == softplus && settings.reverse == reverse);
       for (std::size_t i = 0; i < bytes.size(); ++i) {  // every damaged byte is detected
         std::vector<char> damaged = bytes;
         damaged[i] = static_cast<char>(damaged[i] ^ 0x40);

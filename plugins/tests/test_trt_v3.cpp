@@ -25,7 +25,7 @@ IPluginCreatorV3One* creator() {
 
 std::unique_ptr<IPluginV3> make(std::int32_t softplus, std::int32_t reverse, TensorRTPhase phase) {
   FieldSet fields;
-  fields.add("reverse", reverse).add("delta_softplus", softplus);
+  fields.add("reverse", reverse).add("delta_softplus", softplus).add_others();
   return std::unique_ptr<IPluginV3>(creator()->createPlugin("node", fields.get(), phase));
 }
 
@@ -39,10 +39,10 @@ IPluginV3OneRuntime* runtime_of(IPluginV3& plugin) {
 
 void check_creator(trt_test::Log& log) {
   CHECK(std::string(creator()->getPluginName()) == "SelectiveScan");
-  CHECK(std::string(creator()->getPluginVersion()) == "1");
+  CHECK(std::string(creator()->getPluginVersion()) == "2");
   CHECK(std::string(creator()->getPluginNamespace()) == "vim_deploy");
   const PluginFieldCollection* names = creator()->getFieldNames();
-  CHECK(names->nbFields == 2);
+  CHECK(names->nbFields == 4);
   for (int i = 0; i < names->nbFields; ++i) {
     CHECK(names->fields[i].type == PluginFieldType::kINT32 && names->fields[i].length == 1);
   }
@@ -60,7 +60,7 @@ void check_core() {
   CHECK(plugin != nullptr);
   auto* core = static_cast<IPluginV3OneCore*>(plugin->getCapabilityInterface(PluginCapabilityType::kCORE));
   CHECK(std::string(core->getPluginName()) == "SelectiveScan");
-  CHECK(std::string(core->getPluginVersion()) == "1");
+  CHECK(std::string(core->getPluginVersion()) == "2");
   CHECK(std::string(core->getPluginNamespace()) == "vim_deploy");
   CHECK(build_of(*plugin)->getNbOutputs() == 1);
   CHECK(build_of(*plugin)->getTimingCacheID() != nullptr);
@@ -180,7 +180,7 @@ void check_serialization() {
       CHECK(again != nullptr);
       const std::string identity = build_of(*again)->getTimingCacheID();
       CHECK(identity == build_of(*copy)->getTimingCacheID());
-      CHECK(identity == vim_trt::timing_cache_id({softplus, reverse}));
+      CHECK(identity == vim_trt::TimingCacheId({{softplus, reverse, 1}, 1}).text);
     }
   }
 }

@@ -44,7 +44,7 @@ inline bool is_float32(int position) {
 // The inputs and the output of a call; batch or length -1: not known yet.
 inline std::vector<nvinfer1::PluginTensorDesc> tensors_of(nvinfer1::DataType type, int batch, int length, int channels,
                                                           int state) {
-  const int sizes[] = {batch, length, channels, state};
+  const int sizes[] = {batch, length, channels, state, state};
   std::vector<nvinfer1::PluginTensorDesc> tensors(vim_trt::kInputs + vim_trt::kOutputs);
   for (int i = 0; i < vim_trt::kInputs + vim_trt::kOutputs; ++i) {
     const vim_trt::Shape& shape = i < vim_trt::kInputs ? vim_trt::kInputSpecs[i].shape : vim_trt::kSequence;
@@ -70,6 +70,8 @@ inline std::vector<nvinfer1::DynamicPluginTensorDesc> dynamic(const std::vector<
 // A set of fields that owns its values.
 class FieldSet {
  public:
+  // The fields that a test does not change.
+  FieldSet& add_others() { return add("groups", 1).add("gated", 1); }
   FieldSet& add(const char* name, std::int32_t value,
                 nvinfer1::PluginFieldType type = nvinfer1::PluginFieldType::kINT32, std::int32_t length = 1) {
     values_.push_back(std::vector<std::int32_t>(2, value));
@@ -100,6 +102,11 @@ inline std::vector<FieldSet> wrong_fields() {
   sets[6].add("delta_softplus", 1).add("reverse", 0, Type::kINT32, 2);
   sets[7].add("delta_softplus", 1).add("reverse", 0).add("axis", 0);
   sets[8].add("delta_softplus", 1).add("reverse", 0).add("reverse", 0);
+  for (std::size_t i = 1; i < sets.size(); ++i) sets[i].add_others();
+  FieldSet no_groups, other_gate;
+  no_groups.add("delta_softplus", 1).add("reverse", 0).add("groups", 0).add("gated", 1);
+  other_gate.add("delta_softplus", 1).add("reverse", 0).add("groups", 1).add("gated", 2);
+  sets.push_back(no_groups), sets.push_back(other_gate);
   return sets;
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -179,3 +180,13 @@ def test_paths_that_are_not_regular_files(tmp_path):
     for path in (tmp_path, tmp_path / "missing.onnx", Path("/dev/zero")):
         with pytest.raises(EngineError, match=r"regular file|No such file"):
             read_source(path)
+
+
+def test_a_file_with_version_1_of_the_operator_names_the_command_that_exports_it_again(tmp_path: Path):
+    model = colour_model()
+    model.opset_import.append(helper.make_opsetid("vim_deploy", 1))
+    path = save(model, tmp_path / "old.onnx")
+    about = metadata()
+    command = f"vim-export {about.variant} .*--task classify --image-size .* -o {re.escape(str(path))}"
+    with pytest.raises(EngineError, match=f"needs version 1 .*this vim-deploy has version 2.*{command}"):
+        read_source(path)

@@ -72,7 +72,7 @@ def test_scan_is_one_operator_with_both_attributes_and_all_inputs(exported, mode
         assert node.op_type == OP_NAME
         assert len(node.input) == 8
         assert all(node.input)
-        assert {attribute.name for attribute in node.attribute} == {"delta_softplus", "reverse"}
+        assert {attribute.name for attribute in node.attribute} == {"delta_softplus", "reverse", "groups"}
     assert Counter(a.i for node in scans for a in node.attribute if a.name == "reverse") == {0: 2, 1: 2}
     assert [function.name for function in exported.functions] == [OP_NAME]
 

@@ -14,7 +14,7 @@ import numpy as np
 from golden_data import load_json, load_tensors
 from numpy.typing import NDArray
 
-from vim_deploy.ops.signature import INPUT_NAMES, INPUTS, input_shapes
+from vim_deploy.ops.signature import ATTRIBUTES, INPUT_NAMES, INPUTS, input_shapes
 
 # Inputs with one row per token.
 SEQUENCES = tuple(spec.name for spec in INPUTS if "length" in spec.shape)
@@ -49,18 +49,20 @@ class ScanCase:
         *,
         delta_softplus: bool = True,
         reverse: bool = False,
+        groups: int = 1,
         gated: bool = True,
     ) -> None:
         self.name = name
         self.delta_softplus = delta_softplus
         self.reverse = reverse
+        self.groups = groups
         self.gated = gated
         self._make = make
 
     @property
-    def not_an_operator_case(self) -> str | None:
-        """Why the operator cannot run this case, or None if it can."""
-        return None if self.gated else "no gate: the operator requires z, only the kernel can run without it"
+    def attributes(self) -> dict[str, int]:
+        """The attributes of the case's node."""
+        return {name: int(getattr(self, name)) for name in ATTRIBUTES}
 
     @cached_property
     def _made(self) -> tuple[Arrays, NDArray[Any] | None]:
@@ -73,16 +75,16 @@ class ScanCase:
 
     @cached_property
     def operator_inputs(self) -> dict[str, NDArray[Any]]:
-        """The inputs, with zeros for an absent D or delta_bias, which is equivalent."""
-        assert self.gated, self.not_an_operator_case
+        """The inputs of a node: zeros for an absent D or delta_bias, which is equivalent; z only if gated."""
         zeros = np.zeros(self.inputs["A"].shape[0], np.float32)
-        return {name: zeros if array is None else array for name, array in self.inputs.items()}
+        filled = {name: zeros if array is None else array for name, array in self.inputs.items()}
+        return {name: array for name, array in filled.items() if self.gated or name != "z"}
 
     @cached_property
     def expected(self) -> NDArray[Any]:
         """(batch, length, channels), float64."""
         known = self._made[1]
-        return known if known is not None else scan_in_float64(self.inputs, self.delta_softplus, self.reverse)
+        return known if known is not None else scan_in_float64(self.inputs, **self.attributes)
 
     def check(self, y: NDArray[Any], backend: str) -> None:
         """Assert that a backend's float32 result is within its tolerance."""
@@ -101,7 +103,7 @@ class ScanCase:
         return self.name
 
 
-def scan_in_float64(inputs: Arrays, delta_softplus: bool, reverse: bool) -> NDArray[Any]:
+def scan_in_float64(inputs: Arrays, delta_softplus: bool, reverse: bool, groups: int = 1) -> NDArray[Any]:
     """The contract in float64, one token at a time."""
     u, delta, A, B, C, D, z, bias = (
         None if (array := inputs[name]) is None else array.astype(np.float64) for name in INPUT_NAMES
@@ -109,24 +111,27 @@ def scan_in_float64(inputs: Arrays, delta_softplus: bool, reverse: bool) -> NDAr
     dt = delta if bias is None else delta + bias
     if delta_softplus:
         dt = np.where(dt > 20, dt, np.logaddexp(0.0, dt))
+    # (batch, length, channels, state)
+    B, C = (
+        np.repeat(array.reshape(*array.shape[:2], groups, A.shape[1]), A.shape[0] // groups, axis=2)
+        for array in (B, C)
+    )
     h = np.zeros((u.shape[0], *A.shape))
     y = np.zeros(u.shape)
     steps = range(u.shape[1])
     for t in reversed(steps) if reverse else steps:
-        h = np.exp(dt[:, t, :, None] * A) * h + (dt[:, t] * u[:, t])[..., None] * B[:, t, None, :]
-        y[:, t] = (h * C[:, t, None, :]).sum(-1)
+        h = np.exp(dt[:, t, :, None] * A) * h + (dt[:, t] * u[:, t])[..., None] * B[:, t]
+        y[:, t] = (h * C[:, t]).sum(-1)
     if D is not None:
         y += D * u
     return y if z is None else y * z * np.exp(-np.logaddexp(0.0, -z))
 
 
-# Golden cases that networks do not use: only the reference operator supports them.
+# Golden cases that only the reference operator supports.
 REFERENCE_ONLY = {
-    case["name"]: "grouped B and C" if case["groups"] else "constant B or C" if not half else "float16 inputs"
+    case["name"]: "constant B or C" if not half else "float16 inputs"
     for case in load_json("op_selective_scan")["cases"]
-    if (half := case["io_dtype"] != "float32")
-    or case["groups"]
-    or not (case["variable_B"] and case["variable_C"])
+    if (half := case["io_dtype"] != "float32") or not (case["variable_B"] and case["variable_C"])
 }
 
 
@@ -141,7 +146,8 @@ def _golden_arrays(name: str, flip: bool) -> tuple[Arrays, NDArray[Any]]:
     expected = tensors[f"{name}.out_f64"].swapaxes(1, 2)
     for key in SEQUENCES:
         if (array := arrays[key]) is not None:
-            array = array.swapaxes(1, 2)
+            # Grouped projections are (batch, groups, state, length).
+            array = np.moveaxis(array, -1, 1).reshape(array.shape[0], array.shape[-1], -1)
             arrays[key] = np.ascontiguousarray(array[:, ::-1] if flip else array)
     return arrays, expected[:, ::-1] if flip else expected
 
@@ -151,23 +157,31 @@ def _golden_cases() -> Iterator[ScanCase]:
         name = case["name"]
         if name in REFERENCE_ONLY:
             continue
-        flags = {"delta_softplus": case["delta_softplus"], "gated": case["has_z"]}
+        flags = {
+            "delta_softplus": case["delta_softplus"],
+            "gated": case["has_z"],
+            "groups": case["groups"] or 1,
+        }
         yield ScanCase(name, lambda name=name: _golden_arrays(name, flip=False), **flags)
-        if name in ("full", "no_z", "len17", "dim33", "dstate12", "dstate24"):
+        if name in ("full", "no_z", "len17", "dim33", "dstate12", "dstate24", "group3_noz"):
             # The reverse scan of the flipped sequence has the flipped output.
             make = lambda name=name: _golden_arrays(name, flip=True)  # noqa: E731
             yield ScanCase(f"{name}-mirrored", make, reverse=True, **flags)
 
 
-def random_inputs(batch: int, length: int, channels: int, state: int, seed: int = 0) -> Arrays:
+def random_inputs(
+    batch: int, length: int, channels: int, state: int, groups: int = 1, *, gated: bool = True
+) -> Arrays:
     """Values like those of a trained network: time steps around 0.05, decays from 1 to `state`."""
-    generator = np.random.default_rng([seed, batch, length, channels, state])
-    shapes = input_shapes({"batch": batch, "length": length, "channels": channels, "state": state})
+    generator = np.random.default_rng([0, batch, length, channels, state])
+    sizes = {"batch": batch, "length": length, "channels": channels, "state": state}
+    shapes = input_shapes(sizes, groups)
     arrays = {name: generator.standard_normal(shape) for name, shape in shapes.items()}
     arrays["A"] = -np.arange(1, state + 1) * np.exp(0.3 * arrays["A"])
     arrays["z"] = 2 * arrays["z"]
     arrays["delta_bias"] = arrays["delta_bias"] - 3
-    return {name: array.astype(np.float32) for name, array in arrays.items()}
+    made: Arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
+    return made if gated else {**made, "z": None}
 
 
 # (batch, length, channels, state): the tokens of 224, 432 and 1248 pixels with a class token, channels on
@@ -185,6 +199,17 @@ _SIZES = (
     (1, 5, 9, 300),
     (0, 12, 8, 16),
 )
+# Sizes, groups, gated: the ungated mixer of MambaVision, the four directions of a cross scan, groups that are
+# smaller and larger than a vector or a task.
+_FORMS = (
+    (1, 196, 160, 8, 1, False),
+    (2, 49, 4 * 24, 1, 4, False),
+    (2, 49, 4 * 96, 16, 4, False),
+    (1, 33, 2 * 70, 17, 2, True),
+    (2, 1030, 3 * 33, 16, 3, True),
+    (2, 7, 12, 5, 12, True),
+    (0, 7, 12, 5, 3, False),
+)
 
 
 def _generated_cases() -> Iterator[ScanCase]:
@@ -192,7 +217,13 @@ def _generated_cases() -> Iterator[ScanCase]:
         for reverse in (False, True):
             name = "x".join(map(str, sizes)) + ("-reverse" if reverse else "")
             yield ScanCase(name, lambda sizes=sizes: (random_inputs(*sizes), None), reverse=reverse)
+    for *sizes, groups, gated in _FORMS:
+        name = "x".join(map(str, sizes)) + f"-groups{groups}" + ("" if gated else "-ungated")
+        make = lambda sizes=sizes, groups=groups, gated=gated: (  # noqa: E731
+            random_inputs(*sizes, groups, gated=gated),
+            None,
+        )
+        yield ScanCase(name, make, groups=groups, gated=gated, reverse=groups % 2 == 0)
 
 
 CASES = (*_golden_cases(), *_generated_cases())
-OPERATOR_CASES = tuple(case for case in CASES if case.not_an_operator_case is None)

@@ -17,5 +17,5 @@ def test_every_golden_case_is_in_the_table_or_excluded_with_a_reason():
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.name in GOLDEN], ids=repr)
 def test_oracle_equals_the_golden_values(case):
-    y = scan_in_float64(case.inputs, case.delta_softplus, case.reverse)
+    y = scan_in_float64(case.inputs, **case.attributes)
     np.testing.assert_allclose(y, case.expected, rtol=0, atol=1e-12 * np.abs(case.expected).max())

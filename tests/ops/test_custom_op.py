@@ -22,12 +22,18 @@ FLAGS = {"delta_softplus": True, "reverse": False}
 
 
 def scan_inputs(
-    batch: int = 2, length: int = 5, channels: int = 3, state: int = 4, dtype: torch.dtype = torch.float32
+    batch: int = 2,
+    length: int = 5,
+    channels: int = 3,
+    state: int = 4,
+    dtype: torch.dtype = torch.float32,
+    groups: int = 1,
 ) -> list[Tensor]:
     """Random inputs in the order of the signature."""
     random = torch.Generator().manual_seed(0)
     wide = torch.promote_types(dtype, torch.float32)
-    shapes = input_shapes({"batch": batch, "length": length, "channels": channels, "state": state})
+    sizes = {"batch": batch, "length": length, "channels": channels, "state": state}
+    shapes = input_shapes(sizes, groups)
     values = {
         name: torch.randn(shape, generator=random, dtype=torch.float64) for name, shape in shapes.items()
     }
@@ -39,7 +45,16 @@ def scan_inputs(
 @pytest.mark.parametrize("needs_gradient", [False, True])
 def test_registration_passes_the_checks_of_pytorch(needs_gradient, reverse):
     inputs = [tensor.requires_grad_(needs_gradient) for tensor in scan_inputs()]
-    torch.library.opcheck(OPERATOR.default, (*inputs, True, reverse))
+    torch.library.opcheck(OPERATOR.default, (*inputs, True, reverse, 1))
+
+
+def test_registration_of_an_ungated_scan_with_groups():
+    inputs = [tensor.requires_grad_() for tensor in scan_inputs(channels=6, groups=3)]
+    torch.library.opcheck(OPERATOR.default, (*_without_gate(inputs), True, False, 3))
+
+
+def _without_gate(inputs: list[Tensor]) -> list[Tensor | None]:
+    return [None if name == "z" else tensor for name, tensor in zip(INPUT_NAMES, inputs, strict=True)]
 
 
 def test_schema_equals_the_contract():
@@ -113,15 +128,19 @@ def test_gradient_equals_the_reference():
         assert_close(actual, reference, 1e-5)
 
 
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize("groups", [1, 3])
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("length", [1, 2, 7])
-def test_output_and_gradient_in_float64_equal_the_reference(length, reverse):
-    inputs = scan_inputs(3, length, 5, 4, dtype=torch.float64)
+def test_output_and_gradient_in_float64_equal_the_reference(length, reverse, groups, gated):
+    inputs = scan_inputs(3, length, 6, 4, dtype=torch.float64, groups=groups)
     results = []
     for scan in (selective_scan_reference, selective_scan, differentiable_scan):
         tensors = [tensor.clone().requires_grad_() for tensor in inputs]
-        y = scan(*tensors, delta_softplus=True, reverse=reverse)
-        results.append([y, *torch.autograd.grad(y.square().sum(), tensors)])
+        given = tensors if gated else _without_gate(tensors)
+        y = scan(*given, delta_softplus=True, reverse=reverse, groups=groups)
+        used = [tensor for tensor in given if tensor is not None]
+        results.append([y, *torch.autograd.grad(y.square().sum(), used)])
     reference, *others = results
     for other in others:
         for actual, expected in zip(other, reference, strict=True):
@@ -131,8 +150,8 @@ def test_output_and_gradient_in_float64_equal_the_reference(length, reverse):
 def test_a_function_replaces_the_operator_and_its_gradient():
     inputs = [tensor.requires_grad_() for tensor in scan_inputs()]
 
-    def scan(u, *others, delta_softplus, reverse):
-        assert (len(others), delta_softplus, reverse) == (7, True, False)
+    def scan(u, *others, delta_softplus, reverse, groups):
+        assert (len(others), delta_softplus, reverse, groups) == (7, True, False, 1)
         return 3 * u
 
     with use_scan(scan):
@@ -150,6 +169,30 @@ def test_kernel_equals_the_reference(reverse):
     with use_scan("kernel"):
         y = selective_scan(*inputs, **flags)
     assert_close(y, selective_scan_reference(*(tensor.double() for tensor in inputs), **flags), 2e-6)
+
+
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize("groups", [1, 2, 5])
+def test_kernel_equals_the_reference_with_groups_and_without_gate(groups, gated):
+    inputs = scan_inputs(batch=2, length=50, channels=70, state=16, groups=groups)
+    given = inputs if gated else _without_gate(inputs)
+    wide = [None if tensor is None else tensor.double() for tensor in given]
+    with use_scan("kernel"):
+        y = selective_scan(*given, **FLAGS, groups=groups)
+    assert_close(y, selective_scan_reference(*wide, **FLAGS, groups=groups), 2e-6)
+
+
+@pytest.mark.parametrize("groups", [0, 2])
+def test_groups_that_do_not_divide_the_channels_are_refused(groups):
+    with pytest.raises(ValueError, match=f"groups is {groups} and channels 3"):
+        selective_scan(*scan_inputs(), **FLAGS, groups=groups)
+
+
+def test_a_missing_input_is_named():
+    inputs = scan_inputs()
+    inputs[5] = None
+    with use_scan("reference"), pytest.raises((ValueError, RuntimeError), match="D"):
+        selective_scan(*inputs, **FLAGS)
 
 
 def test_kernel_reads_slices_of_projections():

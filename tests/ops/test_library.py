@@ -88,10 +88,10 @@ def test_invalid_library_is_named(content, monkeypatch, tmp_path):
 
 
 def test_another_contract_version_is_refused(monkeypatch):
-    monkeypatch.setattr(library, "CONTRACT_VERSION", 2)
+    monkeypatch.setattr(library, "CONTRACT_VERSION", 3)
     library._load.cache_clear()
     try:
-        with pytest.raises(OperatorLibraryError, match=r"implements version 1 .*expected 2"):
+        with pytest.raises(OperatorLibraryError, match=r"implements version 2 .*expected 3"):
             library.load_library()
     finally:
         library._load.cache_clear()

@@ -19,7 +19,7 @@ FLAGS = {"delta_softplus": True, "reverse": False}
 
 @pytest.mark.parametrize("case", CASES, ids=repr)
 def test_kernel_equals_the_expected_values(case):
-    y = native.selective_scan(case.inputs, delta_softplus=case.delta_softplus, reverse=case.reverse)
+    y = native.selective_scan(case.inputs, **case.attributes)
     case.check(y, "native")
 
 
@@ -119,6 +119,27 @@ def test_wrong_shape_is_named(name, shape):
     inputs[name] = np.zeros(shape, np.float32)
     with pytest.raises(ValueError, match=r"expected float32"):
         native.selective_scan(inputs, **FLAGS)
+
+
+def test_channels_that_groups_do_not_divide_are_refused():
+    with pytest.raises(ValueError, match="groups is 3 and channels 8"):
+        native.selective_scan(random_inputs(1, 5, 8, 16), **FLAGS, groups=3)
+
+
+def test_a_group_equals_the_scan_of_its_channels():
+    inputs = random_inputs(2, 50, 3 * 37, 16, 3)
+    together = native.selective_scan(inputs, **FLAGS, groups=3)
+    for group in range(3):
+        part = {
+            name: array[..., group * width : (group + 1) * width]
+            if array.ndim != 2
+            else array[group * 37 : (group + 1) * 37]
+            for name, array in inputs.items()
+            for width in [16 if name in ("B", "C") else 37]
+        }
+        assert np.array_equal(
+            native.selective_scan(part, **FLAGS), together[..., group * 37 : (group + 1) * 37]
+        )
 
 
 def test_wrong_type_is_named():

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from ops.cases import OPERATOR_CASES, random_inputs
+from ops.cases import CASES, random_inputs
 
 from vim_deploy.ops.library import ort_library
 from vim_deploy.ops.signature import CONTRACT_VERSION, INPUT_NAMES, OP_DOMAIN, OP_NAME
@@ -16,10 +16,11 @@ from vim_deploy.ops.signature import CONTRACT_VERSION, INPUT_NAMES, OP_DOMAIN, O
 ort = pytest.importorskip("onnxruntime", reason="the operator's tests need onnxruntime")
 
 
-def operator_model(element: int = TensorProto.FLOAT, **attributes: int) -> bytes:
+def operator_model(element: int = TensorProto.FLOAT, gated: bool = True, **attributes: int) -> bytes:
     """One node, no function body, no shapes."""
-    values = [helper.make_tensor_value_info(name, element, None) for name in (*INPUT_NAMES, "y")]
-    node = helper.make_node(OP_NAME, INPUT_NAMES, ["y"], domain=OP_DOMAIN, **attributes)
+    names = [name if gated or name != "z" else "" for name in INPUT_NAMES]
+    values = [helper.make_tensor_value_info(name, element, None) for name in (*names, "y") if name]
+    node = helper.make_node(OP_NAME, names, ["y"], domain=OP_DOMAIN, **{"groups": 1, **attributes})
     graph = helper.make_graph([node], "scan", values[:-1], values[-1:])
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid(OP_DOMAIN, CONTRACT_VERSION)]
     model: onnx.ModelProto = helper.make_model(graph, opset_imports=opsets, ir_version=8)
@@ -47,9 +48,12 @@ def run(session: Any, inputs: dict[str, Any]) -> Any:
     return session.run(None, inputs)[0]
 
 
-@pytest.mark.parametrize("case", OPERATOR_CASES, ids=repr)
+@pytest.mark.parametrize("case", CASES, ids=repr)
 def test_operator_equals_the_expected_values(case, sessions):
-    session = sessions[int(case.delta_softplus), int(case.reverse)]
+    if case.gated and case.groups == 1:
+        session = sessions[int(case.delta_softplus), int(case.reverse)]
+    else:
+        session = open_session(operator_model(gated=case.gated, **case.attributes))
     case.check(run(session, case.operator_inputs), "onnxruntime")
 
 
@@ -93,11 +97,18 @@ def test_empty_sizes_are_refused(sizes, sessions):
         ({"delta_softplus": 1, "reverse": -1}, "attribute reverse is -1, expected 0 or 1"),
         ({"delta_softplus": 1}, "attribute reverse is missing; set it on the node"),
         ({"delta_softplus": 1.0, "reverse": 0}, "attribute delta_softplus is missing"),
+        ({"delta_softplus": 1, "reverse": 0, "groups": 0}, "attribute groups is 0, expected 1 or more"),
     ],
 )
 def test_wrong_attribute_is_named(attributes, message):
     with pytest.raises(Exception, match=f"vim_deploy::SelectiveScan: {message}"):
         open_session(operator_model(**attributes))
+
+
+def test_channels_that_groups_do_not_divide_are_refused():
+    session = open_session(operator_model(delta_softplus=1, reverse=0, groups=3))
+    with pytest.raises(Exception, match="8 channels cannot be divided into 3 groups"):
+        run(session, random_inputs(1, 5, 8, 16, 3))
 
 
 def test_unsupported_element_type_is_named():

@@ -30,9 +30,10 @@ def golden_inputs(case: dict[str, Any]) -> dict[str, Any]:
         if name in tensors:
             tensors[name] = tensors[name].transpose(1, 2)
     for name in ("B", "C"):
-        if case[f"variable_{name}"]:  # (batch, [groups,] state, length) to (batch, length, [groups,] state)
-            tensors[name] = tensors[name].movedim(-1, 1)
-    return {**tensors, "delta_softplus": case["delta_softplus"], "return_last_state": True}
+        if case[f"variable_{name}"]:  # (batch, [groups,] state, length) to (batch, length, groups x state)
+            tensors[name] = tensors[name].movedim(-1, 1).flatten(2)
+    flags = {"delta_softplus": case["delta_softplus"], "groups": case["groups"] or 1}
+    return {**tensors, **flags, "return_last_state": True}
 
 
 def in_float64(inputs: dict[str, Any]) -> dict[str, Any]:

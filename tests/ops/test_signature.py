@@ -44,7 +44,7 @@ def test_contract_header():
     text = source("contract.h")
     rows = re.findall(r'X\(k\w+, (\w+), k\w+, "(\([\w, ]+\))", InputType::(\w+)\)', text)
     assert rows == [(spec.name, shape_text(spec), "kFloat32" if spec.float32 else "kT") for spec in INPUTS]
-    assert tuple(re.findall(r'\{"(\w+)", &Flags::\1\}', text)) == ATTRIBUTES
+    assert tuple(re.findall(r'\{"(\w+)", &Flags::\1,', text)) == ATTRIBUTES
     constants = dict(re.findall(r'constexpr [\w:]+ (k\w+)(?:\[\])? = "?(\w+)"?;', text))
     assert (constants["kDomain"], constants["kName"]) == (OP_DOMAIN, OP_NAME)
     assert constants["kVersion"] == constants["kVersionText"] == str(CONTRACT_VERSION)
@@ -56,14 +56,14 @@ def test_contract_page():
     assert rows == [
         (spec.name, shape_text(spec), "float32" if spec.float32 else "T") for spec in (*INPUTS, OUTPUT)
     ]
-    assert tuple(re.findall(r"^\| `(\w+)` \| int, 0 or 1 \|", text, re.MULTILINE)) == ATTRIBUTES
+    assert tuple(re.findall(r"^\| `(\w+)` \| int, (?:0 or 1|1 or more) \|", text, re.MULTILINE)) == ATTRIBUTES
 
 
 def test_tensorrt_configuration():
     yaml = pytest.importorskip("yaml", reason="no PyYAML: the plugin's configuration is not compared")
     page: dict[str, Any] = yaml.safe_load((SCAN / "SelectiveScan_PluginConfig.yaml").read_text())
     assert (page["name"], page["namespace"], page["version"]) == (OP_NAME, OP_DOMAIN, str(CONTRACT_VERSION))
-    assert tuple(field["name"] for field in page["attributes"]) == ATTRIBUTES
+    assert tuple(field["name"] for field in page["attributes"]) == (*ATTRIBUTES, "gated")
     for entries, specs in ((page["inputs"], INPUTS), (page["outputs"], (OUTPUT,))):
         expected = [
             {"name": spec.name, "shape": list(spec.shape), "type": "float32" if spec.float32 else "T"}
@@ -75,7 +75,7 @@ def test_tensorrt_configuration():
 @pytest.mark.parametrize(("header", "struct"), [("scan.h", "Arguments"), ("scan_cuda.h", "CudaArguments")])
 def test_kernel_arguments(header, struct):
     (body,) = re.findall(rf"struct {struct} \{{(.*?)\n\}};", source(header), re.DOTALL)
-    fields = re.findall(r"(\w+);", body)
+    fields = re.findall(r"(\w+)(?: = 1)?;", body)
     tensors = (*INPUT_NAMES, OUTPUT.name)
     assert tuple(field for field in fields if field in SIZES) == SIZES
     assert tuple(field for field in fields if field in tensors) == tensors
@@ -105,6 +105,7 @@ def test_shapes_and_sizes():
     sizes = {"batch": 2, "length": 5, "channels": 3, "state": 4}
     shapes = input_shapes(sizes)
     assert shapes["u"] == (2, 5, 3) and shapes["A"] == (3, 4) and shapes["B"] == (2, 5, 4)
+    assert input_shapes(sizes, 3)["C"] == (2, 5, 12)
     assert sizes_of(shapes["u"], shapes["A"]) == sizes
     with pytest.raises(ValueError, match="shorter"):
         by_name((1, 2))

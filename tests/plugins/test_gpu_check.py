@@ -229,6 +229,7 @@ def test_one_node_graph_is_valid(dtype: str) -> None:
     assert attributes == {
         "delta_softplus": 1,
         "reverse": 1,
-        "plugin_version": b"1",
+        "groups": 1,
+        "plugin_version": b"2",
         "plugin_namespace": b"vim_deploy",
     }

@@ -37,7 +37,9 @@ def test_library_registers_only_for_the_cuda_provider(element: str) -> None:
         helper.make_tensor_value_info(spec.name, kinds.FLOAT if spec.float32 else kind, None)
         for spec in INPUTS
     ]
-    scan = helper.make_node(OP_NAME, INPUT_NAMES, ["y"], domain=OP_DOMAIN, delta_softplus=1, reverse=0)
+    scan = helper.make_node(
+        OP_NAME, INPUT_NAMES, ["y"], domain=OP_DOMAIN, delta_softplus=1, reverse=0, groups=1
+    )
     graph = helper.make_graph([scan], "scan", inputs, [helper.make_tensor_value_info("y", kind, None)])
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid(OP_DOMAIN, CONTRACT_VERSION)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=8)

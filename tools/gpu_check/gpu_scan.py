@@ -29,6 +29,7 @@ class Arguments(ctypes.Structure):
         ("delta_softplus", ctypes.c_bool),
         ("reverse", ctypes.c_bool),
         *((name, ctypes.c_void_p) for name in (*_POINTERS, "workspace")),
+        ("groups", ctypes.c_int32),
     ]
 
 
@@ -74,7 +75,7 @@ def _addresses(tensors: tuple[Tensor, ...]) -> tuple[ctypes.c_void_p, ...]:
 
 
 def _ours(library: Any) -> Scan:
-    def scan(*tensors: Tensor, delta_softplus: bool, reverse: bool) -> Tensor:
+    def scan(*tensors: Tensor, delta_softplus: bool, reverse: bool, groups: int = 1) -> Tensor:
         dense = tuple(tensor.contiguous() for tensor in tensors)
         u, A = dense[0], dense[2]
         batch, length, channels = u.shape
@@ -84,7 +85,7 @@ def _ours(library: Any) -> Scan:
         workspace = torch.empty(max(1, bytes_needed), dtype=torch.uint8, device=u.device)
         addresses = _addresses((*dense, y, workspace))
         arguments = Arguments(
-            batch, length, channels, state, _TYPES[u.dtype], delta_softplus, reverse, *addresses
+            batch, length, channels, state, _TYPES[u.dtype], delta_softplus, reverse, *addresses, groups
         )
         if wrong := library.gpu_check_scan(ctypes.byref(arguments), _stream()):
             raise RuntimeError(wrong.decode())
@@ -117,7 +118,9 @@ def _mamba(function: Any) -> Scan:
 def _channels_first(scan: Scan) -> Scan:
     """Adapter for scans with the length last and one direction: copies and flips tensors as needed."""
 
-    def adapted(*tensors: Tensor, delta_softplus: bool, reverse: bool) -> Tensor:
+    def adapted(*tensors: Tensor, delta_softplus: bool, reverse: bool, groups: int = 1) -> Tensor:
+        if groups != 1:
+            raise ValueError(f"groups is {groups}; expected 1")
         flipped = [tensor.flip(1) if reverse and tensor.dim() == 3 else tensor for tensor in tensors]
         dense = [(tensor.transpose(1, 2) if tensor.dim() == 3 else tensor).contiguous() for tensor in flipped]
         y = scan(*dense, delta_softplus=delta_softplus).transpose(1, 2)

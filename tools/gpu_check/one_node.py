@@ -42,7 +42,7 @@ def make_graph(dtype: str, reverse: bool) -> bytes:
         helper.make_tensor_value_info(name, TensorProto.FLOAT if name in FLOAT32_INPUTS else kind, shape)
         for name, shape in SHAPES.items()
     ]
-    attributes: dict[str, Any] = {"delta_softplus": 1, "reverse": int(reverse)}
+    attributes: dict[str, Any] = {"delta_softplus": 1, "reverse": int(reverse), "groups": 1}
     attributes |= {"plugin_version": str(CONTRACT_VERSION), "plugin_namespace": OP_DOMAIN}
     node = helper.make_node(OP_NAME, list(SHAPES), ["y"], domain=OP_DOMAIN, **attributes)
     output = helper.make_tensor_value_info("y", kind, SHAPES["u"])

@@ -16,14 +16,16 @@ import tensorrt as trt
 
 INT32, FLOAT32 = trt.PluginFieldType.INT32, trt.PluginFieldType.FLOAT32
 TYPES = {INT32: np.int32, FLOAT32: np.float32}
+OTHERS = [("groups", 1, INT32), ("gated", 1, INT32)]
 BAD_FIELDS = {
     "no fields": [],
-    "reverse missing": [("delta_softplus", 1, INT32)],
-    "delta_softplus missing": [("reverse", 1, INT32)],
-    "reverse is 2": [("delta_softplus", 1, INT32), ("reverse", 2, INT32)],
-    "delta_softplus is a float": [("delta_softplus", 1, FLOAT32), ("reverse", 0, INT32)],
-    "unknown field": [("delta_softplus", 1, INT32), ("reverse", 0, INT32), ("axis", 0, INT32)],
-    "duplicate field": [("delta_softplus", 1, INT32), ("reverse", 0, INT32), ("reverse", 0, INT32)],
+    "reverse missing": [("delta_softplus", 1, INT32), *OTHERS],
+    "delta_softplus missing": [("reverse", 1, INT32), *OTHERS],
+    "reverse is 2": [("delta_softplus", 1, INT32), ("reverse", 2, INT32), *OTHERS],
+    "delta_softplus is a float": [("delta_softplus", 1, FLOAT32), ("reverse", 0, INT32), *OTHERS],
+    "unknown field": [("delta_softplus", 1, INT32), ("reverse", 0, INT32), ("axis", 0, INT32), *OTHERS],
+    "duplicate field": [("delta_softplus", 1, INT32), ("reverse", 0, INT32), ("reverse", 0, INT32), *OTHERS],
+    "no groups": [("delta_softplus", 1, INT32), ("reverse", 0, INT32), ("groups", 0, INT32), OTHERS[1]],
 }
 
 
@@ -39,20 +41,21 @@ def failures(library: str) -> list[str]:
     registry = trt.get_plugin_registry()
     if registry.load_library(library) is None:
         return [f"{library} could not be loaded as a plugin library"]
-    creator = registry.get_plugin_creator("SelectiveScan", "1", "vim_deploy")
+    creator = registry.get_plugin_creator("SelectiveScan", "2", "vim_deploy")
     if creator is None:
-        return ["the creator is not listed as SelectiveScan, version 1, namespace vim_deploy"]
+        return ["the creator is not listed as SelectiveScan, version 2, namespace vim_deploy"]
     wrong = [
         f"accepted: {what}" for what, fields in BAD_FIELDS.items() if create(creator, fields) is not None
     ]
     for softplus in (0, 1):
         for reverse in (0, 1):
-            plugin = create(creator, [("delta_softplus", softplus, INT32), ("reverse", reverse, INT32)])
+            flags = [("delta_softplus", softplus, INT32), ("reverse", reverse, INT32)]
+            plugin = create(creator, [*flags, *OTHERS])
             written = bytes(plugin.serialize())
             copies = [creator.deserialize_plugin("scan", written), plugin.clone()]
             if any(bytes(copy.serialize()) != written for copy in copies):
                 wrong.append(f"softplus {softplus}, reverse {reverse}: a copy differs")
-            if np.frombuffer(written[8:], np.int32).tolist() != [softplus, reverse]:
+            if np.frombuffer(written[8:], np.int32).tolist() != [softplus, reverse, 1, 1]:
                 wrong.append(f"softplus {softplus}, reverse {reverse}: written as {written!r}")
             if creator.deserialize_plugin("scan", written[:-1]) is not None:
                 wrong.append("accepted: a truncated plugin")

@@ -6,10 +6,12 @@ Contract: plugins/selective_scan/README.md.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import onnx
 import onnx.parser
 
-from vim_deploy.ops.signature import ATTRIBUTES, INPUT_NAMES, OP_DOMAIN, OP_NAME
+from vim_deploy.ops.signature import ATTRIBUTES, INPUT_NAMES, OP_DOMAIN, OP_NAME, is_gated
 
 _BODY = """
 <opset_import: ["" : 17], domain: "{domain}">
@@ -29,8 +31,7 @@ _BODY = """
   delta32 = Cast <to: int = 1> (delta)
   B32 = Cast <to: int = 1> (B)
   C32 = Cast <to: int = 1> (C)
-  z32 = Cast <to: int = 1> (z)
-
+{gate_input}
   # softplus(x) = max(x, 0) + log1p(e), e = exp(-|x|); log1p through w = 1 + e keeps small values exact
   # where the plain Softplus operator loses them: log1p(e) = e * log(w) / (w - 1), and e where w rounds to 1.
   dt_raw = Add (delta32, delta_bias)
@@ -63,17 +64,30 @@ _BODY = """
   C_run = Slice (C32, start, stop, axis_time, step)
 
   batch = Shape <start: int = 0, end: int = 1> (u32)
-  channels_state = Shape (A)
+{group_shapes}  channels_state = Shape (A)
   state_shape = Concat <axis: int = 0> (batch, channels_state)
   h_first = ConstantOfShape (state_shape)
   h_last, sum_run = Scan <num_scan_inputs: int = 4, scan_input_axes: ints = [1, 1, 1, 1],
       scan_output_axes: ints = [1], body: graph = step_body
-      (float[b, d, n] h, float[b, d] dt_t, float[b, d] dtu_t, float[b, n] B_t, float[b, n] C_t)
+      (float[b, d, n] h, float[b, d] dt_t, float[b, d] dtu_t, float[b, m] B_t, float[b, m] C_t)
       => (float[b, d, n] h_next, float[b, d] sum_t)
   {{
     dt_column = Unsqueeze (dt_t, axis_last)
     exponent = Mul (dt_column, A)
     decay = Exp (exponent)
+{step}
+  }}> (h_first, dt_run, dtu_run, B_run, C_run)
+  sum = Slice (sum_run, start, stop, axis_time, step)
+
+  skip = Mul (u32, D)
+  scanned = Add (sum, skip)
+{gate}  y = CastLike (y32, u)
+}}
+"""
+
+# In a step, every channel of an ungrouped scan uses the same B and C. Those of a grouped one are viewed as
+# (batch, groups, channels of a group, state).
+_STEP = """
     dtu_column = Unsqueeze (dtu_t, axis_last)
     B_row = Unsqueeze (B_t, axis_time)
     gain = Mul (dtu_column, B_row)
@@ -82,24 +96,74 @@ _BODY = """
     C_column = Unsqueeze (C_t, axis_last)
     sum_column = MatMul (h_next, C_column)
     sum_t = Squeeze (sum_column, axis_last)
-  }}> (h_first, dt_run, dtu_run, B_run, C_run)
-  sum = Slice (sum_run, start, stop, axis_time, step)
-
-  skip = Mul (u32, D)
-  scanned = Add (sum, skip)
+"""
+_GROUPED_STEP = """
+    dtu_groups = Reshape (dtu_t, column_shape)
+    B_groups = Reshape (B_t, row_shape)
+    gain_groups = Mul (dtu_groups, B_groups)
+    gain = Reshape (gain_groups, state_shape)
+    kept = Mul (decay, h)
+    h_next = Add (kept, gain)
+    h_groups = Reshape (h_next, groups_shape)
+    C_groups = Reshape (C_t, C_shape)
+    sum_groups = MatMul (h_groups, C_groups)
+    dtu_shape = Shape (dtu_t)
+    sum_t = Reshape (sum_groups, dtu_shape)
+"""
+_GROUP_SHAPES = """
+  groups_int = Constant <value_int: int = @groups> ()
+  groups = Unsqueeze (groups_int, zero)
+  rest = Constant <value_ints: ints = [-1]> ()
+  state = Shape <start: int = 1, end: int = 2> (A)
+  column_shape = Concat <axis: int = 0> (batch, groups, rest, one)
+  row_shape = Concat <axis: int = 0> (batch, groups, one, state)
+  C_shape = Concat <axis: int = 0> (batch, groups, state, one)
+  groups_shape = Concat <axis: int = 0> (batch, groups, rest, state)
+"""
+_GATE_INPUT = """
+  z32 = Cast <to: int = 1> (z)
+"""
+_GATE = """
   gate = Sigmoid (z32)
   silu = Mul (z32, gate)
   y32 = Mul (scanned, silu)
-  y = CastLike (y32, u)
-}}
+"""
+_NO_GATE = """
+  y32 = Identity (scanned)
 """
 
 
-def function_body() -> onnx.FunctionProto:
-    """The operator's body, opset 17; inputs and attributes as the contract says, any of its types."""
-    text = "\n".join(line for line in _BODY.splitlines() if not line.lstrip().startswith("#"))
-    return onnx.parser.parse_function(
-        text.format(
-            domain=OP_DOMAIN, name=OP_NAME, attributes=", ".join(ATTRIBUTES), inputs=", ".join(INPUT_NAMES)
-        )
+def function_body(*, gated: bool = True, grouped: bool = False) -> onnx.FunctionProto:
+    """The operator's body, opset 17; inputs and attributes as the contract says, any of its types.
+
+    A function cannot test whether an optional input is there, so there is one body for nodes with `z` and
+    one for those without. `grouped` False: for nodes whose `groups` is 1, without the views of groups.
+    """
+    text = _BODY.format(
+        domain=OP_DOMAIN,
+        name=OP_NAME,
+        attributes=", ".join(ATTRIBUTES),
+        inputs=", ".join(INPUT_NAMES),
+        gate_input=_lines(_GATE_INPUT) if gated else "",
+        gate=_lines(_GATE if gated else _NO_GATE),
+        group_shapes=_lines(_GROUP_SHAPES) if grouped else "",
+        step=_lines(_GROUPED_STEP if grouped else _STEP),
     )
+    return onnx.parser.parse_function(
+        "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    )
+
+
+def body_for(nodes: Sequence[onnx.NodeProto]) -> onnx.FunctionProto:
+    """The body for all scans of a file. Raises ValueError if only some of them have a gate."""
+    gates = {is_gated(node) for node in nodes}
+    if len(gates) > 1:
+        raise ValueError("scans with and without z in one file, which cannot have the same function body")
+    grouped = any(
+        attribute.name == "groups" and attribute.i != 1 for node in nodes for attribute in node.attribute
+    )
+    return function_body(gated=gates != {False}, grouped=grouped)
+
+
+def _lines(text: str) -> str:
+    return text.removeprefix("\n")

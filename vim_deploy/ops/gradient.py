@@ -13,9 +13,21 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 
-def differentiable_scan(*tensors: Tensor, delta_softplus: bool, reverse: bool) -> Tensor:
-    """`vim_deploy.ops.selective_scan`, without checks; the inputs are in the order of the signature."""
-    u, delta, A, B, C, D, z, delta_bias = tensors
+def differentiable_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    z: Tensor | None,
+    delta_bias: Tensor,
+    *,
+    delta_softplus: bool,
+    reverse: bool,
+    groups: int = 1,
+) -> Tensor:
+    """`vim_deploy.ops.selective_scan`, without checks."""
     compute = torch.promote_types(u.dtype, torch.float32)
     u_wide = u.to(compute)
     dt = delta.to(compute) + delta_bias
@@ -25,9 +37,18 @@ def differentiable_scan(*tensors: Tensor, delta_softplus: bool, reverse: bool) -
     inputs = [tensor.to(compute).transpose(0, 1).contiguous() for tensor in (u_wide, dt, B, C)]
     if reverse:
         inputs = [tensor.flip(0) for tensor in inputs]
-    y = _Recurrence.apply(*inputs, A)
-    y = (y.flip(0) if reverse else y).transpose(0, 1)
-    return ((y + D * u_wide) * F.silu(z.to(compute))).to(u.dtype)
+    y = _recurrence_of_groups(inputs, A, groups)
+    y = (y.flip(0) if reverse else y).transpose(0, 1) + D * u_wide
+    if z is not None:
+        y = y * F.silu(z.to(compute))
+    return y.to(u.dtype)
+
+
+def _recurrence_of_groups(sequences: list[Tensor], A: Tensor, groups: int) -> Tensor:
+    """`_Recurrence` of u, dt, B and C; each group is like a scan of its own."""
+    parts = zip(*(tensor.chunk(groups, dim=2) for tensor in sequences), A.chunk(groups), strict=True)
+    results = [_Recurrence.apply(*(tensor.contiguous() for tensor in part)) for part in parts]
+    return results[0] if groups == 1 else torch.cat(results, dim=2)
 
 
 class _Recurrence(torch.autograd.Function):

@@ -30,9 +30,11 @@ def kernel_available() -> bool:
     return True
 
 
-def run_kernel(tensors: Sequence[Tensor], delta_softplus: bool, reverse: bool) -> Tensor:
+def run_kernel(tensors: Sequence[Tensor | None], delta_softplus: bool, reverse: bool, groups: int) -> Tensor:
     """The scan of checked float32 CPU tensors, in the order of the signature, on PyTorch's threads."""
-    inputs = {name: _with_dense_rows(tensor) for name, tensor in by_name(tensors).items()}
+    inputs = {
+        name: _with_dense_rows(tensor) for name, tensor in by_name(tensors).items() if tensor is not None
+    }
     u, A = inputs["u"], inputs["A"]
     y = torch.empty(u.shape)
     sequences = {name: tensor for name, tensor in inputs.items() if tensor.dim() == 3}
@@ -41,6 +43,7 @@ def run_kernel(tensors: Sequence[Tensor], delta_softplus: bool, reverse: bool) -
         {name: tensor.data_ptr() for name, tensor in {**inputs, "y": y}.items()},
         delta_softplus=delta_softplus,
         reverse=reverse,
+        groups=groups,
         threads=torch.get_num_threads() if u.numel() * A.shape[1] >= _THREADING_THRESHOLD else 1,
         pitches={name: tensor.stride(1) for name, tensor in sequences.items()},
     )

@@ -16,11 +16,20 @@ from numpy.typing import NDArray
 
 from vim_deploy.errors import OperatorLibraryError
 from vim_deploy.ops.library import load_library
-from vim_deploy.ops.signature import ATTRIBUTES, INPUT_NAMES, INPUTS, OUTPUT, SIZES, input_shapes, sizes_of
+from vim_deploy.ops.signature import (
+    ATTRIBUTES,
+    INPUT_NAMES,
+    INPUTS,
+    OUTPUT,
+    SIZES,
+    groups_error,
+    input_shapes,
+    sizes_of,
+)
 
 _POINTERS = (*INPUT_NAMES, OUTPUT.name)
-# Tensors with one row per token, and the size that is the width of a dense row.
-_ROW_WIDTHS = {spec.name: spec.shape[-1] for spec in (*INPUTS, OUTPUT) if len(spec.shape) == 3}
+# Tensors with one row per token. The output has the shape of u.
+_ROW_TENSORS = tuple(spec.name for spec in (*INPUTS, OUTPUT) if len(spec.shape) == 3)
 
 
 class _Arguments(ctypes.Structure):
@@ -28,7 +37,7 @@ class _Arguments(ctypes.Structure):
         *((name, ctypes.c_int64) for name in SIZES),
         *((name, ctypes.c_int32) for name in ATTRIBUTES),
         *((name, ctypes.c_void_p) for name in _POINTERS),
-        *((f"{name}_pitch", ctypes.c_int64) for name in _ROW_WIDTHS),
+        *((f"{name}_pitch", ctypes.c_int64) for name in _ROW_TENSORS),
     )
 
 
@@ -38,6 +47,7 @@ def run_scan(
     *,
     delta_softplus: bool,
     reverse: bool,
+    groups: int = 1,
     threads: int = 1,
     pitches: Mapping[str, int] | None = None,
 ) -> None:
@@ -48,11 +58,13 @@ def run_scan(
     tensors with one row per token that are slices of wider tensors; by default rows are dense. Shapes are not
     checked: the memory must be valid. The result's bits do not depend on `threads`.
     """
-    dense = {name: sizes[size] for name, size in _ROW_WIDTHS.items()}
+    shapes = input_shapes(sizes, groups)
+    dense = {name: shapes.get(name, shapes["u"])[-1] for name in _ROW_TENSORS}
     arguments = _Arguments(
         **sizes,
         delta_softplus=int(delta_softplus),
         reverse=int(reverse),
+        groups=groups,
         **{name: pointers.get(name) for name in _POINTERS},
         **{f"{name}_pitch": pitch for name, pitch in {**dense, **(pitches or {})}.items()},
     )
@@ -64,6 +76,7 @@ def selective_scan(
     *,
     delta_softplus: bool,
     reverse: bool,
+    groups: int = 1,
     threads: int = 1,
 ) -> NDArray[np.float32]:
     """The scan of float32 arrays by input name. Optional inputs may be None or absent.
@@ -71,15 +84,15 @@ def selective_scan(
     Returns (batch, length, channels). Raises ValueError for other shapes or types than the contract's.
     """
     arrays = {name: np.ascontiguousarray(array) for name, array in inputs.items() if array is not None}
-    sizes = _sizes(arrays)
+    sizes = _sizes(arrays, groups)
     y = np.empty(arrays["u"].shape, np.float32)
     pointers = {name: array.ctypes.data for name, array in {**arrays, "y": y}.items()}
-    run_scan(sizes, pointers, delta_softplus=delta_softplus, reverse=reverse, threads=threads)
+    run_scan(sizes, pointers, delta_softplus=delta_softplus, reverse=reverse, groups=groups, threads=threads)
     return y
 
 
-def _sizes(arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, int]:
-    if missing := [spec.name for spec in INPUTS if spec.name not in arrays and not spec.optional]:
+def _sizes(arrays: Mapping[str, NDArray[np.float32]], groups: int) -> dict[str, int]:
+    if missing := [spec.name for spec in INPUTS if spec.name not in arrays and not spec.kernel_optional]:
         raise ValueError(f"missing inputs: {', '.join(missing)}")
     u, A = arrays["u"], arrays["A"]
     if u.ndim != 3 or A.ndim != 2:
@@ -87,7 +100,9 @@ def _sizes(arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, int]:
     sizes = sizes_of(u.shape, A.shape)
     if min(sizes["length"], sizes["channels"], sizes["state"]) < 1:
         raise ValueError(f"{sizes}: length, channels and state must be at least 1")
-    shapes = input_shapes(sizes)
+    if problem := groups_error(groups, sizes["channels"]):
+        raise ValueError(problem)
+    shapes = input_shapes(sizes, groups)
     for name, array in arrays.items():
         if array.shape != shapes[name] or array.dtype != np.float32:
             raise ValueError(f"{name} is {array.dtype} {array.shape}, expected float32 {shapes[name]}")

@@ -23,13 +23,14 @@ def selective_scan_reference(
     *,
     delta_softplus: bool = False,
     reverse: bool = False,
+    groups: int = 1,
     return_last_state: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """The scan of every channel over time, optionally with the state after the last step.
 
     u, delta, z: (batch, length, channels); A: (channels, state); D, delta_bias: (channels).
-    B, C: (batch, length, state), or (batch, length, groups, state) where channel c belongs to group
-    c // (channels / groups), or (channels, state) when constant in time.
+    B, C: (batch, length, groups x state), where channel c belongs to group c // (channels / groups); or
+    (channels, state) when constant in time.
     Returns (batch, length, channels) of u's type and, if requested, the state (batch, channels, state).
     Arithmetic is in float32, or in float64 when u is float64. Differentiable.
     """
@@ -42,8 +43,8 @@ def selective_scan_reference(
         dt = dt + delta_bias.to(compute)
     if delta_softplus:
         dt = F.softplus(dt, threshold=20.0)
-    B = _per_step(B.to(compute), length, channels)
-    C = _per_step(C.to(compute), length, channels)
+    B = _per_step(B.to(compute), length, channels, groups)
+    C = _per_step(C.to(compute), length, channels, groups)
 
     h = u_wide.new_zeros(batch, channels, A.shape[1])
     sums: list[Tensor] = [h.sum(-1)] * length
@@ -61,10 +62,9 @@ def selective_scan_reference(
     return (y, h) if return_last_state else y
 
 
-def _per_step(projection: Tensor, length: int, channels: int) -> Tensor:
+def _per_step(projection: Tensor, length: int, channels: int, groups: int) -> Tensor:
     """B or C, in any of its forms, as (batch or 1, length, channels or 1, state)."""
     if projection.dim() == 2:
         return projection.expand(1, length, *projection.shape)
-    if projection.dim() == 3:
-        return projection.unsqueeze(2)
-    return projection.repeat_interleave(channels // projection.shape[2], dim=2)
+    grouped = projection.unflatten(2, (groups, projection.shape[2] // groups))
+    return grouped if groups == 1 else grouped.repeat_interleave(channels // groups, dim=2)

@@ -38,7 +38,7 @@ def norm_and_scan():
         "bias": np.zeros(SIZE, np.float32),
         "flat": np.array([-1, LENGTH * SIZE], np.int64),
     }
-    scan = {"domain": OP_DOMAIN, "delta_softplus": 1, "reverse": 0}
+    scan = {"domain": OP_DOMAIN, "delta_softplus": 1, "reverse": 0, "groups": 1}
     nodes = [
         helper.make_node("Squeeze", ["pixels", "axis"], ["x"]),
         helper.make_node("Pow", ["x", "two"], ["square"]),

@@ -36,7 +36,7 @@ def test_an_exported_file_passes_for_every_version(precision, major):
     assert prepared.scans == tuple(node.name for node in scans)
     for node in scans:
         attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
-        assert attributes["plugin_version"] == b"1"
+        assert attributes["plugin_version"] == b"2"
         assert attributes["plugin_namespace"] == b"vim_deploy"
         assert prepared.types[node.input[0]] == prepared.types[node.output[0]] == precision
         assert prepared.types[node.input[2]] == "fp32"
@@ -104,8 +104,8 @@ def _set(name, value):
     return edit
 
 
-def _leave_out_z(model, scan):
-    scan.input[6] = ""
+def _leave_out_skip(model, scan):
+    scan.input[5] = ""
 
 
 def _half_skip(model, scan):
@@ -132,7 +132,8 @@ def _newer_opset(model, scan):
         (_set("delta_softplus", 2), "attribute delta_softplus is not an integer 0 or 1"),
         (_set("reverse", 1.0), "attribute reverse is not an integer 0 or 1"),
         (_set("chunk", 4), "attribute chunk is not an attribute of the plugin"),
-        (_leave_out_z, "the plugin has 8, none left out"),
+        (_set("groups", 0), "attribute groups is not an integer of 1 or more"),
+        (_leave_out_skip, "the plugin has 8, none left out"),
         (_half_skip, "input 5 has ONNX type 10, the plugin expects 1"),
         (_add("NonMaxSuppressionLike"), "its parser does not support the operator NonMaxSuppressionLike"),
         (_newer_opset, "opset 23, but its parser supports at most 20"),
@@ -141,6 +142,20 @@ def _newer_opset(model, scan):
 def test_each_rule_of_the_parser_is_checked(edit, message):
     with pytest.raises(EngineError, match=message):
         changed(edit)
+
+
+def test_a_scan_without_gate_gets_u_in_the_place_of_z():
+    model = scan_model()
+    scan = next(node for node in model.graph.node if node.op_type == OP_NAME)
+    scan.input[6] = ""
+    for attribute in scan.attribute:
+        if attribute.name == "groups":
+            attribute.i = 2
+    prepared = onnx.load_model_from_string(prepare("m", model.SerializeToString(), "fp32", 10).data)
+    (node,) = (node for node in prepared.graph.node if node.op_type == OP_NAME)
+    attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+    assert (attributes["gated"], attributes["groups"]) == (0, 2)
+    assert node.input[6] == node.input[0]
 
 
 def test_gelu_is_not_supported_by_8_6():
@@ -168,7 +183,7 @@ def test_wrong_plugin_strings_are_found():
     model = scan_model()
     del model.functions[:]
     problems = list(lint(model, {}, 10))
-    assert any("plugin_version is not the string '1'" in problem for problem in problems)
+    assert any("plugin_version is not the string '2'" in problem for problem in problems)
     assert any("plugin_namespace is not the string 'vim_deploy'" in problem for problem in problems)
 
 

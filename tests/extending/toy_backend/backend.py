@@ -23,9 +23,9 @@ PAYLOAD_NAME = "model.bin"
 class SelectiveScan(OpRun):
     op_domain = OP_DOMAIN
 
-    def _run(self, *inputs: np.ndarray, delta_softplus: int, reverse: int) -> tuple[np.ndarray]:
-        scanned = selective_scan(by_name(inputs), delta_softplus=bool(delta_softplus), reverse=bool(reverse))
-        return (scanned,)
+    def _run(self, *inputs: np.ndarray, delta_softplus: int, reverse: int, groups: int) -> tuple[np.ndarray]:
+        flags = {"delta_softplus": bool(delta_softplus), "reverse": bool(reverse)}
+        return (selective_scan(by_name(inputs), **flags, groups=groups),)
 
 
 class ToyRunner:
