@@ -46,7 +46,7 @@ def cached_engine(onnx_path: str | os.PathLike[str], options: BuildOptions) -> t
         **module.fingerprint(options),
     }
     key = sha256_of(json.dumps(parts, sort_keys=True).encode())
-    entry = _folder() / f"{key[:40]}.engine"
+    entry = cache_subfolder("engines") / f"{key[:40]}.engine"
     if entry.exists():
         try:
             manifest, payload = read_engine(entry)
@@ -62,8 +62,9 @@ def cached_engine(onnx_path: str | os.PathLike[str], options: BuildOptions) -> t
     return (entry, *read_engine(entry))
 
 
-def _folder() -> Path:
-    folder = cache_folder() / "engines"
+def cache_subfolder(name: str) -> Path:
+    """A folder in the cache folder, created on first use. Raises EngineError."""
+    folder = cache_folder() / name
     advice = "Set VIM_DEPLOY_CACHE to a writable folder, or build the engine with vim-build."
     with os_errors(EngineError, f"the cache folder {folder} cannot be created", advice):
         folder.mkdir(parents=True, exist_ok=True)

@@ -125,14 +125,14 @@ def _compare_with_eager(engine_path: Path, images: list[Path]) -> None:
     """Compare the engine with the eager model, which runs the slow reference operator, on every image."""
     import torch
 
-    from vim_deploy import load_engine
+    from vim_deploy import load
     from vim_deploy.data.decode import decode
     from vim_deploy.model import load_model
     from vim_deploy.ops import use_scan
     from vim_deploy.parity.difference import difference
 
     model, _ = load_model(DIGITS / "digits.safetensors")
-    with load_engine(engine_path) as engine:
+    with load(engine_path) as engine:
         pixels = np.stack([engine.metadata.preprocessing(decode(path).image) for path in images])
         start = time.perf_counter()
         logits = np.concatenate([engine.run(pixels[i : i + 8])["logits"] for i in range(0, len(pixels), 8)])

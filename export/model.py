@@ -18,6 +18,14 @@ from vim_deploy.tasks.registry import TASKS
 _NAMES_SHOWN = 5
 
 
+class OtherTaskError(CheckpointError):
+    """A checkpoint that is not for the task. `tasks`: those that it is for."""
+
+    def __init__(self, error: OtherKindError) -> None:
+        self.tasks = _tasks_for(error.found.value)
+        super().__init__(f"{error} For this one, use --task {' or '.join(self.tasks)}.")
+
+
 @dataclass(frozen=True)
 class ExportModel:
     """A model for a task, in float32 and evaluation mode.
@@ -48,14 +56,14 @@ def open_export_model(
     family = find_family(source.name, spec.model_kinds)
     if family.kind not in spec.model_kinds:
         known = [name for other in families(spec.model_kinds) for name in list(other.presets)[:_NAMES_SHOWN]]
+        own = " or ".join(_tasks_for(family.kind))
         raise ExportError(
-            f"{source.name} is for --task {_tasks_for(family.kind)}, not {task}; models for {task}: "
-            f"{', '.join(known)}."
+            f"{source.name} is for --task {own}, not {task}; models for {task}: {', '.join(known)}."
         )
     try:
         opened = open_model(source, family)
     except OtherKindError as error:
-        raise CheckpointError(f"{error} For this one, use --task {_tasks_for(error.found.value)}.") from None
+        raise OtherTaskError(error) from None
     has_classes = spec.class_axis is not None or spec.class_count is not None
     if has_classes and not opened.config.num_classes:
         raise ExportError(f"the model has no head, which --task {task} needs; choose another task.")
@@ -83,5 +91,5 @@ def _class_names(opened: OpenedModel, family: Family) -> tuple[tuple[str, ...] |
     return opened.class_names, None
 
 
-def _tasks_for(kind: str) -> str:
-    return " or ".join(name for name in TASKS.names() if kind in TASKS.get(name).model_kinds)
+def _tasks_for(kind: str) -> list[str]:
+    return [name for name in TASKS.names() if kind in TASKS.get(name).model_kinds]

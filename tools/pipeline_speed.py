@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from vim_deploy import load_engine
+from vim_deploy import load
 from vim_deploy.data.decode import Limits
 from vim_deploy.data.discover import Discovery
 from vim_deploy.data.isolation import ProcessLoader
@@ -56,7 +56,7 @@ def measure(engine: Path, inputs: list[str], count: int, repeats: int) -> dict[s
     found = list(Discovery(inputs))
     items = list(islice(cycle(found), count))
     paths = tuple(item.path for item in items)
-    with load_engine(engine) as opened, tempfile.TemporaryDirectory() as folder:
+    with load(engine) as opened, tempfile.TemporaryDirectory() as folder:
         batch = opened.batches.nearest(DEFAULT_BATCH)
         shape = [batch if size is None else size for size in opened.input.shape]
         pixels = np.random.default_rng(0).standard_normal(shape, np.float32)

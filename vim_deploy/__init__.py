@@ -7,13 +7,55 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vim_deploy import package
+from vim_deploy.errors import (
+    CheckpointError,
+    ConfigError,
+    DecoderError,
+    EngineError,
+    ExportError,
+    ImageError,
+    InputError,
+    MissingDependencyError,
+    OperatorLibraryError,
+    OutputError,
+    VimDeployError,
+)
 from vim_deploy.registry import lazy_attributes
 
 if TYPE_CHECKING:
-    from vim_deploy.engine import Engine, load_engine
+    from vim_deploy.interface.convert import build, export
+    from vim_deploy.interface.load import load
+    from vim_deploy.interface.model import Model
+    from vim_deploy.tasks.classify.model_result import ClassifyResult
+    from vim_deploy.tasks.detect.model_result import DetectResult
+    from vim_deploy.tasks.features.model_result import FeaturesResult
+    from vim_deploy.tasks.model_result import Result
+    from vim_deploy.tasks.segment.model_result import SegmentResult
 
 __version__ = package.VERSION
-__all__ = ["Engine", "__version__", "load_engine"]
+__all__ = [
+    "CheckpointError",
+    "ClassifyResult",
+    "ConfigError",
+    "DecoderError",
+    "DetectResult",
+    "EngineError",
+    "ExportError",
+    "FeaturesResult",
+    "ImageError",
+    "InputError",
+    "MissingDependencyError",
+    "Model",
+    "OperatorLibraryError",
+    "OutputError",
+    "Result",
+    "SegmentResult",
+    "VimDeployError",
+    "__version__",
+    "build",
+    "export",
+    "load",
+]
 
 # Without it, ONNX Runtime sends usage data to Microsoft, and stores graph names, messages and paths in the
 # user's cache. It is read when onnxruntime is imported; child processes inherit it.
@@ -23,4 +65,19 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 if not (Path(__file__).parent / "engines").is_dir():
     __path__.append(str(Path(__file__).parent.parent))
 
-__getattr__ = lazy_attributes(__name__, {"Engine": "engine", "load_engine": "engine"})
+_MODULES = {
+    "ClassifyResult": "tasks.classify.model_result",
+    "DetectResult": "tasks.detect.model_result",
+    "FeaturesResult": "tasks.features.model_result",
+    "Model": "interface.model",
+    "Result": "tasks.model_result",
+    "SegmentResult": "tasks.segment.model_result",
+    "build": "interface.convert",
+    "export": "interface.convert",
+    "load": "interface.load",
+}
+__getattr__ = lazy_attributes(__name__, _MODULES)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -44,6 +44,10 @@ class ImageError(VimDeployError):
     """An image that cannot be read. In a run it becomes a row with the reason."""
 
 
+class InputError(VimDeployError):
+    """An argument of the Python interface that is neither an image nor an array where one is expected."""
+
+
 class DecoderError(VimDeployError):
     """A process or thread that decodes images cannot be started. In a run it is not an image's failure."""
 
@@ -91,3 +95,17 @@ def os_errors(error: type[VimDeployError], what: str, advice: str = "") -> Itera
         yield
     except OSError as problem:
         raise error(f"{what}: {problem.strerror or problem}. {advice}".rstrip()) from None
+
+
+@contextlib.contextmanager
+def needs_extra(name: str) -> Iterator[None]:
+    """Around imports: a missing package raises MissingDependencyError naming the extra to install."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "vim_deploy"):
+            raise
+        raise MissingDependencyError(
+            f'the package {package} is not installed; run `pip install "vim-deploy[{name}]"`.'
+        ) from None

@@ -9,9 +9,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import click
+from click.types import BoolParamType, FloatParamType, IntParamType
 
 from vim_deploy.errors import VimDeployError
 from vim_deploy.output_files import FileKind, OutputFile
+
+
+class TextType(click.ParamType):
+    """A type that is written as text. `expected`: what a value is, for errors."""
+
+    expected: str
 
 
 class ImageSize(click.ParamType):
@@ -37,6 +44,7 @@ def option(
     *,
     flag: str | None = None,
     recorded: bool = True,
+    for_files: bool = False,
     writes: FileKind | Literal["folder"] | None = None,
     **settings: Any,
 ) -> Any:
@@ -44,10 +52,17 @@ def option(
 
     `flag` None: `--NAME`. A Boolean that is true by default has a flag of the form "--name/--no-name".
     `recorded` False: the value does not change the result, and is left out of `to_record` and `to_words`.
+    `for_files`: the option concerns the files of a run, like every path, and does not exist in Python.
     `writes`: the value is the path of a file of this kind, or of a folder, that the run writes to. Other
     paths are inputs.
     """
-    metadata = {"flag": flag, "recorded": recorded, "writes": writes, "settings": settings}
+    metadata = {
+        "flag": flag,
+        "recorded": recorded,
+        "for_files": for_files,
+        "writes": writes,
+        "settings": settings,
+    }
     return field(default=default, metadata=metadata)
 
 
@@ -113,6 +128,26 @@ def check_values(options: Any, error: type[VimDeployError]) -> None:
             raise error(f"{item.name} is {value!r:.100}; expected {_expected(kind)}.")
 
 
+def converted(item: Field[Any], value: Any, error: type[VimDeployError]) -> Any:
+    """A value given in Python, as the field's type; text is read only where the type is written as text.
+
+    Raises `error` for a value that the command line would not accept.
+    """
+    kind = _type(item)
+    if kind is None or (value is None and item.default is None):
+        return value
+    is_number = isinstance(kind, (IntParamType, FloatParamType, BoolParamType))
+    try:
+        found = kind.convert(value, None, None)
+        readable = isinstance(value, str) and not is_number
+        valid = readable or (found == value and isinstance(found, bool) == isinstance(value, bool))
+    except (click.UsageError, AttributeError, TypeError, ValueError):  # for values that are not text
+        valid = False
+    if not valid:
+        raise error(f"{item.name} is {value!r:.100}; expected {_expected(kind)}.")
+    return found
+
+
 def to_record(options: Any) -> dict[str, Any]:
     """The recorded values by name, as JSON types."""
     return {item.name: getattr(options, item.name) for item in _recorded(options)}
@@ -154,6 +189,9 @@ def _expected(kind: click.ParamType) -> str:
         return (
             f"one of {', '.join(map(str, kind.choices))}" if len(kind.choices) > 1 else str(kind.choices[0])
         )
-    if isinstance(kind, click.IntRange):
+    if isinstance(kind, (click.IntRange, click.FloatRange)):
         return f"{kind.min} or more" if kind.max is None else f"{kind.min} to {kind.max}"
-    return {"boolean": "true or false", "size": "two numbers of 1 or more"}.get(kind.name, kind.name)
+    if isinstance(kind, TextType):
+        return kind.expected
+    names = {"boolean": "true or false", "size": "two numbers of 1 or more", "integer": "an integer"}
+    return names.get(kind.name, kind.name)

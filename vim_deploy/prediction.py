@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -10,7 +10,7 @@ from typing import Any
 class Prediction:
     """`result` is the task's own, see `result.py` in the task's folder; None if the status is "error"."""
 
-    path: str | None  # None for an image that was passed as an object
+    path: str | None  # or URL; None for an image in memory
     status: str  # "ok" or "error"
     reason: str = ""  # why the status is "error"
     size: tuple[int, int] | None = None  # width, height after EXIF rotation
@@ -18,3 +18,4 @@ class Prediction:
     label: int | None = None  # index of the true class if known
     rank: int | None = None  # number of classes with a higher score than the true one
     result: Any = None
+    given: Any = field(default=None, compare=False)  # the input, see data/loading.py; to draw on it

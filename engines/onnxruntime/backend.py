@@ -201,7 +201,7 @@ class OrtRunner:
     def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         session = self.session  # `close` may be called by another thread
         if session is None:
-            raise EngineError("the engine is closed; open it again with load_engine.")
+            raise EngineError("the engine is closed; open it again with load.")
         names = [spec.name for spec in self.outputs]
         at_once = len(pixels)
         if self.threads is not None:

@@ -130,7 +130,7 @@ class TensorrtRunner:
         context = self._free.get()
         try:
             if context is None:
-                raise EngineError("the engine is closed; open it again with load_engine.")
+                raise EngineError("the engine is closed; open it again with load.")
             with self._current():
                 yield context
         finally:

@@ -14,7 +14,7 @@ from PIL import Image
 from small_detector import SCORES, annotations, colour_detector, with_rectangles
 from small_onnx import save
 
-from vim_deploy.engine import load_engine
+from vim_deploy import load
 from vim_deploy.engines.build import build_engine
 from vim_deploy.errors import EngineError
 
@@ -328,11 +328,11 @@ def test_outputs_with_an_unknown_class_are_refused():
 
 
 def test_predict_returns_objects_and_masks():
-    with load_engine("colours.engine") as engine, Image.open("images/1.png") as image:
+    with load("colours.engine") as engine, Image.open("images/1.png") as image:
         (found,) = engine.predict(image)
-    assert [entry.name for entry in found.result.objects] == ["red", "green"]
-    assert found.result.masks.shape == (2, 28, 28)
-    assert found.result.objects[0].box == pytest.approx((2, 4, 12, 20))
+    assert list(found.labels) == ["red", "green"]
+    assert found.value.masks.shape == (2, 28, 28)
+    assert found.objects[0].box == pytest.approx((2, 4, 12, 20))
 
 
 def test_the_report_shows_the_best_classes():

@@ -17,8 +17,8 @@ from PIL import Image
 from small_onnx import COLOURS, colour_model, save
 from small_segmenter import CROP, colour_segmenter, striped
 
+from vim_deploy import load
 from vim_deploy.data.bilinear import resize
-from vim_deploy.engine import load_engine
 from vim_deploy.engines.build import build_engine
 from vim_deploy.tasks.palette import palette
 
@@ -90,13 +90,13 @@ def test_label_maps_are_the_argmax_of_resized_logits():
     values = generator.integers(0, 256, (CROP, CROP, 3), dtype=np.uint8)
     Image.fromarray(values).save("images/noise.png")
     assert run("colours.engine", "images", "-o", "out.csv", "--maps", "maps", *OWN).exit_code == 0
-    with load_engine("colours.engine") as engine:
+    with load("colours.engine") as engine:
         pixels = engine.metadata.preprocessing.normalise(values)
         logits = engine.run(pixels[None])["logits"][0].transpose(1, 2, 0)
         (prediction,) = engine.predict("images/noise.png")
     expected = resize(logits, CROP, CROP).argmax(axis=-1)
     assert np.array_equal(labels("maps/noise.png"), expected)
-    assert np.array_equal(prediction.result.labels, expected)
+    assert np.array_equal(prediction.labels, expected)
 
 
 def test_tiles_and_batches_do_not_change_label_maps():

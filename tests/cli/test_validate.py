@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from vim_deploy import load_engine
+from vim_deploy import load
 from vim_deploy.cli.infer import main as infer
 from vim_deploy.cli.validate import main
 from vim_deploy.engines.build import build_engine
@@ -124,7 +124,7 @@ def test_signature_is_shown_and_bound_to_the_payload(made, tmp_path):
     result = run(made, engine, "--sign", "--no-hard")
     assert result.exit_code == 0, result.stderr
     assert f"{engine}: recorded as validated" in result.stderr
-    with load_engine(engine) as opened:
+    with load(engine) as opened:
         manifest = opened.manifest
         assert opened.run(np.zeros((1, 3, 32, 48), np.float32))["logits"].shape == (1, 5)
     assert manifest.validated.startswith("validated against eager synthetic (seed 3) on 20")

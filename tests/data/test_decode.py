@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from small_tiff import write_tiff
 
-from vim_deploy.data.decode import Limits, decode, load_image
+from vim_deploy.data.decode import Limits, decode, decode_pillow
 from vim_deploy.data.formats import available
 from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.errors import ImageError
@@ -264,9 +264,9 @@ def test_special_files_are_refused(tmp_path):
 
 
 def test_images_in_memory_follow_the_same_rules():
-    assert load_image(Image.new("RGBA", (3, 2))).flags == ("alpha",)
+    assert decode_pillow(Image.new("RGBA", (3, 2))).flags == ("alpha",)
     with pytest.raises(ImageError, match="the image is empty"):
-        load_image(Image.new("RGB", (0, 5)))
+        decode_pillow(Image.new("RGB", (0, 5)))
 
 
 REDUCED = Limits(reduced_jpeg=True)

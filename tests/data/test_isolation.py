@@ -100,7 +100,7 @@ def test_failed_decoders_do_not_affect_other_files(tmp_path, failing):
     with contextlib.closing(ProcessLoader(PREPROCESSING, Limits(seconds=30))) as loader:
         for _ in range(2):
             found = list(loader.load_many(items))
-            assert [loaded.item for loaded in found] == items
+            assert [loaded.given for loaded in found] == items
             good = [loaded.pixels is not None for loaded in found]
             assert good == [len(name) == 5 for name in names], [loaded.reason for loaded in found]
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from PIL import Image
 from small_onnx import colour_model, save
 
-from vim_deploy import load_engine
+from vim_deploy import load
 from vim_deploy.cli.build import build_options, main
 from vim_deploy.doctor.checks import all_checks
 from vim_deploy.engines.build import build_engine
@@ -56,12 +56,12 @@ def test_a_registered_backend_builds_and_opens_engines(abacus, model, tmp_path):
     assert manifest.rebuild_command("x").endswith("-o x --backend abacus --beads 5")
     pixels = np.random.default_rng(0).random((3, 3, 8, 8), np.float32)
     build_engine(model, tmp_path / "reference.engine")
-    with load_engine(engine) as opened, load_engine(tmp_path / "reference.engine") as reference:
+    with load(engine) as opened, load(tmp_path / "reference.engine") as reference:
         np.testing.assert_allclose(opened.run(pixels)["logits"], reference.run(pixels)["logits"], rtol=1e-5)
         (row,) = opened.predict(Image.new("RGB", (9, 9), "blue"))
-        assert row.result.top[0].name == "blue"
+        assert row.top1.name == "blue"
     with pytest.raises(EngineError, match="built for device wood, not cpu"):
-        load_engine(engine, device="cpu")
+        load(engine, device="cpu")
 
 
 def test_its_engines_are_cached_by_its_options(abacus, model, tmp_path, monkeypatch):
@@ -100,7 +100,7 @@ def test_an_engine_of_an_unregistered_backend_is_refused(model, tmp_path):
     finally:
         BACKENDS.unregister("abacus")
     with pytest.raises(EngineError, match="unknown backend 'abacus'; expected one of onnxruntime, tensorrt"):
-        load_engine(tmp_path / "abacus.engine")
+        load(tmp_path / "abacus.engine")
 
 
 def combinations() -> list[BuildOptions]:

@@ -11,11 +11,10 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from small_onnx import colour_model, finish, metadata, save, scan_model
 
-from vim_deploy import load_engine
+from vim_deploy import Model, load
 from vim_deploy.data.preprocess import Preprocessing
-from vim_deploy.engine import Engine
 from vim_deploy.engines.build import build_engine
-from vim_deploy.errors import EngineError
+from vim_deploy.errors import EngineError, ImageError
 
 
 @pytest.fixture(autouse=True)
@@ -24,9 +23,9 @@ def cache(tmp_path: Path, monkeypatch) -> Path:
     return tmp_path / "cache"
 
 
-def opened(folder: Path, model) -> Engine:
+def opened(folder: Path, model) -> Model:
     build_engine(save(model, folder / "model.onnx"), folder / "model.engine")
-    return load_engine(folder / "model.engine")
+    return load(folder / "model.engine")
 
 
 def solid_image(shade: str, size: tuple[int, int] = (12, 10)) -> Image.Image:
@@ -74,28 +73,28 @@ def test_predict_keeps_the_order_and_the_failures(tmp_path):
     ] * 5
     with opened(tmp_path, colour_model()) as engine:
         predictions = engine.predict(given, top_k=2, batch_size=3)
-    assert [row.status for row in predictions] == ["ok", "ok", "error", "error"] * 5
-    assert [row.result.top[0].name for row in predictions if row.result] == ["red", "blue"] * 5
+    assert [row.ok for row in predictions] == [True, True, False, False] * 5
+    assert [row.top1.name for row in predictions if row.ok] == ["red", "blue"] * 5
     assert predictions[0].path == str(tmp_path / "red.png")
     assert predictions[0].size == (12, 10)
-    assert len(predictions[0].result.top) == 2
-    assert "not an image" in predictions[2].reason
-    assert "No such file" in predictions[3].reason
+    assert len(predictions[0].top) == 2
+    assert "not an image" in predictions[2].error
+    assert "No such file" in predictions[3].error
 
 
 def test_probabilities_are_the_softmax(tmp_path):
     with opened(tmp_path, colour_model()) as engine:
         (prediction,) = engine.predict(solid_image("red"))
     expected = np.exp([10, 0, 0]) / np.exp([10, 0, 0]).sum()
-    assert [score.index for score in prediction.result.top] == [0, 1, 2]
-    np.testing.assert_allclose([score.probability for score in prediction.result.top], expected, rtol=1e-5)
+    assert [score.index for score in prediction.top] == [0, 1, 2]
+    np.testing.assert_allclose([score.probability for score in prediction.top], expected, rtol=1e-5)
 
 
 def test_one_path_is_one_image(tmp_path):
     solid_image("green").save(tmp_path / "green.png")
     with opened(tmp_path, colour_model()) as engine:
-        assert [row.result.top[0].name for row in engine.predict(tmp_path / "green.png")] == ["green"]
-        assert [row.result.top[0].name for row in engine.predict(str(tmp_path / "green.png"))] == ["green"]
+        assert [row.top1.name for row in engine.predict(tmp_path / "green.png")] == ["green"]
+        assert [row.top1.name for row in engine.predict(str(tmp_path / "green.png"))] == ["green"]
         assert engine.predict([]) == []
 
 
@@ -103,7 +102,7 @@ def test_fixed_batch_is_padded_for_images_and_required_for_arrays(tmp_path):
     with opened(tmp_path, colour_model(batch=4)) as engine:
         assert engine.batch == 4
         predictions = engine.predict([solid_image("red")] * 4 + [solid_image("blue")])
-        assert [row.result.top[0].name for row in predictions] == ["red"] * 4 + ["blue"]
+        assert [row.top1.name for row in predictions] == ["red"] * 4 + ["blue"]
         with pytest.raises(EngineError, match="fixed to batches of 4"):
             engine.predict(solid_image("red"), batch_size=2)
         with pytest.raises(EngineError, match=r"expects \(4, 3, 8, 8\)"):
@@ -130,22 +129,23 @@ def test_nan_logits_fail_only_their_image(tmp_path):
     model = finish(helper.make_graph(nodes, "ratio", [pixels], [output], [one]), metadata())
     with opened(tmp_path, model) as engine:
         rows = engine.predict([solid_image("red"), solid_image("black"), solid_image("blue")])
-    assert [row.status for row in rows] == ["ok", "error", "ok"]
-    assert "NaN or infinite logits" in rows[1].reason
-    assert rows[1].result is None
+    assert [row.ok for row in rows] == [True, False, True]
+    assert "NaN or infinite logits" in rows[1].error
+    with pytest.raises(ImageError, match="NaN or infinite logits"):
+        _ = rows[1].top1
 
 
 def test_features(tmp_path):
     with opened(tmp_path, colour_model(task="features", class_names=None)) as engine:
         assert engine.class_names == ()
         (row,) = engine.predict(solid_image("red"))
-    np.testing.assert_allclose(row.result.values, [10, 0, 0], atol=1e-5)
-    assert not hasattr(row.result, "top")
+    np.testing.assert_allclose(row.features, [10, 0, 0], atol=1e-5)
+    assert not hasattr(row, "top")
 
 
 def test_classes_without_names_are_numbers(tmp_path):
     with opened(tmp_path, colour_model(class_names=None)) as engine:
-        assert engine.predict(solid_image("blue"))[0].result.top[0].name == "2"
+        assert engine.predict(solid_image("blue"))[0].top1.name == "2"
 
 
 def test_images_need_the_models_channels(tmp_path):
@@ -168,8 +168,8 @@ def test_scan_with_library_equals_function_body(tmp_path):
     build_engine(path, tmp_path / "function.engine", OnnxruntimeOptions(use_library=False))
     pixels = np.random.default_rng(0).standard_normal((3, 1, 4, 6), np.float32)
     with (
-        load_engine(tmp_path / "library.engine", threads=1) as library,
-        load_engine(tmp_path / "function.engine", threads=2) as function,
+        load(tmp_path / "library.engine", threads=1) as library,
+        load(tmp_path / "function.engine", threads=2) as function,
     ):
         first, second = library.run(pixels)["logits"], function.run(pixels)["logits"]
     assert np.abs(first - second).max() < 1e-5 * np.abs(second).max()
@@ -178,31 +178,31 @@ def test_scan_with_library_equals_function_body(tmp_path):
 def test_onnx_file_is_built_once_into_the_cache(tmp_path, cache, caplog):
     caplog.set_level(logging.INFO, "vim_deploy")
     path = save(colour_model(), tmp_path / "colours.onnx")
-    load_engine(path).close()
+    load(path).close()
     (entry,) = (cache / "engines").iterdir()
     built = entry.stat().st_mtime_ns
-    with load_engine(path, threads=1) as engine:
-        assert engine.predict(solid_image("red"))[0].result.top[0].name == "red"
+    with load(path, threads=1) as engine:
+        assert engine.predict(solid_image("red"))[0].top1.name == "red"
     assert entry.stat().st_mtime_ns == built
     assert [record.message.split()[0] for record in caplog.records] == ["building"]
 
 
 def test_changed_onnx_file_gets_a_new_engine(tmp_path, cache):
     path = save(colour_model(), tmp_path / "colours.onnx")
-    load_engine(path).close()
+    load(path).close()
     save(colour_model(class_names=("r", "g", "b")), path)
-    with load_engine(path) as engine:
+    with load(path) as engine:
         assert engine.class_names == ("r", "g", "b")
     assert len(list((cache / "engines").iterdir())) == 2
 
 
 def test_damaged_cache_entry_is_rebuilt_with_a_warning(tmp_path, cache, caplog):
     path = save(colour_model(), tmp_path / "colours.onnx")
-    load_engine(path).close()
+    load(path).close()
     (entry,) = (cache / "engines").iterdir()
     entry.write_bytes(entry.read_bytes()[:-100])
-    with load_engine(path) as engine:
-        assert engine.predict(solid_image("red"))[0].result.top[0].name == "red"
+    with load(path) as engine:
+        assert engine.predict(solid_image("red"))[0].top1.name == "red"
     assert "building the cached engine again" in caplog.text
 
 
@@ -210,4 +210,4 @@ def test_unwritable_cache(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("VIM_DEPLOY_CACHE", str(tmp_path / "file"))
     with pytest.raises(EngineError, match="VIM_DEPLOY_CACHE"):
-        load_engine(save(colour_model(), tmp_path / "colours.onnx"))
+        load(save(colour_model(), tmp_path / "colours.onnx"))

@@ -13,7 +13,7 @@ import pytest
 from changed_engine import changed_engine
 from small_onnx import colour_model, save, scan_model
 
-from vim_deploy import load_engine
+from vim_deploy import load
 from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.container import read_engine, read_manifest, write_engine
 from vim_deploy.engines.onnxruntime import backend
@@ -56,7 +56,7 @@ def test_truncated_engine_is_refused(engine, kept):
     data = engine.read_bytes()
     engine.write_bytes(data[: int(kept * len(data))])
     with pytest.raises(EngineError, match=r"is not an engine|neither an engine"):
-        load_engine(engine)
+        load(engine)
 
 
 def test_every_flipped_byte_is_detected_or_harmless(engine):
@@ -79,30 +79,30 @@ def test_edited_manifest_is_refused(engine):
         archive.writestr("manifest.json", json.dumps(values))
         archive.writestr("model.onnx", payload)
     with pytest.raises(EngineError, match="self_hash"):
-        load_engine(engine)
+        load(engine)
 
 
 def test_replaced_payload_is_refused(engine):
     manifest, payload = read_engine(engine)
     write_engine(engine, manifest, payload[:-1] + b"x")
     with pytest.raises(EngineError, match=r"payload\.sha256.*vim-build colours.onnx"):
-        load_engine(engine)
+        load(engine)
     write_engine(engine, manifest, payload + b"x")
     with pytest.raises(EngineError, match="bytes"):
-        load_engine(engine)
+        load(engine)
 
 
 def test_additional_and_compressed_entries_are_refused(engine):
     with zipfile.ZipFile(engine, "a") as archive:
         archive.writestr("../escape", "x")
     with pytest.raises(EngineError, match="escape"):
-        load_engine(engine)
+        load(engine)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("manifest.json", "0" * 10_000_000)
     engine.write_bytes(buffer.getvalue())
     with pytest.raises(EngineError, match="compressed"):
-        load_engine(engine)
+        load(engine)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_engine_for_another_environment_is_refused_with_the_field(engine, field,
         f"{field} is {re.escape(value)} in the engine and .* here. Build it again: vim-build colours.onnx"
     )
     with pytest.raises(EngineError, match=message):
-        load_engine(engine)
+        load(engine)
 
 
 @pytest.mark.parametrize(
@@ -137,21 +137,21 @@ def test_engine_for_another_environment_is_refused_with_the_field(engine, field,
 )
 def test_invalid_manifests_are_refused(engine, changes, message):
     with pytest.raises(EngineError, match=message):
-        load_engine(changed_engine(engine, **changes))
+        load(changed_engine(engine, **changes))
 
 
 def test_stale_engine_is_refused(model, engine):
-    load_engine(engine, source=model).close()
+    load(engine, source=model).close()
     save(colour_model(class_names=None), model)
     with pytest.raises(EngineError, match=r"source\.sha256"):
-        load_engine(engine, source=model)
+        load(engine, source=model)
 
 
 def test_other_device_and_invalid_options_are_refused(engine):
     with pytest.raises(EngineError, match="built for device cpu, not cuda"):
-        load_engine(engine, device="cuda")
+        load(engine, device="cuda")
     with pytest.raises(EngineError, match="threads is 0"):
-        load_engine(engine, threads=0)
+        load(engine, threads=0)
 
 
 def test_more_threads_than_cpus_are_reported(engine, monkeypatch, caplog):
@@ -174,7 +174,7 @@ def test_other_files_are_refused(tmp_path):
         (tmp_path, "not a regular file"),
     ):
         with pytest.raises(EngineError, match=message):
-            load_engine(path)
+            load(path)
 
 
 def test_failed_write_leaves_the_old_engine(model, engine, monkeypatch):
@@ -208,7 +208,7 @@ def test_optimizations(model, tmp_path, optimization):
     )
     assert manifest.options.optimization == optimization
     assert ("instruction_set" in manifest.environment) == (optimization == "all")
-    load_engine(tmp_path / "x.engine").close()
+    load(tmp_path / "x.engine").close()
 
 
 def test_wrong_build_is_detected(model, tmp_path, monkeypatch):
@@ -247,7 +247,7 @@ def test_missing_library_is_an_error(tmp_path, monkeypatch):
     with pytest.raises(OperatorLibraryError, match=r"missing\.so"):
         build_engine(model, tmp_path / "other.engine")
     with pytest.raises(OperatorLibraryError, match=r"missing\.so"):
-        load_engine(tmp_path / "scan.engine")
+        load(tmp_path / "scan.engine")
     build_engine(model, tmp_path / "other.engine", OnnxruntimeOptions(use_library=False))
 
 
@@ -261,20 +261,20 @@ def test_damaged_library_is_an_error(tmp_path, monkeypatch):
 
 def test_another_build_of_the_library_is_a_warning(tmp_path, caplog):
     build_engine(save(scan_model(), tmp_path / "scan.onnx"), tmp_path / "scan.engine")
-    load_engine(tmp_path / "scan.engine").close()
+    load(tmp_path / "scan.engine").close()
     assert "another build" not in caplog.text
     operator = {**read_manifest(tmp_path / "scan.engine").operator, "library_sha256": "0" * 64}
-    load_engine(changed_engine(tmp_path / "scan.engine", operator=operator)).close()
+    load(changed_engine(tmp_path / "scan.engine", operator=operator)).close()
     assert "another build" in caplog.text
 
 
 def test_missing_runtime_says_what_to_install(engine, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingDependencyError, match=r"pip install \"vim-deploy\[cpu\]\".*\[gpu\]"):
-        load_engine(engine)
+        load(engine)
 
 
 def test_two_installed_runtimes_are_a_warning(engine, monkeypatch, caplog):
     monkeypatch.setattr(onnxruntime_session, "_is_installed", lambda name: True)
-    load_engine(engine).close()
+    load(engine).close()
     assert "both installed" in caplog.text

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 from small_onnx import colour_model, metadata, save
 
-from vim_deploy import load_engine
+from vim_deploy import load
 from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.container import read_engine, read_manifest, write_engine
 from vim_deploy.engines.manifest import FileRecord, Manifest
@@ -94,15 +94,15 @@ def _gigantic_result(model: onnx.ModelProto) -> None:
 )
 def test_payloads_are_checked_before_the_runtime_loads_them(engine, change, message, name):
     with pytest.raises(EngineError, match=message):
-        load_engine(forged(engine, edited(engine, change), name))
+        load(forged(engine, edited(engine, change), name))
 
 
 def test_payloads_in_the_runtimes_own_format_are_not_loaded(engine):
     """The first one is also valid ONNX: its bytes 4 to 8 are the identifier of the runtime's format."""
     payload = b"\x12\x06xxORTM" + read_engine(engine)[1]
-    load_engine(forged(engine, payload)).close()
+    load(forged(engine, payload)).close()
     with pytest.raises(EngineError, match="is not an ONNX file"):
-        load_engine(forged(engine, b"\x08\0\0\0ORTM" + bytes(100), "model.bin"))
+        load(forged(engine, b"\x08\0\0\0ORTM" + bytes(100), "model.bin"))
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_payloads_in_the_runtimes_own_format_are_not_loaded(engine):
 )
 def test_manifests_with_valid_hashes_are_checked(engine, changes, message):
     with pytest.raises(EngineError, match=message):
-        load_engine(forged(engine, **changes))
+        load(forged(engine, **changes))
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_outputs_that_differ_from_the_manifest_are_refused(engine):
     names = tuple(f"class {index}" for index in range(7))
     promised = (TensorSpec("logits", "float32", (None, 7)),)
     path = forged(engine, metadata=metadata(class_names=names).to_props(), outputs=promised)
-    with load_engine(path) as opened, pytest.raises(EngineError, match=r"shape \(1, 3\)"):
+    with load(path) as opened, pytest.raises(EngineError, match=r"shape \(1, 3\)"):
         opened.predict(Image.new("RGB", (5, 5)))
 
 

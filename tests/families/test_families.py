@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 from extending.toy_family import ToyConfig, ToyMamba
 
+from vim_deploy import load
 from vim_deploy.cli.export import main
-from vim_deploy.engine import load_engine
 from vim_deploy.errors import ConfigError
 from vim_deploy.families.registry import FAMILIES, families, find_family
 from vim_deploy.metadata import ModelMetadata
@@ -43,7 +43,7 @@ def test_a_registered_classifier_family_works_with_the_tasks_for_classifiers(toy
     path = tmp_path / "toy.onnx"
     export("toy_tiny", "--task", task, "-o", path)
     assert metadata_of(path).variant == "toy_tiny"
-    with load_engine(path) as engine:
+    with load(path) as engine:
         (output,) = engine.run(np.zeros((2, 3, 32, 32), np.float32)).values()
     assert output.shape == shape
 

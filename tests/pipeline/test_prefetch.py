@@ -49,7 +49,7 @@ def test_decoding_does_not_run_ahead_beyond_the_capacity(chunk):
             yield Item(str(number))
 
     for done, loaded in enumerate(PrefetchQueue(Instant(), source(), 3, 10, lambda: False, chunk), 1):
-        assert loaded is not None and loaded.item is not None and loaded.item.path == str(done - 1)
+        assert loaded is not None and loaded.path == str(done - 1)
         assert pulled - done <= 3 * chunk + 10
     assert done == 500
 
@@ -57,7 +57,7 @@ def test_decoding_does_not_run_ahead_beyond_the_capacity(chunk):
 def test_flush_markers_follow_all_earlier_inputs():
     given = [Item("a"), Item("b"), FlushMarker(), FlushMarker(), Item("c")]
     queue = PrefetchQueue(Instant(), given, 2, 4, lambda: False, chunk=2)
-    assert [loaded.item.path if loaded and loaded.item else None for loaded in queue] == [
+    assert [loaded.path if loaded else None for loaded in queue] == [
         "a",
         "b",
         None,

@@ -16,9 +16,9 @@ from click.testing import CliRunner
 from PIL import Image
 from small_onnx import colour_model, metadata, save
 
+from vim_deploy import load
 from vim_deploy.cli import export, infer
 from vim_deploy.data.loading import Loaded
-from vim_deploy.engine import load_engine
 from vim_deploy.engines.build import build_engine
 from vim_deploy.errors import EngineError
 from vim_deploy.options import option
@@ -67,7 +67,7 @@ class CountHandler(TaskHandler):
     def predict(self, loaded: Sequence[Loaded], batch: int) -> Iterator[Prediction]:
         outputs = self.run([entry.pixels for entry in loaded], (3,)) if loaded else ()
         for entry, output in zip(loaded, outputs, strict=True):
-            yield Prediction(entry.item.path, "ok", result=int((output > self.options.minimum).sum()))
+            yield Prediction(entry.path, "ok", result=int((output > self.options.minimum).sum()))
 
 
 SPEC = TaskSpec(
@@ -118,8 +118,8 @@ def test_registered_tasks_run(counting, tmp_path, monkeypatch):
     result = CliRunner().invoke(infer.main, ["count.engine", ".", "-o", "out.csv", "--minimum", "2"])
     assert result.exit_code == 0, result.output
     assert [row.result for row in read_rows(Path("out.csv"), Format.CSV, CountColumns())] == [1, 2, 0]
-    with load_engine("count.engine") as engine:
-        assert [row.result for row in engine.predict(["1.png"], minimum=20)] == [0]
+    with load("count.engine") as engine:
+        assert [row.value for row in engine.predict(["1.png"], minimum=20)] == [0]
     assert CliRunner().invoke(infer.main, ["count.engine", ".", "--tile"]).exit_code == 2
 
 

@@ -21,7 +21,7 @@ def logits_of(path: str, pixels: np.ndarray) -> np.ndarray:
     """The logits of each image in float64, (images, classes)."""
     import vim_deploy
 
-    with vim_deploy.load_engine(path) as engine:
+    with vim_deploy.load(path) as engine:
         size = engine.batches.smallest
         rows = [engine.run(np.repeat(image[None], size, axis=0))["logits"][:1] for image in pixels]
     return np.concatenate(rows).astype(np.float64)

@@ -21,9 +21,9 @@ def first_prediction(path: str, shape: Sequence[int], threads: int | None) -> No
 
     import vim_deploy
 
-    load_engine = vim_deploy.load_engine
+    load = vim_deploy.load
     imported = time.perf_counter()
-    engine = load_engine(path, threads=threads)
+    engine = load(path, threads=threads)
     opened = time.perf_counter()
     engine.run(np.full(shape, 0.5, np.float32))
     ended = time.perf_counter()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from vim_deploy.engines.spec import MAX_THREADS
-from vim_deploy.errors import MissingDependencyError, as_user_error
+from vim_deploy.errors import as_user_error
 from vim_deploy.text import printable
 
 if TYPE_CHECKING:
@@ -135,20 +135,6 @@ def stages(title: str, quiet: bool = False) -> Iterator[Report]:
 class _EchoHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         echo(f"{record.levelname.lower()}: {record.getMessage()}", err=True)
-
-
-@contextlib.contextmanager
-def needs_extra(name: str) -> Iterator[None]:
-    """Around imports: a missing package raises MissingDependencyError naming the extra to install."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package in ("", "vim_deploy"):
-            raise
-        raise MissingDependencyError(
-            f'the package {package} is not installed; run `pip install "vim-deploy[{name}]"`.'
-        ) from None
 
 
 def log_to_stderr(quiet: bool = False) -> None:

@@ -13,7 +13,6 @@ from vim_deploy.cli.common import (
     echo,
     force_option,
     log_to_stderr,
-    needs_extra,
     path_option,
     quiet_option,
     stages,
@@ -21,6 +20,7 @@ from vim_deploy.cli.common import (
 from vim_deploy.cli.model_options import model_files, model_names, model_options, model_source
 from vim_deploy.cli.registry_type import RegistryType
 from vim_deploy.cli.task_options import TaskOptionsCommand, take_task_options
+from vim_deploy.errors import needs_extra
 from vim_deploy.output_files import OutputFile, check_output_files, input_paths
 from vim_deploy.precision import FILE_PRECISIONS, Precision
 from vim_deploy.tasks.registry import TASKS

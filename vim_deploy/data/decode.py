@@ -18,6 +18,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -93,16 +94,17 @@ def decode(
         raise ImageError(f"cannot be read: {error.strerror or error}") from None
 
 
-def load_image(
-    source: str | os.PathLike[str] | Image.Image,
-    limits: Limits | None = None,
-    minimum_size: MinimumSize | None = None,
+def decode_bytes(
+    content: bytes, name: str = "", limits: Limits | None = None, minimum_size: MinimumSize | None = None
 ) -> DecodedImage:
-    """`decode` for a path, `convert` for an image already in memory. Raises ImageError."""
-    if not isinstance(source, Image.Image):
-        return decode(source, limits, minimum_size)
+    """`decode` for the content of an image file that is called `name`. Raises ImageError."""
+    return _decode_file(io.BytesIO(content), name, limits or Limits(), minimum_size)
+
+
+def decode_pillow(image: Image.Image, limits: Limits | None = None) -> DecodedImage:
+    """`convert`; every error of Pillow is an ImageError."""
     try:
-        return convert(source, (limits or Limits()).depth)
+        return convert(image, (limits or Limits()).depth)
     except (ImageError, MemoryError):
         raise
     except Exception as error:

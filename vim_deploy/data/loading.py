@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 import numpy as np
-from PIL import Image
 
-from vim_deploy.data.decode import Limits, load_image
+from vim_deploy.data.decode import DecodedImage, Limits, decode
 from vim_deploy.data.discover import Item
+from vim_deploy.data.memory import ImageSource
 from vim_deploy.data.preparation import Preparation, minimum_size_of
 from vim_deploy.errors import ImageError
 from vim_deploy.machine import usable_cpus, usable_memory
 
-Input: TypeAlias = Item | Image.Image
+Input: TypeAlias = Item | ImageSource
 MAX_DEFAULT_WORKERS = 8
 
 
@@ -23,11 +23,21 @@ MAX_DEFAULT_WORKERS = 8
 class Loaded:
     """A decoded input. `pixels`: the output of the task's preparation; None if it failed for `reason`."""
 
-    item: Item | None
+    given: Input
     reason: str = ""
     size: tuple[int, int] | None = None
     flags: tuple[str, ...] = ()
     pixels: np.ndarray | None = None
+
+    @property
+    def path(self) -> str | None:
+        """The path of the image; None for an image in memory without a name."""
+        return self.given.path if isinstance(self.given, Item) else self.given.name
+
+    @property
+    def label(self) -> int | None:
+        """The index of the true class where known."""
+        return self.given.label if isinstance(self.given, Item) else None
 
 
 class Loader(Protocol):
@@ -51,16 +61,19 @@ class ThreadLoader:
         return map(self.load, inputs)
 
     def load(self, given: Input) -> Loaded:
-        item = given if isinstance(given, Item) else None
         try:
-            source = given.path if isinstance(given, Item) else given
-            decoded = load_image(source, self._limits, self._minimum_size)
+            decoded = self._decode(given)
             pixels = self._preparation.normalise(self._preparation.crop(decoded.image))
         except ImageError as error:
-            return Loaded(item, reason=str(error))
+            return Loaded(given, reason=str(error))
         except MemoryError:
-            return Loaded(item, reason="not enough memory to decode the image")
-        return Loaded(item, size=decoded.size, flags=decoded.flags, pixels=pixels)
+            return Loaded(given, reason="not enough memory to decode the image")
+        return Loaded(given, size=decoded.size, flags=decoded.flags, pixels=pixels)
+
+    def _decode(self, given: Input) -> DecodedImage:
+        if isinstance(given, Item):
+            return decode(given.path, self._limits, self._minimum_size)
+        return given.decode(self._limits, self._minimum_size)
 
     def close(self) -> None:
         pass

@@ -69,7 +69,7 @@ class Preprocessing:
         if self.channels not in MODES:
             raise ConfigError(
                 f"the model takes {self.channels} channels, but images have 1 or 3; "
-                "prepare the pixels yourself and call Engine.run(pixels)."
+                "prepare the pixels yourself and call Model.run(pixels)."
             )
         return self.normalise(self.crop(image))
 

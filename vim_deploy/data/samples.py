@@ -45,7 +45,8 @@ def to_8bit(image: Image.Image, samples: Samples, depth: int) -> tuple[Image.Ima
     `depth`: the number of bits that samples of 16-bit files use.
     """
     if samples.is_16bit:
-        return _from_16bit(np.asarray(image), FULL_DEPTH if samples.scaled else depth)
+        values, flags = from_16bit(np.asarray(image), FULL_DEPTH if samples.scaled else depth)
+        return Image.fromarray(values), flags
     converted, flags = _to_plain(image)
     if not samples.was_16bit:
         return converted, flags
@@ -71,15 +72,16 @@ def _to_plain(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     if mode == "CMYK":
         return image.convert("RGB"), ("from_cmyk",)
     if mode == "F":
-        return _from_float(np.asarray(image)), ("from_float",)
+        return Image.fromarray(from_float(np.asarray(image))), ("from_float",)
     raise ImageError(f"pixels of Pillow mode {mode!r} are not supported; convert the image to 8 bits")
 
 
-def _from_16bit(values: np.ndarray, depth: int) -> tuple[Image.Image, tuple[str, ...]]:
+def from_16bit(values: np.ndarray, depth: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """16-bit values, of which `depth` bits are used, as 8-bit values, with flags. Raises ImageError."""
     largest = int(np.max(values, initial=0))
     if largest >> depth:
         raise ImageError(f"samples up to {largest} need more than {depth} bits; give another --depth")
-    reduced = Image.fromarray((values >> (depth - 8)).astype(np.uint8))
+    reduced = (values >> (depth - 8)).astype(np.uint8)
     if depth != FULL_DEPTH:
         return reduced, (f"from_{depth}bit",)
     return reduced, ("from_16bit", LOW_FLAG) if not largest >> LOW_DEPTH else ("from_16bit",)
@@ -92,8 +94,9 @@ def _on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
 
 
-def _from_float(values: np.ndarray) -> Image.Image:
+def from_float(values: np.ndarray) -> np.ndarray:
+    """Floating-point values in 0..1 as 8-bit values. Raises ImageError for others."""
     low, high = float(np.min(values)), float(np.max(values))
     if not (low >= 0 and high <= 1):  # also true for NaN
         raise ImageError(f"floating-point pixels from {low:g} to {high:g}; expected 0 to 1")
-    return Image.fromarray(np.rint(values * 255).astype(np.uint8))
+    return np.rint(values * np.float32(255)).astype(np.uint8)

@@ -11,7 +11,7 @@ PREFIX = "hf://"
 _FORM = re.compile(
     r"hf://(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^/\s]+))?(?:/(?P<file>[^\s]+))?", flags=re.ASCII
 )
-_WEIGHT_ENDINGS = (".safetensors", ".pth", ".pt", ".bin")
+WEIGHT_ENDINGS = (".safetensors", ".pth", ".pt", ".bin")
 
 
 def download(source: str) -> tuple[Path, str]:
@@ -52,13 +52,13 @@ def download(source: str) -> tuple[Path, str]:
 
 
 def _only_weights(files: list[str], source: str) -> str:
-    weights = [file for file in files if file.endswith(_WEIGHT_ENDINGS)]
+    weights = [file for file in files if file.endswith(WEIGHT_ENDINGS)]
     for found in ([file for file in weights if file.endswith(".safetensors")], weights):
         if len(found) == 1:
             return found[0]
     if not weights:
         raise CheckpointError(
-            f"{source} has no weight file ({', '.join(_WEIGHT_ENDINGS)}); it contains "
+            f"{source} has no weight file ({', '.join(WEIGHT_ENDINGS)}); it contains "
             f"{', '.join(files[:10]) or 'nothing'}. Check the repository's name."
         )
     raise CheckpointError(

@@ -43,6 +43,10 @@ class Columns(ABC):
     @abstractmethod
     def from_json(self, values: dict[str, Any]) -> Any: ...
 
+    def record(self, row: Row) -> dict[str, Any]:
+        """The row as plain data: an object in JSON Lines."""
+        return {**row.fields(self.fields), "flags": list(row.flags), **self.to_json(row)}
+
     def scores(self, row: Row) -> Sequence[tuple[str, float]]:
         """What the report shows for a row: classes with a number from 0 to 1, largest first."""
         return ()

@@ -77,8 +77,7 @@ class JsonLinesCodec:
         self._columns = columns
 
     def line(self, row: Row) -> bytes:
-        columns = self._columns
-        values = {**row.fields(columns.fields), "flags": list(row.flags), **columns.to_json(row)}
+        values = self._columns.record(row)
         # Only class names can contain lone surrogates, which UTF-8 cannot encode.
         text = json.dumps(values, ensure_ascii=False, allow_nan=False)
         return text.encode("utf-8", "backslashreplace") + b"\n"

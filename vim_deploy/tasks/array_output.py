@@ -25,8 +25,7 @@ class ArrayOutputHandler(TaskHandler):
             if not np.isfinite(output).all():
                 yield self.failed(entry, f"the model returned NaN or infinite {self.network.output.name}")
             else:
-                label = entry.item.label if entry.item else None
-                yield self.prediction(entry, **self._fields(output, label))
+                yield self.prediction(entry, **self._fields(output, entry.label))
 
     def _shape(self) -> tuple[int | None, ...]:
         """Shape of the output without the batch axis."""

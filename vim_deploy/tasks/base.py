@@ -110,7 +110,18 @@ class TaskHandler(ABC):
         spec = TASKS.get(self.network.metadata.task)
         return draw(spec, image, prediction, self.network.class_names, legend=legend)
 
-    # Used by vim-infer, not by Engine.predict.
+    def network_input(self, prepared: np.ndarray) -> np.ndarray:
+        """The pixels (channels, height, width) that the network is given for a prepared image.
+
+        Raises EngineError for a task whose networks are not given whole images.
+        """
+        return prepared
+
+    def row(self, prediction: Prediction) -> Row:
+        """The prediction's row. Files that belong to it are complete when this returns."""
+        return Row.of(prediction, self.network.class_names)
+
+    # Used by vim-infer, not by Model.predict.
 
     def identity(self) -> dict[str, Any]:
         """The options that rows depend on, as plain JSON. A run is resumed only with equal ones."""
@@ -122,10 +133,6 @@ class TaskHandler(ABC):
 
     def start(self, batch: int, workers: int, report: Callable[[str], None]) -> None:  # noqa: B027
         """Called before the first input, to check options and to `report` what the user should know."""
-
-    def row(self, prediction: Prediction) -> Row:
-        """The prediction's row. Files that belong to it are complete when this returns."""
-        return Row.of(prediction, self.network.class_names)
 
     def count(self, row: Row) -> None:  # noqa: B027
         """Called for every row, first for the rows of a resumed run."""
@@ -153,9 +160,8 @@ class TaskHandler(ABC):
 
     def prediction(self, loaded: Loaded, **fields: Any) -> Prediction:
         """The prediction for an input; `fields`: those that the input does not give."""
-        path, label = (loaded.item.path, loaded.item.label) if loaded.item else (None, None)
-        known = {"status": "ok", "size": loaded.size, "flags": loaded.flags, "label": label}
-        return Prediction(path, **{**known, **fields})
+        known = {"status": "ok", "size": loaded.size, "flags": loaded.flags, "label": loaded.label}
+        return Prediction(loaded.path, **{**known, "given": loaded.given, **fields})
 
     def outputs(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         """`Network.run`; running out of memory is an EngineError."""

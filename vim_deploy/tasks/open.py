@@ -27,7 +27,7 @@ def open_task(network: Network, given: Mapping[str, Any], inputs: Sequence[str] 
     if channels not in _IMAGE_CHANNELS:
         raise EngineError(
             f"the model takes {plural(channels, 'channel')}, but images have 1 or 3; prepare the pixels "
-            "yourself and call OpenEngine.run(pixels)."
+            "yourself and call Model.run(pixels)."
         )
     handler: TaskHandler = load_object(spec.handler)(network, options, inputs)
     return handler

@@ -44,6 +44,7 @@ class TaskSpec:
     options: str = (
         "vim_deploy.tasks.options:NoOptions"  # a dataclass of `option` fields, see tasks/options.py
     )
+    result: str = "vim_deploy.tasks.model_result:Result"  # its subclass that Model.predict returns
     class_axis: int | None = None
     batchable: bool = True
     fixed_size: bool = True

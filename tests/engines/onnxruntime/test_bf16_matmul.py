@@ -42,7 +42,7 @@ def test_the_manifest_records_the_precision_and_the_difference(file, tmp_path, c
     assert "--cpu-precision bf16" in manifest.rebuild_command("x.engine")
     with (
         caplog.at_level(logging.INFO, "vim_deploy"),
-        vim_deploy.load_engine(tmp_path / "bf16.engine") as engine,
+        vim_deploy.load(tmp_path / "bf16.engine") as engine,
     ):
         assert engine.manifest.precision == Precision.BF16_MATMUL
     assert "matmul inputs are in bfloat16" in caplog.text
@@ -59,10 +59,10 @@ def test_float32_is_the_default(file, tmp_path):
 def test_results_do_not_depend_on_the_batch_or_the_threads(file, tmp_path):
     build_engine(file, tmp_path / "bf16.engine", BF16)
     pixels = np.random.default_rng(0).standard_normal((5, 3, *IMAGE_SIZE)).astype(np.float32)
-    with vim_deploy.load_engine(tmp_path / "bf16.engine") as one:
+    with vim_deploy.load(tmp_path / "bf16.engine") as one:
         together = one.run(pixels)["logits"]
         single = np.concatenate([one.run(pixels[i : i + 1])["logits"] for i in range(len(pixels))])
-    with vim_deploy.load_engine(tmp_path / "bf16.engine", threads=2) as two:
+    with vim_deploy.load(tmp_path / "bf16.engine", threads=2) as two:
         np.testing.assert_array_equal(two.run(pixels)["logits"], together)
     # The matmul of the classifier is the runtime's, which sums in another order for one row. A different
     # rounding to bfloat16 would be a hundred times larger.

@@ -74,10 +74,10 @@ def test_the_manifest_names_the_fused_operators_and_their_version(file):
     assert manifest.build_info["fused"] == {"RMSNorm": 1}
     assert manifest.environment["fused_operators"] == str(FUSED_VERSION)
     pixels = np.random.default_rng(1).standard_normal((3, 1, LENGTH, SIZE)).astype(np.float32)
-    with vim_deploy.load_engine(engine) as fused:
+    with vim_deploy.load(engine) as fused:
         found = fused.run(pixels)["logits"]
     plain_engine, _ = built(file, fuse=False)
-    with vim_deploy.load_engine(plain_engine) as plain:
+    with vim_deploy.load(plain_engine) as plain:
         np.testing.assert_allclose(found, plain.run(pixels)["logits"], rtol=1e-5, atol=1e-5)
 
 
@@ -94,7 +94,7 @@ def test_engines_for_another_version_are_refused(file, monkeypatch):
     engine, _ = built(file)
     monkeypatch.setattr(backend, "FUSED_VERSION", FUSED_VERSION + 1)
     with pytest.raises(EngineError, match=f"fused_operators is {FUSED_VERSION} in the engine"):
-        vim_deploy.load_engine(engine)
+        vim_deploy.load(engine)
 
 
 def test_the_cache_keeps_fused_and_plain_engines_apart():

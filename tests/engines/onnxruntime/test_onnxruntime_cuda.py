@@ -15,7 +15,7 @@ pytest.importorskip("onnxruntime", reason="the fake uses sessions of onnxruntime
 
 from fake_onnxruntime import CPU, CUDA, Behaviour, fake
 
-from vim_deploy import load_engine
+from vim_deploy import load
 from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.container import read_manifest
 from vim_deploy.engines.onnxruntime.cuda_bfloat16 import upcast_unsupported
@@ -61,7 +61,7 @@ def test_every_precision_is_built_with_the_library_for_cuda(place, precision):
 @pytest.mark.parametrize(("precision", "tf32"), [("fp32", "0"), ("fp16", "1"), ("bf16", "1")])
 def test_tf32_never_rounds_a_float32_file(place, precision, tf32):
     engine = place.build(precision)
-    load_engine(engine).close()
+    load(engine).close()
     on_cuda = [session for session in place.behaviour.sessions if session["providers"] != [CPU]]
     # The first sessions with CUDA probe the provider.
     with_options = [session["providers"] for session in on_cuda if session["providers"][0] != CUDA]
@@ -70,7 +70,7 @@ def test_tf32_never_rounds_a_float32_file(place, precision, tf32):
 
 
 def test_the_fallback_of_the_runtime_is_disabled(place):
-    load_engine(place.build()).close()
+    load(place.build()).close()
     on_cuda = [session for session in place.behaviour.sessions if session["providers"] != [CPU]]
     assert on_cuda and not any(session["enable_fallback"] for session in on_cuda)
 
@@ -88,7 +88,7 @@ def test_the_fallback_of_the_runtime_is_disabled(place):
 def test_a_provider_that_does_not_start_fails_building_and_opening(place, change, message):
     engine = place.build()
     vars(place.behaviour).update(change)
-    for attempt in (place.build, lambda: load_engine(engine)):
+    for attempt in (place.build, lambda: load(engine)):
         with pytest.raises(EngineError, match=rf"{CUDA}: .*{message}.*There is no fallback to the CPU"):
             attempt()
 
@@ -120,7 +120,7 @@ def test_a_profile_without_the_scan_is_refused(place):
 
 
 def test_an_engine_opens_and_runs(place):
-    with load_engine(place.build("fp16")) as engine:
+    with load(place.build("fp16")) as engine:
         pixels = np.random.default_rng(1).standard_normal((3, 3, *IMAGE_SIZE), np.float32)
         assert engine.run(pixels)["logits"].shape == (3, 5)
 

@@ -12,7 +12,7 @@ import pytest
 from small_exports import BLOCKS, IMAGE_SIZE
 from tensorrt_environment import Environment, pixels
 
-from vim_deploy import load_engine
+from vim_deploy import load
 from vim_deploy.engines.container import read_manifest
 from vim_deploy.engines.tensorrt import api as tensorrt_api
 from vim_deploy.engines.tensorrt.options import TensorrtOptions
@@ -51,7 +51,7 @@ def test_matmuls_accumulate_in_float32_on_request(place):
     assert manifest.options.fp32_accumulation
     assert manifest.build_info["layers"]["block_matmuls"] >= 4 * BLOCKS
     assert manifest.build_info["layers"]["matmul_tactics"] == ["sm90_xmma_gemm_f16f16_f16f32"]
-    load_engine(place.folder / "built.engine", source=place.folder / "fp16.onnx").close()
+    load(place.folder / "built.engine", source=place.folder / "fp16.onnx").close()
     place.install(8)
     with pytest.raises(EngineError, match=r"TensorRT 8 chooses how .* leave out --fp32-accumulation"):
         place.build("fp16", fp32_accumulation=True)
@@ -301,7 +301,7 @@ def test_a_built_engine_is_compared_with_its_file(place, precision):
 
 def test_an_engine_opens_and_predicts(place):
     place.install(10)
-    with load_engine(place.build("fp16")) as engine:
+    with load(place.build("fp16")) as engine:
         assert engine.manifest.backend == "tensorrt"
         assert engine.run(pixels(3))["logits"].shape == (3, 5)
 
@@ -313,8 +313,8 @@ def test_stripped_engines_get_their_weights_from_the_file(place):
     assert place.recorder.flags >= {"STRIP_PLAN", "REFIT_IDENTICAL"}
     assert "REFIT" not in place.recorder.flags
     with pytest.raises(EngineError, match=r"has no weights.*--source fp16\.onnx"):
-        load_engine(engine)
-    load_engine(engine, source=place.folder / "fp16.onnx").close()
+        load(engine)
+    load(engine, source=place.folder / "fp16.onnx").close()
     assert len(place.recorder.named("refit_from_bytes")) == 2  # when built, and when opened
 
 
@@ -389,9 +389,9 @@ def test_version_compatible_engines_run_code_only_when_allowed(place, monkeypatc
     engine = place.build("fp16", version_compatible=True)
     assert read_manifest(engine).environment["tensorrt_major"] == "10"
     with pytest.raises(EngineError, match="VIM_DEPLOY_ALLOW_ENGINE_CODE=1"):
-        load_engine(engine)
+        load(engine)
     monkeypatch.setenv("VIM_DEPLOY_ALLOW_ENGINE_CODE", "1")
-    load_engine(engine).close()
+    load(engine).close()
     assert place.recorder.named("engine_host_code_allowed")[-1] is True
 
 
@@ -400,12 +400,12 @@ def test_the_runtime_of_a_version_compatible_engine_has_our_plugin(place, monkey
     """It does not see the global registry, into which the library is loaded once."""
     monkeypatch.setenv("VIM_DEPLOY_ALLOW_ENGINE_CODE", "1")
     place.install(major)
-    load_engine(place.build("fp32", version_compatible=True)).close()
+    load(place.build("fp32", version_compatible=True)).close()
     assert len(place.recorder.named("load_library")) == 3
 
 
 def test_other_engines_never_run_code(place, monkeypatch):
     monkeypatch.setenv("VIM_DEPLOY_ALLOW_ENGINE_CODE", "1")
     place.install(10)
-    load_engine(place.build("fp16")).close()
+    load(place.build("fp16")).close()
     assert set(place.recorder.named("engine_host_code_allowed")) == {False}

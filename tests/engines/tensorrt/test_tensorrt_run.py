@@ -19,7 +19,7 @@ from PIL import Image
 from small_exports import small_export
 from test_tensorrt_build import Environment, pixels
 
-from vim_deploy import load_engine
+from vim_deploy import load
 from vim_deploy.engines.tensorrt import driver as tensorrt_driver
 from vim_deploy.engines.tensorrt import runner as tensorrt_runner
 from vim_deploy.engines.tensorrt.driver import gpu
@@ -206,7 +206,7 @@ def test_a_missing_gpu_is_reported_before_tensorrt_is_used(place, change, messag
     engine = place.build("fp32")
     vars(place.gpu).update(change)
     calls = len(place.recorder.calls)
-    for attempt in (lambda: load_engine(engine), lambda: place.build("fp32")):
+    for attempt in (lambda: load(engine), lambda: place.build("fp32")):
         with pytest.raises(EngineError, match=f"no GPU: the NVIDIA driver {message}"):
             attempt()
     assert len(place.recorder.calls) == calls
@@ -216,7 +216,7 @@ def test_cuda_that_does_not_start_is_an_error_in_building_and_opening(place):
     """A driver that answers may be too old for TensorRT, whose Runtime then terminates the process."""
     engine = place.build("fp32")
     place.recorder.cuda_error = "CUDA initialization failure with error: 35"
-    for attempt in (lambda: load_engine(engine), lambda: place.build("fp32")):
+    for attempt in (lambda: load(engine), lambda: place.build("fp32")):
         with pytest.raises(EngineError, match=r"TensorRT 10\.13\.0 does not start: CUDA .* error: 35"):
             attempt()
 
@@ -245,29 +245,29 @@ def test_an_engine_that_does_not_fit_names_the_field_and_the_command(place, chan
     engine = place.build("fp16")
     change(place)
     with pytest.raises(EngineError, match=message + r".*vim-build fp16\.onnx .*--backend tensorrt"):
-        load_engine(engine)
+        load(engine)
 
 
 def test_hardware_compatible_engines_open_only_on_later_gpus(place):
     engine = place.build("fp16", hardware="ampere_plus")
     place.gpu.name, place.gpu.capability = "Another GPU", (12, 0)
-    load_engine(engine).close()
+    load(engine).close()
     place.gpu.capability = (7, 5)
     with pytest.raises(EngineError, match=r"gpu is compute capability 8\.0 or later in the engine and"):
-        load_engine(engine)
+        load(engine)
 
 
 def test_a_missing_plugin_is_named_when_an_engine_is_opened(place, monkeypatch):
     engine = place.build("fp16")
     monkeypatch.setenv("VIM_DEPLOY_TRT_LIBRARY", str(place.folder / "absent.so"))
     with pytest.raises(Exception, match=r"absent\.so: no such file"):
-        load_engine(engine)
+        load(engine)
 
 
 def test_the_engine_equals_its_file(place):
     import onnxruntime
 
-    engine = load_engine(place.build("fp32", max_batch=8))
+    engine = load(place.build("fp32", max_batch=8))
     x = pixels(5, seed=7)
     session = onnxruntime.InferenceSession(small_export("fp32"), providers=["CPUExecutionProvider"])
     expected = session.run(None, {"pixels": x})[0]
@@ -287,23 +287,23 @@ def test_the_engine_equals_its_file(place):
 def test_batches_fit_the_profile(place, caplog, profile, size, message):
     caplog.set_level(logging.INFO, logger="vim_deploy")
     images = [Image.new("RGB", (20, 20), (index, 0, 0)) for index in range(10)]
-    with load_engine(place.build("fp32", **profile)) as engine:
+    with load(place.build("fp32", **profile)) as engine:
         sizes = []
         original = engine.run
         engine.run = lambda pixels: sizes.append(len(pixels)) or original(pixels)
         rows = engine.predict(images)
         single = [engine.predict(image)[0] for image in images[-1:]]
-    assert [row.status for row in rows] == ["ok"] * 10
+    assert all(row.ok for row in rows) and len(rows) == 10
     # The last images, in a padded batch, have the same results.
-    assert rows[-1].result.top[0].index == single[0].result.top[0].index
-    assert rows[-1].result.top[0].probability == pytest.approx(single[0].result.top[0].probability, rel=1e-6)
+    assert rows[-1].top1.index == single[0].top1.index
+    assert rows[-1].top1.probability == pytest.approx(single[0].top1.probability, rel=1e-6)
     assert max(sizes) == size and min(sizes) >= profile.get("min_batch", 1)
     assert message in caplog.text and bool(message) == ("the engine runs" in caplog.text)
 
 
 def test_a_batch_size_outside_the_profile_is_refused(place):
     with (
-        load_engine(place.build("fp32", max_batch=3)) as engine,
+        load(place.build("fp32", max_batch=3)) as engine,
         pytest.raises(EngineError, match=r"batch_size is 4; the engine runs batches of 1 to 3.*--max-batch"),
     ):
         engine.predict(Image.new("RGB", (20, 20)), batch_size=4)
@@ -326,7 +326,7 @@ def test_validation_uses_batches_within_the_profile(place):
 def test_options_of_the_other_backend_are_refused(place):
     engine = place.build("fp32")
     with pytest.raises(EngineError, match="has no threads"):
-        load_engine(engine, threads=2)
+        load(engine, threads=2)
     with pytest.raises(EngineError, match="device is 'cpu'; expected cuda"):
         TensorrtOptions("cpu")
     for options in ({"threads": 2}, {"use_library": False}):

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from small_onnx import finish, metadata, save
 from tensorrt_environment import Environment
 
-from vim_deploy import load_engine
+from vim_deploy import load
 from vim_deploy.cli.build import main
 from vim_deploy.engines.container import read_manifest
 from vim_deploy.engines.tensorrt.options import TensorrtOptions
@@ -51,7 +51,7 @@ def test_a_dynamic_size_has_a_profile_and_every_size_in_it_runs(place):
     engine = place.build_file(model, max_batch=2, **sizes)
     assert place.recorder.named("set_shape") == [("pixels", (1, 3, 4, 4), (2, 3, 8, 8), (2, 3, 16, 32))]
     assert read_manifest(engine).build_info["sizes"] == [[4, 4], [8, 8], [16, 32]]
-    with load_engine(engine) as opened:
+    with load(engine) as opened:
         for shape in ((1, 3, 4, 4), (2, 3, 16, 32), (1, 3, 8, 12), (1, 3, 8, 12), (2, 3, 4, 32)):
             x = pixels(*shape)
             assert np.array_equal(opened.run(x)["features"], 10 * x)
@@ -114,7 +114,7 @@ def test_a_manifest_with_invalid_sizes_is_refused(place):
     engine = place.build_file(save(open_model(), place.folder / "open.onnx"))
     build_info = {**read_manifest(engine).build_info, "sizes": [[8, 8]]}
     with pytest.raises(EngineError, match=r"the sizes .* build the engine again"):
-        load_engine(changed_engine(engine, build_info=build_info))
+        load(changed_engine(engine, build_info=build_info))
 
 
 def test_the_command_accepts_sizes(place, monkeypatch):

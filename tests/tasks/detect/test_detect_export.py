@@ -22,11 +22,11 @@ from dense.golden_detector import (
 from golden_data import load_tensors
 from PIL import Image
 
+from vim_deploy import load
 from vim_deploy.cli.export import main
 from vim_deploy.cli.infer import main as infer
 from vim_deploy.dense.coco import COCO_NAMES
 from vim_deploy.dense.roi import roi_align
-from vim_deploy.engine import load_engine
 from vim_deploy.engines.build import build_engine
 from vim_deploy.export.onnx import to_onnx
 from vim_deploy.metadata import ModelMetadata
@@ -88,7 +88,7 @@ def test_file_gives_the_reference_detections(place, library):
 def test_engine_with_fused_operators_gives_the_reference_detections(place):
     manifest = build_engine(place / "small.onnx", place / "small.engine")
     assert sum(manifest.build_info["fused"].values()) > 0
-    with load_engine(place / "small.engine") as engine:
+    with load(place / "small.engine") as engine:
         outputs = engine.run(golden_input().numpy())
     assert_golden(*(outputs[name] for name in ("boxes", "scores", "classes", "masks")))
 

@@ -11,13 +11,13 @@ import torch
 from golden_data import assert_close, load_json, load_tensors
 from golden_segmenter import golden_segmenter
 
+from vim_deploy import load
 from vim_deploy.cli.export import main
 from vim_deploy.data.bilinear import resize
 from vim_deploy.dense.ade20k import ADE20K_CLASSES
 from vim_deploy.dense.config import BackboneConfig, FeatureType
 from vim_deploy.dense.segmentation import SegmenterConfig
 from vim_deploy.dense.segmenter import Segmenter
-from vim_deploy.engine import load_engine
 from vim_deploy.engines.onnxruntime.fusion.rewrite import fuse
 from vim_deploy.engines.tensorrt.graph import prepare
 from vim_deploy.export.onnx import to_onnx
@@ -147,7 +147,7 @@ def test_the_command_verifies_its_file_and_an_engine_runs_it(rotary, tmp_path):
     assert about.class_names == ADE20K_CLASSES
     assert SegmenterConfig.from_dict(about.config) == rotary.config.replace(auxiliary_channels=0)
     pixels = np.random.default_rng(0).standard_normal((3, 3, 96, 96), np.float32)
-    with load_engine(path) as engine, torch.no_grad():
+    with load(path) as engine, torch.no_grad():
         # The engine sums in another order than the eager model, in four blocks and two heads.
         assert_close(engine.run(pixels)["logits"], rotary(torch.from_numpy(pixels)), TOLERANCE)
 

@@ -42,13 +42,14 @@ class ClassifyHandler(ArrayOutputHandler):
         rank = None
         if label is not None:
             rank = int((output > output[label]).sum() + (output[:label] == output[label]).sum())
-        return {"result": Classification(_top(output, self.network.class_names, self._top_k)), "rank": rank}
+        return {"result": _classification(output, self.network.class_names, self._top_k), "rank": rank}
 
 
-def _top(logits: np.ndarray, names: tuple[str, ...], top_k: int) -> tuple[Score, ...]:
-    """The best classes by softmax, ties in class order."""
+def _classification(logits: np.ndarray, names: tuple[str, ...], top_k: int) -> Classification:
+    """The softmax and the best classes, ties in class order."""
     values = logits.astype(np.float64)
     exponentials = np.exp(values - values.max())
     probabilities = exponentials / exponentials.sum()
     order = np.argsort(-values, kind="stable")[:top_k]
-    return tuple(Score(int(index), names[index], float(probabilities[index])) for index in order)
+    top = tuple(Score(int(index), names[index], float(probabilities[index])) for index in order)
+    return Classification(top, probabilities)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Classification:
-    """`top`: the most probable classes, best first."""
+    """`top`: the most probable classes, best first. `probabilities`: of all classes; not in rows."""
 
     top: tuple[Score, ...] = ()
+    probabilities: NDArray[np.float64] | None = field(default=None, compare=False, repr=False)

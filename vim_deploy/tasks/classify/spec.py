@@ -12,6 +12,7 @@ SPEC = TaskSpec(
     module="vim_deploy.tasks.classify.export:ClassifyModule",
     options="vim_deploy.tasks.classify.options:ClassifyOptions",
     draw="vim_deploy.tasks.classify.visualization:draw",
+    result="vim_deploy.tasks.classify.model_result:ClassifyResult",
     class_axis=-1,
     labelled=True,
 )

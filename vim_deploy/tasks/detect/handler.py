@@ -60,9 +60,11 @@ class DetectHandler(WholeImageHandler):
             else:
                 yield self._prediction(entry, entry.pixels, entry.size)
 
+    def network_input(self, prepared: np.ndarray) -> np.ndarray:
+        return padded_pixels(prepared, self.network.metadata.preprocessing)
+
     def _prediction(self, loaded: Loaded, model_input: np.ndarray, size: tuple[int, int]) -> Prediction:
-        pixels = padded_pixels(model_input, self.network.metadata.preprocessing)
-        boxes, scores, classes, masks = self._outputs(pixels)
+        boxes, scores, classes, masks = self._outputs(self.network_input(model_input))
         if not all(np.isfinite(values).all() for values in (boxes, scores, masks)):
             return self.failed(loaded, "the model returned NaN or infinite boxes, scores or masks")
         width, height = size

@@ -47,6 +47,7 @@ SPEC = TaskSpec(
     module="vim_deploy.tasks.detect.export:DetectModule",
     options="vim_deploy.tasks.detect.options:DetectOptions",
     draw="vim_deploy.tasks.detect.visualization:draw",
+    result="vim_deploy.tasks.detect.model_result:DetectResult",
     batchable=False,
     fixed_size=False,
     # A higher threshold might leave nothing to compare.

@@ -23,7 +23,9 @@ class FeatureOptions:
         type=click.Path(path_type=Path, file_okay=False),
         help="Folder for one file of features per image, instead of numbers in the rows.",
     )
-    arrays_format: str = option("npy", type=click.Choice(FORMATS), help="Format of the files in --arrays.")
+    arrays_format: str = option(
+        "npy", for_files=True, type=click.Choice(FORMATS), help="Format of the files in --arrays."
+    )
 
 
 @dataclass(frozen=True)

@@ -11,5 +11,6 @@ SPEC = TaskSpec(
     handler="vim_deploy.tasks.features.handler:FeatureHandler",
     module="vim_deploy.tasks.features.export:FeaturesModule",
     options="vim_deploy.tasks.features.options:FeatureOptions",
+    result="vim_deploy.tasks.features.model_result:FeaturesResult",
     export_options="vim_deploy.tasks.features.options:FeatureExportOptions",
 )

@@ -113,6 +113,11 @@ class SegmentHandler(WholeImageHandler):
                 jobs, waiting = [], []
         yield from self._finished(waiting, jobs, batch)
 
+    def network_input(self, prepared: np.ndarray) -> np.ndarray:
+        raise EngineError(
+            f"{self.network.path} is a segmenter, which is given windows of an image; use predict for images."
+        )
+
     def _job(self, entry: Loaded, batch: int) -> Prediction | _Job:
         if entry.pixels is None or entry.size is None:
             return self.failed(entry)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from vim_deploy.options import option
+from vim_deploy.options import TextType, option
 from vim_deploy.output_files import FileKind, starting
 
 ORIGINAL_SIZE = "none"  # --scale: images are not scaled
@@ -33,35 +33,34 @@ class GroundTruthValues(str, Enum):
         return 1 if self is GroundTruthValues.ONE_BASED else 0
 
 
-class _ScaleType(click.ParamType):
+class _ScaleType(TextType):
     name = "scale"
+    expected = f"LONGxSHORT in pixels, like 2048x512, or {ORIGINAL_SIZE}"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """`none`, or two sides in pixels as (long, short)."""
-        if not isinstance(value, str) or value == ORIGINAL_SIZE:
+        if value == ORIGINAL_SIZE:
             return value
-        sides = value.lower().split("x")
+        sides = value.lower().split("x") if isinstance(value, str) else [str(side) for side in value]
         if len(sides) != 2 or not all(side.isdecimal() and 0 < int(side) <= _MAX_SIDE for side in sides):
-            self.fail(
-                f"{value!r} is not a scale; expected LONGxSHORT in pixels, like 2048x512, or {ORIGINAL_SIZE}."
-            )
+            self.fail(f"{value!r} is not a scale; expected {self.expected}.")
         return int(sides[0]), int(sides[1])
 
 
-class _MemoryType(click.ParamType):
+class _MemoryType(TextType):
     name = "memory"
+    expected = "a number of bytes, like 4G or 512M"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """`4G`, `512M` or `300000` as a number of bytes."""
-        if not isinstance(value, str):
-            return value
+        value = str(value)
         unit = value[-1:].upper() if value[-1:].upper() in _UNITS else ""
         try:
             count = float(value[: len(value) - len(unit)]) * _UNITS[unit]
         except ValueError:
             count = 0
         if not 0 < count < _MAX_MEMORY:
-            self.fail(f"{value!r} is not a size in memory; expected a number of bytes, like 4G or 512M.")
+            self.fail(f"{value!r} is not a size in memory; expected {self.expected}.")
         return int(count)
 
 
@@ -91,11 +90,14 @@ class SegmentOptions:
         help="Folder of ground-truth label maps, named like the images, to compute mIoU and pixel accuracy.",
     )
     ground_truth_values: GroundTruthValues | None = option(
+        for_files=True,
         type=_ValuesType([values.value for values in GroundTruthValues]),
         help="Values of ground-truth label maps. zero-based: class indices. one-based: class indices plus 1, "
         "and 0 is unlabelled.  [default: one-based for the classes of ADE20K, else zero-based]",
     )
-    ignore: int = option(DEFAULT_IGNORE, type=int, help="Ground-truth value of unlabelled pixels.")
+    ignore: int = option(
+        DEFAULT_IGNORE, for_files=True, type=int, help="Ground-truth value of unlabelled pixels."
+    )
     scale: tuple[int, int] | str | None = option(
         type=_ScaleType(),
         metavar="LONGxSHORT|none",

@@ -12,5 +12,6 @@ SPEC = TaskSpec(
     module="vim_deploy.tasks.segment.export:SegmentModule",
     options="vim_deploy.tasks.segment.options:SegmentOptions",
     draw="vim_deploy.tasks.segment.visualization:draw",
+    result="vim_deploy.tasks.segment.model_result:SegmentResult",
     class_axis=1,
 )

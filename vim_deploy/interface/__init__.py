@@ -1,0 +1,1 @@
+"""The Python interface: `load`, `export`, `build` and the model that `load` returns."""

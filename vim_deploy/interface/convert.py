@@ -1,0 +1,139 @@
+"""`export` and `build`: the commands vim-export and vim-build as functions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from vim_deploy.data.preprocess import Preprocessing
+from vim_deploy.engines.build import build_engine
+from vim_deploy.engines.manifest import Manifest
+from vim_deploy.engines.registry import BACKENDS, DEFAULT_BACKEND
+from vim_deploy.errors import ConfigError, EngineError, needs_extra
+from vim_deploy.families.family import ModelSource
+from vim_deploy.metadata import EXPORTED_FILE
+from vim_deploy.output_files import OutputFile, check_output_files, input_paths
+from vim_deploy.precision import FILE_PRECISIONS, Precision
+
+if TYPE_CHECKING:
+    from vim_deploy.export.exporter import ExportResult
+
+_PATH = (str, os.PathLike)
+
+
+def export(
+    model: str | os.PathLike[str],
+    *,
+    output: str | os.PathLike[str],
+    checkpoint: str | os.PathLike[str] | None = None,
+    task: str = "classify",
+    image_size: int | tuple[int, int] | None = None,
+    class_names: Sequence[str] | os.PathLike[str] | str | None = None,
+    preprocessing: Preprocessing | Mapping[str, Any] | os.PathLike[str] | str | None = None,
+    precision: str = "fp32",
+    batch_size: int | None = None,
+    num_classes: int | None = None,
+    checkpoint_key: Literal["model", "model_ema"] = "model",
+    average_directions: bool | None = None,
+    position_rule: Literal["geometric", "reference"] = "geometric",
+    seed: int = 0,
+    check: bool = True,
+    check_images: Sequence[str | os.PathLike[str]] = (),
+    force: bool = False,
+    **task_options: Any,
+) -> ExportResult:
+    """Export a model to the ONNX file `output`, and compare the file with the eager model.
+
+    The arguments are the options of vim-export. `model` is a named model, a JSON file with a configuration,
+    or "auto" to use the configuration of the checkpoint. `checkpoint` is a file or hf://owner/repo[/file];
+    without it, weights are synthetic, from `seed`. `image_size` is N or (height, width); `class_names` a list
+    or a file, `preprocessing` its values or a file. `batch_size` None: dynamic. `task_options` are those of
+    the task, e.g. `features="tokens"`. `force` replaces an `output` that was not written by vim-export.
+
+    Returns the path, the metadata with the figures of the comparison, and notes on what was assumed. Raises
+    CheckpointError, ConfigError, ExportError, ImageError or OutputError, and MissingDependencyError without
+    the extra `export`; an existing output is then unchanged.
+    """
+    name, weights = os.fspath(model), None if checkpoint is None else os.fspath(checkpoint)
+    images = tuple(os.fspath(path) for path in check_images)
+    files = [path for path in (name, weights, class_names, preprocessing) if isinstance(path, _PATH)]
+    inputs = input_paths([*files, *images])
+    check_output_files([OutputFile("output", Path(output), EXPORTED_FILE)], inputs, force)
+    _check_choice("precision", precision, [str(known) for known in FILE_PRECISIONS])
+    _check_choice("checkpoint_key", checkpoint_key, ["model", "model_ema"])
+    _check_choice("position_rule", position_rule, ["geometric", "reference"])
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    for argument, value in (("image_size", size), ("batch_size", batch_size)):
+        if value is not None and min(value if isinstance(value, tuple) else (value,)) < 1:
+            raise ConfigError(f"{argument} is {value!r}; expected 1 or more.")
+    with needs_extra("export"):
+        from vim_deploy.export.description import read_class_names, read_preprocessing
+        from vim_deploy.export.exporter import ExportRequest
+        from vim_deploy.export.exporter import export as export_request
+    if isinstance(preprocessing, Mapping):
+        preprocessing = Preprocessing.from_dict(dict(preprocessing))
+    elif preprocessing is not None and not isinstance(preprocessing, Preprocessing):
+        preprocessing = read_preprocessing(Path(preprocessing))
+    if isinstance(class_names, _PATH):
+        class_names = read_class_names(Path(class_names))
+    source = ModelSource(
+        name,
+        checkpoint=weights,
+        checkpoint_key=checkpoint_key,
+        image_size=size,
+        num_classes=num_classes,
+        average_directions=average_directions,
+        position_rule=position_rule,
+        seed=seed,
+    )
+    return export_request(
+        ExportRequest(
+            source=source,
+            output=Path(output),
+            task=task,
+            task_options=task_options,
+            batch=batch_size,
+            precision=Precision(precision),
+            class_names=None if class_names is None else tuple(class_names),
+            preprocessing=preprocessing,
+            check=check,
+            check_images=images,
+        )
+    )
+
+
+def build(
+    onnx: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    backend: str = DEFAULT_BACKEND,
+    device: str | None = None,
+    force: bool = False,
+    **options: Any,
+) -> Manifest:
+    """Build the engine `output` from an ONNX file made by vim-export, and compare it with the file.
+
+    The arguments are the options of vim-build: `options` are those of the backend, e.g. `threads=4` or
+    `cpu_precision="bf16"`. `device` defaults to the first one of the backend. `force` replaces an `output`
+    that is not an engine.
+
+    Returns the engine's manifest. Raises EngineError for an invalid file or option, OutputError,
+    OperatorLibraryError or MissingDependencyError.
+    """
+    spec = BACKENDS.get(backend)
+    try:
+        chosen = spec.options(device or spec.devices[0], **options)
+    except TypeError:
+        names = [name for name in spec.options.__dataclass_fields__ if name != "device"]
+        unknown = next((name for name in options if name not in names), "device")
+        raise EngineError(
+            f"{unknown!r} is not an option of the backend {backend}, which has {', '.join(names)}."
+        ) from None
+    return build_engine(onnx, output, chosen, force=force)
+
+
+def _check_choice(name: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ConfigError(f"{name} is {value!r}; expected one of {', '.join(known)}.")
