@@ -158,12 +158,12 @@ def test_more_threads_than_cpus_are_reported(engine, monkeypatch, caplog):
     from vim_deploy import machine
 
     monkeypatch.setattr(machine, "usable_cpus", lambda: 2)
-    with load_engine(engine, threads=2):
+    with load(engine, threads=2):
         assert not caplog.records
-    with load_engine(engine, threads=3):
+    with load(engine, threads=3):
         assert "3 threads are more than the 2 CPUs that this process may use" in caplog.text
     with pytest.raises(EngineError, match="threads is 5000; expected 1 to 4096"):
-        load_engine(engine, threads=5000)
+        load(engine, threads=5000)
 
 
 def test_other_files_are_refused(tmp_path):

@@ -15,13 +15,13 @@ from vim_deploy.cli.common import (
     echo,
     force_option,
     log_to_stderr,
-    needs_extra,
     path_option,
     quiet_option,
     stages,
     threads_option,
 )
 from vim_deploy.cli.model_options import model_files, model_options, model_source
+from vim_deploy.errors import needs_extra
 from vim_deploy.options import flag_of
 from vim_deploy.output_files import OutputFile, check_output_files, input_paths
 

@@ -106,20 +106,22 @@ def load(
     """
     name = os.fspath(path)
     if is_checkpoint(name):
-        file = os.fspath(exported_checkpoint(name, task, export_options))
+        opened_from = os.fspath(exported_checkpoint(name, task, export_options))
     elif export_options:
         options = ", ".join(sorted(export_options))
         raise EngineError(f"{name} is not a checkpoint, and only a checkpoint is exported; omit {options}.")
     else:
-        file = os.path.abspath(name)  # noqa: PTH100 - a name may be any bytes; for processes in other folders
+        opened_from = name
+    opened = _checked(open_engine(opened_from, threads=threads, device=device, source=source), name, task)
+    # Other processes may have another working folder.
     reopen = partial(
         open_engine,
-        file,
+        Path(opened_from).absolute(),
         threads=threads,
         device=device,
         source=None if source is None else Path(source).absolute(),
     )
-    return Model(_checked(reopen(), name, task), reopen, name)
+    return Model(opened, reopen, name)
 
 
 def _checked(opened: OpenEngine, name: str, task: str | None) -> OpenEngine:

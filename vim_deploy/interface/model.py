@@ -12,6 +12,7 @@ import numpy as np
 
 from vim_deploy.data.decode import Limits
 from vim_deploy.data.loading import ThreadLoader
+from vim_deploy.engines.base import Runner
 from vim_deploy.engines.open import OpenEngine
 from vim_deploy.errors import EngineError, ImageError
 from vim_deploy.interface.inputs import (
@@ -34,6 +35,9 @@ from vim_deploy.tasks.model_result import Result
 from vim_deploy.tasks.open import open_task
 from vim_deploy.tasks.registry import TASKS
 from vim_deploy.text import by, plural
+
+# Engines of another process: freeing one would wait for its threads, which a forked process does not have.
+_inherited: list[Runner] = []
 
 AnyResult = TypeVar("AnyResult", bound=Result[Any], covariant=True)
 
@@ -161,6 +165,7 @@ class Model(OpenEngine, Generic[AnyResult]):
             return
         with self._lock:
             if self._process != os.getpid():
+                _inherited.append(self.runner)
                 self.runner = self._reopen().runner
                 self._process = os.getpid()
 
