@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from small_onnx import colour_model, save
 
-from vim_deploy import load_engine
+from vim_deploy import load
 from vim_deploy.cli.inspect import main
 from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.container import read_engine, read_manifest
@@ -41,7 +41,7 @@ def test_an_engine_gets_names_and_keeps_its_payload_and_hashes():
     assert (after.payload, after.source, same) == (before.payload, before.source, payload)
     assert Path("colours.engine").read_bytes() == original
     pixels = np.random.default_rng(0).standard_normal((2, 3, 8, 8), np.float32)
-    with load_engine("colours.engine") as one, load_engine("french.engine") as other:
+    with load("colours.engine") as one, load("french.engine") as other:
         assert other.class_names == ("rouge", "vert", "bleu")
         np.testing.assert_array_equal(one.run(pixels)["logits"], other.run(pixels)["logits"])
 

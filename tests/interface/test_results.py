@@ -17,6 +17,7 @@ from small_segmenter import colour_segmenter, striped
 from vim_deploy import (
     ClassifyResult,
     DetectResult,
+    EngineError,
     FeaturesResult,
     ImageError,
     Result,
@@ -172,3 +173,49 @@ def test_texts_escape_what_a_terminal_would_execute(folder):
     with pytest.raises(ImageError) as caught:
         _ = result.top1
     assert "\x1b" not in str(caught.value)
+
+
+@pytest.mark.parametrize("task", ["classify", "segment", "detect"])
+def test_pictures_are_the_overlays_of_the_command(task):
+    folder = Path(f"overlays-{task}")
+    done = run(f"{task}.engine", "images", "-o", f"{task}-o.csv", "--labels", "none", "--overlays", folder)
+    assert done.exit_code == 1, done.output
+    for result in predicted(task)[1:]:
+        picture = result.plot()
+        with Image.open(folder / f"{Path(str(result.path)).stem}.jpg") as overlay:
+            assert picture.size == overlay.size
+            difference = np.abs(np.asarray(picture, np.int16) - np.asarray(overlay, np.int16))
+        assert difference.mean() < 8  # of the JPEG file
+        assert result.plot(legend=False).size == (40, 24)
+        assert result.plot(legend=False) != Image.open(str(result.path)).convert("RGB") or task == "classify"
+
+
+@pytest.mark.parametrize("task", ["classify", "segment", "detect"])
+def test_pictures_of_images_in_memory_are_those_of_the_file(task):
+    path = Path("images/objects.png")
+    with Image.open(path) as image:
+        image.load()
+        values = np.asarray(image)
+        (expected,) = predicted(task, path)
+        given = [image, values, path.read_bytes(), path.open("rb"), f"file://{path.absolute()}"]
+        for result in predicted(task, given):
+            assert result.plot() == expected.plot()
+            assert pickle.loads(pickle.dumps(result)).plot() == expected.plot()
+
+
+def test_pictures_show_objects_above_a_threshold():
+    (result,) = predicted("detect", "images/objects.png")
+    assert result.plot(threshold=0.7) != result.plot(threshold=0.5)
+
+
+def test_what_has_no_picture():
+    bad, good = predicted("features")[:2]
+    with pytest.raises(EngineError, match="predictions of the task features cannot be drawn"):
+        good.plot()
+    with pytest.raises(ImageError, match="has no result"):
+        bad.plot()
+    Image.new("RGB", (4, 4)).save("images/gone.png")
+    (gone,) = predicted("classify", "images/gone.png")
+    Path("images/gone.png").unlink()
+    with pytest.raises(ImageError, match="No such file"):
+        gone.plot()

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from vim_deploy.class_names import read_class_names
 from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.manifest import Manifest
@@ -69,7 +70,7 @@ def export(
         if value is not None and min(value if isinstance(value, tuple) else (value,)) < 1:
             raise ConfigError(f"{argument} is {value!r}; expected 1 or more.")
     with needs_extra("export"):
-        from vim_deploy.export.description import read_class_names, read_preprocessing
+        from vim_deploy.export.description import read_preprocessing
         from vim_deploy.export.exporter import ExportRequest
         from vim_deploy.export.exporter import export as export_request
     if isinstance(preprocessing, Mapping):

@@ -7,12 +7,17 @@ from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
+from PIL import Image
 
+from vim_deploy.data.decode import Limits, decode
+from vim_deploy.data.discover import Item
 from vim_deploy.errors import ImageError
 from vim_deploy.prediction import Prediction
 from vim_deploy.results.columns import Columns
 from vim_deploy.results.escape import escape
 from vim_deploy.results.row import Row
+from vim_deploy.tasks.draw import draw
+from vim_deploy.tasks.registry import TASKS
 
 Value = TypeVar("Value")
 
@@ -21,7 +26,8 @@ class Result(Generic[Value]):
     """The result for one image. A task's own class adds what the task computes.
 
     A result without a prediction has an `error`, and reading what the task computes raises ImageError with
-    the reason. Results are equal if they have the same values, and can be pickled.
+    the reason. Results are equal if they have the same values, and can be pickled. The result of an image
+    that was given in memory keeps that image, for `plot`.
     """
 
     def __init__(
@@ -74,14 +80,33 @@ class Result(Generic[Value]):
     def value(self) -> Value:
         """What the task computed, see `result.py` in its folder. Raises ImageError if there is none."""
         if not self.ok:
-            name = "the image" if self.path is None else escape(self.path)
-            raise ImageError(f"{name} has no result: {self.error}.")
+            raise self._no_result()
         value: Value = self._prediction.result
         return value
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data: the values that `vim-infer` writes to JSON Lines for the image."""
         return {**self._columns.record(self._row), "path": None if self.path is None else self._row.path}
+
+    def plot(self, **options: Any) -> Image.Image:
+        """A new RGB image with the prediction drawn on the image, as `vim-infer --overlays` writes it.
+
+        The file is read again. `options`: `legend=False` for none; for detect `threshold`, the smallest score
+        of the objects that are drawn, by default 0.25. Raises ImageError if there is no prediction or the
+        file cannot be read, and EngineError for a task that has no pictures.
+        """
+        if not self.ok:
+            raise self._no_result()
+        return draw(TASKS.get(self._task), self._image(), self._prediction, self._class_names, **options)
+
+    def _image(self) -> Image.Image:
+        given = self._prediction.given
+        decoded = decode(given.path) if isinstance(given, Item) else given.decode(Limits())
+        return decoded.image.convert("RGB")
+
+    def _no_result(self) -> ImageError:
+        name = "the image" if self.path is None else escape(self.path)
+        return ImageError(f"{name} has no result: {self.error}.")
 
     def _summary(self) -> str:
         """The prediction in a few words, for `repr`."""
