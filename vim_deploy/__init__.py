@@ -23,6 +23,7 @@ from vim_deploy.errors import (
 from vim_deploy.registry import lazy_attributes
 
 if TYPE_CHECKING:
+    from vim_deploy.data.decode import Limits
     from vim_deploy.interface.convert import build, export
     from vim_deploy.interface.load import load
     from vim_deploy.interface.model import Model
@@ -44,6 +45,7 @@ __all__ = [
     "FeaturesResult",
     "ImageError",
     "InputError",
+    "Limits",
     "MissingDependencyError",
     "Model",
     "OperatorLibraryError",
@@ -69,6 +71,7 @@ _MODULES = {
     "ClassifyResult": "tasks.classify.model_result",
     "DetectResult": "tasks.detect.model_result",
     "FeaturesResult": "tasks.features.model_result",
+    "Limits": "data.decode",
     "Model": "interface.model",
     "Result": "tasks.model_result",
     "SegmentResult": "tasks.segment.model_result",

@@ -28,7 +28,6 @@ from vim_deploy import (
     build,
     load,
 )
-from vim_deploy.data.decode import Limits
 from vim_deploy.data.loading import default_workers
 
 RED = np.zeros((10, 12, 3), np.uint8)
@@ -103,6 +102,19 @@ def test_gray_images_and_16_bit_arrays(model):
         np.testing.assert_allclose(result.probabilities, 1 / 3, rtol=1e-6)
     assert model.predict(wide)[0].flags == ("from_16bit",)
     assert model.predict(gray / 255)[0].flags == ("from_float",)
+
+
+def test_limits_apply_to_files_and_arrays(folder, model):
+    values = np.full((6, 4), 4000, np.uint16)
+    path = folder / "12bit.png"
+    Image.fromarray(values).save(path)
+    for image in (path, path.read_bytes(), values, Image.fromarray(values), Image.open(path)):
+        (result,) = model.predict(image, limits=Limits(depth=12))
+        assert result.flags == ("from_12bit",), image
+        assert result.plot(legend=False).getpixel((0, 0)) == (250, 250, 250)
+        assert "low_16bit" in model.predict(image)[0].flags
+    (large,) = model.predict(path, limits=Limits(max_pixels=23))
+    assert large.error == "4 x 6 pixels are more than the limit of 23 pixels"
 
 
 def test_transparent_arrays_are_composited_on_white(model):

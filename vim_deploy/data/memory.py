@@ -31,7 +31,7 @@ class PillowImage:
     name: str | None = None
 
     def decode(self, limits: Limits, minimum_size: MinimumSize | None = None) -> DecodedImage:
-        return decode_pillow(self.image)
+        return decode_pillow(self.image, limits)
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class EncodedImage:
     name: str | None = None
 
     def decode(self, limits: Limits, minimum_size: MinimumSize | None = None) -> DecodedImage:
-        return decode_bytes(self.content, limits, minimum_size)
+        return decode_bytes(self.content, self.name or "", limits, minimum_size)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class RemoteImage:
     name: str
 
     def decode(self, limits: Limits, minimum_size: MinimumSize | None = None) -> DecodedImage:
-        return decode_bytes(read_url(self.name), limits, minimum_size)
+        return decode_bytes(read_url(self.name), self.name, limits, minimum_size)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from vim_deploy.data.arrays import image_of
-from vim_deploy.data.decode import decode_pillow
+from vim_deploy.data.decode import Limits, decode_pillow
 from vim_deploy.data.discover import Discovery, Item
 from vim_deploy.data.loading import Input
 from vim_deploy.data.memory import (
@@ -48,19 +48,21 @@ _EXPECTED = (
 )
 
 
-def inputs_of(source: Source) -> Iterator[Input]:
+def inputs_of(source: Source, limits: Limits) -> Iterator[Input]:
     """The inputs that a source stands for. An element is taken from an iterable when its input is requested.
+
+    `limits` apply to images in memory; the loader applies its own to files.
 
     An image that is invalid becomes an input that cannot be decoded. Raises InputError at once for a source
     of another type, and when it is reached for an element of another type.
     """
     if _is_image(source):
-        images = _single(source, "the source")
+        images = _single(source, "the source", limits)
         # Images in memory are read at once, folders are not.
         return images if isinstance(source, (str, os.PathLike)) else iter(list(images))
     if isinstance(source, Mapping) or not isinstance(source, Iterable):
         raise _unsupported("the source", source)
-    return _each(source)
+    return _each(source, limits)
 
 
 def is_single_image(source: Source) -> bool:
@@ -68,9 +70,9 @@ def is_single_image(source: Source) -> bool:
     return _is_image(source) and not isinstance(source, (str, os.PathLike))
 
 
-def single_image(source: ImageLike) -> Input:
+def single_image(source: ImageLike, limits: Limits) -> Input:
     """The input for one image. Raises InputError for anything else."""
-    given = list(_single(source, "the image")) if _is_image(source) else []
+    given = list(_single(source, "the image", limits)) if _is_image(source) else []
     if len(given) != 1:
         raise InputError(f"expected one image, not {_described(source)}; call preprocess for each image.")
     return given[0]
@@ -86,9 +88,9 @@ def array_of(values: Array | Tensor) -> Array:
     raise InputError(f"expected a numpy array or a torch tensor, not {_described(values)}.")
 
 
-def _each(source: Iterable[Any]) -> Iterator[Input]:
+def _each(source: Iterable[Any], limits: Limits) -> Iterator[Input]:
     for number, element in enumerate(source):
-        yield from _single(element, f"element {number} of the source")
+        yield from _single(element, f"element {number} of the source", limits)
 
 
 def _is_image(source: Any) -> bool:
@@ -103,7 +105,7 @@ def _is_tensor(source: Any) -> bool:
     return torch is not None and isinstance(source, torch.Tensor)
 
 
-def _single(given: Any, where: str) -> Iterator[Input]:
+def _single(given: Any, where: str, limits: Limits) -> Iterator[Input]:
     if isinstance(given, os.PathLike):
         yield from _paths(os.fsdecode(given))
     elif isinstance(given, str) and is_url(given):
@@ -114,7 +116,7 @@ def _single(given: Any, where: str) -> Iterator[Input]:
     elif not _is_image(given):
         raise _unsupported(where, given)
     else:
-        yield _in_memory(given, where)
+        yield _in_memory(given, where, limits)
 
 
 def _paths(path: str) -> Iterator[Input]:
@@ -135,17 +137,17 @@ def _paths(path: str) -> Iterator[Input]:
         yield Item(path)
 
 
-def _in_memory(given: Any, where: str) -> ImageSource:
+def _in_memory(given: Any, where: str, limits: Limits) -> ImageSource:
     """Whatever the caller may change or close before it is decoded is copied or decoded here."""
     try:
         if isinstance(given, Image.Image):
             # Images opened from a file are decoded later, unless they are loaded.
             lazy = getattr(given, "fp", None) is not None
-            return PixelImage(decode_pillow(given)) if lazy else PillowImage(given)
+            return PixelImage(decode_pillow(given, limits)) if lazy else PillowImage(given)
         if isinstance(given, np.ndarray):
-            return PixelImage(image_of(given))
+            return PixelImage(image_of(given, limits.depth))
         if _is_tensor(given):
-            return PixelImage(image_of(_channels_last(given)))
+            return PixelImage(image_of(_channels_last(given), limits.depth))
     except ImageError as error:
         return InvalidImage(str(error))
     if isinstance(given, (bytes, bytearray, memoryview)):

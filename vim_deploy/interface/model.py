@@ -69,6 +69,7 @@ class Model(OpenEngine, Generic[AnyResult]):
         stream: Literal[False] = False,
         batch_size: int | None = None,
         workers: int | None = None,
+        limits: Limits | None = None,
         **task_options: Any,
     ) -> list[AnyResult]: ...
 
@@ -80,6 +81,7 @@ class Model(OpenEngine, Generic[AnyResult]):
         stream: Literal[True],
         batch_size: int | None = None,
         workers: int | None = None,
+        limits: Limits | None = None,
         **task_options: Any,
     ) -> Generator[AnyResult, None, None]: ...
 
@@ -90,6 +92,7 @@ class Model(OpenEngine, Generic[AnyResult]):
         stream: bool = False,
         batch_size: int | None = None,
         workers: int | None = None,
+        limits: Limits | None = None,
         **task_options: Any,
     ) -> list[AnyResult] | Generator[AnyResult, None, None]:
         """One result per image, in order; an image that cannot be read has a result with the `error`.
@@ -103,19 +106,21 @@ class Model(OpenEngine, Generic[AnyResult]):
         With `stream`, results are computed while they are iterated over, and memory does not grow with their
         number: the source is consumed a few batches ahead. Without it, all results are kept in a list.
         `batch_size` defaults to that of the task, or the nearest size that the engine runs; `workers` is the
-        number of decoding threads. `task_options` are those of the task: `top_k` for classify,
-        `score_threshold` for detect, `scale`, `stride`, `tile` and `max_memory` for segment.
+        number of decoding threads; `limits` apply to each image. `task_options` are those of the task:
+        `top_k` for classify, `score_threshold` for detect, `scale`, `stride`, `tile` and `max_memory` for
+        segment.
 
         Raises InputError for a source of another type, and EngineError for options that do not fit the model.
         """
-        task = self._open_task(task_options)
+        task, chosen = self._open_task(task_options), limits or Limits()
         predictions = predict_stream(
             task,
-            inputs_of(source),
+            inputs_of(source, chosen),
             batch_size=batch_size,
             workers=1 if workers is None and is_single_image(source) else workers,
+            loader=ThreadLoader(task.preparation, chosen),
         )
-        results = self._results(task, predictions)
+        results = self._results(task, predictions, chosen)
         return results if stream else list(results)
 
     def run(self, pixels: Array | Tensor) -> dict[str, np.ndarray]:
@@ -129,14 +134,13 @@ class Model(OpenEngine, Generic[AnyResult]):
         self._open_after_fork()
         return super().run(array)
 
-    def preprocess(self, image: ImageLike) -> np.ndarray:
+    def preprocess(self, image: ImageLike, limits: Limits | None = None) -> np.ndarray:
         """The pixels of one image for `run`: float32 (1, channels, height, width).
 
         Raises ImageError if the image cannot be read, and EngineError for segmenters, which take windows.
         """
-        task = self._open_task({})
-        given = single_image(image)
-        loaded = ThreadLoader(task.preparation, Limits()).load(given)
+        task, chosen = self._open_task({}), limits or Limits()
+        loaded = ThreadLoader(task.preparation, chosen).load(single_image(image, chosen))
         if loaded.pixels is None:
             name = "the image" if loaded.path is None else escape(loaded.path)
             raise ImageError(f"{name}: {loaded.reason}.")
@@ -151,13 +155,13 @@ class Model(OpenEngine, Generic[AnyResult]):
         return open_task(self, python_options(TASKS.get(self.task), options))
 
     def _results(
-        self, task: TaskHandler, predictions: Generator[Prediction, None, None]
+        self, task: TaskHandler, predictions: Generator[Prediction, None, None], limits: Limits
     ) -> Generator[AnyResult, None, None]:
         kind: Callable[..., AnyResult] = load_object(TASKS.get(self.task).result)
         columns, class_names = task.columns, self.class_names
         with contextlib.closing(predictions):
             for prediction in predictions:
-                yield kind(self.task, prediction, task.row(prediction), columns, class_names)
+                yield kind(self.task, prediction, task.row(prediction), columns, class_names, limits)
 
     def _open_after_fork(self) -> None:
         """A forked process has the memory of a session, but not its threads: runs would wait for ever."""

@@ -37,9 +37,10 @@ class Result(Generic[Value]):
         row: Row,
         columns: Columns,
         class_names: Sequence[str],
+        limits: Limits,
     ) -> None:
         self._task, self._prediction, self._row, self._columns = task, prediction, row, columns
-        self._class_names = tuple(class_names)
+        self._class_names, self._limits = tuple(class_names), limits
 
     @property
     def task(self) -> str:
@@ -101,7 +102,8 @@ class Result(Generic[Value]):
 
     def _image(self) -> Image.Image:
         given = self._prediction.given
-        decoded = decode(given.path) if isinstance(given, Item) else given.decode(Limits())
+        limits = self._limits
+        decoded = decode(given.path, limits) if isinstance(given, Item) else given.decode(limits)
         return decoded.image.convert("RGB")
 
     def _no_result(self) -> ImageError:
