@@ -23,6 +23,7 @@ from vim_deploy import (
     EngineError,
     ImageError,
     InputError,
+    Limits,
     MissingDependencyError,
     Model,
     build,
