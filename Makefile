@@ -30,6 +30,7 @@ check: setup
 	$(BIN)/python tools/typecheck.py
 	$(BIN)/python tools/architecture.py
 	$(BIN)/python tools/constraints.py
+	$(BIN)/python tools/licenses.py --check
 
 format: setup
 	$(BIN)/ruff format .

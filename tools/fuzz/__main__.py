@@ -1,7 +1,9 @@
-"""Runs vim-infer on mutated inputs: `python tools/fuzz images|artifacts --count N --seed S`.
+"""Tests commands with random inputs and random signals: `python tools/fuzz KIND --count N --seed S`.
 
-Every case must result in a row or an error message. Prints a JSON summary. If a case results in neither, its
-file is copied to --keep, and the exit status is 1.
+`images` and `artifacts` run vim-infer on mutated files: every case must result in a row or an error
+message. `kills` ends all commands at random moments: no file of the user may change, and the next run must
+complete the outputs. Prints a JSON summary. The files of cases that fail are copied to --keep, and the exit
+status is 1.
 """
 
 from __future__ import annotations
@@ -17,19 +19,22 @@ sys.path.insert(0, str(ROOT))
 
 import artifacts  # noqa: E402
 import images  # noqa: E402
+import kills  # noqa: E402
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=("images", "artifacts"))
+    parser.add_argument("kind", choices=("images", "artifacts", "kills"))
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--model", type=Path, nargs="+", required=True, help="ONNX files written by vim-export"
+        "--model", type=Path, nargs="+", default=[], help="ONNX files written by vim-export, not for kills"
     )
     parser.add_argument("--keep", type=Path, default=Path("fuzz-failures"), help="folder for failing cases")
     options = parser.parse_args()
-    run = {"images": images.run, "artifacts": artifacts.run}[options.kind]
+    if not options.model and options.kind != "kills":
+        parser.error("--model is missing")
+    run = {"images": images.run, "artifacts": artifacts.run, "kills": kills.run}[options.kind]
     with tempfile.TemporaryDirectory(prefix="vim-fuzz-") as folder:
         models = [path.resolve() for path in options.model]
         figures = run(models, options.count, options.seed, Path(folder), options.keep.resolve())

@@ -1,0 +1,39 @@
+"""docs/licenses.md lists the licences of all installed packages."""
+
+from __future__ import annotations
+
+import sys
+from email.message import Message
+from types import SimpleNamespace
+
+import licenses
+import pytest
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the packages are those for Python 3.11")
+def test_the_file_is_current():
+    assert licenses.FILE.read_text() == licenses.table()
+
+
+@pytest.mark.parametrize(
+    ("fields", "licence"),
+    [
+        ({"License-Expression": "MIT", "License": "other"}, "MIT"),
+        ({"License": "Apache 2.0"}, "Apache 2.0"),
+        ({"License": "A whole\nlicence", "Classifier": "License :: OSI Approved :: BSD License"},
+         "BSD License"),
+        ({"License": "A whole\nlicence"}, "A whole"),
+        ({}, "not stated"),
+    ],
+)  # fmt: skip
+def test_the_licence_is_the_shortest_statement(fields, licence):
+    metadata = Message()
+    for name, value in fields.items():
+        metadata[name] = value
+    assert licenses.licence_of(SimpleNamespace(metadata=metadata)) == licence
+
+
+def test_packages_are_those_of_an_extra_and_of_their_own_dependencies():
+    needed = licenses.needed_by("cpu")
+    assert {"onnxruntime", "numpy", "flatbuffers"} <= needed
+    assert not needed & {"torch", "pytest", "vim-deploy"}
