@@ -30,7 +30,8 @@ MODULE = re.compile(r"\b(?:vim_deploy|benchmarks)(?:\.\w+)+")
 OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 COMMAND = re.compile(r"\b(vim-[a-z]+)\b")
 NOT_MODULES = {"vim_deploy.config", "vim_deploy.cpu"}  # a metadata key and an operator domain
-OTHER_OPTIONS = {"--build", "--help"}  # of cmake, and of every command
+# Of cmake, of every command, and of pip.
+OTHER_OPTIONS = {"--build", "--help", "--require-hashes", "--no-deps", "--no-build-isolation"}
 
 
 def commands() -> dict[str, click.Command]:

@@ -31,3 +31,15 @@ def test_mutated_inputs_result_in_rows_or_error_messages(tmp_path, kind, count):
     else:
         assert sum(figures["results"].values()) == count
         assert any("refused" in result for result in figures["results"])
+
+
+@pytest.mark.slow
+def test_killed_commands_change_no_file_of_the_user_and_can_be_continued(tmp_path):
+    for package in ("torch", "pyarrow", "pycocotools"):
+        pytest.importorskip(package, reason="all commands are killed, also those that need it")
+    command = [sys.executable, str(ROOT / "tools/fuzz"), "kills", "--count", "5", "--seed", "7"]
+    command += ["--keep", str(tmp_path / "failures")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert json.loads(result.stdout)["kills"] >= 5
