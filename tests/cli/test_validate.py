@@ -73,7 +73,7 @@ def test_all_options_together(made, photos, tmp_path):
             assert [groups[kind]["images"] for kind in ("real", "random", "hard", "all")] == [5, 4, 8, 17]
             assert 0 < groups["all"]["relative"] < 2e-5
         assert artifact["layers"]["first_fault"] is None
-        assert len(artifact["layers"]["parts"]) == 2 + 2 * 13
+        assert len(artifact["layers"]["parts"]) == 2 + 2 * 15
         assert artifact["accuracy"]["images"] == 5
         assert artifact["accuracy"]["top1"] == artifact["accuracy"]["reference_top1"]
         conditions = [row["condition"] for row in artifact["invariance"]["variations"]]

@@ -206,6 +206,8 @@ def test_one_bit(tmp_path):
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG is not supported"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "EPS is not supported"),
         (b"%PDF-1.7\n", "PDF is not supported"),
+        (b"II*\0\0", "not an image, or damaged"),
+        (b"II*\0" + b"\xff" * 40, "not an image, or damaged"),
     ],
 )
 def test_other_files_are_refused_with_a_reason(tmp_path, content, reason):

@@ -13,6 +13,7 @@ from onnx import numpy_helper
 from vim_deploy.export.onnx import to_onnx
 from vim_deploy.model import create_model
 from vim_deploy.model.synthetic import fill_synthetic
+from vim_deploy.ops.signature import INPUT_NAMES
 from vim_deploy.precision import Precision
 from vim_deploy.tasks.classify.export import ClassifyModule
 from vim_deploy.validation.artifacts import Artifact, RunMode, Target
@@ -106,6 +107,15 @@ def half_state(model: onnx.ModelProto) -> str:
     model.functions.append(half)
     node(model, "layers.1.mixer/SelectiveScan_1").op_type = half.name
     return "layers.1.scan backward"
+
+
+def gate_with_the_wrong_half(model: onnx.ModelProto) -> str:
+    """The scan of block 2 is gated with the half of in_proj that the convolution reads."""
+    scan = node(model, "layers.2.mixer/SelectiveScan")
+    gate = INPUT_NAMES.index("z")
+    split = next(item for item in model.graph.node if scan.input[gate] in item.output)
+    scan.input[gate] = next(name for name in split.output if name != scan.input[gate])
+    return "layers.2.gate forward"
 
 
 def open_model(model: onnx.ModelProto, library: bool) -> Artifact:

@@ -14,10 +14,10 @@ pytest.importorskip("onnxruntime", reason="running exported files needs onnxrunt
 import small_vim
 from small_vim import build_model, exported, open_model
 
-from vim_deploy.errors import ConfigError
 from vim_deploy.export.onnx import to_onnx
 from vim_deploy.families.parts import PIXELS, run_parts
-from vim_deploy.families.vim_parts import FINAL_NORM, find_probes, model_parts
+from vim_deploy.families.vim_parts import FINAL_NORM, model_parts
+from vim_deploy.families.vim_probes import find_probes
 from vim_deploy.parity.difference import difference
 from vim_deploy.tasks.classify.export import ClassifyModule
 from vim_deploy.validation.layers import LayerReport, compare_layers, worst_slice
@@ -49,7 +49,7 @@ def test_correct_graph_has_no_fault(library):
     model, graph = exported()
     report = layers_of(model, graph, graph, library)
     assert report.first_fault is None
-    assert len(report.parts) == 2 + 4 * 13
+    assert len(report.parts) == 2 + 4 * 15
     # Far enough below the limits that another CPU's order of summation does not exceed them.
     assert max(part.local_error / part.limit for part in report.parts) < 0.5
 
@@ -65,6 +65,8 @@ def test_correct_graph_has_no_fault(library):
         (small_vim.round_convolution_weight, True),
         (small_vim.round_output_weight, True),
         (small_vim.half_state, False),
+        (small_vim.gate_with_the_wrong_half, True),
+        (small_vim.gate_with_the_wrong_half, False),
     ],
     ids=lambda value: getattr(value, "__name__", "library" if value else "function body"),
 )
@@ -112,6 +114,15 @@ def test_a_rounded_weight_shows_in_the_layers_but_not_in_the_outputs():
         {"directions": "forward", "rms_norm": False},
         {"rope": True, "rope_residual": True, "class_token": "front", "image_size": [32, 32]},
         {"average_directions": False, "class_token": "none", "position_embedding": False},
+        {"depth": 4, "paired": True, "directions": "forward"},
+        {
+            "depth": 2,
+            "paired": True,
+            "directions": "forward",
+            "rope": True,
+            "class_token": "front",
+            "image_size": [32, 32],
+        },
     ],
     ids=lambda changes: " ".join(changes),
 )
@@ -127,9 +138,22 @@ def test_every_variant_of_the_model(changes):
     torch.testing.assert_close(values[FINAL_NORM], expected, rtol=1e-11, atol=1e-11)
 
 
-def test_paired_directions_are_refused():
-    with pytest.raises(ConfigError, match="paired directions"):
-        model_parts(build_model(depth=2, paired=True, directions="forward"))
+def test_faults_in_paired_models_are_located():
+    changes = {"depth": 4, "paired": True, "directions": "forward"}
+    model = build_model(**changes)
+    graph = to_onnx(ClassifyModule(model))
+    broken = onnx.ModelProto()
+    broken.CopyFrom(graph)
+    # The second block of a pair scans from the last token to the first.
+    scan = small_vim.node(broken, "layers.3.mixer/SelectiveScan")
+    next(item for item in scan.attribute if item.name == "reverse").i = 0
+    report = layers_of(model, graph, broken, True)
+    assert report.first_fault.name == "layers.3.scan forward"
+    assert {part.name for part in report.parts} >= {"layers.1.pair hidden", "layers.3.pair residual"}
+    probes = find_probes(graph)
+    add = next(item for item in broken.graph.node if item.output[0] == probes["layers.1.pair hidden"])
+    add.op_type = "Sub"
+    assert layers_of(model, graph, broken, True).first_fault.name == "layers.1.pair hidden"
 
 
 def test_worst_slice_finds_one_wrong_channel_and_one_wrong_token():

@@ -27,7 +27,8 @@ _SIGNATURES = (
     (0, b"\xff\x4f\xff\x51", "JPEG 2000", "JPEG2000"),
 )
 _TIFF = (b"II*\0", b"MM\0*")
-_MOST_SAMPLES = 4  # CMYK, or RGB and transparency
+_BITS = {8, 16, 32, 64}
+_MOST_SAMPLES = 1000  # of multispectral images; damaged files have other numbers
 _SAMPLES = {1: "unsigned", 2: "signed", 3: "floating-point"}  # values of the tag SampleFormat
 
 
@@ -44,8 +45,8 @@ def reason_of(file: IO[bytes]) -> str:
             return f"{name} is not supported{how}; expected one of {known}"
     if head.startswith(_TIFF) and (samples := _samples_of(file, head)) is not None:
         return (
-            f"a TIFF file with {samples} is not supported; expected grayscale, RGB or CMYK with 8 or 16 "
-            "bits, or one floating-point sample of 32 bits"
+            f"a TIFF file with {samples} per pixel is not supported; expected grayscale, RGB or CMYK with 8 "
+            "or 16 bits, or one floating-point sample of 32 bits"
         )
     return f"not an image, or damaged; expected one of {known}"
 
@@ -55,18 +56,22 @@ def _samples_of(file: IO[bytes], head: bytes) -> str | None:
 
     None if the file does not tell them, or if they are supported and something else is wrong.
     """
-    tags = TiffImagePlugin.ImageFileDirectory_v2(head[:8])
     try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(head[:8])
         file.seek(tags.next)
         tags.load(file)
-        bits = _numbers(tags[TiffImagePlugin.BITSPERSAMPLE])
+        bits = set(_numbers(tags[TiffImagePlugin.BITSPERSAMPLE]))
         count = _numbers(tags.get(TiffImagePlugin.SAMPLESPERPIXEL, 1))[0]
         kind = _SAMPLES[_numbers(tags.get(TiffImagePlugin.SAMPLEFORMAT, 1))[0]]
     except Exception:  # Pillow raises many types of errors for damaged files
         return None
-    if kind == "unsigned" and count <= _MOST_SAMPLES and bits[0] in (1, 8, 16):
+    if len(bits) != 1 or not bits <= _BITS or not 1 <= count <= _MOST_SAMPLES:
         return None
-    return f"{count} {kind} {'sample' if count == 1 else 'samples'} of {bits[0]} bits per pixel"
+    (size,) = bits
+    is_usual = kind == "unsigned" and count <= 4 and size <= 16  # up to CMYK, or RGB and transparency
+    if is_usual or (kind, count, size) == ("floating-point", 1, 32):
+        return None
+    return f"{count} {kind} {'sample' if count == 1 else 'samples'} of {size} bits"
 
 
 def _numbers(value: Any) -> tuple[int, ...]:

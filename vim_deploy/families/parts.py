@@ -15,6 +15,8 @@ from torch import Tensor
 from vim_deploy.ops import use_scan
 
 PIXELS = "pixels"  # the name of the model input
+# Appended to the name of a scan's output: the value before the gate, which the operator does not return.
+UNGATED = "/ungated"
 
 
 @dataclass(frozen=True)

@@ -41,5 +41,5 @@ FAMILY = Family(
     dataset=DATASET,
     notes_of=_notes,
     parts="vim_deploy.families.vim_parts:model_parts",
-    probes="vim_deploy.families.vim_parts:find_probes",
+    probes="vim_deploy.families.vim_probes:find_probes",
 )

@@ -22,7 +22,7 @@ from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.source import read_source
 from vim_deploy.export.exporter import ExportRequest, export
 from vim_deploy.families.family import ModelSource
-from vim_deploy.families.vim_parts import find_probes
+from vim_deploy.families.vim_probes import find_probes
 from vim_deploy.model import create_model, save_checkpoint
 from vim_deploy.model.config import REGISTERED_NAMES
 from vim_deploy.model.synthetic import fill_synthetic, synthetic_pixels

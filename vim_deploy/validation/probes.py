@@ -13,9 +13,12 @@ from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.container import read_manifest
 from vim_deploy.engines.source import read_source
 from vim_deploy.errors import EngineError
+from vim_deploy.families.parts import UNGATED
+from vim_deploy.ops.signature import INPUT_NAMES
 from vim_deploy.precision import Precision
 from vim_deploy.validation.artifacts import Artifact, RunMode, Target, open_artifact, open_source_model
 
+_GATE = 32.0
 # The names of values in an exported graph, by part; see Family.probes.
 FindProbes = Callable[[onnx.ModelProto], dict[str, str]]
 
@@ -24,13 +27,45 @@ def with_probes(model: onnx.ModelProto, values: set[str]) -> onnx.ModelProto:
     """A copy with the given values as additional outputs, which a runtime cannot fuse away."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
+    for name in sorted(values):
+        if name.endswith(UNGATED):
+            _add_ungated(copy.graph, name.removesuffix(UNGATED))
     there = {item.name for item in (*copy.graph.output, *copy.graph.input)}
     # Their types are the file's precision inside blocks; the scan's come from the function body.
-    known = {item.name: item for item in onnx.shape_inference.infer_shapes(model).graph.value_info}
+    known = {item.name: item for item in onnx.shape_inference.infer_shapes(copy).graph.value_info}
     for name in sorted(values - there):
         kind = known[name].type.tensor_type.elem_type if name in known else TensorProto.FLOAT
-        copy.graph.output.append(helper.make_tensor_value_info(name, kind, [None, None, None]))
+        output = helper.make_tensor_value_info(name, kind, None)
+        if name in known:
+            output.CopyFrom(known[name])
+        copy.graph.output.append(output)
     return copy
+
+
+def _add_ungated(graph: onnx.GraphProto, gated: str) -> None:
+    """Compute what the scan with the output `gated` is without its gate.
+
+    The operator always has a gate z and multiplies by silu(z). A second scan gets z = _GATE everywhere, for
+    which silu is exactly _GATE in every floating-point type, and its output is divided by _GATE, which is a
+    power of two.
+    """
+    index, scan = next((place, node) for place, node in enumerate(graph.node) if gated in node.output)
+    twin = onnx.NodeProto()
+    twin.CopyFrom(scan)
+    z, value = scan.input[INPUT_NAMES.index("z")], gated + UNGATED
+    twin.name, twin.output[0] = f"{value} scan", f"{value} scan"
+    twin.input[INPUT_NAMES.index("z")] = f"{value} z"
+    gate = helper.make_tensor(f"{value} gate", TensorProto.FLOAT, [], [_GATE])
+    graph.initializer.append(gate)
+    nodes = [
+        helper.make_node("CastLike", [gate.name, z], [f"{value} number"]),
+        helper.make_node("Shape", [z], [f"{value} shape"]),
+        helper.make_node("Expand", [f"{value} number", f"{value} shape"], [f"{value} z"]),
+        twin,
+        helper.make_node("Div", [twin.output[0], f"{value} number"], [value]),
+    ]
+    for place, node in enumerate(nodes):
+        graph.node.insert(index + place, node)
 
 
 def open_probed(

@@ -16,7 +16,7 @@ from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.onnxruntime import backend
 from vim_deploy.engines.onnxruntime.options import OnnxruntimeOptions
 from vim_deploy.errors import EngineError
-from vim_deploy.families.vim_parts import find_probes
+from vim_deploy.families.vim_probes import find_probes
 from vim_deploy.precision import Precision
 from vim_deploy.validation.artifacts import RunMode, Target
 from vim_deploy.validation.probes import open_probed

@@ -135,7 +135,7 @@ def test_bfloat16(place):
 @pytest.mark.parametrize("major", [8, 10])
 def test_an_engine_is_rebuilt_with_probes_and_the_same_options(place, major):
     """The rebuilt engine contains its weights even if the original is stripped: nothing could refit it."""
-    from vim_deploy.families.vim_parts import find_probes
+    from vim_deploy.families.vim_probes import find_probes
     from vim_deploy.validation.artifacts import RunMode, Target
     from vim_deploy.validation.probes import open_probed
 
