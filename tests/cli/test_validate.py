@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from browser import Browser, needs_browser
 from click.testing import CliRunner
 from PIL import Image
 
@@ -89,6 +90,8 @@ def test_all_options_together(made, photos, tmp_path):
 
 
 def test_a_fault_is_reported_with_its_part(made, tmp_path):
+    pytest.importorskip("matplotlib", reason="the plot in --html needs matplotlib")
+    page = tmp_path / "page.html"
     graph = onnx.load(str(made / "small.onnx"))
     for node in graph.graph.node:
         if node.name == "layers.1.mixer/SelectiveScan":
@@ -97,7 +100,7 @@ def test_a_fault_is_reported_with_its_part(made, tmp_path):
     onnx.save(graph, str(broken))
     build_engine(broken, tmp_path / "broken.engine")
     result = run(made, broken, tmp_path / "broken.engine", "--layers", "--block", "1", "--no-function-body",
-                 "--sign")  # fmt: skip
+                 "--sign", "--html", page)  # fmt: skip
     assert result.exit_code == 1, result.stderr
     for label in ("broken.onnx (library)", "broken.engine"):
         assert (
@@ -106,8 +109,36 @@ def test_a_fault_is_reported_with_its_part(made, tmp_path):
         )
         assert f"{label}: FAILED: against eager float64: relative difference" in result.stdout
     assert ": block 1" in result.stdout
+    lines = result.stdout.splitlines()
+    assert lines[0] == "FAILED: 0 of 2 results within the tolerance of the precision, on 12 inputs"
+    assert [line for line in lines if len(line) > 80 and ": FAILED: " not in line] == []
+    _check_page(page)
     assert "recorded" not in result.stderr
     assert read_manifest(tmp_path / "broken.engine").validation is None
+
+
+def _check_page(page: Path) -> None:
+    """The verdict is first, the cause before the tables; axes and limits of the plot are named."""
+    text = page.read_text()
+    body = text[text.index("<body>") :]
+    assert body.index("FAILED: 0 of 2 results") < body.index("exceeds its limit at layers.1.scan forward")
+    assert body.index("exceeds its limit at layers.1.scan forward") < body.index("<table>")
+    assert "vim-validate " in body and "--no-function-body --sign --html" in body
+
+
+@needs_browser
+def test_the_page_fits_on_phones_and_desktops(made, tmp_path):
+    pytest.importorskip("matplotlib", reason="the plot in --html needs matplotlib")
+    copy, page = tmp_path / f"{'long_' * 20}<img src=x>.onnx", tmp_path / "page.html"
+    copy.write_bytes((made / "small.onnx").read_bytes())
+    given = (copy, "--no-function-body", "--random", 1, "--no-hard", "--layers", "--html", page)
+    assert run(made, *given, seed="4").exit_code == 1
+    with Browser(tmp_path / "profile") as browser:
+        for width in (360, 1280):
+            browser.open(page, width)
+            assert browser.evaluate("document.body.innerText").startswith("FAILED: 0 of 1 result ")
+            assert browser.overflowing() == []
+            assert browser.problems() == []
 
 
 def test_other_weights_are_reported(made):

@@ -11,6 +11,7 @@ import click
 
 from vim_deploy.cli.common import (
     command,
+    command_line,
     console,
     echo,
     force_option,
@@ -191,7 +192,7 @@ def _write(validation: Validation, options: dict[str, Any]) -> None:
     if options["html"] is not None:
         from vim_deploy.validation.page import render
 
-        page = render(validation).encode()
+        page = render(validation, command_line("vim-validate")).encode()
         path = options["html"]
         with os_errors(OutputError, f"{path} cannot be written"), atomic_write(path) as file:
             file.write(page)
@@ -200,6 +201,4 @@ def _write(validation: Validation, options: dict[str, Any]) -> None:
 def _print(validation: Validation, block: int | None) -> None:
     from vim_deploy.validation.tables import show
 
-    screen = console(stderr=False)
-    # The tables do not fit the 80 columns that rich assumes for a pipe.
-    show(validation, screen if screen.is_terminal else console(stderr=False, width=180), block)
+    show(validation, console(stderr=False), block)

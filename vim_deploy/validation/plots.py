@@ -31,19 +31,21 @@ def error_against_depth(reports: Sequence[LayerReport]) -> Figure:
             [report.parts[index].accumulated_error or math.nan for index in stream],
             label=report.label,
         )
-        colour = line.get_color()
+        color = line.get_color()
         below.semilogy(
-            depth, [part.local_error / part.limit or math.nan for part in report.parts], ".", color=colour
+            depth, [part.local_error / part.limit or math.nan for part in report.parts], ".", color=color
         )
         if (fault := report.first_fault) is not None:
             at = depth[report.parts.index(fault)], fault.local_error / fault.limit
-            below.plot(*at, "x", color=colour, markersize=12)
-            below.annotate(fault.name, at)
-    below.axhline(1.0, color="grey", linewidth=1)
-    above.set_ylabel("accumulated error of the residual stream")
-    below.set_ylabel("local error / limit")
-    below.set_xlabel("block")
+            below.plot(*at, "x", color=color, markersize=12, label=f"first fault: {fault.name}")
+    below.axhline(1.0, color="red", linewidth=1, label="limit")
+    above.set_title("Accumulated error: RMS difference from float64, relative to its RMS (grows with depth)")
+    above.set_ylabel("relative error of the residual stream")
+    below.set_title("Local error of each part: a faulty part is above the limit")
+    below.set_ylabel("local error / limit of the part")
+    below.set_xlabel("block (the parts of a block are between its number and the next)")
     above.legend()
+    below.legend()
     return figure
 
 

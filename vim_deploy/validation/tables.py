@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.markup import escape
 from rich.table import Table
 
 from vim_deploy.text import plural
 from vim_deploy.validation.accuracy import Accuracy
-from vim_deploy.validation.compare import Group, Report
+from vim_deploy.validation.compare import ALL, Group, Report
 from vim_deploy.validation.invariance import Variation
 from vim_deploy.validation.layers import LayerReport, PartFigures
 from vim_deploy.validation.results import TargetResult, Validation
@@ -22,11 +24,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 CHANGED_SHOWN = 10
-FIGURES = ("count", "max abs", "max relative", "cosine", "SNR dB", "top-1", "top-5", "rank corr.")
-BLOCKS = ("block", "accumulated error", "part closest to its limit", "local error", "limit")
-PARTS = ("part", "accumulated error", "local error", "limit")
-ACCURACY = ("artifact", "images", "eager top-1", "top-1", "eager top-5", "top-5",
-            "difference in top-1 (95 %)", "p")  # fmt: skip
+# A line end in a name saves space in a terminal; in HTML it is a space.
+FIGURES = ("against", "inputs", "max\nabs", "max\nrelative", "cosine", "SNR\ndB", "top-1", "top-5",
+           "rank\ncorr.")  # fmt: skip
+BLOCKS = ("block", "accumulated\nerror", "part closest to its limit", "local\nerror", "limit")
+PARTS = ("part", "accumulated\nerror", "local\nerror", "limit")
+ACCURACY = ("model", "images", "top-1", "top-5", "difference\nin top-1", "95 % interval", "p")
 
 
 @dataclass(frozen=True)
@@ -40,28 +43,53 @@ class Section:
 
 
 def show(validation: Validation, console: Console, block: int | None = None) -> None:
-    """Print all results; `block` adds the parts of that block if layers were compared."""
-    table = Table("artifact", "against", "inputs", *FIGURES, "verdict", title="vim-validate")
-    _add(table, "eager float32", "float64", validation.eager, None)
-    for result in validation.results:
-        table.add_section()
-        _add(table, result.target.label, "float32", result.float32, result.passed)
-        _add(table, "", "float64", result.float64, None)
-    console.print(table)
+    """Print the verdict, its reasons and all tables; `block` adds the parts of that block if layers were
+    compared. The tables fit into 80 columns: long cells of the first column are wrapped.
+    """
+    # Without wrapping, so that programs can search the lines.
+    line_of = partial(console.print, markup=False, soft_wrap=True)
+    line_of(headline(validation), style="green" if validation.passed else "red")
     for result in validation.results:
         for line in remarks(result):
-            console.print(line, highlight=False, markup=False)
-    for section in sections(validation, block):
-        table = Table(*section.head, title=escape(section.title))
-        for row, faulty in zip_longest(section.rows, section.faulty):
-            table.add_row(*map(escape, row), style="red" if faulty else None)
-        console.print(table)
+            line_of(line)
+    for section in (*outputs(validation), *sections(validation, block)):
+        console.print()
+        console.print(section.title, style="bold", markup=False)
+        console.print(_table(section))
 
 
-def figures(group: Group) -> list[str]:
+def headline(validation: Validation) -> str:
+    """The verdict in one line."""
+    good, inputs = sum(result.passed for result in validation.results), len(validation.inputs)
+    results = plural(len(validation.results), "result")
+    return (
+        f"{'passed' if validation.passed else 'FAILED'}: {good} of {results} within the tolerance of the "
+        f"precision, on {plural(inputs, 'input')}"
+    )
+
+
+def outputs(validation: Validation) -> Iterator[Section]:
+    """The comparison of the outputs: the eager model itself, and each artifact in each of its modes."""
+    yield Section("eager float32", FIGURES, list(_rows("float64", validation.eager)))
+    for result in validation.results:
+        verdict = "passed" if result.passed else "FAILED"
+        rows = [*_rows("float32", result.float32), *_rows("float64", result.float64)]
+        faulty = [
+            bool(report.reasons) and group.kind == ALL
+            for report in (result.float32, result.float64)
+            for group in report.groups()
+        ]
+        yield Section(f"{result.target.label}: {verdict}", FIGURES, rows, faulty)
+
+
+def _rows(against: str, report: Report) -> Iterator[tuple[str, ...]]:
+    for group in report.groups():
+        yield (against, f"{group.kind} ({group.images})", *_figures(group))
+
+
+def _figures(group: Group) -> list[str]:
     """A group's cells, in the order of FIGURES."""
     return [
-        str(group.images),
         f"{group.max_abs:.1e}",
         f"{group.relative:.1e}",
         f"{group.cosine:.9f}",
@@ -70,6 +98,15 @@ def figures(group: Group) -> list[str]:
         "" if group.top5 is None else f"{group.top5:.2%}",
         "" if group.rank_correlation is None else f"{group.rank_correlation:.7f}",
     ]
+
+
+def _table(section: Section) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0)
+    for number, name in enumerate(section.head):
+        table.add_column(escape(name), overflow="fold", no_wrap=number > 0)
+    for row, faulty in zip_longest(section.rows, section.faulty):
+        table.add_row(*map(escape, row), style="red" if faulty else None)
+    return table
 
 
 def remarks(result: TargetResult) -> Iterator[str]:
@@ -89,27 +126,25 @@ def remarks(result: TargetResult) -> Iterator[str]:
         yield f"{result.target.label}: {more} with another class; --json lists all"
 
 
-def _add(table: Table, label: str, against: str, report: Report, passed: bool | None) -> None:
-    for index, group in enumerate(report.groups()):
-        verdict = "" if passed is None or index else "[green]passed[/]" if passed else "[red]FAILED[/]"
-        head = (escape(label), against) if index == 0 else ("", "")
-        table.add_row(*head, group.kind, *figures(group), verdict)
-
-
 def change(variation: Variation) -> str:
     return "bit-identical" if variation.identical else f"differs by {variation.relative:.1e}"
 
 
-def accuracy_row(label: str, accuracy: Accuracy) -> tuple[str, ...]:
-    """The cells of one accuracy, in the order of ACCURACY."""
-    low, high = accuracy.interval
-    return (
-        label,
-        str(accuracy.images),
-        *(f"{value:.2%}" for value in accuracy.accuracies),
-        f"{accuracy.top1 - accuracy.reference_top1:+.2%} ({low:+.2%} to {high:+.2%})",
-        f"{accuracy.p_value:.2g}",
-    )
+def accuracy_rows(accuracies: Sequence[tuple[str, Accuracy]]) -> Iterator[tuple[str, ...]]:
+    """The eager model, then each artifact; the cells are in the order of ACCURACY."""
+    eager = accuracies[0][1]
+    yield "eager", str(eager.images), f"{eager.reference_top1:.2%}", f"{eager.reference_top5:.2%}", "", "", ""
+    for label, accuracy in accuracies:
+        low, high = accuracy.interval
+        yield (
+            label,
+            str(accuracy.images),
+            f"{accuracy.top1:.2%}",
+            f"{accuracy.top5:.2%}",
+            f"{accuracy.top1 - accuracy.reference_top1:+.2%}",
+            f"{low:+.2%} to {high:+.2%}",
+            f"{accuracy.p_value:.2g}",
+        )
 
 
 def sections(validation: Validation, block: int | None = None) -> Iterator[Section]:
@@ -122,12 +157,10 @@ def sections(validation: Validation, block: int | None = None) -> Iterator[Secti
         if result.invariance:
             rows = [(item.condition, change(item)) for item in result.invariance.variations]
             yield Section(f"{result.target.label}: invariance", ("condition", "difference"), rows)
-    accuracies = [
-        accuracy_row(item.target.label, item.accuracy) for item in validation.results if item.accuracy
-    ]
+    accuracies = [(item.target.label, item.accuracy) for item in validation.results if item.accuracy]
     if accuracies:
-        title = "accuracy, with the 95 % confidence interval of the difference (Newcombe) and p (McNemar)"
-        yield Section(title, ACCURACY, accuracies)
+        title = "accuracy; confidence interval by Newcombe, p by McNemar"
+        yield Section(title, ACCURACY, list(accuracy_rows(accuracies)))
 
 
 def _blocks(report: LayerReport) -> Section:
