@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import math
 import queue
@@ -40,10 +41,13 @@ def _primary_context(cuda: Any) -> Any:
     """The primary context of the GPU, which TensorRT uses too, retained until the process ends.
 
     pycuda cannot release it: its `detach` leaves the context current on the thread that retained it, and does
-    nothing on other threads. TensorRT retains it until the process ends anyway.
+    nothing on other threads. TensorRT retains it until the process ends anyway. The object is never deleted:
+    pycuda would detach the context, which the driver does not allow for a primary context.
     """
     cuda.init()
-    return cuda.Device(0).retain_primary_context()
+    context = cuda.Device(0).retain_primary_context()
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(context))
+    return context
 
 
 class TensorrtRunner:

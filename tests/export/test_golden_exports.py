@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
-from golden_data import assert_close, load_json, load_tensors
+from golden_data import assert_close, load_json
+from golden_models import golden_model
 
 from vim_deploy.export.onnx import to_onnx
-from vim_deploy.model import VimConfig, VisionMamba
 from vim_deploy.ops.library import ort_library
 from vim_deploy.tasks.classify.export import ClassifyModule
 
@@ -16,20 +15,6 @@ ort = pytest.importorskip("onnxruntime", reason="running exported files needs on
 
 CASES = load_json("models")["cases"]
 RELATIVE_TOLERANCE = 2e-5  # recommended by the golden data for float32
-
-
-def golden_model(case):
-    tensors = load_tensors(f"model_{case['name']}")
-    sources = [load_tensors(f"model_{case['weights_from']}")] if case["weights_from"] else []
-    weights = {
-        name.removeprefix("weights."): torch.from_numpy(value)
-        for source in [*sources, tensors]
-        for name, value in source.items()
-        if name.startswith("weights.")
-    }
-    model = VisionMamba(VimConfig.from_reference(case["flags"]))
-    model.load_state_dict(weights, strict=True)
-    return model.eval(), tensors
 
 
 def run(model: bytes, pixels: np.ndarray, library: bool) -> np.ndarray:

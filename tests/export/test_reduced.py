@@ -11,8 +11,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 from golden_data import load_json
+from golden_models import golden_model
 from small_exports import IMAGE_SIZE, small_export, small_model
-from test_golden_exports import golden_model
 
 from vim_deploy.cli.export import main
 from vim_deploy.errors import ExportError

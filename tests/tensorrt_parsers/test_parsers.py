@@ -1,7 +1,6 @@
 """Exported files in TensorRT's own ONNX parser, which fills a network that records its layers.
 
-These tests run where TENSORRT_ROOT has headers and a parser, and where the plugin library for that version is
-built; tools/tensorrt_parsers/README.md says how. No GPU is needed.
+No GPU is needed; see conftest.py for what is.
 """
 
 from __future__ import annotations
@@ -16,41 +15,15 @@ from task_exports import EXPORTS
 pytest.importorskip("torch", reason="recorded networks are computed with PyTorch")
 pytest.importorskip("onnxruntime", reason="recorded networks are compared with onnxruntime")
 
-from tensorrt_parsers.compare import Parsed, differences, parse
-from tensorrt_parsers.installation import NotAvailableError, Recorder, build_recorder, find_installation
+from parsed_file import checked
+from tensorrt_parsers.compare import parse
+from tensorrt_parsers.installation import Recorder
 from tensorrt_parsers.recording import record
 
 from vim_deploy.engines.tensorrt.graph import prepare
 from vim_deploy.engines.tensorrt.parser_8_6 import rewrite_for_8_6
-from vim_deploy.errors import OperatorLibraryError
-from vim_deploy.ops.library import tensorrt_library
 
 TYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
-
-
-@pytest.fixture(scope="module")
-def recorder() -> Recorder:
-    try:
-        return build_recorder(find_installation())
-    except NotAvailableError as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture(scope="module")
-def plugins(recorder: Recorder) -> tuple[Path, ...]:
-    try:
-        return (tensorrt_library(recorder.installation.major),)
-    except OperatorLibraryError as error:
-        pytest.skip(str(error))
-
-
-def checked(recorder: Recorder, plugins: tuple[Path, ...], data: bytes, folder: Path) -> Parsed:
-    """The parsed file, computed layer by layer and equal to ONNX Runtime on the file."""
-    parsed = parse(recorder, "model.onnx", data, plugins, folder)
-    assert not parsed.recording.problems()
-    found = differences(parsed)
-    assert found and all(value <= parsed.precision.tolerance for value in found.values()), found
-    return parsed
 
 
 @pytest.mark.parametrize("batch", [None, 3])
@@ -58,7 +31,7 @@ def checked(recorder: Recorder, plugins: tuple[Path, ...], data: bytes, folder: 
 def test_classifiers(recorder, plugins, tmp_path, precision, batch):
     if precision == "bf16" and recorder.installation.major < 10:
         pytest.skip("TensorRT 8.6 has no bfloat16")
-    parsed = checked(recorder, plugins, small_export(precision, batch), tmp_path)
+    parsed, _ = checked(recorder, plugins, small_export(precision, batch), tmp_path)
     scans = parsed.recording.plugins
     assert len(scans) == 2 * BLOCKS
     for layer in scans:
