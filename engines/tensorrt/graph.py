@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 PLUGIN_VERSION = str(CONTRACT_VERSION)
 PLUGIN_NAMESPACE = OP_DOMAIN
 _GATED = "gated"
+PLUGIN_FIELDS = (*ATTRIBUTES, _GATED)
 _PRECISIONS = {precision.onnx_type: precision for precision in FILE_PRECISIONS}
 
 # Operators of exported models (opset 17) that the parsers of 8.6 and later support.
@@ -150,7 +151,7 @@ def _plugin_problems(node: onnx.NodeProto, types: dict[str, int]) -> Iterator[st
     for name, value in (("plugin_version", PLUGIN_VERSION), ("plugin_namespace", PLUGIN_NAMESPACE)):
         if name not in attributes or attributes[name].s != value.encode():
             yield f"node {node.name}: attribute {name} is not the string {value!r}"
-    for name in attributes.keys() - {*ATTRIBUTES, _GATED, "plugin_version", "plugin_namespace"}:
+    for name in attributes.keys() - {*PLUGIN_FIELDS, "plugin_version", "plugin_namespace"}:
         yield f"node {node.name}: attribute {name} is not an attribute of the plugin"
     if len(node.input) != len(INPUTS) or not all(node.input) or len(node.output) != 1:
         yield f"node {node.name}: inputs {list(node.input)}; the plugin has {len(INPUTS)}, none left out"

@@ -162,28 +162,43 @@ def scan_inputs(dtype: type) -> list[np.ndarray]:
     return [GENERATOR.standard_normal(s).astype(k) for s, k in zip(shapes, kinds, strict=True)]
 
 
+FIELDS = {"delta_softplus": [1], "reverse": [0], "groups": [1], "gated": [1]}
+
+
+def scan(inputs: list[np.ndarray], **given: Any) -> np.ndarray:
+    """The output of a plugin with the given fields or data."""
+    plugin = {"namespace": "vim_deploy", "name": "SelectiveScan", **given}
+    return one_layer("Plugin", {}, inputs, [((1, 3, 2), str(inputs[0].dtype))], plugin=plugin)[0]
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 def test_scans_of_both_generations_of_plugins_have_the_same_attributes(dtype):
-    new = {"delta_softplus": [1], "reverse": [0]}
-    old = "56494d5343414e31" + "01000000" + "00000000"  # a magic number, then the attributes
-    inputs, output = scan_inputs(dtype), [((1, 3, 2), np.dtype(dtype).name)]
-    first, second, reverse = (
-        one_layer(
-            "Plugin", {}, inputs, output, plugin={"namespace": "vim_deploy", "name": "SelectiveScan", **given}
-        )[0]
-        for given in ({"fields": new}, {"data": old}, {"fields": {**new, "reverse": [1]}})
+    magic = b"VIMSCAN2"
+    data = (magic + np.array([1, 0, 1, 1], np.int32).tobytes()).hex()
+    inputs = scan_inputs(dtype)
+    expected = scan(inputs, fields=FIELDS)
+    assert np.isfinite(expected).all()
+    assert np.array_equal(expected, scan(inputs, data=data))
+    for name in ("delta_softplus", "reverse", "gated"):
+        assert not np.array_equal(expected, scan(inputs, fields={**FIELDS, name: [1 - FIELDS[name][0]]}))
+
+
+def test_a_scan_with_groups():
+    inputs = scan_inputs(np.float32)
+    for i in (3, 4):  # B and C of a second group
+        inputs[i] = np.concatenate([inputs[i], inputs[i]], 2)
+    grouped = {**FIELDS, "groups": [2]}
+    assert np.array_equal(
+        scan(inputs, fields=grouped), scan(scan_inputs_of_first_group(inputs), fields=FIELDS)
     )
-    assert np.array_equal(first, second)
-    assert not np.array_equal(first, reverse)
+
+
+def scan_inputs_of_first_group(inputs: list[np.ndarray]) -> list[np.ndarray]:
+    return [x[..., :4] if i in (3, 4) else x for i, x in enumerate(inputs)]
 
 
 def test_a_scan_with_a_type_that_the_plugin_refuses_is_an_error():
     inputs = scan_inputs(np.float16)
     inputs[2] = inputs[2].astype(np.float16)
-    plugin = {
-        "namespace": "vim_deploy",
-        "name": "SelectiveScan",
-        "fields": {"delta_softplus": [1], "reverse": [0]},
-    }
     with pytest.raises(ComputeError, match=r"A is torch.float16, the plugin expects torch.float32"):
-        one_layer("Plugin", {}, inputs, [((1, 3, 2), "float16")], plugin=plugin)
+        scan(inputs, fields=FIELDS)

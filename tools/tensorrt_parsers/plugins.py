@@ -8,8 +8,9 @@ from collections.abc import Callable
 import torch
 
 from tensorrt_parsers.recording import Layer, Recording
+from vim_deploy.engines.tensorrt.graph import PLUGIN_FIELDS
 from vim_deploy.ops.reference import selective_scan_reference
-from vim_deploy.ops.signature import ATTRIBUTES, INPUTS, OP_DOMAIN, OP_NAME
+from vim_deploy.ops.signature import INPUTS, OP_DOMAIN, OP_NAME, by_name
 
 _MAGIC_BYTES = 8  # at the start of the serialized data of our plugins for 8.6
 
@@ -30,12 +31,18 @@ def integer_fields(layer: Layer, names: tuple[str, ...]) -> dict[str, int]:
 
 
 def _selective_scan(layer: Layer, *inputs: torch.Tensor) -> torch.Tensor:
-    softplus, reverse = map(bool, integer_fields(layer, ATTRIBUTES).values())
+    fields = integer_fields(layer, PLUGIN_FIELDS)
     for spec, tensor in zip(INPUTS, inputs, strict=True):
         expected = torch.float32 if spec.float32 else inputs[0].dtype
         if tensor.dtype != expected:
             raise TypeError(f"{spec.name} is {tensor.dtype}, the plugin expects {expected}")
-    result = selective_scan_reference(*inputs, delta_softplus=softplus, reverse=reverse)
+    given: dict[str, torch.Tensor | None] = dict(by_name(inputs))
+    if not fields["gated"]:
+        given["z"] = None
+    softplus, reverse = bool(fields["delta_softplus"]), bool(fields["reverse"])
+    result = selective_scan_reference(  # type: ignore[arg-type]  # names of the signature
+        **given, delta_softplus=softplus, reverse=reverse, groups=fields["groups"]
+    )
     assert isinstance(result, torch.Tensor)
     return result
 
