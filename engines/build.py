@@ -70,11 +70,14 @@ def build_from_source(
 
 
 def _check_task(source: SourceModel, backend: str) -> None:
-    if TASKS.get(source.metadata.task).fixed_size or not BACKENDS.get(backend).fixed_size_only:
+    option = TASKS.get(source.metadata.task).fixed_size_option
+    open_sizes = any(None in spec.shape for spec in source.outputs)
+    if option is None or not open_sizes or not BACKENDS.get(backend).fixed_size_only:
         return
     others = [f"--backend {name}" for name in BACKENDS.names() if not BACKENDS.get(name).fixed_size_only]
     raise EngineError(
         f"{source.record.name}: the outputs of the task {source.metadata.task!r} have as many rows as there "
-        f"are objects, but the {backend} backend runs only outputs of fixed size. Build it with "
-        f"{' or '.join(others)}."
+        f"are objects, but the {backend} backend runs only outputs of fixed size. Export the model again: "
+        f"vim-export MODEL --task {source.metadata.task} {option} -o {source.record.name}. Or build this "
+        f"file with {' or '.join(others)}."
     )

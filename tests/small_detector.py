@@ -24,7 +24,8 @@ Box = tuple[int, int, int, int]
 _GRAPH = """
 <ir_version: 8, opset_import: ["" : 17]>
 detector (float[1, 3, {side}, {side}] pixels) => (
-  float[objects, 4] boxes, float[objects] scores, int64[objects] classes, float[objects, 28, 28] masks)
+  float[{rows}, 4] boxes, float[{rows}] scores, {integer}[{rows}] classes,
+  float[{rows}, 28, 28] masks{further})
 <float score_scale = {{{scale}}}>
 {{
   half = Constant <value_float: float = 0.5> ()
@@ -50,25 +51,54 @@ detector (float[1, 3, {side}, {side}] pixels) => (
   present = ReduceMax <axes: ints = [1], keepdims: int = 0> (rows)
   plain_scores = Mul (present, base)
   all_scores = Mul (plain_scores, score_scale)
+  {selection}
+}}
+"""
+_OBJECTS = """
   enough = Greater (all_scores, least)
   found = NonZero (enough)
   classes = Squeeze (found, zero)
   boxes = Gather (all_boxes, classes)
   scores = Gather (all_scores, classes)
   masks = Gather (solid, classes)
-}}
+"""
+# As in files exported with --fixed-rows.
+_FIXED_ROWS = """
+  three = Constant <value_ints: ints = [3]> ()
+  scores, order = TopK <axis: int = 0> (all_scores, three)
+  classes = Cast <to: int = 6> (order)
+  boxes = Gather (all_boxes, order)
+  masks = Gather (solid, order)
+  enough = Greater (scores, least)
+  objects = Cast <to: int = 1> (enough)
+  total = ReduceSum (objects, zero)
+  count = Cast <to: int = 6> (total)
+  no_bound = Cast <to: int = 6> (zero)
+  three_objects = Equal (count, number)
+  first_bound = Cast <to: int = 6> (three_objects)
+  exceeded = Concat <axis: int = 0> (first_bound, no_bound)
 """
 
 
-def colour_detector(scale: float = 1.0, **changes: Any) -> onnx.ModelProto:
-    """Red, green and blue: the box of all pixels of the colour, a mask that fills it, scores `SCORES`."""
-    model = onnx.parser.parse_model(_GRAPH.format(side=SIDE, scale=scale))
+def colour_detector(scale: float = 1.0, fixed_rows: bool = False, **changes: Any) -> onnx.ModelProto:
+    """Red, green and blue: the box of all pixels of the colour, a mask that fills it, scores `SCORES`.
+
+    `fixed_rows`: always three rows; an image with three objects exceeds the first bound.
+    """
+    parts = {
+        "rows": 3 if fixed_rows else "objects",
+        "integer": "int32" if fixed_rows else "int64",
+        "further": ", int32[1] count, int32[2] exceeded" if fixed_rows else "",
+        "selection": _FIXED_ROWS if fixed_rows else _OBJECTS,
+    }
+    model = onnx.parser.parse_model(_GRAPH.format(side=SIDE, scale=scale, **parts))
     rising = np.arange(1, SIDE + 1, dtype=np.float32)
     constants = {
         "rising": rising,
         "falling": rising[::-1].copy(),
         "base": np.array(SCORES, np.float32),
         "solid": np.full((3, 28, 28), 0.9, np.float32),
+        **({"number": np.array([3], np.int32)} if fixed_rows else {}),
     }
     model.graph.initializer.extend(numpy_helper.from_array(value, key) for key, value in constants.items())
     about = metadata(

@@ -11,6 +11,7 @@ from small_exports import small_export, small_model
 
 from vim_deploy.export.onnx import to_onnx
 from vim_deploy.tasks.detect.export import DetectModule
+from vim_deploy.tasks.detect.options import DetectExportOptions
 from vim_deploy.tasks.features.export import FeaturesModule
 from vim_deploy.tasks.features.options import FeatureExportOptions
 from vim_deploy.tasks.segment.export import SegmentModule
@@ -24,5 +25,5 @@ EXPORTS: dict[str, Callable[[], onnx.ModelProto]] = {
     "classify": lambda: onnx.load_model_from_string(small_export("fp32")),
     "features": features,
     "segment": lambda: to_onnx(SegmentModule(golden_segmenter())),
-    "detect": lambda: to_onnx(DetectModule(golden_detector())),
+    "detect": lambda: to_onnx(DetectModule(golden_detector(), DetectExportOptions(fixed_rows=True))),
 }

@@ -46,6 +46,7 @@ _PARSED = {
     "Softplus", "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Tile", "TopK", "Transpose", "Unsqueeze", "Where",
 }  # fmt: skip
 _PARSED_FROM_10 = {"Gelu"}
+_INT64 = 7  # onnx.TensorProto.DataType
 _LAST_OPSET = {8: 17, 10: 20, 11: 20}
 
 
@@ -93,6 +94,8 @@ def prepare(
     if major < 10:
         rewrite_for_8_6(model)
     problems = [*lint(model, types, major), *_precision_problems(scans, types, precision)]
+    if major < 10:
+        problems += _output_problems(model)
     if problems:
         raise EngineError(
             f"{name} cannot be built with TensorRT {major}: {'; '.join(problems[:5])}"
@@ -170,6 +173,13 @@ def _precision_problems(
         found = _PRECISIONS.get(types.get(node.input[0] if node.input else "", 0))
         if found != precision:
             yield f"its metadata says {precision}, but node {node.name} is {found}"
+
+
+def _output_problems(model: onnx.ModelProto) -> Iterator[str]:
+    """8.6 would write 32-bit integers into memory that is read as 64-bit integers."""
+    for value in model.graph.output:
+        if value.type.tensor_type.elem_type == _INT64:
+            yield f"output {value.name}: 64-bit integers, which 8.6 does not have"
 
 
 def _types(model: onnx.ModelProto) -> dict[str, int]:

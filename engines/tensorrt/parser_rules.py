@@ -75,6 +75,8 @@ def _roi_align(
 ) -> Iterator[str]:
     if attributes.get("mode", b"avg") not in (b"avg", b"max"):
         yield f"with mode {attributes['mode']!r}"
+    if "sampling_ratio" not in attributes:
+        yield "without sampling_ratio: ONNX's default is 0, the parser's is 1"
     if attributes.get("sampling_ratio", 0) < 0 or attributes.get("spatial_scale", 1.0) <= 0:
         yield "with a negative sampling ratio or a scale that is not positive"
     if types.get(node.input[0], 1) == 16:

@@ -17,6 +17,9 @@ from vim_deploy.dense.proposals import EXCLUDED, Proposals
 from vim_deploy.dense.roi import pool
 
 BOX_GRID, MASK_GRID = 7, 14
+# Pairs of box and class that the bounded form considers. TensorRT's TopK returns at most 3840 elements, and
+# its non-maximum suppression takes at most 5000 boxes.
+MAX_CANDIDATES = 3839
 
 
 class Stage(NamedTuple):
@@ -35,6 +38,18 @@ class Found(NamedTuple):
     boxes: Tensor
     scores: Tensor
     classes: Tensor
+
+
+class BoundedFound(NamedTuple):
+    """`found` always has the same number of rows, of which the first `objects` (1,) int32 are objects.
+
+    `exceeded` (2,) int32: 1 if there are more objects than rows, 1 if there are more than `MAX_CANDIDATES`
+    pairs of box and class above the threshold.
+    """
+
+    found: Found
+    objects: Tensor
+    exceeded: Tensor
 
 
 class _BoxHead(nn.Module):
@@ -96,6 +111,39 @@ class CascadeHeads(nn.Module):
         self, levels: tuple[Tensor, ...], proposals: Proposals, limits: Tensor, threshold: Tensor
     ) -> Found:
         """Exactly `config.detections_per_image` rows; those without an object have the score `threshold`."""
+        boxes, scores = self._scored(levels, proposals, limits)
+        return self._best(boxes, scores, threshold, self.config.detections_per_image)
+
+    def detect_bounded(
+        self, levels: tuple[Tensor, ...], proposals: Proposals, limits: Tensor, threshold: Tensor
+    ) -> BoundedFound:
+        """The same objects as `detect`, unless there are more than `MAX_CANDIDATES` candidates.
+
+        Only the best candidates are considered. Rows after the objects are further boxes with a score of at
+        most `threshold`, so that networks can be compared on images without objects; rows with the score 0
+        are unused. Suppression does not depend on boxes with lower scores.
+        """
+        boxes, scores = self._scored(levels, proposals, limits)
+        candidates, too_many = scores, scores.new_zeros(1)
+        if scores.numel() > MAX_CANDIDATES:
+            best, _ = scores.flatten().topk(MAX_CANDIDATES + 1)
+            candidates = torch.where(scores > best[-1], scores, 0.0)
+            too_many = (best[-1:] > threshold).to(scores.dtype)
+        rows = self.config.detections_per_image
+        # One more, which shows whether there are more objects than rows.
+        found = self._best(boxes, candidates, torch.zeros(()), rows + 1)
+        real = (found.scores > threshold).to(scores.dtype)
+        more = real[rows:] if len(real) > rows else scores.new_zeros(1)
+        return BoundedFound(
+            Found(*(values[:rows] for values in found)),
+            real[:rows].sum(dim=0, keepdim=True).to(torch.int32),
+            torch.cat([more, too_many]).to(torch.int32),
+        )
+
+    def _scored(
+        self, levels: tuple[Tensor, ...], proposals: Proposals, limits: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The boxes of the last stage (n, 4) and the mean scores of all stages (classes, n)."""
         config = self.config
         boxes, scores = proposals.boxes, []
         for index in range(len(config.stage_weights)):
@@ -104,8 +152,12 @@ class CascadeHeads(nn.Module):
             boxes = clip(stage.boxes, limits)
         real = (proposals.logits > EXCLUDED).to(boxes.dtype)
         mean = sum(scores[1:], scores[0])[:, :-1] / len(scores) * real[:, None]
-        limit = min(config.detections_per_image, mean.numel())
-        pairs, best = nms(boxes, mean.T, threshold, config.nms_iou_threshold, limit)
+        return boxes, mean.T
+
+    def _best(self, boxes: Tensor, scores: Tensor, threshold: Tensor, limit: int) -> Found:
+        """The best boxes after suppression: at most `limit` rows, as many as there are pairs at most."""
+        limit = min(limit, scores.numel())
+        pairs, best = nms(boxes, scores, threshold, self.config.nms_iou_threshold, limit)
         return Found(boxes.index_select(0, pairs[:, 1]), best, pairs[:, 0])
 
     def stage(self, index: int, levels: tuple[Tensor, ...], boxes: Tensor) -> Stage:

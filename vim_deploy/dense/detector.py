@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vim_deploy.dense.boxes import image_limits
 from vim_deploy.dense.cascade import CascadeHeads
 from vim_deploy.dense.detector_config import POOLED_LEVELS, DetectorConfig
-from vim_deploy.dense.proposals import ProposalNetwork
+from vim_deploy.dense.proposals import ProposalNetwork, Proposals
 from vim_deploy.dense.pyramid import Pyramid
 from vim_deploy.errors import ConfigError
 
@@ -37,19 +37,32 @@ class Detector(nn.Module):
         pixels of the padded image, clipped to the image, scores (n,), classes (n,) int64, and masks
         (n, 28, 28), probabilities relative to each box; best first. Raises ConfigError for another shape.
         """
-        self._check(pixels)
         threshold = score_threshold
         if threshold is None:
             threshold = torch.tensor(self.config.score_threshold)
-        limits = image_limits(pixels)
-        levels = self.backbone(pixels)
-        proposals = self.proposal_generator(levels, limits)
-        pooled = levels[: len(POOLED_LEVELS)]
+        pooled, proposals, limits = self._proposals(pixels)
         found = self.roi_heads.detect(pooled, proposals, limits, threshold)
         masks = self.roi_heads.masks(pooled, found.boxes, found.classes)
         real = torch.nonzero(found.scores > threshold)[:, 0]
         boxes, scores, classes = (rows.index_select(0, real) for rows in found)
         return boxes, scores, classes, masks.index_select(0, real)
+
+    def bounded(self, pixels: Tensor, score_threshold: Tensor) -> tuple[Tensor, ...]:
+        """`forward` with outputs of fixed size: boxes (n, 4), scores (n,), classes (n,) int32, masks
+        (n, 28, 28), and `objects` and `exceeded` of `BoundedFound`; n is `detections_per_image`."""
+        pooled, proposals, limits = self._proposals(pixels)
+        (boxes, scores, classes), count, exceeded = self.roi_heads.detect_bounded(
+            pooled, proposals, limits, score_threshold
+        )
+        masks = self.roi_heads.masks(pooled, boxes, classes)
+        return boxes, scores, classes.to(torch.int32), masks, count, exceeded
+
+    def _proposals(self, pixels: Tensor) -> tuple[tuple[Tensor, ...], Proposals, Tensor]:
+        """The levels that boxes are pooled from, the proposals, and the limits of the image."""
+        self._check(pixels)
+        limits = image_limits(pixels)
+        levels = self.backbone(pixels)
+        return levels[: len(POOLED_LEVELS)], self.proposal_generator(levels, limits), limits
 
     def cast_weights(self, dtype: torch.dtype) -> None:
         """Convert the weights of the backbone's mixers, see VisionMamba.cast_weights."""

@@ -26,7 +26,8 @@ class TaskSpec:
     `outputs`: names of the network's outputs, the primary one first. `model_kinds`: the kinds of model family
     that the task works with. `class_axis`: axis of the primary output that has one value per class, None
     if there is none. `batchable`: whether every output has one row per image, so that batches can be split
-    and joined. `fixed_size`: whether every output has a size known before a run. `labelled`: whether an image
+    and joined. `fixed_size_option`: the option of vim-export without which outputs have sizes
+    that are not known before a run, None if they always are. `labelled`: whether an image
     has one true class, which accuracy is measured with. `settings`: scalar inputs of the network besides the
     pixels, with the values used when two networks are compared.
     `draw` draws a prediction on its image, None for predictions that cannot be drawn.
@@ -47,7 +48,7 @@ class TaskSpec:
     result: str = "vim_deploy.tasks.model_result:Result"  # its subclass that Model.predict returns
     class_axis: int | None = None
     batchable: bool = True
-    fixed_size: bool = True
+    fixed_size_option: str | None = None
     labelled: bool = False
     settings: Mapping[str, float] = field(default_factory=dict)
     draw: str | None = (

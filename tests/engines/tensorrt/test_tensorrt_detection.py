@@ -7,14 +7,18 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
-from dense.golden_detector import golden_config, golden_detector
+from dense.golden_detector import golden_config, golden_detector, golden_input
 from numpy._core import _multiarray_umath
 from onnx import helper, numpy_helper
+from prepared_graph import runner
 from small_onnx import metadata
 from tensorrt_environment import Environment
 
+from vim_deploy import load_engine
 from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.dense.detector import Detector
+from vim_deploy.engines.container import read_manifest
+from vim_deploy.engines.tensorrt import backend as tensorrt_backend
 from vim_deploy.engines.tensorrt.api import load_roi_align
 from vim_deploy.engines.tensorrt.graph import lint, prepare
 from vim_deploy.engines.tensorrt.readback import check_precision
@@ -22,11 +26,23 @@ from vim_deploy.errors import EngineError, MissingDependencyError
 from vim_deploy.export.onnx import to_onnx
 from vim_deploy.metadata import ModelMetadata
 from vim_deploy.tasks.detect.export import DetectModule
+from vim_deploy.tasks.detect.options import DetectExportOptions
+from vim_deploy.tasks.detect.spec import SPEC
 
 
 @pytest.fixture(scope="module")
 def exported() -> bytes:
-    graph = to_onnx(DetectModule(golden_detector()))
+    return exported_detector(False)
+
+
+@pytest.fixture(scope="module")
+def fixed() -> bytes:
+    """With a fixed number of rows."""
+    return exported_detector(True)
+
+
+def exported_detector(fixed_rows: bool) -> bytes:
+    graph = to_onnx(DetectModule(golden_detector(), DetectExportOptions(fixed_rows)))
     helper.set_model_props(graph, small_detector_metadata().to_props())
     return graph.SerializeToString()
 
@@ -44,13 +60,43 @@ def test_a_task_with_outputs_of_variable_size_is_refused(exported, tmp_path, mon
     place = Environment(tmp_path, monkeypatch)
     place.install(10)
     (tmp_path / "detector.onnx").write_bytes(exported)
-    with pytest.raises(EngineError, match=r"as many rows as there are objects.*--backend onnxruntime"):
+    command = r"vim-export MODEL --task detect --fixed-rows -o detector\.onnx\."
+    with pytest.raises(
+        EngineError, match=rf"as many rows as there are objects.*{command}.*--backend onnxruntime"
+    ):
         place.build_file(tmp_path / "detector.onnx")
 
 
+@pytest.mark.parametrize("major", [8, 10])
+def test_a_detector_with_a_fixed_number_of_rows_is_built(fixed, tmp_path, monkeypatch, major):
+    place = Environment(tmp_path, monkeypatch)
+    place.install(major)
+    monkeypatch.setattr(tensorrt_backend, "load_roi_align", lambda trt, name: None)
+    (tmp_path / "detector.onnx").write_bytes(fixed)
+    engine = place.build_file(tmp_path / "detector.onnx")
+    manifest = read_manifest(engine)
+    assert manifest.build_info["layers"]["plugins"] == 2 * golden_config().backbone.vim.depth
+    assert manifest.self_check["compared"]
+    # TensorRT's threshold is the file's; comparisons use rows down to the score 0.
+    with load_engine(engine) as opened:
+        found = opened.run(golden_input().numpy())
+    prepared = onnx.load_model_from_string(prepare("detector.onnx", fixed, "fp32", major).data)
+    expected = runner(prepared)(golden_input().numpy())
+    for name, values in zip((*SPEC.outputs, "count", "exceeded"), expected, strict=True):
+        np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-4)
+
+
+def test_8_6_has_no_integers_of_64_bits_as_outputs(exported, fixed):
+    """It would write 32 bits into a buffer that is read as 64."""
+    with pytest.raises(EngineError, match=r"output classes: 64-bit integers, which 8\.6 does not have"):
+        prepare("detector.onnx", exported, "fp32", 8)
+    prepare("detector.onnx", fixed, "fp32", 8)
+    prepare("detector.onnx", exported, "fp32", 10)
+
+
 @pytest.mark.parametrize("major", [8, 10, 11])
-def test_a_detector_passes_for_every_version(exported, major):
-    prepared = prepare("detector.onnx", exported, "fp32", major)
+def test_a_detector_passes_for_every_version(fixed, major):
+    prepared = prepare("detector.onnx", fixed, "fp32", major)
     assert len(prepared.scans) == 2 * golden_config().backbone.vim.depth
 
 
@@ -115,8 +161,8 @@ def plugin_layer(name, field="Name"):
 
 
 @pytest.mark.parametrize("field", ["Name", "Metadata"])
-def test_the_plugins_of_roi_align_are_no_scans(exported, field):
-    prepared = prepare("detector.onnx", exported, "fp32", 8)
+def test_the_plugins_of_roi_align_are_no_scans(fixed, field):
+    prepared = prepare("detector.onnx", fixed, "fp32", 8)
     assert len(prepared.other_plugins) == 4 * (3 + 1)  # levels, stages and masks
     scans, others = (
         [plugin_layer(name, field) for name in names] for names in (prepared.scans, prepared.other_plugins)
@@ -162,7 +208,8 @@ def attribute(name, value):
     def edit(model, node):
         for item in [item for item in node.attribute if item.name == name]:
             node.attribute.remove(item)
-        node.attribute.append(helper.make_attribute(name, value))
+        if value is not None:
+            node.attribute.append(helper.make_attribute(name, value))
 
     return edit
 
@@ -178,6 +225,7 @@ def attribute(name, value):
         ("NonMaxSuppression", computed(4), "threshold that is not a constant scalar"),
         ("RoiAlign", attribute("mode", "mean"), "with mode"),
         ("RoiAlign", attribute("sampling_ratio", -1), "negative sampling ratio"),
+        ("RoiAlign", attribute("sampling_ratio", None), "without sampling_ratio"),
     ],
 )
 def test_each_rule_for_detectors_is_checked(exported, kind, edit, message):

@@ -15,8 +15,10 @@ from vim_deploy.errors import ExportError
 from vim_deploy.export.task import Network, TaskModule
 from vim_deploy.parity.detections import detections_difference
 from vim_deploy.parity.difference import Difference
+from vim_deploy.tasks.detect.difference import used_rows
 from vim_deploy.tasks.detect.onnx_operators import detection_operators
-from vim_deploy.tasks.detect.spec import SPEC
+from vim_deploy.tasks.detect.options import DetectExportOptions
+from vim_deploy.tasks.detect.spec import COUNT, EXCEEDED, SPEC
 
 
 class DetectionNetwork(Network, Protocol):
@@ -24,10 +26,17 @@ class DetectionNetwork(Network, Protocol):
 
     score_threshold: float  # the default
 
+    def bounded(self, pixels: Tensor, score_threshold: Tensor) -> tuple[Tensor, ...]:
+        """The outputs with a fixed number of rows, see `Detector.bounded`."""
+
 
 class DetectModule(TaskModule):
-    """One padded image to `boxes` (n, 4), `scores` (n,), `classes` (n,) and `masks` (n, 28, 28)."""
+    """One padded image to `boxes` (n, 4), `scores` (n,), `classes` (n,) and `masks` (n, 28, 28).
 
+    With the option `fixed_rows`, n is fixed, and there are the outputs `count` (1,) and `exceeded` (2,).
+    """
+
+    options: DetectExportOptions
     model: Any  # a DetectionNetwork, which also takes the threshold
     spec = SPEC
     # The number of objects differs between images, so their outputs cannot be stacked.
@@ -35,13 +44,18 @@ class DetectModule(TaskModule):
     open_dimension = "objects"
 
     @property
+    def outputs(self) -> tuple[str, ...]:
+        return (*SPEC.outputs, COUNT, EXCEEDED) if self.options.fixed_rows else SPEC.outputs
+
+    @property
     def settings(self) -> dict[str, float]:
         return {"score_threshold": self.model.score_threshold}
 
     def forward(  # type: ignore[override]  # exactly one setting
         self, pixels: Tensor, score_threshold: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        outputs: tuple[Tensor, Tensor, Tensor, Tensor] = self.model(pixels, score_threshold)
+    ) -> tuple[Tensor, ...]:
+        detect = self.model.bounded if self.options.fixed_rows else self.model
+        outputs: tuple[Tensor, ...] = detect(pixels, score_threshold)
         return outputs
 
     def translations(self) -> dict[Callable[..., Any], Callable[..., Any]]:
@@ -69,9 +83,12 @@ class DetectModule(TaskModule):
     def join(self, parts: list[list[np.ndarray]]) -> list[np.ndarray]:
         """Concatenate images, with distinct class numbers per image so that objects are not mixed up."""
         width = self.model.num_classes
-        numbered = [[b, s, c + index * width, m] for index, (b, s, c, m) in enumerate(parts)]
+        numbered = [[b, s, c + index * width, *rest] for index, (b, s, c, *rest) in enumerate(parts)]
         return super().join(numbered)
 
     def difference(self, expected: list[np.ndarray], actual: list[np.ndarray]) -> Difference:
         images = 1 + int(expected[2].max(initial=0)) // self.model.num_classes
-        return detections_difference(tuple(expected), tuple(actual), images)
+        reference, candidate = (
+            used_rows(dict(zip(self.outputs, values, strict=True))) for values in (expected, actual)
+        )
+        return detections_difference(reference, candidate, images)

@@ -20,13 +20,18 @@ from vim_deploy.tasks.detect.columns import ObjectColumns
 from vim_deploy.tasks.detect.files import DetectFiles
 from vim_deploy.tasks.detect.options import DetectOptions
 from vim_deploy.tasks.detect.result import Box, Detection, Detections, box_of
-from vim_deploy.tasks.detect.spec import OUTPUTS
+from vim_deploy.tasks.detect.spec import COUNT, EXCEEDED, OUTPUTS
 from vim_deploy.tasks.detect.visualization import draw
 from vim_deploy.tasks.palette import hexadecimal_color
 from vim_deploy.tasks.whole_image import WholeImageHandler
 from vim_deploy.text import plural
 
 _MAX_NAMED = 5  # classes that the summary counts by name
+# Flags of images that exceed a bound of a network with a fixed number of rows, in the order of `EXCEEDED`.
+_BOUNDS = {
+    "objects_limited": "more objects than the network returns: the best were kept",
+    "candidates_limited": "too many candidates: objects with low scores may be missing",
+}
 
 
 class DetectHandler(WholeImageHandler):
@@ -48,6 +53,7 @@ class DetectHandler(WholeImageHandler):
         self._files: DetectFiles = DetectFiles(options, network.class_names)
         self._picture_threshold = options.picture_threshold
         self._counts: Counter[str] = Counter()
+        self._bounded: Counter[str] = Counter()
 
     @property
     def columns(self) -> ObjectColumns:
@@ -64,8 +70,10 @@ class DetectHandler(WholeImageHandler):
         return padded_pixels(prepared, self.network.metadata.preprocessing)
 
     def _prediction(self, loaded: Loaded, model_input: np.ndarray, size: tuple[int, int]) -> Prediction:
-        boxes, scores, classes, masks = self._outputs(self.network_input(model_input))
-        if not all(np.isfinite(values).all() for values in (boxes, scores, masks)):
+        outputs = self.outputs(self.network_input(model_input)[None])
+        boxes, scores, classes, masks = self._rows(outputs)
+        # All rows: NaN is not above the threshold, and would look like an image without objects.
+        if not all(np.isfinite(outputs[name]).all() for name in ("boxes", "scores", "masks")):
             return self.failed(loaded, "the model returned NaN or infinite boxes, scores or masks")
         width, height = size
         scale = np.array([width / model_input.shape[1], height / model_input.shape[0]] * 2)
@@ -75,12 +83,12 @@ class DetectHandler(WholeImageHandler):
             Detection(int(index), self.network.class_names[index], round(float(score), 6), _rounded(box))
             for index, score, box in zip(classes[valid], scores[valid], boxes[valid], strict=True)
         ]
-        return self.prediction(loaded, result=Detections(tuple(objects), masks[valid]))
+        result = Detections(tuple(objects), masks[valid])
+        return self.prediction(loaded, flags=(*loaded.flags, *self._exceeded(outputs)), result=result)
 
-    def _outputs(self, pixels: np.ndarray) -> tuple[np.ndarray, ...]:
-        """The outputs for one padded image. Raises EngineError for outputs of the wrong shape or type."""
-        outputs = self.outputs(pixels[None])
-        boxes, scores, classes, masks = (outputs[name] for name in OUTPUTS)
+    def _rows(self, outputs: dict[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+        """The objects' rows. Raises EngineError for outputs of the wrong shape or type."""
+        boxes, scores, classes, masks = (outputs[name][: self._objects(outputs)] for name in OUTPUTS)
         count = len(self.network.class_names)
         fits = (
             boxes.shape == (len(scores), 4)
@@ -102,6 +110,29 @@ class DetectHandler(WholeImageHandler):
             image, prediction, self.network.class_names, threshold=self._picture_threshold, legend=legend
         )
 
+    def _objects(self, outputs: dict[str, np.ndarray]) -> int | None:
+        """How many of a fixed number of rows are objects; None if all are."""
+        if COUNT not in outputs:
+            return None
+        count, rows = outputs[COUNT], len(outputs[OUTPUTS[0]])
+        if count.dtype.kind != "i" or count.shape != (1,) or not 0 <= count[0] <= rows:
+            raise EngineError(
+                f"{self.network.path} returned the {COUNT} {count!r}; expected an integer from 0 to {rows}."
+            )
+        return int(count[0])
+
+    def _exceeded(self, outputs: dict[str, np.ndarray]) -> list[str]:
+        """The flags of the bounds that the image exceeds."""
+        if COUNT not in outputs:
+            return []
+        exceeded = outputs.get(EXCEEDED, np.empty(0))
+        if exceeded.shape != (len(_BOUNDS),):
+            raise EngineError(
+                f"{self.network.path} returned {EXCEEDED} of shape {exceeded.shape}; expected "
+                f"{len(_BOUNDS)} numbers. Export the model again."
+            )
+        return [flag for flag, value in zip(_BOUNDS, exceeded, strict=True) if value]
+
     # Used by vim-infer.
 
     def identity(self) -> dict[str, Any]:
@@ -117,6 +148,7 @@ class DetectHandler(WholeImageHandler):
 
     def count(self, row: Row) -> None:
         self._counts.update(found.name for found in row.result or ())
+        self._bounded.update(flag for flag in row.flags if flag in _BOUNDS)
         super().count(row)
 
     def summary(self) -> dict[str, Any]:
@@ -124,6 +156,7 @@ class DetectHandler(WholeImageHandler):
             "objects": self._counts.total(),
             "objects_by_class": dict(self._counts.most_common()),
             "score_threshold": self.threshold,
+            **self._bounded,
             **self._files.metrics,
         }
 
@@ -133,8 +166,9 @@ class DetectHandler(WholeImageHandler):
         counts = [(name, count, count / total) for name, count in self._counts.most_common()]
         table = Table("Objects by class", ("class", "objects", "share"), counts, shares=(2,), classes=True)
         precision = self._files.report()
+        bounded = {f"images with {_BOUNDS[flag]}": str(count) for flag, count in self._bounded.items()}
         return TaskReport(
-            {"objects": str(self._counts.total()), **precision.figures},
+            {"objects": str(self._counts.total()), **bounded, **precision.figures},
             [*precision.tables, table],
             {name: hexadecimal_color(index) for index, name in enumerate(names)},
         )
@@ -145,6 +179,10 @@ class DetectHandler(WholeImageHandler):
         text = ", ".join([*named, f"other: {rest}"] if rest else named)
         total = plural(self._counts.total(), "object")
         lines = [f"{total}: {text}" if text else total]
+        lines += [
+            f"{plural(count, 'image')} with {_BOUNDS[flag]} (flag {flag})"
+            for flag, count in self._bounded.items()
+        ]
         return lines + self._files.summary_lines()
 
 

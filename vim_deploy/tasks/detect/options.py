@@ -7,10 +7,25 @@ from pathlib import Path
 
 import click
 
-from vim_deploy.options import option
+from vim_deploy.errors import ExportError
+from vim_deploy.options import check_values, option
 from vim_deploy.output_files import FileKind, starting
 
 PICTURE_THRESHOLD = 0.25
+
+
+@dataclass(frozen=True)
+class DetectExportOptions:
+    """See `vim-export --help`."""
+
+    fixed_rows: bool = option(
+        False,
+        help="Outputs with a fixed number of rows, and the number of objects as a further output. TensorRT "
+        "engines need this.",
+    )
+
+    def __post_init__(self) -> None:
+        check_values(self, ExportError)
 
 
 @dataclass(frozen=True)

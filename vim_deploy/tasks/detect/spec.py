@@ -10,6 +10,8 @@ from vim_deploy.tasks.spec import TaskSpec
 from vim_deploy.text import plural
 
 OUTPUTS = ("boxes", "scores", "classes", "masks")
+# Further outputs of files with a fixed number of rows, see docs/dense.md.
+COUNT, EXCEEDED = "count", "exceeded"
 MAX_CLASSES = 1_000_000
 
 
@@ -45,11 +47,12 @@ SPEC = TaskSpec(
     model_kinds=("detector",),
     handler="vim_deploy.tasks.detect.handler:DetectHandler",
     module="vim_deploy.tasks.detect.export:DetectModule",
+    export_options="vim_deploy.tasks.detect.options:DetectExportOptions",
     options="vim_deploy.tasks.detect.options:DetectOptions",
     draw="vim_deploy.tasks.detect.visualization:draw",
     result="vim_deploy.tasks.detect.model_result:DetectResult",
     batchable=False,
-    fixed_size=False,
+    fixed_size_option="--fixed-rows",
     # A higher threshold might leave nothing to compare.
     settings={"score_threshold": 0.0},
     difference="vim_deploy.tasks.detect.difference:difference",
