@@ -14,7 +14,7 @@ from prepared_graph import runner
 from small_onnx import metadata
 from tensorrt_environment import Environment
 
-from vim_deploy import load_engine
+from vim_deploy import load
 from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.dense.detector import Detector
 from vim_deploy.engines.container import read_manifest
@@ -78,7 +78,7 @@ def test_a_detector_with_a_fixed_number_of_rows_is_built(fixed, tmp_path, monkey
     assert manifest.build_info["layers"]["plugins"] == 2 * golden_config().backbone.vim.depth
     assert manifest.self_check["compared"]
     # TensorRT's threshold is the file's; comparisons use rows down to the score 0.
-    with load_engine(engine) as opened:
+    with load(engine) as opened:
         found = opened.run(golden_input().numpy())
     prepared = onnx.load_model_from_string(prepare("detector.onnx", fixed, "fp32", major).data)
     expected = runner(prepared)(golden_input().numpy())

@@ -14,6 +14,7 @@ from infer_command import csv_rows, json_rows, run
 from small_detector import colour_detector, with_rectangles
 from small_onnx import save
 
+from vim_deploy import load
 from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.onnxruntime.session import make_session
 from vim_deploy.errors import EngineError, ExportError
@@ -134,8 +135,6 @@ def test_exceeded_bounds_are_in_the_rows_and_in_the_summary(place):
     [("count", 4, "returned the count .*; expected an integer from 0 to 3"), ("exceeded", None, "of shape")],
 )
 def test_wrong_counts_are_errors(place, output, value, message):
-    from vim_deploy import load_engine
-
     model = colour_detector(fixed_rows=True)
     (last,) = [node for node in model.graph.node if node.output[0] == output]
     if output == "count":
@@ -146,15 +145,13 @@ def test_wrong_counts_are_errors(place, output, value, message):
         last.input.append("no_bound")
         model.graph.output[-1].type.tensor_type.shape.dim[0].dim_value = 3
     build_engine(save(model, Path("wrong.onnx")), "wrong.engine")
-    with load_engine("wrong.engine") as engine, pytest.raises(EngineError, match=message):
+    with load("wrong.engine") as engine, pytest.raises(EngineError, match=message):
         list(engine.predict("images/1.png"))
 
 
 def test_nan_is_not_an_image_without_objects(place):
-    from vim_deploy import load_engine
-
     build_engine(save(colour_detector(fixed_rows=True), Path("fixed.onnx")), "fixed.engine")
-    with load_engine("fixed.engine") as engine:
+    with load("fixed.engine") as engine:
         plain = engine.runner.run
 
         def broken(pixels):
@@ -162,6 +159,5 @@ def test_nan_is_not_an_image_without_objects(place):
             return {**outputs, "scores": outputs["scores"] * np.nan, "count": outputs["count"] * 0}
 
         engine.runner.run = broken
-        (prediction,) = engine.predict("images/1.png")
-    assert prediction.status == "error"
-    assert "NaN" in prediction.reason
+        (result,) = engine.predict("images/1.png")
+    assert "NaN" in str(result.error)
