@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -53,6 +54,8 @@ def cached_engine(onnx_path: str | os.PathLike[str], options: BuildOptions) -> t
             manifest.check_environment(str(entry), module.environment(manifest))
             if manifest.source.sha256 != source_hash:
                 raise manifest.refuse(str(entry), "source.sha256", manifest.source.sha256, source_hash)
+            mark_used(entry)
+            _log.debug("the cached engine of %s is %s", os.fspath(onnx_path), entry)
             return entry, manifest, payload
         except EngineError as error:
             _log.warning("building the cached engine again: %s", error)
@@ -60,6 +63,12 @@ def cached_engine(onnx_path: str | os.PathLike[str], options: BuildOptions) -> t
         _log.info("building an engine for %s into %s", os.fspath(onnx_path), entry.parent)
     build_from_source(read_source(onnx_path), entry, options)
     return (entry, *read_engine(entry))
+
+
+def mark_used(entry: Path) -> None:
+    """Set the modification time of an entry, from which its last use is known."""
+    with contextlib.suppress(OSError):  # the cache may be read-only
+        os.utime(entry)
 
 
 def cache_subfolder(name: str) -> Path:

@@ -123,6 +123,14 @@ def open_engine(
     if source is not None:
         _check_source(name, manifest, source)
     options = RunOptions(threads, None if source is None else Path(source))
+    _log.debug(
+        "opening %s: %s on %s, built for %s; threads: %s",
+        name,
+        manifest.backend,
+        manifest.device,
+        ", ".join(f"{key} {value}" for key, value in manifest.environment.items()),
+        "as built" if threads is None else threads,
+    )
     return OpenEngine(module.open_payload(payload, manifest, options), manifest, name)
 
 

@@ -19,7 +19,7 @@ def batch_sizes(text: str) -> tuple[int, ...]:
     return tuple(int(size) for size in sizes)
 
 
-@command()
+@command(examples=("vim-bench vim_tiny.engine", "vim-bench vim_tiny.engine --batch-sizes 1,4 --json"))
 @click.argument("engine", type=click.Path(path_type=Path))
 @click.option(
     "--batch-sizes",

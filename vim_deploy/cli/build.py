@@ -72,7 +72,14 @@ def build_options(context: click.Context) -> BuildOptions:
 _DEFAULT_DEVICES = ", ".join(f"{BACKENDS.get(name).devices[0]} for {name}" for name in BACKENDS.names())
 
 
-@command(_BuildCommand)
+@command(
+    _BuildCommand,
+    examples=(
+        "vim-build vim_tiny.onnx -o vim_tiny.engine",
+        "vim-build vim_tiny.onnx -o vim_tiny.engine --cpu-precision bf16",
+        "vim-build vim_tiny.onnx -o vim_tiny_trt.engine --backend tensorrt",
+    ),
+)
 @click.argument("model", type=click.Path(path_type=Path))
 @path_option("-o", "--output", required=True, help="Engine file to write.")
 @click.option(

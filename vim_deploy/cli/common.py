@@ -7,23 +7,29 @@ import logging
 import os
 import shlex
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from vim_deploy.engines.spec import MAX_THREADS
 from vim_deploy.errors import as_user_error
+from vim_deploy.package import VERSION
 from vim_deploy.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 USER_ERROR = 2
+HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
+_VERBOSE = f"{__name__}.verbose"  # in the context's meta: whether --verbose is given
 _ARGUMENTS = f"{__name__}.arguments"  # in the context's meta: the arguments as given
 INTERRUPTED = 130  # 128 + SIGINT, the convention of shells
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+AnyCommand = TypeVar("AnyCommand", bound=click.Command)
 Report = Callable[[str], None]
 
 
@@ -33,7 +39,21 @@ def echo(text: str, *, err: bool = False) -> None:
 
 
 class Command(click.Command):
-    """Prints user errors on stderr and exits with 2; other exceptions are bugs, with a traceback."""
+    """Prints user errors on stderr and exits with 2; other exceptions are bugs, with a traceback.
+
+    `examples`: command lines at the end of the help.
+    """
+
+    def __init__(self, *arguments: Any, examples: Sequence[str] = (), **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.examples = tuple(examples)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if self.examples:
+            with formatter.section("Examples"):
+                for line in self.examples:
+                    formatter.write(f"{' ' * formatter.current_indent}{line}\n")
+        super().format_epilog(ctx, formatter)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[_ARGUMENTS] = tuple(args)
@@ -63,6 +83,8 @@ class Command(click.Command):
         except Exception as error:
             if (problem := as_user_error(error)) is None:
                 raise
+            if _is_verbose(ctx):
+                echo(traceback.format_exc(), err=True)
             echo(f"error: {problem}", err=True)
             sys.exit(USER_ERROR)
 
@@ -97,9 +119,40 @@ def _printable_error(error: click.UsageError) -> click.UsageError:
 
 
 def command(cls: type[Command] = Command, **attributes: Any) -> Callable[[Callable[..., Any]], click.Command]:
-    """Decorator: a click command that prints user errors and exits with 2."""
-    settings = {"help_option_names": ["-h", "--help"], "show_default": True}
-    return click.command(cls=cls, context_settings=settings, **attributes)
+    """Decorator: a click command that prints user errors and exits with 2, see Command for the attributes."""
+    settings = {**HELP_OPTIONS, "show_default": True}
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        made = click.command(cls=cls, context_settings=settings, **attributes)(function)
+        return with_version(_verbose_option(made))
+
+    return decorate
+
+
+_verbose_option = click.option(
+    "--verbose",
+    is_flag=True,
+    expose_value=False,
+    callback=lambda ctx, param, value: ctx.meta.__setitem__(_VERBOSE, value),
+    help="Print the whole log with times, and the tracebacks of errors.",
+)
+
+
+def with_version(made: AnyCommand) -> AnyCommand:
+    """Add --version. click's decorator keeps the name of its first command, so each one needs its own."""
+    decorate = click.version_option(
+        VERSION, "--version", message="%(prog)s %(version)s", help="Print the version."
+    )
+    return decorate(made)
+
+
+def _is_verbose(ctx: click.Context) -> bool:
+    return bool(ctx.meta.get(_VERBOSE))
+
+
+def complete_files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Shell completion of paths, for arguments and options that also take other texts."""
+    return [CompletionItem(incomplete, type="file")]
 
 
 def console(*, stderr: bool = True, width: int | None = None) -> Console:
@@ -134,14 +187,33 @@ def stages(title: str, quiet: bool = False) -> Iterator[Report]:
 
 class _EchoHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        echo(f"{record.levelname.lower()}: {record.getMessage()}", err=True)
+        echo(self.format(record), err=True)
+
+
+class _Lines(logging.Formatter):
+    """`level: message`; with `times`, the time before and the module after the level."""
+
+    def __init__(self, times: bool) -> None:
+        super().__init__(
+            "%(asctime)s %(lower)s %(module)s: %(message)s" if times else "%(lower)s: %(message)s"
+        )
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.lower = record.levelname.lower()
+        return super().format(record)
 
 
 def log_to_stderr(quiet: bool = False) -> None:
-    """Show the log of the package on stderr; only warnings and errors if `quiet`."""
+    """Show the log of the package on stderr: warnings and errors if `quiet`, everything with --verbose."""
+    context = click.get_current_context(silent=True)
+    verbose = context is not None and _is_verbose(context)
+    if quiet and verbose:
+        raise click.UsageError("--quiet and --verbose contradict each other; give only one.")
+    handler = _EchoHandler()
+    handler.setFormatter(_Lines(verbose))
     logger = logging.getLogger("vim_deploy")
-    logger.handlers = [_EchoHandler()]
-    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+    logger.handlers = [handler]
+    logger.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
 
 
 def path_option(*names: str, help: str, **settings: Any) -> Callable[[Decorated], Decorated]:

@@ -18,7 +18,7 @@ NOT_READY = 1
 _LABELS = {"ok": "ok     ", "missing": "missing", "broken": "BROKEN "}
 
 
-@command()
+@command(examples=("vim-doctor", "vim-doctor --json"))
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def main(as_json: bool) -> None:
     """Check each component that this package uses in a separate process, and report how to fix problems.

@@ -10,6 +10,7 @@ import click
 
 from vim_deploy.cli.common import (
     command,
+    complete_files,
     echo,
     force_option,
     log_to_stderr,
@@ -17,7 +18,7 @@ from vim_deploy.cli.common import (
     quiet_option,
     stages,
 )
-from vim_deploy.cli.model_options import model_files, model_names, model_options, model_source
+from vim_deploy.cli.model_options import model_argument, model_files, model_names, model_options, model_source
 from vim_deploy.cli.registry_type import RegistryType
 from vim_deploy.cli.task_options import TaskOptionsCommand, take_task_options
 from vim_deploy.errors import needs_extra
@@ -40,8 +41,15 @@ class _ExportCommand(TaskOptionsCommand):
         super().format_epilog(ctx, formatter)
 
 
-@command(_ExportCommand)
-@click.argument("model")
+@command(
+    _ExportCommand,
+    examples=(
+        "vim-export vim_tiny --checkpoint vim_t_midclstok_76p1acc.pth -o vim_tiny.onnx",
+        "vim-export auto --checkpoint hf://hustvl/Vim-tiny-midclstok -o vim_tiny.onnx",
+        "vim-export upernet_vim_tiny --task segment --checkpoint iter_60000.pth -o seg.onnx",
+    ),
+)
+@model_argument
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File to write."
 )
@@ -79,6 +87,7 @@ class _ExportCommand(TaskOptionsCommand):
 @click.option(
     "--check-images",
     multiple=True,
+    shell_complete=complete_files,
     help="Images to compare on: file, folder or glob; repeatable.  [default: random pixels]",
 )
 @force_option

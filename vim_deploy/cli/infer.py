@@ -17,6 +17,7 @@ from vim_deploy.cli.common import (
     USER_ERROR,
     command,
     command_line,
+    complete_files,
     console,
     echo,
     force_option,
@@ -38,9 +39,17 @@ INTERNAL_ERROR = 70  # as in sysexits.h, because 1 means failed images here
 BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 
-@command(TaskOptionsCommand)
+@command(
+    TaskOptionsCommand,
+    examples=(
+        "vim-infer vim_tiny.engine photos/ -o predictions.csv --report report.html",
+        "find photos -name '*.jpg' -print0 | vim-infer vim_tiny.engine - --null -o rows.jsonl",
+        "vim-infer vim_tiny.engine photos/ -o predictions.csv --resume",
+        "vim-infer segmenter.engine photos/ -o rows.csv --maps maps/ --overlays overlays/",
+    ),
+)
 @click.argument("engine", type=click.Path(path_type=Path))
-@click.argument("images", nargs=-1, required=True, metavar="IMAGES...")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGES...", shell_complete=complete_files)
 @path_option("-o", "--output", help="Results file.  [default: CSV on stdout]")
 @click.option(
     "--format",

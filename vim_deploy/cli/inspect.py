@@ -8,13 +8,19 @@ from pathlib import Path
 
 import click
 
-from vim_deploy.cli.common import command, echo, force_option, path_option
+from vim_deploy.cli.common import command, complete_files, echo, force_option, path_option
 from vim_deploy.errors import OutputError
 from vim_deploy.files import is_one_of
 
 
-@command()
-@click.argument("file")
+@command(
+    examples=(
+        "vim-inspect vim_tiny.engine",
+        "vim-inspect vim_t_midclstok_76p1acc.pth --json",
+        "vim-inspect vim_tiny.onnx --set-class-names names.txt -o named.onnx",
+    )
+)
+@click.argument("file", shell_complete=complete_files)
 @path_option(
     "--set-class-names",
     help="Write a copy of FILE with the class names in this file to -o; formats as for vim-export.",

@@ -9,17 +9,32 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
-from vim_deploy.cli.common import Decorated, with_options
-from vim_deploy.families.family import ModelSource
+from vim_deploy.cli.common import Decorated, complete_files, with_options
+from vim_deploy.families.family import AUTO, ModelSource
 from vim_deploy.families.registry import families
 from vim_deploy.options import ImageSize
+
+
+def complete_models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Shell completion of MODEL: the named models, "auto", and files."""
+    names = [AUTO, *(name for family in families() for name in family.presets)]
+    found = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    return found or complete_files(ctx, param, incomplete)
+
+
+model_argument = click.argument("model", shell_complete=complete_models)
 
 
 def model_options(image_size: str) -> Callable[[Decorated], Decorated]:
     """A decorator that adds them; `image_size` describes the default of --image-size."""
     options = [
-        click.option("--checkpoint", help="Weights: a .pth or .safetensors file, or hf://owner/repo[/file]."),
+        click.option(
+            "--checkpoint",
+            shell_complete=complete_files,
+            help="Weights: a .pth or .safetensors file, or hf://owner/repo[/file].",
+        ),
         click.option(
             "--checkpoint-key",
             type=click.Choice(("model", "model_ema")),

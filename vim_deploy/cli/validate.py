@@ -12,6 +12,7 @@ import click
 from vim_deploy.cli.common import (
     command,
     command_line,
+    complete_files,
     console,
     echo,
     force_option,
@@ -21,7 +22,7 @@ from vim_deploy.cli.common import (
     stages,
     threads_option,
 )
-from vim_deploy.cli.model_options import model_files, model_options, model_source
+from vim_deploy.cli.model_options import model_argument, model_files, model_options, model_source
 from vim_deploy.errors import needs_extra
 from vim_deploy.options import flag_of
 from vim_deploy.output_files import OutputFile, check_output_files, input_paths
@@ -41,11 +42,22 @@ _NEEDS = {
 }
 
 
-@command()
-@click.argument("model")
+@command(
+    examples=(
+        "vim-validate vim_tiny vim_tiny.onnx vim_tiny.engine --checkpoint vim_t.pth",
+        "vim-validate vim_tiny vim_tiny.engine --checkpoint vim_t.pth --images photos/ --sign",
+        "vim-validate vim_tiny vim_tiny.onnx --checkpoint vim_t.pth --layers --html page.html",
+    )
+)
+@model_argument
 @click.argument("artifacts", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="ARTIFACT...")
 @model_options(image_size="that of the artifacts")
-@click.option("--images", multiple=True, help="Image files, folders or globs to compare on; repeatable.")
+@click.option(
+    "--images",
+    multiple=True,
+    shell_complete=complete_files,
+    help="Image files, folders or globs to compare on; repeatable.",
+)
 @click.option(
     "--max-images",
     type=click.IntRange(min=1),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 import math
 import os
 import socket
@@ -30,6 +31,7 @@ from vim_deploy.data.loading import Input, Loaded, ThreadLoader
 from vim_deploy.data.preparation import Preparation
 from vim_deploy.errors import DecoderError
 
+_log = logging.getLogger("vim_deploy")
 _START_SECONDS = 60.0
 _MAX_REPLY = 1 << 20
 _Reply: TypeAlias = tuple[dict[str, Any], np.ndarray | None]
@@ -205,6 +207,7 @@ class _Decoder:
         except BaseException:
             ours.close()
             raise
+        _log.debug("started the decoder process %d", self._process.pid)
         return ours
 
     def _cause(self, error: Exception) -> str:

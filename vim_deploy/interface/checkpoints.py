@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vim_deploy.engines.cache import cache_subfolder
+from vim_deploy.engines.cache import cache_subfolder, mark_used
 from vim_deploy.errors import CheckpointError, ConfigError, os_errors
 from vim_deploy.files import sha256_of, sha256_of_file
 from vim_deploy.interface.convert import export
@@ -49,7 +49,9 @@ def exported_checkpoint(name: str, task: str | None, options: Mapping[str, Any])
     }
     key = sha256_of(json.dumps(parts, sort_keys=True).encode())
     entry = cache_subfolder("exports") / f"{file.stem}-{key[:40]}.onnx"
-    if not entry.exists():
+    if entry.exists():
+        mark_used(entry)
+    else:
         _log.info("exporting %s into %s", name, entry.parent)
         _export(checkpoint, task, entry, dict(options))
     return entry

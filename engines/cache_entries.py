@@ -1,0 +1,76 @@
+"""What is in the cache folder: engines built for ONNX files, and ONNX files exported from checkpoints."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from vim_deploy.engines.base import backend_module
+from vim_deploy.engines.cache import cache_folder
+from vim_deploy.engines.container import read_manifest
+from vim_deploy.errors import EngineError, VimDeployError, os_errors
+
+# Only files with the names of entries are listed and removed.
+_NAMES = {"engines": re.compile(r"[0-9a-f]{40}\.engine"), "exports": re.compile(r".*-[0-9a-f]{40}\.onnx")}
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """A file in the cache. `used`: when it was last opened through the cache. `problem`: why an engine cannot
+    be opened here, for example because it was built by another version; None if it can."""
+
+    path: Path
+    bytes: int
+    used: datetime
+    content: str
+    problem: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {
+            "path": str(self.path),
+            "bytes": self.bytes,
+            "used": self.used.isoformat(timespec="seconds"),
+            "content": self.content,
+            "problem": self.problem,
+        }
+
+
+def cache_entries() -> list[CacheEntry]:
+    """All entries, the last used first. Raises EngineError for a cache folder that cannot be read."""
+    with os_errors(EngineError, f"the cache folder {cache_folder()} cannot be read"):
+        return sorted(_entries(), key=lambda entry: entry.used, reverse=True)
+
+
+def remove_entry(entry: CacheEntry) -> None:
+    """Raises EngineError. A process that has the engine open keeps working."""
+    with os_errors(EngineError, f"{entry.path} cannot be removed"):
+        entry.path.unlink(missing_ok=True)
+
+
+def _entries() -> Iterator[CacheEntry]:
+    for name, pattern in _NAMES.items():
+        folder = cache_folder() / name
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if not pattern.fullmatch(path.name) or path.is_symlink() or not path.is_file():
+                continue
+            status = path.stat()
+            used = datetime.fromtimestamp(status.st_mtime, timezone.utc)
+            content, problem = _engine(path) if name == "engines" else (path.stem[:-41], None)
+            yield CacheEntry(path, status.st_size, used, content, problem)
+
+
+def _engine(path: Path) -> tuple[str, str | None]:
+    """What an engine was built from, and why it cannot be opened."""
+    content = "unknown"
+    try:
+        manifest = read_manifest(path)
+        content = f"{manifest.source.name} for {manifest.backend} on {manifest.device}"
+        manifest.check_environment(str(path), backend_module(manifest.backend).environment(manifest))
+    except VimDeployError as error:
+        return content, str(error)
+    return content, None

@@ -1,0 +1,105 @@
+"""vim-cache: what is listed, and that only entries of the cache are removed."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+from changed_engine import changed_engine
+from click.testing import CliRunner, Result
+from infer_command import make_images
+from small_onnx import colour_model, save
+
+from vim_deploy.cli.cache import main
+from vim_deploy.engines.open import open_engine
+
+DAY = 86400
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch) -> Path:
+    """A cache with an engine that can be opened, one from another machine, and files that are no entries."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VIM_DEPLOY_CACHE", str(tmp_path / "cache"))
+    for name, scale in (("a.onnx", "one"), ("b.onnx", "two")):
+        open_engine(save(colour_model(variant=scale), Path(name))).close()
+    (other,) = (path for path in engines() if content_of(path).startswith("b.onnx"))
+    changed_engine(other, environment={"instruction_set": "avx1024"})
+    Path("cache/engines/notes.txt").write_text("of the user")
+    Path("cache/engines", "0" * 40 + ".engine").symlink_to(tmp_path / "a.onnx")
+    return tmp_path
+
+
+def engines() -> list[Path]:
+    return [path for path in Path("cache/engines").glob("*.engine") if not path.is_symlink()]
+
+
+def cache(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def listed(*arguments: object) -> list[dict]:
+    result = cache(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def content_of(path: Path) -> str:
+    return next(entry["content"] for entry in listed() if Path(entry["path"]).name == path.name)
+
+
+def test_entries_are_listed_with_their_problems():
+    found = {entry["content"]: entry for entry in listed()}
+    assert set(found) == {"a.onnx for onnxruntime on cpu", "b.onnx for onnxruntime on cpu"}
+    assert found["a.onnx for onnxruntime on cpu"]["problem"] is None
+    assert "instruction_set is avx1024" in found["b.onnx for onnxruntime on cpu"]["problem"]
+    assert all(entry["bytes"] == Path(entry["path"]).stat().st_size for entry in found.values())
+    text = cache().stdout
+    assert "b.onnx for onnxruntime on cpu, cannot be opened here\n" in text
+    assert text.splitlines()[-1].startswith("2 entries (")
+
+
+def test_prune_removes_what_cannot_be_opened():
+    assert len(listed("prune", "--dry-run")) == 1
+    assert len(engines()) == 2
+    result = cache("prune")
+    assert result.exit_code == 0
+    assert "1 entry" in result.stdout and "removed from" in result.stdout
+    assert [entry["content"] for entry in listed()] == ["a.onnx for onnxruntime on cpu"]
+    assert Path("cache/engines/notes.txt").exists() and Path("a.onnx").exists()
+
+
+def test_prune_removes_what_was_not_used():
+    for path in engines():
+        os.utime(path, (time.time() - 10 * DAY,) * 2)
+    open_engine("a.onnx").close()  # used again
+    assert [entry["content"][:6] for entry in listed()] == ["a.onnx", "b.onnx"]
+    cache("prune", "--unused-days", 5)
+    assert [entry["content"][:6] for entry in listed()] == ["a.onnx"]
+    cache("prune", "--unused-days", 0)
+    assert listed() == []
+
+
+def test_all_entries_are_removed_on_request():
+    exports = Path("cache/exports")
+    exports.mkdir()
+    (exports / f"vim_tiny-{'a' * 40}.onnx").write_bytes(b"x")
+    (exports / "mine.onnx").write_bytes(b"x")
+    assert "vim_tiny" in {entry["content"] for entry in listed()}
+    cache("prune", "--all")
+    assert listed() == [] and engines() == []
+    assert (exports / "mine.onnx").exists() and Path("cache/engines/notes.txt").exists()
+
+
+def test_an_empty_cache_and_invalid_options(monkeypatch, tmp_path):
+    monkeypatch.setenv("VIM_DEPLOY_CACHE", str(tmp_path / "none"))
+    assert cache().stdout == f"0 entries (0.0 MB) in {tmp_path / 'none'}\n"
+    result = cache("--all")
+    assert result.exit_code == 2
+    assert "need the action prune" in result.stderr
+    make_images("images", 1)
+    monkeypatch.setenv("VIM_DEPLOY_CACHE", str(tmp_path / "images" / "00000.png"))
+    assert cache().exit_code == 0  # not a folder: there are no entries
