@@ -13,7 +13,7 @@ import numpy as np
 from vim_deploy.engines.base import Runner
 from vim_deploy.engines.manifest import Manifest
 from vim_deploy.engines.onnxruntime.backend import OrtRunner
-from vim_deploy.engines.onnxruntime.session import make_session
+from vim_deploy.engines.onnxruntime.session import make_session, run_session
 from vim_deploy.engines.open import OpenEngine, open_engine
 from vim_deploy.engines.source import SourceModel, read_source
 from vim_deploy.errors import EngineError
@@ -88,6 +88,22 @@ class Artifact(AbstractContextManager["Artifact"]):
     def run(self, pixels: np.ndarray, size: int | None = None) -> np.ndarray:
         """The primary output of the task."""
         return self.run_all(pixels, size)[self.output]
+
+    def run_each(self, pixels: np.ndarray) -> list[dict[str, np.ndarray]]:
+        """All outputs for each image by itself, with the task's values of `settings`.
+
+        For tasks whose outputs cannot be split by image, such as detection.
+        """
+        network, settings = self._network, TASKS.get(self.metadata.task).settings
+        runner = network.runner if isinstance(network, OpenEngine) else network
+        if not settings:
+            return [network.run(image[None]) for image in pixels]
+        if not isinstance(runner, OrtRunner):
+            raise EngineError(
+                f"{self.target.path}: {', '.join(settings)} can only be set for engines of ONNX Runtime."
+            )
+        names = [spec.name for spec in runner.outputs]
+        return [run_session(runner.session, names, image[None], settings) for image in pixels]
 
     def close(self) -> None:
         self._network.close()

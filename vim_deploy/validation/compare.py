@@ -7,17 +7,24 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from vim_deploy.parity.difference import cosine_similarity, difference, rank_correlation, signal_to_noise
+from vim_deploy.parity.difference import (
+    Difference,
+    cosine_similarity,
+    difference,
+    rank_correlation,
+    signal_to_noise,
+)
 from vim_deploy.precision import Precision
 from vim_deploy.validation.inputs import Input, batches
 
 Model = Callable[[np.ndarray], np.ndarray]
+Outputs = Mapping[str, np.ndarray]
 TOP = 5
 ALL = "all"
 
@@ -26,6 +33,7 @@ ALL = "all"
 class ImageFigures:
     """Both outputs for one input; the fields from `decision` on are None without class scores.
 
+    `cosine` and `signal_to_noise_db` are None for outputs that are sets, such as detections.
     `relative`: largest difference, relative to the largest reference value of this image. `margin`: the
     reference's highest score minus its second highest.
     """
@@ -35,8 +43,8 @@ class ImageFigures:
     max_abs: float
     max_reference: float
     relative: float
-    cosine: float
-    signal_to_noise_db: float
+    cosine: float | None
+    signal_to_noise_db: float | None
     decision: tuple[int, int] | None = None  # reference's class, candidate's class
     margin: float | None = None
     top5_overlap: float | None = None
@@ -55,8 +63,8 @@ class Group:
     images: int
     max_abs: float
     relative: float
-    cosine: float
-    signal_to_noise_db: float
+    cosine: float | None
+    signal_to_noise_db: float | None
     top1: float | None
     top5: float | None
     rank_correlation: float | None
@@ -78,12 +86,10 @@ class Report:
         if not total.relative <= limit:
             worst = max(self.images, key=lambda image: image.relative)
             found.append(f"relative difference {worst.relative:.2e} on {worst.name}, limit {limit:g}")
-        if not total.signal_to_noise_db >= floor:
-            least = min(self.images, key=lambda image: image.signal_to_noise_db)
-            found.append(
-                f"signal-to-noise ratio {least.signal_to_noise_db:.0f} dB on {least.name}, minimum "
-                f"{floor:.0f} dB"
-            )
+        ratio = total.signal_to_noise_db
+        if ratio is not None and not ratio >= floor:
+            least = min(self.images, key=lambda image: _least(image.signal_to_noise_db))
+            found.append(f"signal-to-noise ratio {ratio:.0f} dB on {least.name}, minimum {floor:.0f} dB")
         return tuple(found)
 
     @property
@@ -104,8 +110,8 @@ class Report:
             images=len(chosen),
             max_abs=max(image.max_abs for image in chosen),
             relative=max(image.relative for image in chosen),
-            cosine=min(image.cosine for image in chosen),
-            signal_to_noise_db=min(image.signal_to_noise_db for image in chosen),
+            cosine=_smallest(image.cosine for image in chosen),
+            signal_to_noise_db=_smallest(image.signal_to_noise_db for image in chosen),
             top1=_mean([not image.decision_changed for image in decided]),
             top5=_mean([image.top5_overlap or 0.0 for image in decided]),
             rank_correlation=min((image.rank_correlation or 0.0 for image in decided), default=None),
@@ -174,6 +180,23 @@ def compare_outputs(
     return Report(figures, precision)
 
 
+def compare_each(
+    expected: Sequence[Outputs],
+    found: Sequence[Outputs],
+    inputs: Sequence[Input],
+    difference_of: Callable[[Outputs, Outputs], Difference],
+    precision: str = "fp32",
+) -> Report:
+    """`compare` for outputs that are sets, by name and image by image; `difference_of` compares two sets."""
+    figures = []
+    for item, one, other in zip(inputs, expected, found, strict=True):
+        apart = difference_of(one, other)
+        figures.append(
+            ImageFigures(item.name, item.kind, apart.max_abs, apart.max_reference, apart.relative, None, None)
+        )
+    return Report(tuple(figures), precision)
+
+
 def plain_json(value: Any) -> Any:
     """The value with infinities and NaN replaced by None, since JSON has neither."""
     if isinstance(value, float):
@@ -211,6 +234,14 @@ def _decision(expected: np.ndarray, found: np.ndarray) -> dict[str, Any]:
         "top5_overlap": len(np.intersect1d(best, other)) / count,
         "rank_correlation": rank_correlation(expected, found),
     }
+
+
+def _smallest(values: Iterable[float | None]) -> float | None:
+    return min((value for value in values if value is not None), default=None)
+
+
+def _least(value: float | None) -> float:
+    return math.inf if value is None else value
 
 
 def _mean(values: Sequence[float | bool]) -> float | None:

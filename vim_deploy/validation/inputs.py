@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from vim_deploy.data.decode import decode
 from vim_deploy.data.discover import Discovery
@@ -29,10 +30,15 @@ class Input:
     pixels: np.ndarray
 
 
-def real_inputs(images: Sequence[str], preprocessing: Preprocessing, limit: int | None = None) -> list[Input]:
-    """Image files, folders and globs, preprocessed. Raises ImageError for one that cannot be read."""
+def real_inputs(
+    images: Sequence[str], prepare: Callable[[Image.Image], np.ndarray], limit: int | None = None
+) -> list[Input]:
+    """Image files, folders and globs, each prepared by `prepare`, such as a Preprocessing.
+
+    Raises ImageError for one that cannot be read.
+    """
     found = [
-        Input(_short(item.path), REAL, preprocessing(decode(item.path).image))
+        Input(_short(item.path), REAL, prepare(decode(item.path).image))
         for item in islice(Discovery(images), limit)
     ]
     if not found:

@@ -10,17 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import load_file, save_file
 
 from vim_deploy import child
 from vim_deploy.ops.library import usable_instruction_sets
 from vim_deploy.parity.difference import difference
 from vim_deploy.precision import Precision
+from vim_deploy.tasks.registry import TASKS
+from vim_deploy.tasks.spec import TaskSpec
 from vim_deploy.text import plural
 from vim_deploy.validation.artifacts import Artifact, RunMode, Target, open_artifact
 from vim_deploy.validation.compare import plain_json
+from vim_deploy.validation.outputs import Found, are_equal, run_artifact
 
 REPEATS = 3
 _ISA = "VIM_DEPLOY_ISA"
+_ALL_IMAGES = "all images"
 
 
 @dataclass(frozen=True)
@@ -62,29 +67,34 @@ class Invariance:
 
 def check_invariance(artifact: Artifact, pixels: np.ndarray) -> Invariance:
     """Run the artifact under every condition that is available on this machine."""
-    baseline = artifact.run(pixels, len(pixels))
+    spec = TASKS.get(artifact.metadata.task)
+    baseline = run_artifact(artifact, spec, pixels, len(pixels))
     found = [
-        _variation(f"repeat {count + 1}", baseline, artifact.run(pixels, len(pixels)))
+        _variation(f"repeat {count + 1}", spec, baseline, run_artifact(artifact, spec, pixels, len(pixels)))
         for count in range(REPEATS - 1)
     ]
     if artifact.batch is None:
-        found.append(_variation(f"batch 1 instead of {len(pixels)}", baseline, artifact.run(pixels, 1)))
+        found.append(_variation(f"batch 1 instead of {len(pixels)}", spec, baseline, artifact.run(pixels, 1)))
         odd = np.concatenate([pixels, pixels[:1]])
         shifted = artifact.run(odd[::-1], len(odd))[::-1][: len(pixels)]
-        found.append(_variation("another order and batch size", baseline, shifted))
+        found.append(_variation("another order and batch size", spec, baseline, shifted))
     for threads in (1, 2) if _on_cpu(artifact) else ():
         with open_artifact(artifact.target, threads) as other:
-            found.append(_variation(plural(threads, "thread"), baseline, other.run(pixels, len(pixels))))
+            outputs = run_artifact(other, spec, pixels, len(pixels))
+            found.append(_variation(plural(threads, "thread"), spec, baseline, outputs))
     if _uses_library(artifact):
         for name in usable_instruction_sets():
-            found.append(_variation(f"scan with {name}", baseline, _in_child(artifact, pixels, name)))
+            found.append(_variation(f"scan with {name}", spec, baseline, _in_child(artifact, pixels, name)))
     return Invariance(tuple(found), artifact.precision)
 
 
-def _variation(condition: str, baseline: np.ndarray, other: np.ndarray) -> Variation:
-    return Variation(
-        condition, 0.0 if np.array_equal(baseline, other) else difference(baseline, other).relative
-    )
+def _variation(condition: str, spec: TaskSpec, baseline: Found, other: Found) -> Variation:
+    if are_equal(baseline, other):
+        return Variation(condition, 0.0)
+    if isinstance(baseline, np.ndarray) and isinstance(other, np.ndarray):
+        return Variation(condition, difference(baseline, other).relative)
+    pairs = zip(list(baseline), list(other), strict=True)
+    return Variation(condition, max(spec.compare(one, two).relative for one, two in pairs))
 
 
 def _on_cpu(artifact: Artifact) -> bool:
@@ -98,20 +108,28 @@ def _uses_library(artifact: Artifact) -> bool:
     return artifact.target.mode != RunMode.FUNCTION_BODY
 
 
-def _in_child(artifact: Artifact, pixels: np.ndarray, instruction_set: str) -> np.ndarray:
+def _in_child(artifact: Artifact, pixels: np.ndarray, instruction_set: str) -> Found:
     """Outputs from another process: a loaded library does not change its instruction set."""
     with tempfile.TemporaryDirectory(prefix="vim-validate-") as folder:
-        given, result = Path(folder) / "in.npy", Path(folder) / "out.npy"
+        given, result = Path(folder) / "in.npy", Path(folder) / "out.safetensors"
         np.save(given, pixels)
         target = {"path": str(artifact.target.path), "mode": artifact.target.mode}
         command = child.command(f"{__name__}:run_in_child", **target, given=str(given), result=str(result))
         subprocess.run(command, check=True, env={**os.environ, _ISA: instruction_set})
-        values: np.ndarray = np.load(result)
-        return values
+        values: dict[str, np.ndarray] = load_file(result)
+    if _ALL_IMAGES in values:
+        return values[_ALL_IMAGES]
+    names = TASKS.get(artifact.metadata.task).outputs
+    return [{name: values[f"{index}/{name}"] for name in names} for index in range(len(pixels))]
 
 
 def run_in_child(path: str, mode: str, given: str, result: str) -> None:
-    """Run the artifact on the array in file `given`, and write the output to `result`."""
+    """Run the artifact on the array in file `given`, and write the outputs to `result`."""
     pixels = np.load(given)
     with open_artifact(Target(Path(path), RunMode(mode))) as artifact:
-        np.save(result, artifact.run(pixels, len(pixels)))
+        found = run_artifact(artifact, TASKS.get(artifact.metadata.task), pixels, len(pixels))
+    if isinstance(found, np.ndarray):
+        values = {_ALL_IMAGES: found}
+    else:
+        values = {f"{index}/{name}": row[name] for index, row in enumerate(found) for name in row}
+    save_file({name: np.ascontiguousarray(value) for name, value in values.items()}, result)

@@ -92,8 +92,8 @@ def _figures(group: Group) -> list[str]:
     return [
         f"{group.max_abs:.1e}",
         f"{group.relative:.1e}",
-        f"{group.cosine:.9f}",
-        "exact" if group.signal_to_noise_db == math.inf else f"{group.signal_to_noise_db:.0f}",
+        "" if group.cosine is None else f"{group.cosine:.9f}",
+        _decibels(group.signal_to_noise_db),
         "" if group.top1 is None else f"{group.top1:.2%}",
         "" if group.top5 is None else f"{group.top5:.2%}",
         "" if group.rank_correlation is None else f"{group.rank_correlation:.7f}",
@@ -107,6 +107,10 @@ def _table(section: Section) -> Table:
     for row, faulty in zip_longest(section.rows, section.faulty):
         table.add_row(*map(escape, row), style="red" if faulty else None)
     return table
+
+
+def _decibels(ratio: float | None) -> str:
+    return "" if ratio is None else "exact" if ratio == math.inf else f"{ratio:.0f}"
 
 
 def remarks(result: TargetResult) -> Iterator[str]:

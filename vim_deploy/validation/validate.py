@@ -6,6 +6,7 @@ import platform
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,14 +25,15 @@ from vim_deploy.package import VERSION
 from vim_deploy.registry import load_object
 from vim_deploy.tasks.options import option_fields
 from vim_deploy.tasks.registry import TASKS
+from vim_deploy.tasks.spec import TaskSpec
 from vim_deploy.text import by, plural
 from vim_deploy.validation.accuracy import measure
 from vim_deploy.validation.artifacts import Artifact, Target, open_artifact, source_of, targets_of
-from vim_deploy.validation.compare import compare_outputs
 from vim_deploy.validation.inputs import Input, digest, hard_inputs, random_inputs, real_inputs, stacked
 from vim_deploy.validation.invariance import check_invariance
 from vim_deploy.validation.labels import LabelSource, labelled_images
 from vim_deploy.validation.layers import compare_layers
+from vim_deploy.validation.outputs import Found, check_same_form, report_of, run_artifact, run_eager
 from vim_deploy.validation.probes import open_probed
 from vim_deploy.validation.results import TargetResult, Validation
 
@@ -67,13 +69,12 @@ class _Reference:
     parts: list[Part]  # for --layers
     inputs: list[Input]
     pixels: np.ndarray
-    float32: np.ndarray
-    float64: np.ndarray
+    float32: Found
+    float64: Found
 
     @property
-    def decisions(self) -> bool:
-        """Whether the outputs are scores of classes, so that predicted classes are compared too."""
-        return TASKS.get(self.metadata.task).labelled
+    def spec(self) -> TaskSpec:
+        return TASKS.get(self.metadata.task)
 
 
 def validate(request: ValidationRequest, progress: Progress = lambda stage: None) -> Validation:
@@ -86,12 +87,7 @@ def validate(request: ValidationRequest, progress: Progress = lambda stage: None
     if request.threads is not None:
         torch.set_num_threads(request.threads)
     reference = _reference(request, targets[0], progress)
-    eager = compare_outputs(
-        reference.float64,
-        reference.float32.astype(np.float64),
-        reference.inputs,
-        decisions=reference.decisions,
-    )
+    eager = report_of(reference.float64, reference.float32, reference.inputs, reference.spec)
     results = [_result(target, request, reference, progress) for target in targets]
     if request.labels is not None:
         results = _with_accuracy(results, request, request.labels, reference, progress)
@@ -121,13 +117,13 @@ def _reference(request: ValidationRequest, target: Target, progress: Progress) -
     model = open_export_model(source, metadata.task, options)
     _check_fits(model, metadata, request.artifacts[0])
     parts = _parts(model, request.block) if request.layers else []
-    inputs = _inputs(request, metadata)
+    inputs = _inputs(request, metadata, model.task)
     pixels = stacked(inputs)
     outputs = []
     for float64 in (False, True):
         eager = EagerModel(model.task, float64=float64)
         progress(f"{eager.label} on {plural(len(inputs), 'input')}")
-        outputs.append(eager.run(pixels)[0])
+        outputs.append(run_eager(eager, spec, pixels))
     return _Reference(model, metadata, parts, inputs, pixels, *outputs)
 
 
@@ -167,24 +163,14 @@ def _result(
     progress(f"{target.label} on {plural(len(reference.inputs), 'input')}")
     with open_artifact(target, request.threads) as artifact:
         _check_same_task(artifact, reference.metadata, request.artifacts[0])
-        outputs = artifact.run(reference.pixels)
-        if outputs.shape != reference.float32.shape:
-            raise EngineError(
-                f"{target.path} has outputs of shape {outputs.shape}, the eager model "
-                f"{reference.float32.shape}; give the model that the artifact was exported from."
-            )
+        outputs = run_artifact(artifact, reference.spec, reference.pixels)
+        check_same_form(artifact, reference.float32, outputs)
         invariance = None
         if request.invariance:
             progress(f"{target.label}: batch sizes, threads, repeats, instruction sets")
             invariance = check_invariance(artifact, reference.pixels[:INVARIANCE_IMAGES])
         float32, float64 = (
-            compare_outputs(
-                expected,
-                outputs,
-                reference.inputs,
-                precision=artifact.precision,
-                decisions=reference.decisions,
-            )
+            report_of(expected, outputs, reference.inputs, reference.spec, artifact.precision)
             for expected in (reference.float32, reference.float64)
         )
         result = TargetResult(
@@ -263,13 +249,8 @@ def _one_run(artifact: Artifact) -> np.ndarray:
 
 
 def check_task(request: ValidationRequest, metadata: ModelMetadata) -> None:
-    """Raises EngineError for a task that cannot be validated, and for labels that it does not have."""
+    """Raises EngineError for labels that the task does not have."""
     task = TASKS.get(metadata.task)
-    if len(task.outputs) > 1:
-        raise EngineError(
-            f"{request.artifacts[0]} is for the task {task.name}, which has {len(task.outputs)} outputs; "
-            "vim-validate supports tasks with one output. vim-export and vim-build compare all outputs."
-        )
     if request.labels is not None and not task.labelled:
         raise EngineError(
             f"--labels needs a task with one class per image; {request.artifacts[0]} is for the task "
@@ -277,11 +258,12 @@ def check_task(request: ValidationRequest, metadata: ModelMetadata) -> None:
         )
 
 
-def _inputs(request: ValidationRequest, metadata: ModelMetadata) -> list[Input]:
+def _inputs(request: ValidationRequest, metadata: ModelMetadata, task: TaskModule) -> list[Input]:
     preprocessing = metadata.preprocessing
     found = []
     if request.images:
-        found += real_inputs(request.images, preprocessing, request.max_images)
+        prepare = partial(task.pixels, preprocessing=preprocessing)
+        found += real_inputs(request.images, prepare, request.max_images)
     shape = (preprocessing.channels, *preprocessing.image_size)
     found += random_inputs(shape, request.random_images)
     if request.hard:

@@ -1,0 +1,72 @@
+"""vim-validate with detectors: sets of detections are compared, and faults are located by stage."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from click.testing import CliRunner
+from dense.golden_detector import golden_config, golden_weights
+
+from vim_deploy.cli.export import main as export
+from vim_deploy.cli.validate import main as validate
+from vim_deploy.engines.build import build_engine
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A checkpoint with its configuration, and the file and the engine made from it."""
+    folder = tmp_path_factory.mktemp("detector")
+    torch.save({"model": golden_weights()}, folder / "model.pth")
+    (folder / "small.json").write_text(json.dumps(golden_config().to_dict()))
+    options = (
+        "--task",
+        "detect",
+        "--checkpoint",
+        folder / "model.pth",
+        "--no-check",
+        "-o",
+        folder / "small.onnx",
+    )
+    done = CliRunner().invoke(export, [str(folder / "small.json"), *map(str, options)])
+    assert done.exit_code == 0, done.output
+    build_engine(folder / "small.onnx", folder / "small.engine")
+    return folder
+
+
+def run(place, *options):
+    arguments = [place / "small.json", place / "small.onnx", "--checkpoint", place / "model.pth", *options]
+    return CliRunner().invoke(validate, [str(argument) for argument in arguments])
+
+
+def test_a_correct_export_passes(place):
+    result = run(place, place / "small.engine", "--random", 1, "--no-hard", "--invariance", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert [artifact["label"] for artifact in found["artifacts"]] == [
+        "small.onnx (library)", "small.onnx (function body)", "small.engine",
+    ]  # fmt: skip
+    for artifact in found["artifacts"]:
+        assert 0 < artifact["against_float64"]["groups"][-1]["relative"] < 2e-4
+        conditions = {row["condition"] for row in artifact["invariance"]["variations"]}
+        assert {"repeat 1", "1 thread"} <= conditions
+    assert found["eager_float32_against_float64"]["groups"][-1]["relative"] > 0
+
+
+def test_other_weights_fail(place, tmp_path):
+    weights = golden_weights()
+    weights["roi_heads.box_predictor.1.cls_score.bias"][0] += 1.0
+    torch.save({"model": weights}, tmp_path / "other.pth")
+    result = run(
+        place, "--checkpoint", tmp_path / "other.pth", "--random", 1, "--no-hard", "--no-function-body"
+    )
+    assert result.exit_code == 1, result.output
+    assert "relative difference" in result.stdout
+    assert "was exported from other weights" in result.stdout
+
+
+def test_labels_are_refused(place, tmp_path):
+    result = run(place, "--labels", "folder", "--images", tmp_path)
+    assert result.exit_code == 2
+    assert "--labels needs a task with one class per image" in result.stderr
