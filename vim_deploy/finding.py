@@ -10,13 +10,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Finding:
-    """`status`: ok, missing or broken. `required`: whether vim-infer needs it on every CPU."""
+    """`status`: ok, missing, broken, or absent: not there, but only needed for some features. `required`:
+    whether vim-infer needs it on every CPU."""
 
     name: str
     status: str
     detail: str
     advice: str = ""
     required: bool = False
+
+
+def not_found(name: str, detail: str, advice: str, required: bool = False) -> Finding:
+    """The finding for a component that is not there."""
+    return Finding(name, "missing" if required else "absent", detail, advice, required)
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ def package_finding(name: str, module: str, advice: str, required: bool = False)
         return Finding(name, "ok", str(version), required=required)
     except ModuleNotFoundError as error:
         if error.name == module:
-            return Finding(name, "missing", "not installed", advice, required)
+            return not_found(name, "not installed", advice, required)
         return Finding(name, "broken", str(error), advice, required)
     except (ImportError, OSError) as error:
         return Finding(name, "broken", " ".join(str(error).split())[:300], advice, required)

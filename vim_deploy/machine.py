@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -37,6 +38,30 @@ def usable_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def busy_cpus(seconds: float = 0.5) -> float | None:
+    """How many CPUs of the machine are in use now, on average over this time; None where it is not known."""
+    first = _cpu_times()
+    time.sleep(seconds)
+    second = _cpu_times()
+    if first is None or second is None:
+        return None
+    (busy, total), (busy_later, total_later) = first, second
+    passed = max(1, total_later - total)
+    return (os.cpu_count() or 1) * (busy_later - busy) / passed
+
+
+def _cpu_times() -> tuple[int, int] | None:
+    """The time that all CPUs worked, and the time that passed on all of them, in the kernel's units."""
+    try:
+        fields = Path("/proc/stat").read_text().splitlines()[0].split()
+        values = [
+            int(value) for value in fields[1:9]
+        ]  # user, nice, system, idle, iowait, irq, softirq, steal
+    except (OSError, ValueError, IndexError):
+        return None
+    return sum(values) - values[3] - values[4], sum(values)
 
 
 def usable_memory() -> int | None:

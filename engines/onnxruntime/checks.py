@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from vim_deploy.errors import VimDeployError
-from vim_deploy.finding import Check, Finding
+from vim_deploy.finding import Check, Finding, not_found
 
 
 def _onnxruntime() -> list[Finding]:
@@ -15,7 +15,7 @@ def _onnxruntime() -> list[Finding]:
     try:
         onnxruntime = runtime()
     except VimDeployError as error:
-        return [Finding("onnxruntime", "missing", str(error), 'pip install "vim-deploy[cpu]"', True)]
+        return [not_found("onnxruntime", str(error), 'pip install "vim-deploy[cpu]"', True)]
     version, built = onnxruntime.__version__, onnxruntime.get_available_providers()
     detail = f"{version}, built with {', '.join(built)}"
     findings = [Finding("onnxruntime", "ok", detail, required=True)]
@@ -24,7 +24,7 @@ def _onnxruntime() -> list[Finding]:
         name = f"onnxruntime {provider}"
         if provider not in built:
             advice = 'for NVIDIA GPUs: uninstall onnxruntime, then `pip install "vim-deploy[gpu]"`'
-            findings.append(Finding(name, "missing", "not included in this build", advice, cpu))
+            findings.append(not_found(name, "not included in this build", advice, cpu))
         elif reason := probe_provider(provider):
             advice = "install the CUDA and cuDNN libraries that this onnxruntime was built for"
             findings.append(Finding(name, "broken", reason, advice, cpu))
@@ -45,7 +45,7 @@ def _operator_library() -> list[Finding]:
         if reason := scan_runs(path):
             return [Finding(name, "broken", reason, advice, True)]
     except VimDeployError as error:
-        return [Finding(name, "missing", str(error), advice, True)]
+        return [not_found(name, str(error), advice, True)]
     chosen = os.environ.get("VIM_DEPLOY_ISA")
     note = f", VIM_DEPLOY_ISA={chosen}" if chosen else ""
     return [Finding(name, "ok", f"{path}: registered, test scan is correct{note}", required=True)]
@@ -62,7 +62,7 @@ def _cuda_operator_library() -> list[Finding]:
     try:
         path = ort_cuda_library()
     except VimDeployError as error:
-        return [Finding(name, "missing", str(error), advice)]
+        return [not_found(name, str(error), advice)]
     if reason := probe_provider(CPU, path):
         return [Finding(name, "broken", reason, advice)]
     if probe_provider(CUDA):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 
 from vim_deploy.errors import VimDeployError
-from vim_deploy.finding import Check, Finding, package_finding
+from vim_deploy.finding import Check, Finding, not_found, package_finding
 
 
 def _gpu() -> list[Finding]:
@@ -13,7 +13,7 @@ def _gpu() -> list[Finding]:
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return [Finding("GPU", "missing", "no NVIDIA driver (libcuda.so.1) on this machine", advice)]
+        return [not_found("GPU", "no NVIDIA driver (libcuda.so.1) on this machine", advice)]
     if code := driver.cuInit(0):
         return [Finding("GPU", "broken", f"the driver does not start (cuInit returned {code})", advice)]
     count, version = ctypes.c_int(), ctypes.c_int()
@@ -27,7 +27,7 @@ def _gpu() -> list[Finding]:
         names.append(name.value.decode(errors="replace"))
     cuda = f"CUDA {version.value // 1000}.{version.value % 1000 // 10}"
     if not names:
-        return [Finding("GPU", "missing", f"the driver ({cuda}) finds no GPU", advice)]
+        return [not_found("GPU", f"the driver ({cuda}) finds no GPU", advice)]
     return [Finding("GPU", "ok", f"{', '.join(names)}; driver for {cuda}")]
 
 
@@ -49,7 +49,7 @@ def _tensorrt() -> list[Finding]:
     try:
         plugin = Finding("tensorrt plugin", "ok", f"{load_plugin(tensorrt)}: registered")
     except VimDeployError as error:
-        plugin = Finding("tensorrt plugin", "missing", str(error), "build it with TensorRT's headers")
+        plugin = not_found("tensorrt plugin", str(error), "build it with TensorRT's headers")
     return [Finding("tensorrt", "ok", f"{tensorrt.__version__}, creates a builder"), plugin]
 
 

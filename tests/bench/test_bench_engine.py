@@ -5,6 +5,7 @@ import json
 import pytest
 from small_onnx import colour_model, save, scan_model
 
+from vim_deploy import machine
 from vim_deploy.bench.cold_start import PHASES, cold_starts
 from vim_deploy.bench.engine import BenchOptions, bench_engine, format_result
 from vim_deploy.bench.process import MeasurementError
@@ -80,3 +81,21 @@ def test_only_the_fixed_batch_size_is_measured(tmp_path):
 def test_a_failing_cold_start_is_an_error(tmp_path):
     with pytest.raises(MeasurementError, match="cannot be read"):
         cold_starts(str(tmp_path / "none.engine"), (1, 1, 4, 6), None, 1)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "warned"),
+    [(0.0, 0.1, False), (None, None, False), (1.5, 0.0, True), (0.0, 0.7, True)],
+)
+def test_a_busy_machine_is_reported(result, before, after, warned):
+    conditions = {**result["conditions"], "cpus": 2, "busy_cpus": before, "busy_cpus_at_end": after}
+    text = format_result({**result, "conditions": conditions})
+    assert ("WARNING: the machine is busy: other processes used" in text) == warned
+
+
+def test_the_busy_machine_is_measured_before_and_after(engine, monkeypatch, caplog):
+    found = iter((0.0, 1.3))
+    monkeypatch.setattr(machine, "busy_cpus", lambda: next(found))
+    conditions = bench_engine(engine, BenchOptions((1,), warmup=0, repeats=1, cold_starts=0))["conditions"]
+    assert (conditions["busy_cpus"], conditions["busy_cpus_at_end"]) == (0.0, 1.3)
+    assert "the machine is busy: other processes used 1.3 CPUs" in caplog.text

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+from pathlib import Path
 
 import pytest
+import tomllib
 from click.testing import CliRunner
 
 from vim_deploy.cli.doctor import main
 from vim_deploy.doctor import Finding
+from vim_deploy.doctor.checks import EXTRAS
 from vim_deploy.doctor.examine import run_check
 from vim_deploy.engines.onnxruntime.providers import probe_provider
 from vim_deploy.engines.onnxruntime.scan_check import scan_runs
+from vim_deploy.finding import package_finding
 from vim_deploy.ops.library import ort_library
 
 
@@ -48,7 +53,7 @@ def test_missing_library_is_reported_with_advice(monkeypatch, tmp_path):
 def test_operator_library_for_cuda_is_not_required(monkeypatch, tmp_path):
     monkeypatch.setenv("VIM_DEPLOY_ORT_CUDA_LIBRARY", str(tmp_path / "none.so"))
     (finding,) = run_check("operator library for CUDA")
-    assert (finding.status, finding.required) == ("missing", False)
+    assert (finding.status, finding.required) == ("absent", False)
     assert "none.so" in finding.detail and "--device cuda" in finding.advice
     # Any library that registers is sufficient: without a working CUDA provider the scan is not run.
     monkeypatch.setenv("VIM_DEPLOY_ORT_CUDA_LIBRARY", str(ort_library()))
@@ -81,5 +86,32 @@ def test_exit_code_and_text_when_a_required_component_is_missing(monkeypatch):
     monkeypatch.setattr("vim_deploy.doctor.examine", lambda: iter(found))
     result = CliRunner().invoke(main)
     assert result.exit_code == 1
-    assert "missing  pillow: gone\n         -> get it" in result.stdout
+    assert "MISSING   pillow: gone\n          -> get it" in result.stdout
     assert "does not work on this machine yet" in result.stdout
+
+
+def test_an_optional_package_is_not_missing(monkeypatch):
+    found = [
+        Finding("numpy", "ok", "2", required=True),
+        package_finding("no_such_package", "no_such_package", "x"),
+    ]
+    assert found[1].status == "absent"
+    monkeypatch.setattr("vim_deploy.doctor.examine", lambda: iter(found))
+    result = CliRunner().invoke(main)
+    assert result.exit_code == 0
+    assert "optional  no_such_package: not installed\n          -> x" in result.stdout
+    assert "missing" not in result.stdout.lower()
+
+
+def test_every_package_of_an_extra_is_checked():
+    """cpu, gpu and tensorrt are checked by their backends; the others are for development."""
+    project = Path(__file__).resolve().parents[2] / "pyproject.toml"
+    extras = tomllib.loads(project.read_text())["project"]["optional-dependencies"]
+    for name in ("cpu", "gpu", "tensorrt", "bench", "examples", "test", "dev"):
+        del extras[name]
+    declared = {
+        name: {re.split(r"[\[><=]", requirement)[0] for requirement in extra}
+        for name, extra in extras.items()
+    }
+    declared["export"].add("onnx_ir")  # a dependency of onnxscript that is used directly
+    assert {name: set(packages) for name, (_, packages) in EXTRAS.items()} == declared

@@ -15,6 +15,7 @@ from vim_deploy.ops.library import instruction_set
 from vim_deploy.package import VERSION
 from vim_deploy.text import plural
 
+_IDLE = 0.1  # of the usable CPUs: other processes may use so much of an idle machine
 _PACKAGES = ("numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "torch")
 
 
@@ -31,6 +32,7 @@ def conditions() -> dict[str, Any]:
         "cpu_instruction_set": machine.instruction_set(),
         "kernel_instruction_set": kernel,
         "cpus": machine.usable_cpus(),
+        "busy_cpus": machine.busy_cpus(),
         "load_average": load_average(),
         "system": platform.system() + " " + platform.release(),
         "versions": {
@@ -39,6 +41,17 @@ def conditions() -> dict[str, Any]:
             **{name: found for name in _PACKAGES if (found := _version(name))},
         },
     }
+
+
+def busy_warning(values: dict[str, Any]) -> str | None:
+    """A warning if other processes used the CPUs before or after a measurement; `values`: its conditions."""
+    used = max(values.get("busy_cpus") or 0.0, values.get("busy_cpus_at_end") or 0.0)
+    if used <= _IDLE * values["cpus"]:
+        return None
+    return (
+        f"the machine is busy: other processes used {used:.1f} CPUs, and {values['cpus']} can be used here; "
+        "on an idle machine the figures are better"
+    )
 
 
 def load_average() -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vim_deploy import machine
 from vim_deploy.bench.cold_start import cold_starts
-from vim_deploy.bench.conditions import conditions, load_average, summary
+from vim_deploy.bench.conditions import busy_warning, conditions, load_average, summary
 from vim_deploy.bench.figures import Latency
 from vim_deploy.bench.process import Worker
 from vim_deploy.bench.table import megabytes, milliseconds, table
@@ -20,6 +21,7 @@ from vim_deploy.text import by, plural
 if TYPE_CHECKING:
     from vim_deploy.engines.open import OpenEngine
 
+_log = logging.getLogger("vim_deploy")
 Report = Callable[[str], None]
 DEFAULT_BATCH_SIZES = (1, 8, 32)
 _SEED = 0
@@ -62,9 +64,12 @@ def bench_engine(
     cold = None
     if options.cold_starts:
         cold = cold_starts(file, (sizes[0], *image), options.threads, options.cold_starts, report)
+    measured = {**start, "busy_cpus_at_end": machine.busy_cpus(), "load_average_at_end": load_average()}
+    if warning := busy_warning(measured):
+        _log.warning("%s", warning)
     return {
         "engine": description,
-        "conditions": {**start, "load_average_at_end": load_average()},
+        "conditions": measured,
         "settings": {**asdict(options), "batch_sizes": list(sizes)},
         "batches": batches,
         "cold_start": cold,
@@ -128,6 +133,7 @@ def format_result(result: dict[str, Any]) -> str:
         f"{plural(about['threads'], 'thread')}, scan: {about['operator']}",
         summary(result["conditions"]),
         f"load {result['conditions']['load_average_at_end']:.2f} at the end, preprocessing not included",
+        *([f"WARNING: {warning}"] if (warning := busy_warning(result["conditions"])) else []),
         "",
         _batch_table(result["batches"]),
         "",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vim_deploy.doctor import Finding
 
 NOT_READY = 1
-_LABELS = {"ok": "ok     ", "missing": "missing", "broken": "BROKEN "}
+_LABELS = {"ok": "ok      ", "missing": "MISSING ", "broken": "BROKEN  ", "absent": "optional"}
 
 
 @command(examples=("vim-doctor", "vim-doctor --json"))
@@ -45,4 +45,4 @@ def main(as_json: bool) -> None:
 def _show(finding: Finding) -> None:
     echo(f"{_LABELS[finding.status]}  {finding.name}: {finding.detail}")
     if finding.status != "ok" and finding.advice:
-        echo(f"         -> {finding.advice}")
+        echo(f"          -> {finding.advice}")

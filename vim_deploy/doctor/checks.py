@@ -12,12 +12,19 @@ from vim_deploy.text import plural
 
 _REINSTALL = "reinstall this package: `pip install .`"
 _REINSTALL_PILLOW = "install Pillow from a wheel: `pip install --force-reinstall pillow`"
-# Extra: what it is required for, and its packages.
-_EXTRAS = {
-    "export": ("vim-export", ("torch", "onnxscript", "safetensors")),
-    "parquet": ("Parquet results", ("pyarrow",)),
-    "detect": ("COCO results and average precision", ("pycocotools",)),
-}
+# Extra: what it is required for, and its packages with their modules.
+EXTRAS = {
+    "export": (
+        "vim-export and vim-validate",
+        {"torch": "torch", "onnxscript": "onnxscript", "onnx_ir": "onnx_ir", "safetensors": "safetensors",
+         "huggingface_hub": "huggingface_hub", "pyyaml": "yaml"},
+    ),
+    "parquet": ("Parquet results", {"pyarrow": "pyarrow"}),
+    "heif": ("HEIC images", {"pillow-heif": "pillow_heif"}),
+    "detect": ("COCO results and average precision", {"pycocotools": "pycocotools"}),
+    "plots": ("the plots of vim-validate", {"matplotlib": "matplotlib"}),
+    "urls": ("images at URLs", {"fsspec": "fsspec"}),
+}  # fmt: skip
 
 
 def _machine() -> list[Finding]:
@@ -50,9 +57,9 @@ def _image_formats() -> list[Finding]:
 
 def _optional() -> list[Finding]:
     return [
-        package_finding(name, name, f'only required for {purpose}: `pip install "vim-deploy[{extra}]"`')
-        for extra, (purpose, names) in _EXTRAS.items()
-        for name in names
+        package_finding(name, module, f'only required for {purpose}: `pip install "vim-deploy[{extra}]"`')
+        for extra, (purpose, packages) in EXTRAS.items()
+        for name, module in packages.items()
     ]
 
 
