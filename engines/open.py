@@ -46,6 +46,7 @@ class OpenEngine:
 
     @property
     def input(self) -> TensorSpec:
+        """Name, type and shape of the pixels."""
         return self.runner.input
 
     @property
@@ -85,6 +86,7 @@ class OpenEngine:
         return self.runner.run(pixels)
 
     def close(self) -> None:
+        """Free the runtime's memory."""
         self.runner.close()
 
 
