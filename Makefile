@@ -20,7 +20,7 @@ $(STAMP): $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --upgrade pip
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	    -e '.[cpu,export,parquet,detect,plots,examples,test,dev]'
+	    -e '.[cpu,export,parquet,detect,plots,urls,examples,test,dev]'
 	touch $@
 
 # A change is ready when `make check test` passes.

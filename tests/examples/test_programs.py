@@ -70,8 +70,8 @@ def test_the_frames_of_a_video_are_classified():
 
 
 def test_the_service_answers_uploads(monkeypatch):
-    for package in ("fastapi", "httpx", "python_multipart"):
-        pytest.importorskip(package, reason="the service needs FastAPI and its test client (extra: test)")
+    for package in ("fastapi", "python_multipart"):
+        pytest.importorskip(package, reason=f"the service needs {package} (extra: examples)")
     from fastapi.testclient import TestClient
 
     monkeypatch.setenv("VIM_ENGINE", "colours.engine")
