@@ -36,7 +36,8 @@ def main() -> int:
     _run("vim-export", "auto", "--checkpoint", DIGITS / "digits.safetensors", "--class-names", card,
          "--preprocessing", card, "--check-images", OUTPUT / "digits", "-o", onnx_file)  # fmt: skip
     _run("vim-build", onnx_file, "-o", engine)
-    _run("vim-infer", engine, OUTPUT / "digits", "-o", OUTPUT / "digits.csv", "--labels", "folder")
+    _run("vim-infer", engine, OUTPUT / "digits", "-o", OUTPUT / "digits.csv", "--labels", "folder",
+         "--report", OUTPUT / "digits.html")  # fmt: skip
     _compare_with_eager(engine, images)
 
     print("\n== A trained segmenter on scenes of held-out digits ==")
@@ -48,7 +49,7 @@ def main() -> int:
     _run("vim-build", onnx_file, "-o", engine)
     _run("vim-infer", engine, scenes / "images", "-o", OUTPUT / "scenes.csv", "--scale", "none",
          "--maps", scenes / "maps", "--overlays", scenes / "overlays",
-         "--ground-truth", scenes / "labels")  # fmt: skip
+         "--ground-truth", scenes / "labels", "--report", OUTPUT / "scenes.html")  # fmt: skip
     _compare_segments_with_eager(scenes)
 
     print("\n== A trained detector on scenes of held-out digits ==")
@@ -60,7 +61,7 @@ def main() -> int:
     _run("vim-build", onnx_file, "-o", engine)
     _run("vim-infer", engine, objects / "images", "-o", OUTPUT / "objects.csv",
          "--coco", OUTPUT / "found.json", "--overlays", objects / "overlays",
-         "--annotations", objects / "annotations.json")  # fmt: skip
+         "--annotations", objects / "annotations.json", "--report", OUTPUT / "objects.html")  # fmt: skip
 
     print("\n== The workflow for an ImageNet checkpoint: Vim-Tiny, synthetic weights, photographs ==")
     _write_photographs(OUTPUT / "photographs")

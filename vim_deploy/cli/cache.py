@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vim_deploy.cli.common import command, echo
+from vim_deploy.cli.common import command, echo, log_to_stderr
 from vim_deploy.text import plural
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def main(action: str, unused_days: float | None, everything: bool, dry_run: bool
     from vim_deploy.engines.cache import cache_folder
     from vim_deploy.engines.cache_entries import cache_entries, remove_entry
 
+    log_to_stderr()
     if action == "list" and (unused_days is not None or everything or dry_run):
         raise click.UsageError("--unused-days, --all and --dry-run need the action prune; add prune.")
     entries = cache_entries()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from vim_deploy.cli.common import command, complete_files, echo, force_option, path_option
+from vim_deploy.cli.common import command, complete_files, echo, force_option, log_to_stderr, path_option
 from vim_deploy.errors import OutputError
 from vim_deploy.files import is_one_of
 
@@ -39,6 +39,7 @@ def main(file: str, set_class_names: Path | None, output: Path | None, force: bo
     """
     from vim_deploy.inspection import inspect, to_text
 
+    log_to_stderr()
     if (set_class_names is None) != (output is None):
         raise click.UsageError("--set-class-names and -o are used together; give both or neither.")
     if set_class_names is not None and output is not None:

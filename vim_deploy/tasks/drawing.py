@@ -12,7 +12,7 @@ Font: TypeAlias = "ImageFont.FreeTypeFont | ImageFont.ImageFont"
 LegendEntry: TypeAlias = "tuple[str, Color | None]"  # text, and the color of the square before it
 
 _DARK = 128  # text is white on colors with a lower mean
-_FONT_SIZES = (11, 40)
+_FONT_SIZES = (11, 72)
 _LEGEND_WIDTH = 160  # at least, for small images
 _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
 
