@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from vim_deploy.export.task import TaskModule
+from vim_deploy.integrations.mamba_ssm import exportable
 from vim_deploy.ops import use_scan
 
 
@@ -30,7 +31,7 @@ class EagerModel:
         """
         task = self._task
         settings = [torch.tensor(value) for value in task.spec.settings.values()]
-        with torch.inference_mode(), use_scan("reference"):
+        with torch.inference_mode(), use_scan("reference"), exportable(task):
             images = torch.from_numpy(pixels).to(self._dtype).split(1)
             return task.join([self._arrays(task(image, *settings)) for image in images])
 

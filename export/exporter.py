@@ -72,7 +72,15 @@ def export(request: ExportRequest, report: Callable[[str], None] = lambda stage:
     Raises CheckpointError, ConfigError, ImageError or ExportError; an existing output is then unchanged.
     """
     report("reading the weights")
-    opened = open_export_model(request.source, request.task, request.task_options)
+    return export_opened(
+        open_export_model(request.source, request.task, request.task_options), request, report
+    )
+
+
+def export_opened(
+    opened: ExportModel, request: ExportRequest, report: Callable[[str], None] = lambda stage: None
+) -> ExportResult:
+    """`export` of a model that is already open; of the request's source only `image_size` is used."""
     preprocessing = _preprocessing(request, opened)
     _check_class_names(request, opened.num_classes)
     opened.task.check_preprocessing(preprocessing)
@@ -115,8 +123,8 @@ def _preprocessing(request: ExportRequest, opened: ExportModel) -> Preprocessing
     if given is None:
         if opened.preprocessing is None:
             raise ExportError(
-                f"the model has {plural(channels, 'input channel')}, and the default preprocessing has 3; "
-                "give the model's own with --preprocessing FILE."
+                f"the preprocessing of this model ({plural(channels, 'input channel')}) is not known; "
+                "give it with --preprocessing FILE."
             )
         return opened.preprocessing
     if given.channels != channels:

@@ -9,11 +9,12 @@ from typing import Any
 from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.errors import CheckpointError, ExportError
 from vim_deploy.export.task import TaskModule, task_module
-from vim_deploy.families.family import Family, ModelSource
+from vim_deploy.families.family import FACTORY, Family, ModelSource
 from vim_deploy.families.open import OpenedModel, open_model
 from vim_deploy.families.registry import families, find_family
 from vim_deploy.model.kind import OtherKindError
 from vim_deploy.tasks.registry import TASKS
+from vim_deploy.tasks.spec import TaskSpec
 
 _NAMES_SHOWN = 5
 
@@ -64,6 +65,14 @@ def open_export_model(
         opened = open_model(source, family)
     except OtherKindError as error:
         raise OtherTaskError(error) from None
+    return export_model_of(opened, family, spec, options)
+
+
+def export_model_of(
+    opened: OpenedModel, family: Family, spec: TaskSpec, options: Mapping[str, Any] | None = None
+) -> ExportModel:
+    """An opened model for a task. Raises ExportError for a model without the head that the task needs."""
+    task = spec.name
     has_classes = spec.class_axis is not None or spec.class_count is not None
     if has_classes and not opened.config.num_classes:
         raise ExportError(f"the model has no head, which --task {task} needs; choose another task.")
@@ -77,10 +86,19 @@ def open_export_model(
         num_classes=opened.config.num_classes if has_classes else 0,
         origin=opened.origin,
         notes=opened.notes,
-        preprocessing=Preprocessing(size, family.crop_ratio) if channels == 3 else None,
+        preprocessing=_preprocessing(opened, family, size, channels),
         class_names=names,
         assumed_dataset=dataset,
     )
+
+
+def _preprocessing(
+    opened: OpenedModel, family: Family, size: tuple[int, int], channels: int
+) -> Preprocessing | None:
+    if opened.preprocessing is not None:
+        return Preprocessing.from_dict(opened.preprocessing)
+    # The rule of the reference is not that of networks from elsewhere.
+    return Preprocessing(size, family.crop_ratio) if channels == 3 and family.name != FACTORY else None
 
 
 def _class_names(opened: OpenedModel, family: Family) -> tuple[tuple[str, ...] | None, str | None]:

@@ -13,13 +13,16 @@ import onnxscript
 import onnxscript.optimizer
 import torch
 from onnx import helper
+from torch import nn
 
-import vim_deploy.ops.scan  # noqa: F401  (registers the PyTorch operator)
+import vim_deploy.ops.mamba  # noqa: F401  (registers the PyTorch operators)
 from vim_deploy.errors import ExportError
 from vim_deploy.export.clean import name_after_modules, simplify, tidy
 from vim_deploy.export.gate import gate_after_scan
 from vim_deploy.export.opset import IR_VERSION, lower_to_opset_17
+from vim_deploy.export.problems import explained, last_state_message
 from vim_deploy.export.task import TaskModule
+from vim_deploy.integrations.mamba_ssm import exportable
 from vim_deploy.ops.function_body import body_for
 from vim_deploy.ops.signature import (
     ATTRIBUTES,
@@ -48,25 +51,22 @@ def to_onnx(task: TaskModule, *, batch: int | None = None) -> onnx.ModelProto:
     pixels = torch.zeros(batch or 2, task.channels, *task.image_size)
     dynamic = {"pixels": {0: torch.export.Dim("batch", min=1)}} if batch is None else None
     settings = {name: torch.tensor(value) for name, value in task.settings.items()}
-    with _quiet_exporter():
-        program = torch.onnx.export(
-            task.eval(),
-            (pixels, *settings.values()),
-            dynamo=True,
-            opset_version=_EXPORTER_OPSET,
-            input_names=[INPUT_NAME, *settings],
-            output_names=list(task.outputs),
-            dynamic_shapes=dynamic,
-            custom_translation_table={**_translations(), **task.translations()},
-            verbose=False,
-            optimize=False,  # see simplify
-        )
-    if program is None:
-        raise ExportError("the PyTorch exporter returned nothing; expected an ONNX program.")
+    root = ".".join(filter(None, ("model", getattr(task.model, "root", ""))))
+    program = _traced(
+        task.eval(),
+        root,
+        (pixels, *settings.values()),
+        input_names=[INPUT_NAME, *settings],
+        output_names=list(task.outputs),
+        dynamic_shapes=dynamic,
+        custom_translation_table={**_translations(), **task.translations()},
+    )
     simplify(program.model)
     model: onnx.ModelProto = program.model_proto
     lower_to_opset_17(model)
-    name_after_modules(model, root="model")
+    if dynamic is not None:
+        _check_dynamic(model)
+    name_after_modules(model, root=root)
     _attach_function_body(model)
     tidy(model, task.open_dimension)
     # An initializer with the name of an input is its default value.
@@ -75,6 +75,37 @@ def to_onnx(task: TaskModule, *, batch: int | None = None) -> onnx.ModelProto:
     )
     onnx.checker.check_model(model, full_check=False)
     return model
+
+
+def _check_dynamic(model: onnx.ModelProto) -> None:
+    """Raises ExportError if the exporter has made the batch size a constant, which it does silently."""
+    batch = model.graph.input[0].type.tensor_type.shape.dim[0]
+    if batch.HasField("dim_value"):
+        raise ExportError(
+            f"the network's code fixes the batch size (to {batch.dim_value} in this export), for example "
+            "with int() of a shape or a loop over images; export with a fixed batch size (--batch-size 1) or "
+            "change that code."
+        )
+
+
+def _traced(network: nn.Module, root: str, inputs: tuple[Any, ...], **options: Any) -> Any:
+    """The exporter's program. Raises ExportError that says what in the network cannot be exported."""
+    try:
+        with _quiet_exporter(), exportable(network):
+            program = torch.onnx.export(
+                network,
+                inputs,
+                dynamo=True,
+                opset_version=_EXPORTER_OPSET,
+                verbose=False,
+                optimize=False,  # see simplify
+                **options,
+            )
+    except Exception as error:  # the exporter raises many kinds of errors
+        raise explained(error, network, root) from error
+    if program is None:
+        raise ExportError("the PyTorch exporter returned nothing; expected an ONNX program.")
+    return program
 
 
 def _batch(task: TaskModule, requested: int | None) -> int | None:
@@ -89,15 +120,14 @@ def _batch(task: TaskModule, requested: int | None) -> int | None:
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
     """Silence the exporter's warnings; the comparison with the eager model detects any problem."""
-    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    disabled = logging.root.manager.disable
+    logging.disable(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(disabled)
 
 
 def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
@@ -109,7 +139,14 @@ def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         inputs, flags = arguments[: len(INPUTS)], arguments[len(INPUTS) :]
         return scan(*inputs, **{name: int(flag) for name, flag in zip(ATTRIBUTES, flags, strict=True)})
 
-    return {torch.ops.vim_deploy.selective_scan.default: selective_scan}
+    def last_state(*arguments: Any) -> Any:
+        raise ExportError(last_state_message())
+
+    # The exporter removes nodes without users, so that only a state that is used is refused.
+    return {
+        torch.ops.vim_deploy.selective_scan.default: selective_scan,
+        torch.ops.vim_deploy.scan_last_state.default: last_state,
+    }
 
 
 def _schema() -> onnx.defs.OpSchema:

@@ -18,10 +18,17 @@ from vim_deploy.cli.common import (
     quiet_option,
     stages,
 )
-from vim_deploy.cli.model_options import model_argument, model_files, model_names, model_options, model_source
+from vim_deploy.cli.model_options import (
+    complete_models,
+    model_files,
+    model_names,
+    model_options,
+    model_source,
+)
 from vim_deploy.cli.registry_type import RegistryType
 from vim_deploy.cli.task_options import TaskOptionsCommand, take_task_options
 from vim_deploy.errors import needs_extra
+from vim_deploy.families.family import FACTORY
 from vim_deploy.output_files import OutputFile, check_output_files, input_paths
 from vim_deploy.precision import FILE_PRECISIONS, Precision
 from vim_deploy.tasks.registry import TASKS
@@ -47,9 +54,10 @@ class _ExportCommand(TaskOptionsCommand):
         "vim-export vim_tiny --checkpoint vim_t_midclstok_76p1acc.pth -o vim_tiny.onnx",
         "vim-export auto --checkpoint hf://hustvl/Vim-tiny-midclstok -o vim_tiny.onnx",
         "vim-export upernet_vim_tiny --task segment --checkpoint iter_60000.pth -o seg.onnx",
+        "vim-export --factory mambavision.models.mamba_vision:mamba_vision_T --batch-size 1 -o t.onnx",
     ),
 )
-@model_argument
+@click.argument("model", required=False, shell_complete=complete_models)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File to write."
 )
@@ -93,16 +101,17 @@ class _ExportCommand(TaskOptionsCommand):
 @force_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON to stdout.")
 @quiet_option
-def main(model: str, as_json: bool, quiet: bool, **options: Any) -> None:
+def main(model: str | None, as_json: bool, quiet: bool, **options: Any) -> None:
     """Export MODEL to an ONNX file, and verify the file against the eager model.
 
     MODEL is a named model, a JSON file with a configuration, or "auto" to use the configuration of the
     checkpoint. Without --checkpoint, the weights are synthetic: they are generated from --seed, for
-    performance measurements only.
+    performance measurements only. With --factory, the network is what a function of your own code returns.
 
     Exit codes: 0 written (and verified, unless --no-check), 2 user error; the message says how to fix it.
     """
     log_to_stderr(quiet)
+    model = _named_model(model, options["factory"])
     _check_output(model, options)
     with stages("vim-export", quiet) as report:
         report("loading PyTorch")
@@ -111,6 +120,13 @@ def main(model: str, as_json: bool, quiet: bool, **options: Any) -> None:
 
         result = export(_request(model, options), report)
     _report(result, as_json, quiet)
+
+
+def _named_model(model: str | None, factory: str | None) -> str:
+    """The name of the model. Raises UsageError unless it is given either by name or by a factory."""
+    if (model is None) == (factory is None):
+        raise click.UsageError("give either MODEL or --factory.")
+    return FACTORY if model is None else model
 
 
 def _check_output(model: str, options: dict[str, Any]) -> None:

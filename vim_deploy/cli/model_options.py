@@ -63,8 +63,31 @@ def model_options(image_size: str) -> Callable[[Decorated], Decorated]:
             "show.  [default: from the configuration, or averaged]",
         ),
         click.option("--seed", type=int, default=0, help="Seed of synthetic weights."),
+        click.option(
+            "--factory",
+            metavar="PACKAGE.MODULE:FUNCTION",
+            help="Instead of MODEL: a function that returns the network, a torch.nn.Module. Its code is run.",
+        ),
+        click.option(
+            "--factory-args",
+            multiple=True,
+            metavar="NAME=VALUE",
+            callback=_factory_args,
+            help="Keyword argument of the factory, a Python literal or text; repeatable.",
+        ),
     ]
     return with_options(options)
+
+
+def _factory_args(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[tuple[str, str], ...]:
+    pairs = [text.partition("=") for text in values]
+    if wrong := next(
+        (text for text, (name, sign, _) in zip(values, pairs, strict=True) if not (name and sign)), None
+    ):
+        raise click.BadParameter(f"{wrong!r}; expected NAME=VALUE.")
+    return tuple((name, value) for name, _, value in pairs)
 
 
 def model_source(name: str, options: Mapping[str, Any]) -> ModelSource:
@@ -80,5 +103,5 @@ def model_files(name: str, options: Mapping[str, Any]) -> list[Path]:
 
 def model_names() -> str:
     """A paragraph of help with the named models of each kind."""
-    lines = (f"  {family.kind}: {', '.join(family.presets)}" for family in families())
+    lines = (f"  {family.kind}: {', '.join(family.presets)}" for family in families() if family.presets)
     return "\b\nNamed models:\n" + "\n".join(lines)

@@ -24,6 +24,7 @@ from vim_deploy.cli.common import (
 )
 from vim_deploy.cli.model_options import model_argument, model_files, model_options, model_source
 from vim_deploy.errors import needs_extra
+from vim_deploy.families.family import FACTORY
 from vim_deploy.options import flag_of
 from vim_deploy.output_files import OutputFile, check_output_files, input_paths
 
@@ -50,7 +51,7 @@ _NEEDS = {
     )
 )
 @model_argument
-@click.argument("artifacts", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="ARTIFACT...")
+@click.argument("artifacts", nargs=-1, type=click.Path(path_type=Path), metavar="ARTIFACT...")
 @model_options(image_size="that of the artifacts")
 @click.option(
     "--images",
@@ -113,13 +114,17 @@ _NEEDS = {
 def main(model: str, artifacts: tuple[Path, ...], as_json: bool, quiet: bool, **options: Any) -> None:
     """Compare every ARTIFACT, an ONNX file or an engine, with MODEL in eager PyTorch.
 
-    MODEL is given as for vim-export. It runs with the reference operator, in float32 and in float64. ONNX
-    files run with the operator library and by their function body.
+    MODEL is given as for vim-export; with --factory, it is left out. It runs with the reference operator, in
+    float32 and in float64. ONNX files run with the operator library and by their function body.
 
     Exit codes: 0 all artifacts are within the tolerance of their precision, 1 some are not, 2 user error; the
     message says how to fix it.
     """
     log_to_stderr(quiet)
+    if options["factory"] is not None:  # there is no MODEL: the first argument is an artifact
+        model, artifacts = FACTORY, (Path(model), *artifacts)
+    if not artifacts:
+        raise click.UsageError("Missing argument 'ARTIFACT...'.")
     _check(options)
     _check_outputs(model, artifacts, options)
     with stages("vim-validate", quiet) as report:

@@ -10,6 +10,7 @@ from vim_deploy.errors import ConfigError
 from vim_deploy.model.config import ModelConfig
 
 AUTO = "auto"
+FACTORY = "factory"  # the family of networks that a function of the user builds
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class ModelSource:
     `name` is a named model, a JSON file with a configuration, or the name of a family, which takes the
     configuration from the checkpoint; "auto" is the first family for the task. Without `checkpoint`, weights
     are generated from `seed`. `checkpoint_key` selects the weights of a training checkpoint, `position_rule`
-    how position embeddings are resized. None leaves the other values as trained or configured.
+    how position embeddings are resized. None leaves the other values as trained or configured. `factory`:
+    "package.module:function" that returns the network, called with `factory_args`; `name` is then FACTORY.
     """
 
     name: str
@@ -30,6 +32,8 @@ class ModelSource:
     average_directions: bool | None = None
     position_rule: Literal["geometric", "reference"] = "geometric"
     seed: int = 0
+    factory: str | None = None
+    factory_args: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class Family:
     notes_of: Callable[[Any], tuple[str, ...]] = lambda config: ()
     parts: str | None = None
     probes: str | None = None
+    open: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -18,17 +18,24 @@ from vim_deploy.registry import load_object
 
 @dataclass(frozen=True)
 class OpenedModel:
-    """A model in evaluation mode. `origin`: of its weights, for the metadata; `notes`: what was assumed."""
+    """A model in evaluation mode. `origin`: of its weights, for the metadata; `notes`: what was assumed.
+
+    `preprocessing`: the fields of Preprocessing that the model itself has, if any.
+    """
 
     model: Any  # an nn.Module that is a vim_deploy.export.task.Network
     config: ModelConfig
     origin: dict[str, Any]
     notes: tuple[str, ...]
     class_names: tuple[str, ...] | None
+    preprocessing: dict[str, Any] | None = None
 
 
 def open_model(source: ModelSource, family: Family) -> OpenedModel:
     """Raises CheckpointError, ConfigError or ExportError."""
+    if family.open is not None:
+        found: OpenedModel = load_object(family.open)(source)
+        return found
     config = _config_file(source.name, family)
     opened = (_synthetic if source.checkpoint is None else _trained)(source, config, family)
     return replace(opened, notes=(*opened.notes, *family.notes_of(opened.config)))

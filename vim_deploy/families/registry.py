@@ -16,6 +16,7 @@ FAMILIES: Registry[Family] = Registry(
         "vim": "vim_deploy.families.vim:FAMILY",
         "upernet_vim": "vim_deploy.families.upernet_vim:FAMILY",
         "cascade_vim": "vim_deploy.families.cascade_vim:FAMILY",
+        "factory": "vim_deploy.families.factory:FAMILY",
     },
 )
 
