@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from PIL import Image
 from small_onnx import colour_model, metadata, save
 
-from vim_deploy import load
+from vim_deploy import Result, load
 from vim_deploy.cli import export, infer
 from vim_deploy.data.loading import Loaded
 from vim_deploy.engines.build import build_engine
@@ -119,7 +119,11 @@ def test_registered_tasks_run(counting, tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     assert [row.result for row in read_rows(Path("out.csv"), Format.CSV, CountColumns())] == [1, 2, 0]
     with load("count.engine") as engine:
-        assert [row.value for row in engine.predict(["1.png"], minimum=20)] == [0]
+        (found,) = engine.predict(["1.png"], minimum=20)
+        assert (type(found), found.task, found.value) == (Result, "count", 0)
+        assert found.to_dict()["path"] == "1.png" and repr(found) == "Result('1.png', 0)"
+        with pytest.raises(EngineError, match="'table' is an option of the command vim-infer for files"):
+            engine.predict(["1.png"], table=Path("t.csv"))
     assert CliRunner().invoke(infer.main, ["count.engine", ".", "--tile"]).exit_code == 2
 
 
