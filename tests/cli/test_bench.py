@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 from small_onnx import colour_model, save
 
+from vim_deploy import machine
 from vim_deploy.cli.bench import main
 
 BRIEF = ("--batch-sizes", "1,2", "--warmup", "0", "--repeats", "1", "--cold-starts", "1")
@@ -31,7 +32,8 @@ def test_the_table_is_on_stdout_and_progress_on_stderr(tmp_path):
     assert "batch size 2" not in result.stdout
 
 
-def test_json_is_the_only_output_on_stdout_and_quiet_suppresses_progress(tmp_path):
+def test_json_is_the_only_output_on_stdout_and_quiet_suppresses_progress(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "busy_cpus", lambda: 0.0)  # no warning
     result = run(save(colour_model(), tmp_path / "model.onnx"), *BRIEF, "--json", "--quiet")
     values = json.loads(result.stdout)
     assert [batch["batch_size"] for batch in values["batches"]] == [1, 2]

@@ -293,6 +293,17 @@ def test_annotations_with_unknown_categories_are_refused():
     assert "categories 11, which are not in its list of categories" in " ".join(run(*given).output.split())
 
 
+@pytest.mark.parametrize("box", [[1, 2, 3], "1 2 3 4", [1, 2, 3, None], [0, 0, float("inf"), 1]])
+def test_annotations_with_invalid_boxes_are_refused(box):
+    annotations(Path("annotations.json"), SCENES)
+    content = json.loads(Path("annotations.json").read_text())
+    content["annotations"][1]["bbox"] = box
+    Path("annotations.json").write_text(json.dumps(content))
+    result = run("colours.engine", "images", "-o", "out.csv", "--annotations", "annotations.json")
+    assert result.exit_code == 2
+    assert "annotations[1] has the bbox" in " ".join(result.output.split())
+
+
 def test_annotations_of_other_images_are_an_error_and_rows_are_kept():
     annotations(Path("annotations.json"), {"other.png": SCENES["1.png"]})
     given = ("colours.engine", "images", "-o", "out.csv", "--annotations")

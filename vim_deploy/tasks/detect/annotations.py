@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -37,6 +38,8 @@ def read_annotations(path: Path, class_names: Sequence[str]) -> Annotations:
     content = _json(path)
     for name in _LISTS:
         _check_list(path, content, name)
+    for number, entry in enumerate(content["annotations"]):
+        _check_box(path, number, entry["bbox"])
     used = {entry["category_id"] for entry in content["annotations"]}
     ids = {entry["name"]: entry["id"] for entry in content["categories"]}
     if unknown := sorted(used - set(ids.values()), key=str):
@@ -91,6 +94,15 @@ def _check_list(path: Path, content: dict[str, Any], name: str) -> None:
         missing = [key for key in _REQUIRED[name] if not isinstance(entry, dict) or key not in entry]
         if missing:
             raise ConfigError(f"--annotations {path}: {name}[{number}] has no {missing[0]!r}.")
+
+
+def _check_box(path: Path, number: int, box: Any) -> None:
+    valid = isinstance(box, list) and len(box) == 4 and all(type(side) in (int, float) for side in box)
+    if not valid or not all(map(math.isfinite, box)):
+        raise ConfigError(
+            f"--annotations {path}: annotations[{number}] has the bbox {box!r:.100}; expected left, top, "
+            "width and height in pixels."
+        )
 
 
 def _fill_defaults(content: dict[str, Any]) -> None:

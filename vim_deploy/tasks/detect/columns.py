@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from vim_deploy.results.columns import COMMON_FIELDS, INTEGER, SIZE_FIELDS, TEXT, Columns
+from vim_deploy.results.escape import unescaped_path
 from vim_deploy.results.row import Row
-from vim_deploy.results.tables import Table
+from vim_deploy.results.tables import Cell, Table
+from vim_deploy.tasks.detect.matching import AnnotatedObjects, Matches
 from vim_deploy.tasks.detect.options import PICTURE_THRESHOLD
 from vim_deploy.tasks.detect.result import Detection, box_of
 
@@ -19,11 +21,13 @@ class ObjectColumns(Columns):
     """`objects`: class, score, box (left, top, right, bottom) and mask (RLE) of each, best first.
 
     A list of objects; in CSV and Parquet as JSON text. These have two more columns that are easier to read:
-    `count`, and `best`, the best score of each class.
+    `count`, and `best`, the best score of each class. `annotated`: what the images of the run contain.
     """
 
-    def __init__(self, picture_threshold: float = PICTURE_THRESHOLD) -> None:
-        self._picture_threshold = picture_threshold
+    def __init__(
+        self, picture_threshold: float = PICTURE_THRESHOLD, annotated: AnnotatedObjects | None = None
+    ) -> None:
+        self._picture_threshold, self._annotated = picture_threshold, annotated
         super().__init__((*COMMON_FIELDS, *SIZE_FIELDS), {"count": INTEGER, "best": TEXT, "objects": TEXT})
 
     def to_json(self, row: Row) -> dict[str, Any]:
@@ -75,10 +79,26 @@ class ObjectColumns(Columns):
         if row.result is None:
             return None
         head = ("class", "score", "left", "top", "right", "bottom")
-        rows = [
+        rows: list[tuple[Cell, ...]] = [
             (found.name, found.score, *(round(side, 1) for side in found.box))
-            for found in row.result[:_MAX_DETAILS]
-            if found.score > self._picture_threshold
+            for found in self._drawn(row)[:_MAX_DETAILS]
         ]
         title = f"Objects with a score above {self._picture_threshold:g}"
         return Table(title, head, rows, shares=(1,), classes=True)
+
+    def mistake(self, row: Row) -> float | None:
+        """The fraction of drawn and annotated objects without a match."""
+        matches = self._matches(row)
+        return None if matches is None else matches.mistake or None
+
+    def remark(self, row: Row) -> str:
+        matches = self._matches(row)
+        return "" if matches is None else str(matches)
+
+    def _drawn(self, row: Row) -> list[Detection]:
+        return [found for found in row.result or () if found.score > self._picture_threshold]
+
+    def _matches(self, row: Row) -> Matches | None:
+        if self._annotated is None or row.status != "ok":
+            return None
+        return self._annotated.match(unescaped_path(row.path), self._drawn(row))

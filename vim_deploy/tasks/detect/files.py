@@ -16,6 +16,7 @@ from vim_deploy.results.tables import Table, TaskReport
 from vim_deploy.tasks.detect.annotations import Annotations, read_annotations
 from vim_deploy.tasks.detect.average_precision import METRICS, average_precision, encode_rle
 from vim_deploy.tasks.detect.coco_file import CocoFile
+from vim_deploy.tasks.detect.matching import AnnotatedObjects
 from vim_deploy.tasks.detect.options import DetectOptions
 from vim_deploy.tasks.detect.paste import paste_mask
 from vim_deploy.tasks.detect.result import Detections
@@ -28,7 +29,8 @@ _KINDS = {"bbox": "boxes", "segm": "masks"}  # of COCOeval
 class DetectFiles:
     """COCO results are written at the end.
 
-    `metrics`: the average precision, after `finish`.
+    `annotated`: the annotated objects, if there are annotations. `metrics`: the average precision, after
+    `finish`.
     """
 
     def __init__(self, options: DetectOptions, class_names: Sequence[str]) -> None:
@@ -36,6 +38,7 @@ class DetectFiles:
         self._annotations: Annotations | None = None
         if options.annotations is not None:
             self._annotations = read_annotations(options.annotations, self._names)
+        self.annotated = None if self._annotations is None else AnnotatedObjects(self._annotations)
         self._coco = CocoFile(self._names, self._annotations) if options.needs_masks else None
         self.metrics: dict[str, Any] = {}
 

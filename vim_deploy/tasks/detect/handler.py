@@ -57,7 +57,7 @@ class DetectHandler(WholeImageHandler):
 
     @property
     def columns(self) -> ObjectColumns:
-        return ObjectColumns(self._picture_threshold)
+        return ObjectColumns(self._picture_threshold, self._files.annotated)
 
     def predict(self, loaded: Sequence[Loaded], batch: int) -> Iterator[Prediction]:
         for entry in loaded:
