@@ -6,6 +6,7 @@ import dataclasses
 import os
 from datetime import datetime, timezone
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from vim_deploy.engines.manifest import Manifest
@@ -25,11 +26,8 @@ def open_report(options: InferenceOptions, task: TaskHandler) -> RunReport | Non
     """The report to add rows to, None without --report."""
     if options.report is None:
         return None
-
-    def draw(image: Any, prediction: Any) -> Any:
-        return task.draw(image, prediction, legend=False)
-
-    return RunReport(task.columns, options.limits, draw if task.draws_in_report else None)
+    draw = partial(task.draw, legend=False) if task.draws_in_report else None
+    return RunReport(task.columns, options.limits, draw)
 
 
 def write_report(

@@ -25,9 +25,8 @@ _MAX_SCORES = 5  # shown for each image
 
 @dataclass(frozen=True)
 class About:
-    """A run: its summary in words, and facts about the run and the engine, and its options, by name.
-
-    `summary` is plain JSON with the keys of `pipeline.summary.Summary`.
+    """A run. `summary`: plain JSON, see `Summary.to_dict` in pipeline/summary.py. `lines`: the summary of the
+    task in words. `facts` about the run and the engine, and all `options`, by name.
     """
 
     summary: dict[str, Any]
