@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("video")
     options = parser.parse_args()
     with vim_deploy.load(options.engine, task="classify") as model:
-        # For a camera: batch_size=1 and workers=1, so that no frame waits for a batch.
+        # For a live camera: model.predict(frame) for each frame, so that no frame waits for a batch.
         stream = model.predict(frames(options.video), stream=True)
         for number, name in changes(stream):
             print(f"frame {number}: {name}")

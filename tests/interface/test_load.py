@@ -9,7 +9,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +152,12 @@ def test_a_closed_model_is_not_pickled(model):
     model.close()
     with pytest.raises(EngineError, match="is closed"):
         pickle.dumps(model)
+
+
+def test_a_model_may_be_called_from_several_threads(model):
+    expected = list(COLOURS * 10)
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda shade: top1(model, shade), expected)) == expected
 
 
 def top1(model: Model[Any], shade: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,21 @@ def test_results_are_equal_by_value_and_can_be_pickled(task):
     assert first[1] != predicted(task, [Image.open(str(first[1].path))])[0]  # another path
     with pytest.raises(TypeError, match="unhashable"):
         hash(first[0])
+
+
+def test_a_stream_does_not_keep_label_maps():
+    released = most = 0
+
+    def release() -> None:
+        nonlocal released
+        released += 1
+
+    with load("segment.engine", task="segment") as model:
+        images = (Image.new("RGB", (40, 24), "red") for _ in range(200))
+        for number, result in enumerate(model.predict(images, stream=True, batch_size=2)):
+            weakref.finalize(result.labels, release)
+            most = max(most, number + 1 - released)
+    assert most <= 4  # the batch, and the result in use
 
 
 def test_results_differ_in_one_value():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from vim_deploy.class_names import read_class_names
 from vim_deploy.data.preprocess import Preprocessing
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from vim_deploy.export.exporter import ExportResult
 
 _PATH = (str, os.PathLike)
+ClassNames: TypeAlias = "Sequence[str] | os.PathLike[str] | str | None"
+GivenPreprocessing: TypeAlias = "Preprocessing | Mapping[str, Any] | os.PathLike[str] | str | None"
 
 
 def export(
@@ -31,8 +33,8 @@ def export(
     checkpoint: str | os.PathLike[str] | None = None,
     task: str = "classify",
     image_size: int | tuple[int, int] | None = None,
-    class_names: Sequence[str] | os.PathLike[str] | str | None = None,
-    preprocessing: Preprocessing | Mapping[str, Any] | os.PathLike[str] | str | None = None,
+    class_names: ClassNames = None,
+    preprocessing: GivenPreprocessing = None,
     precision: str = "fp32",
     batch_size: int | None = None,
     num_classes: int | None = None,
@@ -57,31 +59,15 @@ def export(
     CheckpointError, ConfigError, ExportError, ImageError or OutputError, and MissingDependencyError without
     the extra `export`; an existing output is then unchanged.
     """
-    name, weights = os.fspath(model), None if checkpoint is None else os.fspath(checkpoint)
-    images = tuple(os.fspath(path) for path in check_images)
-    files = [path for path in (name, weights, class_names, preprocessing) if isinstance(path, _PATH)]
-    inputs = input_paths([*files, *images])
-    check_output_files([OutputFile("output", Path(output), EXPORTED_FILE)], inputs, force)
     _check_choice("precision", precision, [str(known) for known in FILE_PRECISIONS])
     _check_choice("checkpoint_key", checkpoint_key, ["model", "model_ema"])
     _check_choice("position_rule", position_rule, ["geometric", "reference"])
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
-    for argument, value in (("image_size", size), ("batch_size", batch_size)):
-        if value is not None and min(value if isinstance(value, tuple) else (value,)) < 1:
-            raise ConfigError(f"{argument} is {value!r}; expected 1 or more.")
-    with needs_extra("export"):
-        from vim_deploy.export.description import read_preprocessing
-        from vim_deploy.export.exporter import ExportRequest
-        from vim_deploy.export.exporter import export as export_request
-    if isinstance(preprocessing, Mapping):
-        preprocessing = Preprocessing.from_dict(dict(preprocessing))
-    elif preprocessing is not None and not isinstance(preprocessing, Preprocessing):
-        preprocessing = read_preprocessing(Path(preprocessing))
-    if isinstance(class_names, _PATH):
-        class_names = read_class_names(Path(class_names))
+    _check_positive("image_size", size or ())
+    _check_positive("batch_size", () if batch_size is None else (batch_size,))
     source = ModelSource(
-        name,
-        checkpoint=weights,
+        os.fspath(model),
+        checkpoint=None if checkpoint is None else os.fspath(checkpoint),
         checkpoint_key=checkpoint_key,
         image_size=size,
         num_classes=num_classes,
@@ -89,6 +75,13 @@ def export(
         position_rule=position_rule,
         seed=seed,
     )
+    images = tuple(os.fspath(path) for path in check_images)
+    files = [path for path in (class_names, preprocessing) if isinstance(path, _PATH)]
+    inputs = input_paths([source.name, source.checkpoint or "", *files, *images])
+    check_output_files([OutputFile("output", Path(output), EXPORTED_FILE)], inputs, force)
+    with needs_extra("export"):
+        from vim_deploy.export.exporter import ExportRequest
+        from vim_deploy.export.exporter import export as export_request
     return export_request(
         ExportRequest(
             source=source,
@@ -97,12 +90,28 @@ def export(
             task_options=task_options,
             batch=batch_size,
             precision=Precision(precision),
-            class_names=None if class_names is None else tuple(class_names),
-            preprocessing=preprocessing,
+            class_names=_class_names(class_names),
+            preprocessing=_preprocessing(preprocessing),
             check=check,
             check_images=images,
         )
     )
+
+
+def _class_names(given: ClassNames) -> tuple[str, ...] | None:
+    if given is None:
+        return None
+    return read_class_names(Path(given)) if isinstance(given, _PATH) else tuple(given)
+
+
+def _preprocessing(given: GivenPreprocessing) -> Preprocessing | None:
+    from vim_deploy.export.description import read_preprocessing
+
+    if given is None or isinstance(given, Preprocessing):
+        return given
+    if isinstance(given, Mapping):
+        return Preprocessing.from_dict(dict(given))
+    return read_preprocessing(Path(given))
 
 
 def build(
@@ -133,6 +142,11 @@ def build(
             f"{unknown!r} is not an option of the backend {backend}, which has {', '.join(names)}."
         ) from None
     return build_engine(onnx, output, chosen, force=force)
+
+
+def _check_positive(name: str, values: Sequence[int]) -> None:
+    if min(values, default=1) < 1:
+        raise ConfigError(f"{name} is {'x'.join(map(str, values))}; expected 1 or more.")
 
 
 def _check_choice(name: str, value: str, known: Sequence[str]) -> None:
