@@ -97,6 +97,8 @@ def test_average_precision_of_correct_boxes_is_one():
     for kind in ("bbox", "segm"):
         assert summary["average_precision"][kind]["AP"] == pytest.approx(1.0)
         assert summary["average_precision"][kind]["APlarge"] is None
+        by_class = summary["average_precision_by_class"][kind]
+        assert by_class == {"red": pytest.approx(1.0), "green": pytest.approx(1.0)}
     assert "boxes: AP 1.000" in result.stderr
 
 
@@ -121,6 +123,7 @@ def test_average_precision_is_over_the_images_of_the_run():
     summary = json.loads(result.stdout)
     assert (summary["annotated_images"], summary["evaluated_images"]) == (4, 3)
     assert summary["average_precision"]["bbox"]["AP"] == 0
+    assert summary["average_precision_by_class"]["bbox"] == {"blue": 0}
 
 
 def test_coco_results_use_the_ids_of_the_annotations():

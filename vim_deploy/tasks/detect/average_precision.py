@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from vim_deploy.errors import MissingDependencyError
 from vim_deploy.tasks.detect.annotations import Annotations
@@ -14,38 +14,66 @@ from vim_deploy.tasks.detect.annotations import Annotations
 METRICS = ("AP", "AP50", "AP75", "APsmall", "APmedium", "APlarge")
 
 
+class AveragePrecision(NamedTuple):
+    """By kind: `bbox`, and `segm` if the annotations have masks. All values are from 0 to 1.
+
+    `metrics`: METRICS, None without such objects. `by_class`: AP of each class that is annotated.
+    """
+
+    metrics: dict[str, dict[str, float | None]]
+    by_class: dict[str, dict[str, float]]
+
+
 def average_precision(
     annotations: Annotations, results: list[dict[str, Any]], image_ids: Sequence[int]
-) -> dict[str, dict[str, float | None]]:
-    """METRICS of `bbox`, and of `segm` if the annotations have masks; 0 to 1, None without such objects.
-
-    Only the images `image_ids` are evaluated.
-    """
+) -> AveragePrecision:
+    """Only the images `image_ids` are evaluated."""
     coco_class, evaluation_class = _pycocotools()
     kinds = ["bbox"]
     if any(entry.get("segmentation") for entry in annotations.content["annotations"]):
         kinds.append("segm")
-    metrics: dict[str, dict[str, float | None]] = {}
+    found = AveragePrecision({}, {})
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress there
         ground_truth = coco_class()
         ground_truth.dataset = annotations.content
         ground_truth.createIndex()
         for kind in kinds:
             if not results:
-                metrics[kind] = dict.fromkeys(METRICS, 0.0)
+                found.metrics[kind] = dict.fromkeys(METRICS, 0.0)
+                found.by_class[kind] = dict.fromkeys(_annotated_classes(annotations, image_ids), 0.0)
                 continue
             # It adds fields to its argument.
-            found = ground_truth.loadRes([dict(entry) for entry in results])
-            evaluation = evaluation_class(ground_truth, found, kind)
+            loaded = ground_truth.loadRes([dict(entry) for entry in results])
+            evaluation = evaluation_class(ground_truth, loaded, kind)
             evaluation.params.imgIds = sorted(image_ids)
             evaluation.evaluate()
             evaluation.accumulate()
             evaluation.summarize()
             values = [float(value) for value in evaluation.stats[: len(METRICS)]]
-            metrics[kind] = {
+            found.metrics[kind] = {
                 name: value if value >= 0 else None for name, value in zip(METRICS, values, strict=True)
             }
-    return metrics
+            found.by_class[kind] = _by_class(annotations, evaluation)
+    return found
+
+
+def _by_class(annotations: Annotations, evaluation: Any) -> dict[str, float]:
+    """From COCOeval's array of precisions: (IoUs, recalls, classes, areas, numbers of objects)."""
+    names = {entry["id"]: entry["name"] for entry in annotations.content["categories"]}
+    by_class = {}
+    for number, category in enumerate(evaluation.params.catIds):
+        precision = evaluation.eval["precision"][:, :, number, 0, -1]  # all areas, most objects
+        if (precision >= 0).any():  # -1: not annotated
+            by_class[names[category]] = float(precision[precision >= 0].mean())
+    return by_class
+
+
+def _annotated_classes(annotations: Annotations, image_ids: Sequence[int]) -> list[str]:
+    evaluated = set(image_ids)
+    used = {
+        entry["category_id"] for entry in annotations.content["annotations"] if entry["image_id"] in evaluated
+    }
+    return [entry["name"] for entry in annotations.content["categories"] if entry["id"] in used]
 
 
 def encode_rle(mask: Any) -> str:

@@ -99,10 +99,12 @@ class DetectFiles:
                 f"{plural(len(images), 'image')} ({', '.join(list(images)[:3])}, ...); images are matched by "
                 "file name."
             )
+        found = average_precision(self._annotations, list(self._coco), evaluated)
         self.metrics = {
             "annotated_images": len(images),
             "evaluated_images": len(evaluated),
-            "average_precision": average_precision(self._annotations, list(self._coco), evaluated),
+            "average_precision": found.metrics,
+            "average_precision_by_class": found.by_class,
         }
 
     def report(self) -> TaskReport:
@@ -120,7 +122,14 @@ class DetectFiles:
         )
         table = Table(title, ("", *METRICS), rows)
         figures = {f"AP of {_KINDS[kind]}": f"{values['AP'] or 0:.3f}" for kind, values in found.items()}
-        return TaskReport(figures, [table])
+        return TaskReport(figures, [table, self._by_class()])
+
+    def _by_class(self) -> Table:
+        found = self.metrics["average_precision_by_class"]
+        names = [name for name in self._names if any(name in values for values in found.values())]
+        rows = [(name, *(values.get(name) for values in found.values())) for name in names]
+        head = ("class", *(f"AP of {_KINDS[kind]}" for kind in found))
+        return Table("Average precision by class", head, rows, tuple(range(1, len(head))), classes=True)
 
     def summary_lines(self) -> list[str]:
         if not self.metrics:
