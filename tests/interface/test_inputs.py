@@ -177,6 +177,11 @@ def test_other_sources_are_errors_at_once(model, source, message):
         model.predict(source, stream=True)
 
 
+def test_limits_of_another_type(model):
+    with pytest.raises(InputError, match=r"limits is 5; expected vim_deploy\.Limits"):
+        model.predict(RED, limits=5)
+
+
 def test_other_elements_are_named(model):
     with pytest.raises(InputError, match="element 1 of the source is a list"):
         model.predict([RED, [RED]])

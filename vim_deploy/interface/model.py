@@ -6,6 +6,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Generator
+from types import NoneType
 from typing import Any, Generic, Literal, TypeVar, overload
 
 import numpy as np
@@ -14,7 +15,7 @@ from vim_deploy.data.decode import Limits
 from vim_deploy.data.loading import ThreadLoader
 from vim_deploy.engines.base import Runner
 from vim_deploy.engines.open import OpenEngine
-from vim_deploy.errors import EngineError, ImageError
+from vim_deploy.errors import EngineError, ImageError, InputError
 from vim_deploy.interface.inputs import (
     Array,
     ImageLike,
@@ -112,7 +113,9 @@ class Model(OpenEngine, Generic[AnyResult]):
 
         Raises InputError for a source of another type, and EngineError for options that do not fit the model.
         """
-        task, chosen = self._open_task(task_options), limits or Limits()
+        task, chosen = self._open_task(task_options), _checked(limits)
+        if workers is not None and workers < 1:
+            raise EngineError(f"workers is {workers}; expected 1 or more.")
         predictions = predict_stream(
             task,
             inputs_of(source, chosen),
@@ -139,7 +142,7 @@ class Model(OpenEngine, Generic[AnyResult]):
 
         Raises ImageError if the image cannot be read, and EngineError for segmenters, which take windows.
         """
-        task, chosen = self._open_task({}), limits or Limits()
+        task, chosen = self._open_task({}), _checked(limits)
         loaded = ThreadLoader(task.preparation, chosen).load(single_image(image, chosen))
         if loaded.pixels is None:
             name = "the image" if loaded.path is None else escape(loaded.path)
@@ -191,6 +194,12 @@ class Model(OpenEngine, Generic[AnyResult]):
             "closed" if self._closed else "",
         ]
         return f"Model({', '.join(filter(None, parts))})"
+
+
+def _checked(limits: Limits | None) -> Limits:
+    if not isinstance(limits, (Limits, NoneType)):
+        raise InputError(f"limits is {limits!r:.100}; expected vim_deploy.Limits(...).")
+    return limits or Limits()
 
 
 def _unpickled(reopen: Callable[[], OpenEngine], name: str, sha256: str) -> Model[Any]:
