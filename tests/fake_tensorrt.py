@@ -63,6 +63,7 @@ class Recorder:
     cannot_obey: bool = False  # 8.6: a layer has no implementation in its type
     lacking_weights: tuple[str, ...] = ()  # weights that refitting does not find
     created_weights: tuple[str, ...] = ()  # weights of the engine that are not in the graph
+    renames_constants: bool = False  # the engine's names of these layers are not those of the network
     own_names: bool = False  # layers have new names, with the graph's names as metadata
     tensor_fields: Any = None  # function from a type's name to the tensor's fields; None: as in 10
     plain_names: bool = False  # layer information without types
@@ -100,6 +101,8 @@ def fake(major: int, gpu: FakeGpu, recorder: Recorder, strongly_typed_flag: bool
     trt.Builder = lambda logger: _builder(trt, major, recorder, logger)
     trt.OnnxParser = lambda made, logger: _Parser(made, recorder)
     trt.Runtime = lambda logger: _Runtime(major, gpu, recorder)
+    trt.WeightsRole = _enumeration("WeightsRole", "KERNEL BIAS SHIFT SCALE CONSTANT ANY")
+    trt.IConstantLayer = _ConstantLayer
     if major >= 10:
         trt.Refitter = lambda engine, logger: _Refitter(engine, recorder)
         trt.OnnxParserRefitter = lambda refitter, logger: _ParserRefitter(refitter, recorder)
@@ -250,6 +253,7 @@ class _Layer:
         self.output_types: dict[int, Any] = {}
         self._outputs = list(outputs.items())
         self.num_outputs = len(self._outputs)
+        self.values: Any = None
 
     def get_output(self, index: int) -> Any:
         tensor: Any = ModuleType("tensor")
@@ -258,6 +262,17 @@ class _Layer:
 
     def set_output_type(self, index: int, kind: Any) -> None:
         self.output_types[index] = kind
+
+
+class _ConstantLayer(_Layer):
+    @property
+    def weights(self) -> np.ndarray:
+        return self.values
+
+
+def _constant_name(weights: str) -> str:
+    """The name of the layer with weights that the parser made."""
+    return f"(Unnamed Layer* {weights}) [Constant]"
 
 
 class _Network:
@@ -283,6 +298,11 @@ class _Parser:
         assert not model.functions
         self._network.data = data
         self._network.layers = _layers(self._network.trt, model)
+        for position, name in enumerate(self._recorder.created_weights):
+            output = {f"{_constant_name(name)}_output": self._network.trt.DataType.INT32}
+            layer = _Layer(self._network.trt, _constant_name(name), "CONSTANT", output)
+            layer.values = np.array([position, -3, 0])
+            self._network.layers.append(layer)
         return not self._recorder.fails_to_parse
 
     def get_error(self, index: int) -> str:
@@ -409,16 +429,26 @@ class _Inspector:
 class _Refitter:
     def __init__(self, engine: Any, recorder: Recorder) -> None:
         self._recorder = recorder
+        renamed = "renamed " if recorder.renames_constants else ""
+        self._created = {f"{renamed}{_constant_name(name)}": name for name in recorder.created_weights}
 
     def refit_cuda_engine(self) -> bool:
         self._recorder.calls.append(("refit_cuda_engine", ()))
-        return not self._recorder.lacking_weights
+        return not self.get_missing_weights()
 
     def get_missing_weights(self) -> list[str]:
-        return list(self._recorder.lacking_weights)
+        return [*self._recorder.lacking_weights, *self._created.values()]
 
     def get_all_weights(self) -> list[str]:
         return list(self._recorder.created_weights)
+
+    def get_all(self) -> tuple[list[str], list[Any]]:
+        return list(self._created), []
+
+    def set_weights(self, layer: str, role: Any, weights: np.ndarray) -> bool:
+        self._recorder.calls.append(("set_weights", (layer, role.name, weights.tolist())))
+        del self._created[layer]
+        return True
 
 
 class _ParserRefitter:

@@ -27,9 +27,10 @@ from vim_deploy.engines.tensorrt.api import (
 from vim_deploy.engines.tensorrt.builder import PlanRequest, build_plan
 from vim_deploy.engines.tensorrt.driver import Gpu, gpu
 from vim_deploy.engines.tensorrt.graph import prepare
-from vim_deploy.engines.tensorrt.open import code_is_allowed, deserialize, refit
+from vim_deploy.engines.tensorrt.open import code_is_allowed, deserialize
 from vim_deploy.engines.tensorrt.options import TensorrtOptions
 from vim_deploy.engines.tensorrt.readback import check_precision, layer_information
+from vim_deploy.engines.tensorrt.refit import refit
 from vim_deploy.engines.tensorrt.runner import TensorrtRunner
 from vim_deploy.engines.tensors import TensorSpec
 from vim_deploy.errors import EngineError, MissingDependencyError, OperatorLibraryError, os_errors

@@ -47,7 +47,7 @@ class PlanRequest:
 def build_plan(trt: ModuleType, logger: Any, request: PlanRequest) -> tuple[bytes, dict[str, Any]]:
     """The serialized engine, and the typing, flags and seconds of the build. Raises EngineError."""
     builder = make_builder(trt, logger)
-    flags, typing = _network_flags(trt)
+    flags, typing = network_flags(trt)
     network = builder.create_network(flags)
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(request.graph.data):
@@ -79,7 +79,7 @@ def build_plan(trt: ModuleType, logger: Any, request: PlanRequest) -> tuple[byte
     return bytes(plan), {"typing": typing, "flags": chosen, "build_seconds": seconds}
 
 
-def _network_flags(trt: ModuleType) -> tuple[int, str]:
+def network_flags(trt: ModuleType) -> tuple[int, str]:
     """The network's creation flags and its typing: strong, implied or constrained."""
     names = trt.NetworkDefinitionCreationFlag
     # Without it 8.6 creates a network with an implicit batch dimension; later versions have no such networks.

@@ -1,4 +1,4 @@
-"""Deserializing an engine, with the code that it may contain and the weights that it may lack."""
+"""Deserializing an engine, with the code that it may contain."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from vim_deploy.engines.tensorrt.api import parser_errors
 from vim_deploy.errors import EngineError
 
-_MAX_NAMED = 5
 ALLOW_CODE_VARIABLE = "VIM_DEPLOY_ALLOW_ENGINE_CODE"
 
 
@@ -41,29 +39,3 @@ def code_is_allowed() -> bool:
             f"{ALLOW_CODE_VARIABLE}=1."
         )
     return True
-
-
-def refit(trt: ModuleType, logger: Any, engine: Any, graph: bytes) -> None:
-    """Set the weights of a stripped engine from the graph that it was built from. Raises EngineError."""
-    refitter = trt.Refitter(engine, logger)
-    parser = trt.OnnxParserRefitter(refitter, logger)
-    if not parser.refit_from_bytes(graph) or not refitter.refit_cuda_engine():
-        missing = _missing_weights(refitter, graph)
-        lacks = f"; missing: {', '.join(missing[:_MAX_NAMED])}" if missing else ""
-        more = f" and {len(missing) - _MAX_NAMED} more" if len(missing) > _MAX_NAMED else ""
-        raise EngineError(
-            f"TensorRT {trt.__version__} does not accept the weights: "
-            f"{parser_errors(parser) or logger.reasons()}{lacks}{more}. Build the engine without --strip."
-        )
-
-
-def _missing_weights(refitter: Any, graph: bytes) -> list[str]:
-    """Weights that were not set, and weights of the engine that the graph does not have.
-
-    TensorRT's parser makes constants, such as tmp_weight_1, that the refitter cannot find in the graph.
-    """
-    import onnx
-
-    known = {item.name for item in onnx.load_model_from_string(graph).graph.initializer}
-    created = {str(name) for name in refitter.get_all_weights()} - known
-    return sorted(created | {str(name) for name in refitter.get_missing_weights()})

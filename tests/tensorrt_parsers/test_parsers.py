@@ -57,6 +57,24 @@ def test_detectors_are_parsed(recorder, plugins, tmp_path):
     assert not recording.problems()
 
 
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_refitting_finds_all_weights_but_constants_of_the_parser(recorder, plugins, tmp_path, precision):
+    """engines/tensorrt/refit.py takes these constants from the network."""
+    if recorder.installation.major < 10:
+        pytest.skip("TensorRT 8.6 has no refitter of ONNX files")
+    recording = parse(recorder, "model.onnx", small_export(precision), plugins, tmp_path).recording
+    assert recording.refit is not None
+    floating, every = recording.refit["floating"], recording.refit["all"]
+    assert floating["complete"] and floating["given"] == floating["wanted"] > 0
+    assert not floating["different"] and not every["different"] and not recording.refit["unnamed"]
+    assert every["complete"] == (not every["missing"])
+    constants = {layer.name for layer in recording.layers if layer.kind == "Constant"}
+    for missing in every["missing"]:
+        name, contents, layer = missing.split(", ", 2)
+        assert name.startswith("tmp_weight") and contents.endswith(" of int64")
+        assert layer.removeprefix("in ") in constants
+
+
 def first_error(recorder: Recorder, plugins: tuple[Path, ...], model: onnx.ModelProto, folder: Path) -> str:
     """The first error of the parser, with the position of the node."""
     recording = record(recorder, model.SerializeToString(), plugins, folder)

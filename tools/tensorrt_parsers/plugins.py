@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
 from tensorrt_parsers.recording import Layer, Recording
 from vim_deploy.engines.tensorrt.graph import PLUGIN_FIELDS
 from vim_deploy.ops.reference import selective_scan_reference
-from vim_deploy.ops.signature import INPUTS, OP_DOMAIN, OP_NAME, by_name
+from vim_deploy.ops.signature import FLAGS, INPUTS, OP_DOMAIN, OP_NAME, by_name
 
 _MAGIC_BYTES = 8  # at the start of the serialized data of our plugins for 8.6
 
@@ -36,13 +37,11 @@ def _selective_scan(layer: Layer, *inputs: torch.Tensor) -> torch.Tensor:
         expected = torch.float32 if spec.float32 else inputs[0].dtype
         if tensor.dtype != expected:
             raise TypeError(f"{spec.name} is {tensor.dtype}, the plugin expects {expected}")
-    given: dict[str, torch.Tensor | None] = dict(by_name(inputs))
+    named: dict[str, Any] = by_name(inputs)
     if not fields["gated"]:
-        given["z"] = None
-    softplus, reverse = bool(fields["delta_softplus"]), bool(fields["reverse"])
-    result = selective_scan_reference(  # type: ignore[arg-type]  # names of the signature
-        **given, delta_softplus=softplus, reverse=reverse, groups=fields["groups"]
-    )
+        named["z"] = None
+    flags = {name: bool(fields[name]) for name in FLAGS}
+    result = selective_scan_reference(**named, **flags, groups=fields["groups"])
     assert isinstance(result, torch.Tensor)
     return result
 

@@ -27,9 +27,10 @@ def with_probes(model: onnx.ModelProto, values: set[str]) -> onnx.ModelProto:
     """A copy with the given values as additional outputs, which a runtime cannot fuse away."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
+    types = _element_types(model)
     for name in sorted(values):
         if name.endswith(UNGATED):
-            _add_ungated(copy.graph, name.removesuffix(UNGATED))
+            _add_ungated(copy.graph, name.removesuffix(UNGATED), types)
     there = {item.name for item in (*copy.graph.output, *copy.graph.input)}
     # Their types are the file's precision inside blocks; the scan's come from the function body.
     known = {item.name: item for item in onnx.shape_inference.infer_shapes(copy).graph.value_info}
@@ -42,7 +43,12 @@ def with_probes(model: onnx.ModelProto, values: set[str]) -> onnx.ModelProto:
     return copy
 
 
-def _add_ungated(graph: onnx.GraphProto, gated: str) -> None:
+def _element_types(model: onnx.ModelProto) -> dict[str, int]:
+    values = onnx.shape_inference.infer_shapes(model).graph.value_info
+    return {value.name: value.type.tensor_type.elem_type for value in values}
+
+
+def _add_ungated(graph: onnx.GraphProto, gated: str, types: dict[str, int]) -> None:
     """Compute what the scan with the output `gated` is without its gate.
 
     The operator always has a gate z and multiplies by silu(z). A second scan gets z = _GATE everywhere, for
@@ -55,14 +61,13 @@ def _add_ungated(graph: onnx.GraphProto, gated: str) -> None:
     z, value = scan.input[INPUT_NAMES.index("z")], gated + UNGATED
     twin.name, twin.output[0] = f"{value} scan", f"{value} scan"
     twin.input[INPUT_NAMES.index("z")] = f"{value} z"
-    gate = helper.make_tensor(f"{value} gate", TensorProto.FLOAT, [], [_GATE])
+    gate = helper.make_tensor(f"{value} gate", types[z], [], [_GATE])
     graph.initializer.append(gate)
     nodes = [
-        helper.make_node("CastLike", [gate.name, z], [f"{value} number"]),
         helper.make_node("Shape", [z], [f"{value} shape"]),
-        helper.make_node("Expand", [f"{value} number", f"{value} shape"], [f"{value} z"]),
+        helper.make_node("Expand", [gate.name, f"{value} shape"], [f"{value} z"]),
         twin,
-        helper.make_node("Div", [twin.output[0], f"{value} number"], [value]),
+        helper.make_node("Div", [twin.output[0], gate.name], [value]),
     ]
     for place, node in enumerate(nodes):
         graph.node.insert(index + place, node)

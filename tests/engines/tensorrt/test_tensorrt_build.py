@@ -325,9 +325,19 @@ def test_missing_weights_are_named(place):
         place.build("fp16", strip=True)
 
 
+def test_constants_that_the_parser_made_are_taken_from_the_parsed_network(place):
+    place.install(10)
+    place.recorder.created_weights = ("tmp_weight_1", "tmp_weight_2")
+    engine = place.build("fp16", strip=True)
+    load(engine, source=place.folder / "fp16.onnx").close()
+    given = [(f"(Unnamed Layer* tmp_weight_{i + 1}) [Constant]", "CONSTANT", [i, -3, 0]) for i in (0, 1)]
+    assert place.recorder.named("set_weights") == 2 * given  # when built, and when opened
+
+
 def test_the_reason_of_the_refitter_is_given(place):
     place.install(10)
     place.recorder.created_weights = ("tmp_weight_1",)
+    place.recorder.renames_constants = True
     with pytest.raises(
         EngineError, match=r"the weights: Failed to refit all the weights\.; missing: .*tmp_weight_1\. Build"
     ):

@@ -11,7 +11,11 @@ using namespace nvinfer1;
 
 namespace {
 
-using Wanted = std::map<std::string, const Weights*>;
+struct Use {
+  const Weights* weights;
+  const LayerRecord* layer;
+};
+using Wanted = std::map<std::string, Use>;  // by the name of the weights
 
 bool is_integer(DataType type) {
   return type == DataType::kINT32 || type == DataType::kINT64 || type == DataType::kBOOL || type == DataType::kINT8;
@@ -31,7 +35,7 @@ struct Refitter : IRefitter {
 
     std::int32_t getAllWeights(std::int32_t size, const char** names) noexcept override {
       std::int32_t count = 0;
-      for (const auto& [name, weights] : wanted)
+      for (const auto& [name, use] : wanted)
         if (count < size) names[count++] = name.c_str();
       return static_cast<std::int32_t>(wanted.size());
     }
@@ -39,7 +43,7 @@ struct Refitter : IRefitter {
       const auto found = wanted.find(name);
       if (found == wanted.end()) return false;
       given.insert(name);
-      if (!equal(*found->second, weights)) different.insert(name);
+      if (!equal(*found->second.weights, weights)) different.insert(name);
       return true;
     }
     ILogger* getLogger() const noexcept override { return logger; }
@@ -51,8 +55,9 @@ struct Refitter : IRefitter {
   }
 };
 
-std::string described(const std::string& name, const Weights& weights) {
-  return name + ", " + std::to_string(weights.count) + " of " + name_of(weights.type);
+std::string described(const std::string& name, const Use& use) {
+  return name + ", " + std::to_string(use.weights->count) + " of " + name_of(use.weights->type) + ", in " +
+         use.layer->name;
 }
 
 std::string refit(const ParserLibrary& library, ILogger& logger, const std::string& model, const Wanted& wanted) {
@@ -61,8 +66,8 @@ std::string refit(const ParserLibrary& library, ILogger& logger, const std::stri
   const bool complete = parser->refitFromBytes(model.data(), model.size());
   std::vector<std::string> errors, missing;
   for (int i = 0; i < parser->getNbErrors(); ++i) errors.emplace_back(parser->getError(i)->desc());
-  for (const auto& [name, weights] : wanted)
-    if (!refitter.record.given.count(name)) missing.push_back(described(name, *weights));
+  for (const auto& [name, use] : wanted)
+    if (!refitter.record.given.count(name)) missing.push_back(described(name, use));
   return "{\"complete\":" + json(complete) + ",\"wanted\":" + std::to_string(wanted.size()) +
          ",\"given\":" + std::to_string(refitter.record.given.size()) +
          ",\"different\":" + json_strings(refitter.record.different) + ",\"missing\":" + json_strings(missing) +
@@ -80,9 +85,10 @@ std::string refit_json(const NetworkRecord& network, const ParserLibrary& librar
       if (!weights->count) continue;
       const auto name = network.weight_names.find(weights->values);
       const bool named = name != network.weight_names.end();
-      if (named) every[name->second] = weights;
-      if (named && !is_integer(weights->type)) floating[name->second] = weights;
-      if (!named && !is_integer(weights->type)) unnamed.push_back(described(layer->name, *weights));
+      const Use use{weights, layer};
+      if (named) every[name->second] = use;
+      if (named && !is_integer(weights->type)) floating[name->second] = use;
+      if (!named && !is_integer(weights->type)) unnamed.push_back(described("weights without a name", use));
     }
   return "{\"floating\":" + refit(library, logger, model, floating) +
          ",\"all\":" + refit(library, logger, model, every) + ",\"unnamed\":" + json_strings(unnamed) + "}";
