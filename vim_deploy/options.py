@@ -45,6 +45,7 @@ def option(
     flag: str | None = None,
     recorded: bool = True,
     for_files: bool = False,
+    pictures: bool = False,
     writes: FileKind | Literal["folder"] | None = None,
     **settings: Any,
 ) -> Any:
@@ -53,6 +54,7 @@ def option(
     `flag` None: `--NAME`. A Boolean that is true by default has a flag of the form "--name/--no-name".
     `recorded` False: the value does not change the result, and is left out of `to_record` and `to_words`.
     `for_files`: the option concerns the files of a run, like every path, and does not exist in Python.
+    `pictures`: the option only changes pictures of predictions.
     `writes`: the value is the path of a file of this kind, or of a folder, that the run writes to. Other
     paths are inputs.
     """
@@ -60,6 +62,7 @@ def option(
         "flag": flag,
         "recorded": recorded,
         "for_files": for_files,
+        "pictures": pictures,
         "writes": writes,
         "settings": settings,
     }

@@ -358,6 +358,8 @@ def test_the_report_shows_the_best_classes():
     ("options", "message"),
     [
         (("--score-threshold", "0.01"), "expected 0.05 or more"),
+        (("--picture-threshold", "0.5"), "--picture-threshold: only valid with --overlays or --report"),
+        (("--no-legend",), "--no-legend is only valid with --overlays"),
         (("--maps", "maps"), "--maps: only for models of the task segment"),
         (("--coco", "nowhere/found.json"), "cannot be written"),
         (("--coco", "out.csv"), "is also the path of -o"),

@@ -12,14 +12,15 @@ from vim_deploy.output_files import FileKind, OutputFile, check_output_files, co
 from vim_deploy.pipeline.options import InferenceOptions
 from vim_deploy.results.output import output_errors
 from vim_deploy.results.recognize import RESULTS_FILE, check_companions
-from vim_deploy.tasks.options import task_paths
+from vim_deploy.tasks.options import picture_flags, task_paths
 
 # The marker is in report/page.html.
 REPORT_FILE = FileKind("a report of vim-infer", containing(b'<meta name="generator" content="vim-infer">'))
 
 
 def check_outputs(options: InferenceOptions) -> None:
-    """Raises OutputError for outputs that must not be written."""
+    """Raises OutputError for outputs that must not be written, and for options of outputs that are not."""
+    _check_picture_options(options)
     paths, results, outputs = task_paths(options.task_options), options.output, []
     if options.report is not None and (
         results is None or (os.path.lexists(results) and not is_file(results))
@@ -44,6 +45,16 @@ def check_outputs(options: InferenceOptions) -> None:
                 f"{option} {folder} is inside the input folder {inside[0]}, so its files would become "
                 "inputs; give another folder."
             )
+
+
+def _check_picture_options(options: InferenceOptions) -> None:
+    if options.overlays is None and not options.legend:
+        raise OutputError("--no-legend is only valid with --overlays; give both or neither.")
+    flags = picture_flags(options.task_options)
+    if flags and options.overlays is None and options.report is None:
+        raise OutputError(
+            f"{', '.join(flags)}: only valid with --overlays or --report; give one of them, or leave it out."
+        )
 
 
 def folders_of(options: InferenceOptions) -> list[tuple[str, Path]]:

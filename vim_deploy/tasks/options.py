@@ -44,6 +44,12 @@ def task_options(spec: TaskSpec, given: Mapping[str, Any], source: str, role: Ro
     return load_object(getattr(spec, role))(**given)
 
 
+def picture_flags(given: Mapping[str, Any]) -> list[str]:
+    """The flags of those among the `given` options of any task that only change pictures."""
+    fields = {item.name: item for name in TASKS.names() for item in option_fields(TASKS.get(name))}
+    return [flag_of(name) for name in given if name in fields and fields[name].metadata.get("pictures")]
+
+
 def task_paths(given: Mapping[str, Any]) -> RunPaths:
     """The paths among the `given` options of any task."""
     fields = {item.name: item for name in TASKS.names() for item in option_fields(TASKS.get(name))}

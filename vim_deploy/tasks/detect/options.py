@@ -47,6 +47,8 @@ class DetectOptions:
     )
     picture_threshold: float = option(
         PICTURE_THRESHOLD,
+        for_files=True,
+        pictures=True,
         type=click.FloatRange(min=0, max=1),
         help="Minimum score of objects in overlays and in the report (exclusive).",
     )
