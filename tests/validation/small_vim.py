@@ -118,8 +118,8 @@ def gate_with_the_wrong_half(model: onnx.ModelProto) -> str:
     return "layers.2.gate forward"
 
 
-def open_model(model: onnx.ModelProto, library: bool) -> Artifact:
-    """A graph in memory, opened as an artifact."""
+def open_model(model: onnx.ModelProto, library: bool, **about: object) -> Artifact:
+    """A graph in memory, opened as an artifact; `about`: changes of its metadata."""
     from small_onnx import metadata
 
     from vim_deploy.engines.onnxruntime.backend import OrtRunner
@@ -131,4 +131,4 @@ def open_model(model: onnx.ModelProto, library: bool) -> Artifact:
     pixels = TensorSpec("pixels", "float32", (None, 3, *CONFIG["image_size"]))
     outputs = tuple(TensorSpec(item.name, "float32", ()) for item in session.get_outputs())
     target = Target(Path("small.onnx"), RunMode.LIBRARY if library else RunMode.FUNCTION_BODY)
-    return Artifact(target, OrtRunner(session, pixels, outputs), metadata(), Precision.FP32)
+    return Artifact(target, OrtRunner(session, pixels, outputs), metadata(**about), Precision.FP32)

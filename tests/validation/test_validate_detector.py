@@ -66,6 +66,20 @@ def test_other_weights_fail(place, tmp_path):
     assert "was exported from other weights" in result.stdout
 
 
+def test_the_layers_of_files_and_engines_are_compared(place):
+    pytest.importorskip("matplotlib", reason="--plot needs matplotlib")
+    result = run(
+        place, place / "small.engine", "--layers", "--random", 1, "--no-hard", "--no-function-body", "--json",
+        "--plot", place / "layers.svg",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    for artifact in json.loads(result.stdout)["artifacts"]:
+        assert artifact["layers"]["first_fault"] is None
+        assert {"level 6", "proposals", "stage 3", "detections", "masks"} <= {
+            part["name"] for part in artifact["layers"]["parts"]
+        }
+
+
 def test_labels_are_refused(place, tmp_path):
     result = run(place, "--labels", "folder", "--images", tmp_path)
     assert result.exit_code == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from vim_deploy.dense.config import BackboneConfig, FeatureType
@@ -24,18 +25,22 @@ class DenseBackbone(VisionMamba):
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]  # maps, not logits
         """Preprocessed images (batch, channels, height, width) to the maps, in the order of out_indices."""
         config = self.backbone_config
-        last = self.config.depth - 1
         maps = []
         # Only requested maps are kept: a map of a large image has tens of megabytes.
         for index, (hidden, residual) in enumerate(self.trace(pixels)):
             if index in config.out_indices:
-                kind = config.last if index == last else config.intermediate
-                tokens = self._feature(hidden, residual, kind, before_next=index < last)
                 # Mixers may compute in reduced precision; maps have the type of the pixels.
-                maps.append(self.feature_map(cast(tokens, pixels.dtype)))
+                maps.append(self.map_after(index, hidden, residual, pixels.dtype))
             if index == config.out_indices[-1]:
                 break
         return tuple(maps)
+
+    def map_after(self, index: int, hidden: Tensor, residual: Tensor, dtype: torch.dtype) -> Tensor:
+        """The map of the out index `index`, from the values after that block."""
+        last, config = self.config.depth - 1, self.backbone_config
+        kind = config.last if index == last else config.intermediate
+        tokens = self._feature(hidden, residual, kind, before_next=index < last)
+        return self.feature_map(cast(tokens, dtype))
 
     def _feature(self, hidden: Tensor, residual: Tensor, kind: FeatureType, before_next: bool) -> Tensor:
         if kind is FeatureType.HIDDEN:

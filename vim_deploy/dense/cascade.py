@@ -112,7 +112,7 @@ class CascadeHeads(nn.Module):
     ) -> Found:
         """Exactly `config.detections_per_image` rows; those without an object have the score `threshold`."""
         boxes, scores = self._scored(levels, proposals, limits)
-        return self._best(boxes, scores, threshold, self.config.detections_per_image)
+        return self.select(boxes, scores, threshold)
 
     def detect_bounded(
         self, levels: tuple[Tensor, ...], proposals: Proposals, limits: Tensor, threshold: Tensor
@@ -150,9 +150,11 @@ class CascadeHeads(nn.Module):
             stage = self.stage(index, levels, boxes)
             scores.append(stage.logits.softmax(dim=1))
             boxes = clip(stage.boxes, limits)
-        real = (proposals.logits > EXCLUDED).to(boxes.dtype)
-        mean = sum(scores[1:], scores[0])[:, :-1] / len(scores) * real[:, None]
-        return boxes, mean.T
+        return boxes, mean_scores(scores, proposals.logits)
+
+    def select(self, boxes: Tensor, scores: Tensor, threshold: Tensor) -> Found:
+        """The detections among the boxes of the last stage (n, 4) with their mean scores (classes, n)."""
+        return self._best(boxes, scores, threshold, self.config.detections_per_image)
 
     def _best(self, boxes: Tensor, scores: Tensor, threshold: Tensor, limit: int) -> Found:
         """The best boxes after suppression: at most `limit` rows, as many as there are pairs at most."""
@@ -177,3 +179,12 @@ class CascadeHeads(nn.Module):
         logits = self.mask_logits(levels, boxes)
         own = torch.arange(logits.shape[0]) * logits.shape[1] + classes
         return logits.flatten(0, 1).index_select(0, own).sigmoid()
+
+
+def mean_scores(scores: list[Tensor], proposed: Tensor) -> Tensor:
+    """The mean scores of all stages (classes, n) from the probabilities of each, (n, classes + background).
+
+    `proposed`: the logits of the proposals; those that were excluded get the score 0.
+    """
+    real = (proposed > EXCLUDED).to(proposed.dtype)
+    return (sum(scores[1:], scores[0])[:, :-1] / len(scores) * real[:, None]).T

@@ -17,4 +17,6 @@ FAMILY = Family(
     class_names=COCO_NAMES,
     dataset="COCO",
     crop_ratio=1.0,
+    parts="vim_deploy.families.detector_parts:model_parts",
+    probes="vim_deploy.families.detector_parts:find_probes",
 )

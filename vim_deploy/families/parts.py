@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,13 +21,22 @@ PIXELS = "pixels"  # the name of the model input
 UNGATED = "/ungated"
 
 
+# Values of a part: tensors or arrays, one for each of its `values`.
+Values: TypeAlias = "tuple[np.ndarray, ...]"
+
+
 @dataclass(frozen=True)
 class Part:
-    """One part. `compute` takes the values named in `inputs` and returns (batch, tokens, channels).
+    """One part. `compute` takes the values named in `inputs` and returns (batch, tokens, channels) or a map
+    (batch, channels, height, width).
 
     `kind`: what parts in several blocks have in common. `block`: the number of its block, None outside of
     blocks. `limit`: the largest local error of a correct artifact, in units of the output's rounding error
     (2^-24 of a value in float32). `stream`: whether it is the residual stream.
+
+    A part with `outputs` is a set of rows, such as detections: `compute` returns one tensor for each output,
+    with one row per member: boxes, scores, then perhaps classes and masks. `select` says which rows are
+    members; by default all.
     """
 
     name: str
@@ -33,19 +44,27 @@ class Part:
     block: int | None
     inputs: tuple[str, ...]
     limit: float
-    compute: Callable[..., Tensor]
+    compute: Callable[..., Tensor | tuple[Tensor, ...]]
     stream: bool = False
+    outputs: tuple[str, ...] = ()
+    select: Callable[[Values], np.ndarray] | None = None
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The names of what it computes."""
+        return self.outputs or (self.name,)
 
 
 def run_parts(parts: list[Part], pixels: Tensor) -> dict[str, Tensor]:
-    """The outputs of all parts in float64, each computed from the outputs before it."""
+    """The values of all parts in float64, each computed from the values before it."""
     values = {PIXELS: pixels.double()}
     for part in parts:
-        values[part.name] = run_part(part, values)
+        values.update(zip(part.values, run_part(part, values), strict=True))
     return values
 
 
-def run_part(part: Part, values: dict[str, Tensor]) -> Tensor:
-    """The output of one part for the given values, in float64."""
+def run_part(part: Part, values: dict[str, Tensor]) -> tuple[Tensor, ...]:
+    """The values of one part for the given inputs, in float64."""
     with torch.inference_mode(), use_scan("reference"):
-        return part.compute(*(values[name].double() for name in part.inputs))
+        found = part.compute(*(values[name].double() for name in part.inputs))
+    return (found,) if isinstance(found, Tensor) else found

@@ -32,4 +32,6 @@ FAMILY = Family(
     class_names=ADE20K_CLASSES,
     dataset="ADE20K",
     crop_ratio=1.0,
+    parts="vim_deploy.families.segmenter_parts:model_parts",
+    probes="vim_deploy.families.segmenter_parts:find_probes",
 )

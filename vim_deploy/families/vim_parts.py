@@ -39,16 +39,13 @@ LIMITS = {
 def model_parts(model: VisionMamba) -> list[Part]:
     """The chain from "pixels" to "final norm", in order of execution, computing in float64."""
     double = copy.deepcopy(model).double().eval()
-    parts, stream, hidden = blocks_of(double)
-    return [*parts, final_norm(double, stream, hidden)]
+    parts, after = blocks_of(double)
+    return [*parts, make_part(FINAL_NORM, "norm", None, after[-1], lambda a, b: double.norm_f(a + b))]
 
 
-def final_norm(model: VisionMamba, stream: str, hidden: str) -> Part:
-    return make_part(FINAL_NORM, "norm", None, (stream, hidden), lambda a, b: model.norm_f(a + b))
-
-
-def blocks_of(model: VisionMamba) -> tuple[list[Part], str, str]:
-    """The parts from the tokens to the last block, and the names of the last residual and hidden values.
+def blocks_of(model: VisionMamba) -> tuple[list[Part], list[tuple[str, str]]]:
+    """The parts from the tokens to the last block, and the names of the residual and the hidden value after
+    each block, or each pair of blocks.
 
     Block i has the parts `layers.i.` residual (the input of its norm), norm, in_proj, for each direction
     convolution, x_proj, dt_proj, scan and gate, then sum (average of the directions) and out_proj. With
@@ -57,6 +54,7 @@ def blocks_of(model: VisionMamba) -> tuple[list[Part], str, str]:
     """
     parts = [make_part(TOKENS, TOKENS, None, (PIXELS,), model.forward_tokens)]
     stream, hidden = None, TOKENS
+    after: list[tuple[str, str]] = []
     for index in range(model.config.depth):
         before = (hidden,) if stream is None else (hidden, stream)
         parts += _block(model, index, before, reverse=model.config.paired and index % 2 == 1)
@@ -67,8 +65,9 @@ def blocks_of(model: VisionMamba) -> tuple[list[Part], str, str]:
             for name, kind in ((stream, "residual"), (hidden, "out_proj")):
                 both = (f"layers.{index - 1}.{kind}", f"layers.{index}.{kind}")
                 parts.append(make_part(name, "residual", index, both, torch.add))
-    assert stream is not None
-    return parts, stream, hidden
+        if stream is not None and (not after or after[-1] != (stream, hidden)):
+            after.append((stream, hidden))
+    return parts, after
 
 
 def make_part(

@@ -25,8 +25,8 @@ def demand(condition: bool) -> None:
 class GraphIndex:
     """An index of one graph, which must not change meanwhile.
 
-    `producers`: the node that computes each value; `consumers`: the nodes that read it. The methods raise
-    NoMatchError for everything that the graph does not have.
+    `producers`: the node that computes each value; `consumers`: the nodes that read it; `outputs`: the names
+    of the graph's outputs. The methods raise NoMatchError for everything that the graph does not have.
     """
 
     def __init__(self, graph: onnx.GraphProto) -> None:
@@ -37,7 +37,7 @@ class GraphIndex:
             for name in node.input:
                 self.consumers[name].append(node)
         self._initializers = {item.name: item for item in graph.initializer}
-        self._outputs = {item.name for item in graph.output}
+        self.outputs = {item.name for item in graph.output}
         values = [*graph.value_info, *graph.input, *graph.output]
         self._shapes = {item.name: _shape(item) for item in values}
 
@@ -51,7 +51,7 @@ class GraphIndex:
     def only_consumer(self, value: str, op_type: str) -> onnx.NodeProto | None:
         """The one node that reads `value`, if it is of this operator and `value` is not a graph output."""
         nodes = self.consumers[value]
-        matches = len(nodes) == 1 and value not in self._outputs and is_op(nodes[0], op_type)
+        matches = len(nodes) == 1 and value not in self.outputs and is_op(nodes[0], op_type)
         return nodes[0] if matches else None
 
     def upstream(self, value: str, skip: Callable[[onnx.NodeProto], bool]) -> str:
@@ -93,7 +93,7 @@ class GraphIndex:
         visible = set(exposed)
         return all(
             name in visible
-            or (name not in self._outputs and all(id(user) in inside for user in self.consumers[name]))
+            or (name not in self.outputs and all(id(user) in inside for user in self.consumers[name]))
             for node in nodes
             for name in node.output
         )

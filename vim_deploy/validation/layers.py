@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from vim_deploy.families.parts import PIXELS, Part, run_part
+from vim_deploy.families.parts import PIXELS, Part, Values, run_part
+from vim_deploy.parity.detections import detections_difference
+from vim_deploy.tasks.registry import TASKS
 from vim_deploy.validation.artifacts import Artifact
 
 _ROUNDING = {"float32": 2.0**-24, "float64": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
@@ -88,36 +90,54 @@ def compare_layers(
     pixels: np.ndarray,
 ) -> LayerReport:
     """`reference` is `run_parts(parts, pixels)`; `artifact` and `probes` come from `open_probed`."""
-    found = artifact.run_all(pixels)
+    batchable = TASKS.get(artifact.metadata.task).batchable
+    found = artifact.run_all(pixels) if batchable else artifact.run_each(pixels)[0]
     values = {name: found[value] for name, value in probes.items()}
     doubles = {name: torch.from_numpy(array.astype(np.float64)) for name, array in values.items()}
     doubles[PIXELS] = torch.from_numpy(pixels)
     figures = []
     for part in parts:
-        made = doubles[part.name].numpy()
-        unit = max(_ROUNDING[values[name].dtype.name] for name in (part.name, *part.inputs) if name in values)
-        figures.append(
-            PartFigures(
-                part.name,
-                part.kind,
-                part.block,
-                _relative(reference[part.name].numpy(), made),
-                worst_slice(run_part(part, doubles).numpy(), made),
-                part.limit * unit,
-                part.stream,
+        names = (*part.values, *part.inputs)
+        unit = max(_ROUNDING.get(values[name].dtype.name, 0.0) for name in names if name in values)
+        expected, recomputed, actual = (
+            tuple(rows.numpy() for rows in given)
+            for given in (
+                [reference[name] for name in part.values],
+                run_part(part, doubles),
+                [doubles[name] for name in part.values],
             )
+        )
+        accumulated, local = _errors(part, expected, recomputed, actual)
+        figures.append(
+            PartFigures(part.name, part.kind, part.block, accumulated, local, part.limit * unit, part.stream)
         )
     return LayerReport(artifact.label, tuple(figures))
 
 
+def _errors(part: Part, expected: Values, recomputed: Values, actual: Values) -> tuple[float, float]:
+    """Accumulated and local error."""
+    if not part.outputs:
+        return _relative(expected[0], actual[0]), worst_slice(recomputed[0], actual[0])
+    select = part.select or (lambda rows: np.ones(len(rows[0]), bool))
+    given, own, found = (
+        tuple(rows[select(values)] for rows in values) for values in (expected, recomputed, actual)
+    )
+    return detections_difference(given, found).relative, detections_difference(own, found).relative
+
+
 def worst_slice(expected: np.ndarray, found: np.ndarray) -> float:
-    """The RMS difference of the worst channel or token; both arrays are (batch, tokens, channels).
+    """The RMS difference of the worst channel or token; both arrays are (batch, tokens, channels), or maps
+    (batch, channels, height, width), whose pixels are the tokens.
 
     One wrong weight affects one channel, which an RMS over all values would hide among rounding errors. Each
     slice is relative to its own RMS, or to that of the whole array where that is larger.
     """
     if not np.isfinite(found).all():
         return math.inf
+    if expected.ndim == 4:
+        expected, found = (
+            np.moveaxis(values.reshape(*values.shape[:2], -1), 1, 2) for values in (expected, found)
+        )
     whole = _rms(expected)
     worst = 0.0
     for axes in ((0, 1), (0, 2)):

@@ -85,6 +85,10 @@ def _depth(report: LayerReport, index: int) -> float:
     """The x coordinate: the parts of a block are between its number and the next."""
     part = report.parts[index]
     if part.block is None:
-        return -0.5 if index == 0 else max(other.block or 0 for other in report.parts) + 1.0
+        if index == 0:
+            return -0.5
+        after = [place for place, other in enumerate(report.parts) if place and other.block is None]
+        first = 1.0 + max(other.block or 0 for other in report.parts)
+        return first + after.index(index) / len(after)
     inside = report.inside(part.block)
     return part.block + inside.index(part) / len(inside)

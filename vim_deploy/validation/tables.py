@@ -27,7 +27,7 @@ CHANGED_SHOWN = 10
 # A line end in a name saves space in a terminal; in HTML it is a space.
 FIGURES = ("against", "inputs", "max\nabs", "max\nrelative", "cosine", "SNR\ndB", "top-1", "top-5",
            "rank\ncorr.")  # fmt: skip
-BLOCKS = ("block", "accumulated\nerror", "part closest to its limit", "local\nerror", "limit")
+BLOCKS = ("block or part", "accumulated\nerror", "part closest to its limit", "local\nerror", "limit")
 PARTS = ("part", "accumulated\nerror", "local\nerror", "limit")
 ACCURACY = ("model", "images", "top-1", "top-5", "difference\nin top-1", "95 % interval", "p")
 
@@ -168,15 +168,20 @@ def sections(validation: Validation, block: int | None = None) -> Iterator[Secti
 
 
 def _blocks(report: LayerReport) -> Section:
-    fault, blocks = report.first_fault, report.blocks()
+    fault, blocks = report.first_fault, {row[0]: row for row in report.blocks()}
     found = (
         f"the local error first exceeds its limit at {fault.name}" if fault else "no part exceeds its limit"
     )
-    rows = [
-        (str(number), f"{last.accumulated_error:.1e}", closest.name, *_local(closest))
-        for number, last, closest in blocks
-    ]
-    faulty = [closest.exceeds_limit for _, _, closest in blocks]
+    rows, faulty = [], []
+    for part in report.parts:
+        if part.block is None:
+            rows.append((part.name, f"{part.accumulated_error:.1e}", part.name, *_local(part)))
+            faulty.append(part.exceeds_limit)
+        elif part is blocks[part.block][1]:  # the last one of its block
+            closest = blocks[part.block][2]
+            row = (str(part.block), f"{part.accumulated_error:.1e}", closest.name, *_local(closest))
+            rows.append(row)
+            faulty.append(closest.exceeds_limit)
     return Section(f"{report.label}: {found}", BLOCKS, rows, faulty)
 
 

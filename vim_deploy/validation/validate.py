@@ -222,7 +222,8 @@ def _with_accuracy(
 
 
 def _with_layers(result: TargetResult, request: ValidationRequest, reference: _Reference) -> TargetResult:
-    parts, pixels = reference.parts, reference.pixels[:LAYER_IMAGES]
+    parts = reference.parts
+    pixels = reference.pixels[: LAYER_IMAGES if reference.spec.batchable else 1]
     probes_of = reference.model.family.probes
     assert probes_of  # of every family with parts
     expected = run_parts(parts, torch.from_numpy(pixels))
