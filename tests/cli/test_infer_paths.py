@@ -74,7 +74,7 @@ def test_unusable_paths_of_options_are_user_errors(option):
 @pytest.mark.parametrize("option", ["--checkpoint", "--class-names", "-o"])
 def test_unusable_paths_of_other_commands_are_user_errors(option):
     output = [] if option == "-o" else ["-o", "m.onnx"]
-    result = CliRunner().invoke(export, ["vim_tiny_patch16_224", option, LONG, *output])
+    result = CliRunner().invoke(export, ["vim_tiny", option, LONG, *output])
     assert result.exit_code == 2, result.output
     assert "ile name too long" in result.stderr
 
