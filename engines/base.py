@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -28,8 +29,11 @@ class Runner(Protocol):
     @property
     def batches(self) -> BatchRange: ...
 
-    def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
-        """Run one batch that fits `input`. Raises EngineError when the runtime fails."""
+    def run(self, pixels: np.ndarray | Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run one batch that fits `input`, or all inputs by name. Raises EngineError when the runtime fails.
+
+        Only backends with `named_arrays` are given inputs by name.
+        """
         ...
 
     def close(self) -> None: ...
@@ -52,7 +56,7 @@ class Built:
     environment: dict[str, str]  # what must be the same where the engine is opened
     operator: dict[str, Any]
     build_info: dict[str, Any]
-    input: TensorSpec
+    inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     self_check: dict[str, Any] = field(default_factory=dict)
     precision: Precision | None = None  # None: that of the file

@@ -58,7 +58,7 @@ def build_from_source(
         environment=built.environment,
         operator=built.operator,
         build_info=built.build_info,
-        input=built.input,
+        inputs=built.inputs,
         outputs=built.outputs,
         self_check=built.self_check,
         metadata=source.props,
@@ -70,6 +70,11 @@ def build_from_source(
 
 
 def _check_task(source: SourceModel, backend: str) -> None:
+    if TASKS.get(source.metadata.task).arrays and not BACKENDS.get(backend).named_arrays:
+        raise EngineError(
+            f"{source.record.name} takes named arrays (task raw), which the {backend} backend does not run; "
+            "build it with another --backend, or export a model for images."
+        )
     option = TASKS.get(source.metadata.task).fixed_size_option
     open_sizes = any(None in spec.shape for spec in source.outputs)
     if option is None or not open_sizes or not BACKENDS.get(backend).fixed_size_only:

@@ -11,7 +11,7 @@ from pathlib import Path
 from vim_deploy.engines.graph_check import check_graph, check_sizes, parse_model
 from vim_deploy.engines.manifest import Manifest
 from vim_deploy.engines.registry import BACKENDS
-from vim_deploy.engines.selfcheck import example_shape
+from vim_deploy.engines.selfcheck import example_shapes
 from vim_deploy.engines.source import check_interface
 from vim_deploy.errors import EngineError
 from vim_deploy.files import atomic_write, open_regular, sha256_of
@@ -116,11 +116,10 @@ class _EngineFile:
         return data
 
     def _check_model(self, data: bytes, domains: Sequence[str]) -> None:
-        spec = self.manifest.input
-        shape = example_shape(spec, self.manifest.model_metadata(self.path).preprocessing)
+        shapes = example_shapes(self.manifest.inputs, self.manifest.model_metadata(self.path), self.path)
         model = parse_model(self.path, data)
         check_graph(self.path, model, len(data), domains)
-        check_sizes(self.path, model, spec.name, shape)
+        check_sizes(self.path, model, shapes)
 
     def _read(self, name: str, limit: int) -> bytes:
         info = self.archive.getinfo(name)
@@ -143,4 +142,4 @@ def _check_manifest(path: str, manifest: Manifest) -> None:
     for record in (manifest.payload, manifest.source):
         if not is_printable(record.name) or set(record.name) & {"/", "\\"} or record.name in ("", ".", ".."):
             raise EngineError(f"{path}: {record.name!r:.200} is not a file name; the engine was edited.")
-    check_interface(path, manifest.model_metadata(path), (manifest.input,), manifest.outputs)
+    check_interface(path, manifest.model_metadata(path), manifest.inputs, manifest.outputs)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vim_deploy.engines.tensors import MAX_ELEMENTS
@@ -66,8 +66,8 @@ def check_graph(name: str, model: onnx.ModelProto, size: int, domains: Sequence[
         _check_bodies(name, node)
 
 
-def check_sizes(name: str, model: onnx.ModelProto, input: str, shape: tuple[int, ...]) -> None:
-    """Raises EngineError if a tensor has more than MAX_ELEMENTS elements for an input of this shape.
+def check_sizes(name: str, model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raises EngineError if a tensor has more than MAX_ELEMENTS elements for inputs of these shapes.
 
     Only sizes that follow from the graph are checked, not those that depend on computed values: to propagate
     values, ONNX takes up to 150 bytes for each element of a vector, also of vectors that do not exist in the
@@ -87,9 +87,10 @@ def check_sizes(name: str, model: onnx.ModelProto, input: str, shape: tuple[int,
         else:
             graph.initializer.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
     for value in model.graph.input:
-        if value.name != input:
-            graph.input.append(value)
-    graph.input.append(onnx.helper.make_tensor_value_info(input, onnx.TensorProto.FLOAT, shape))
+        if value.name in shapes:
+            kind = value.type.tensor_type.elem_type
+            value = onnx.helper.make_tensor_value_info(value.name, kind, shapes[value.name])
+        graph.input.append(value)
     graph.output.extend(onnx.ValueInfoProto(name=value.name) for value in model.graph.output)
     try:
         inferred = onnx.shape_inference.infer_shapes(small).graph
@@ -98,10 +99,10 @@ def check_sizes(name: str, model: onnx.ModelProto, input: str, shape: tuple[int,
     for value in (*inferred.value_info, *inferred.output):
         sizes = [size.dim_value for size in value.type.tensor_type.shape.dim if size.HasField("dim_value")]
         if math.prod(sizes) > MAX_ELEMENTS or min(sizes, default=0) < 0:
+            given = ", ".join(map(str, shapes.values()))
             raise EngineError(
-                f"{name}: with an input of shape {shape}, the tensor {value.name!r} has the sizes {sizes}; "
-                f"expected at most {MAX_ELEMENTS} elements. The file was edited, or the image size is too "
-                "large."
+                f"{name}: with inputs of shape {given}, the tensor {value.name!r} has the sizes {sizes}; "
+                f"expected at most {MAX_ELEMENTS} elements. The file was edited, or the inputs are too large."
             )
 
 

@@ -18,7 +18,7 @@ from vim_deploy.options import from_record, to_record, to_words
 from vim_deploy.precision import Precision
 from vim_deploy.text import is_printable
 
-FORMAT = 2
+FORMAT = 3
 MAX_CLASS_NAME_LENGTH = 1000
 _SHOWN = 500  # characters of a value in messages
 
@@ -49,7 +49,7 @@ class Manifest:
     environment: dict[str, str]
     operator: dict[str, Any]
     build_info: dict[str, Any]
-    input: TensorSpec
+    inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     self_check: dict[str, Any]
     metadata: dict[str, str]
@@ -64,7 +64,7 @@ class Manifest:
             **dataclasses.asdict(self),
             "backend": self.backend,
             "options": to_record(self.options),
-            "input": self.input.to_dict(),
+            "inputs": [spec.to_dict() for spec in self.inputs],
             "outputs": [spec.to_dict() for spec in self.outputs],
         }
 
@@ -100,6 +100,11 @@ class Manifest:
             raise EngineError(
                 f"{path}: the manifest is malformed ({error}); build the engine again."
             ) from None
+
+    @property
+    def input(self) -> TensorSpec:
+        """The first input, the only one of a model for images."""
+        return self.inputs[0]
 
     @property
     def backend(self) -> str:
@@ -184,8 +189,10 @@ def _typed(values: dict[str, Any]) -> dict[str, Any]:
         for key, kind in (("name", str), ("sha256", str), ("bytes", int)):
             _expect(values[name], key, kind)
         typed[name] = record
-    typed["input"] = TensorSpec.from_dict(values["input"])
-    typed["outputs"] = tuple(TensorSpec.from_dict(value) for value in values["outputs"])
+    for name in ("inputs", "outputs"):
+        typed[name] = tuple(TensorSpec.from_dict(value) for value in values[name])
+    if not typed["inputs"]:
+        raise ValueError("no inputs")
     return typed
 
 

@@ -52,7 +52,7 @@ class OpenEngine:
     @property
     def batch(self) -> int | None:
         """The fixed batch size, or None for a dynamic one."""
-        return self.input.shape[0]
+        return self.input.shape[0] if self.input.shape else 1
 
     @property
     def batches(self) -> BatchRange:
@@ -76,14 +76,34 @@ class OpenEngine:
             count = self.output.shape[self._task.class_axis] or 0
         return tuple(map(str, range(count)))
 
-    def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        return self.manifest.inputs if self._task.arrays else (self.input,)
+
+    def run(self, pixels: np.ndarray | None = None, **arrays: np.ndarray) -> dict[str, np.ndarray]:
         """Outputs by name for preprocessed pixels: float32 (batch, channels, height, width).
 
-        Nothing is converted or padded. Raises EngineError for another type or shape, and when the runtime
-        fails.
+        A model of the task raw takes its inputs by name instead. Nothing is converted or padded. Raises
+        EngineError for another name, type or shape, and when the runtime fails.
         """
-        self.input.check(pixels)
-        return self.runner.run(pixels)
+        if not self._task.arrays:
+            given = [*([] if pixels is None else [pixels]), *arrays.values()]
+            if len(given) != 1 or set(arrays) - {self.input.name}:
+                raise EngineError(f"the model takes one array, {self.input.name}.")
+            self.input.check(given[0])
+            return self.runner.run(given[0])
+        names = [spec.name for spec in self.inputs]
+        if pixels is not None:
+            if len(names) != 1 or arrays:
+                raise EngineError(f"the model takes {', '.join(names)}; give them by name.")
+            arrays = {names[0]: pixels}
+        if set(arrays) != set(names):
+            raise EngineError(
+                f"run was given {', '.join(arrays) or 'nothing'}; the model takes {', '.join(names)}."
+            )
+        for spec in self.inputs:
+            spec.check(arrays[spec.name])
+        return self.runner.run(arrays)
 
     def close(self) -> None:
         """Free the runtime's memory."""

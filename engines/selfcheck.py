@@ -2,21 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from vim_deploy.arrays import example_inputs
 from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.engines.tensors import TensorSpec
 from vim_deploy.errors import EngineError
+from vim_deploy.metadata import ModelMetadata
 from vim_deploy.precision import Precision
 from vim_deploy.tasks.registry import TASKS
+
+Arrays: TypeAlias = "np.ndarray | Mapping[str, np.ndarray]"  # pixels, or inputs by name
 
 
 def example_shape(spec: TensorSpec, preprocessing: Preprocessing) -> tuple[int, ...]:
     """The input's shape; dynamic axes get two images of the preprocessing's size."""
     default = (2, preprocessing.channels, *preprocessing.image_size)
     return tuple(size or usual for size, usual in zip(spec.shape, default, strict=True))
+
+
+def example_shapes(
+    inputs: Sequence[TensorSpec], metadata: ModelMetadata, source: str
+) -> dict[str, tuple[int, ...]]:
+    """The shapes of the inputs for a comparison, by name. Raises EngineError."""
+    if not TASKS.get(metadata.task).arrays:
+        return {inputs[0].name: example_shape(inputs[0], metadata.preprocessing)}
+    examples = {item.name: item.shape for item in example_inputs(metadata.config, source)}
+    for spec in inputs:
+        shape = examples.get(spec.name, ())
+        if len(shape) != len(spec.shape) or any(
+            size not in (None, given) for size, given in zip(spec.shape, shape, strict=True)
+        ):
+            raise EngineError(
+                f"{source}: the input {spec.name!r} has shape {spec.shape}, and its example {shape}; export "
+                "the model again."
+            )
+    return examples
+
+
+def random_arrays(inputs: Sequence[TensorSpec], metadata: ModelMetadata, source: str) -> Arrays:
+    """Random inputs of the example shapes: an array of pixels, or arrays by name."""
+    if not TASKS.get(metadata.task).arrays:
+        return random_pixels(inputs[0], metadata.preprocessing)
+    generator = np.random.default_rng(0)
+    return {item.name: item.random(generator) for item in example_inputs(metadata.config, source)}
 
 
 def random_pixels(spec: TensorSpec, preprocessing: Preprocessing) -> np.ndarray:

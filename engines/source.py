@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import os
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vim_deploy.engines.graph_check import check_graph, check_sizes, first_line, parse_model
 from vim_deploy.engines.manifest import FileRecord, read_metadata
-from vim_deploy.engines.selfcheck import example_shape
+from vim_deploy.engines.selfcheck import example_shapes
 from vim_deploy.engines.tensors import MAX_ELEMENTS, NUMBERS, TensorSpec
 from vim_deploy.errors import EngineError, os_errors
 from vim_deploy.files import open_regular, sha256_of
@@ -37,9 +38,14 @@ class SourceModel:
     data: bytes
     props: dict[str, str]
     metadata: ModelMetadata
-    input: TensorSpec
+    inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     uses_operator: bool
+
+    @property
+    def input(self) -> TensorSpec:
+        """The first input, the only one of a model for images."""
+        return self.inputs[0]
 
 
 def read_source(path: str | os.PathLike[str]) -> SourceModel:
@@ -59,13 +65,13 @@ def read_source(path: str | os.PathLike[str]) -> SourceModel:
     metadata = read_metadata(props, name)
     inputs, outputs = _specs(name, model.graph)
     check_interface(name, metadata, inputs, outputs)
-    check_sizes(name, model, INPUT, example_shape(inputs[0], metadata.preprocessing))
+    check_sizes(name, model, example_shapes(inputs, metadata, name))
     return SourceModel(
         record=FileRecord(Path(name).name, sha256_of(data), len(data)),
         data=data,
         props=props,
         metadata=metadata,
-        input=inputs[0],
+        inputs=inputs,
         outputs=outputs,
         uses_operator=any(node.domain == OP_DOMAIN for node in model.graph.node),
     )
@@ -99,7 +105,9 @@ def _export_command(name: str, model: onnx.ModelProto) -> str:
     words = ["vim-export", metadata.variant]
     if origin != "synthetic":
         words += ["--checkpoint", str(origin)]
-    words += ["--task", metadata.task, "--image-size", by(metadata.preprocessing.image_size)]
+    words += ["--task", metadata.task]
+    if not TASKS.get(metadata.task).arrays:
+        words += ["--image-size", by(metadata.preprocessing.image_size)]
     if metadata.precision != Precision.FP32:
         words += ["--precision", metadata.precision]
     return " ".join(shlex.quote(word[:200]) for word in [*words, "-o", name])
@@ -136,12 +144,15 @@ def check_interface(
             raise EngineError(
                 f"{name}: {spec.name!r} has shape {spec.shape}; expected 1 to {MAX_ELEMENTS} elements."
             )
+    task = TASKS.get(metadata.task)
+    if task.arrays:
+        _check_arrays(name, inputs, outputs)
+        return
     if [(spec.name, spec.dtype, len(spec.shape)) for spec in inputs] != [(INPUT, "float32", 4)]:
         raise EngineError(
             f"{name} has inputs {[spec.name for spec in inputs]}; expected one, {INPUT!r}, float32 "
             "(batch, channels, height, width)."
         )
-    task = TASKS.get(metadata.task)
     names, expected = [spec.name for spec in outputs], task.outputs
     if not set(expected) <= set(names) or len(set(names)) != len(names):
         raise EngineError(f"{name} has outputs {names}; expected {list(expected)} for {metadata.task}.")
@@ -165,6 +176,14 @@ def check_interface(
         _check_classes(name, primary.shape[task.class_axis] if primary.shape[1:] else None, metadata)
     if task.check is not None:
         task.check(name, metadata.config, metadata.class_names)
+
+
+def _check_arrays(name: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
+    names = [spec.name for spec in (*inputs, *outputs)]
+    if not inputs or not outputs or len(set(names)) != len(names):
+        raise EngineError(
+            f"{name} has inputs and outputs {names}; expected at least one of each, with different names."
+        )
 
 
 def _check_classes(name: str, classes: int | None, metadata: ModelMetadata) -> None:

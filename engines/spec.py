@@ -45,6 +45,7 @@ class BackendSpec:
     `payload_domains`: the operator domains, besides ONNX's and ours, of payloads that are ONNX files, which
     are checked before they are opened. None: the payloads have another format.
     `fixed_size_only`: whether it can run only tasks whose outputs have a size known before a run.
+    `named_arrays`: whether its runners also take inputs by name, for the task raw.
     `checks`: "module:name" of its checks for vim-doctor, a mapping of names to `vim_deploy.finding.Check`.
     """
 
@@ -53,6 +54,7 @@ class BackendSpec:
     module: str
     payload_domains: tuple[str, ...] | None
     fixed_size_only: bool = False
+    named_arrays: bool = False
     checks: str | None = None
 
     @property

@@ -61,8 +61,11 @@ class BatchRange:
 
     @classmethod
     def of(cls, input: TensorSpec) -> BatchRange:
-        """The range of an input with a fixed batch size, or with a dynamic one without limits."""
-        fixed = input.shape[0]
+        """The range of an input with a fixed batch size, or with a dynamic one without limits.
+
+        An input without axes is one element.
+        """
+        fixed = input.shape[0] if input.shape else 1
         return cls() if fixed is None else cls(fixed, fixed)
 
     @property

@@ -87,8 +87,8 @@ def _module_of(node: onnx.NodeProto, root: str) -> str | None:
     return None
 
 
-def tidy(model: onnx.ModelProto, open_dimension: str) -> None:
-    """Remove the exporter's metadata, and rename the dynamic dimension, in place.
+def tidy(model: onnx.ModelProto, open_dimension: str | None) -> None:
+    """Remove the exporter's metadata, and rename the dynamic dimension if there is a name, in place.
 
     Initializers get no value_info: it repeats their shape, and tools that replace an initializer by one of
     another shape, such as quantizers of ONNX Runtime, would fail on the contradiction.
@@ -105,5 +105,5 @@ def tidy(model: onnx.ModelProto, open_dimension: str) -> None:
     del graph.metadata_props[:]
     for value in (*graph.input, *graph.output, *graph.value_info):
         for dimension in value.type.tensor_type.shape.dim:
-            if dimension.dim_param:
+            if dimension.dim_param and open_dimension is not None:
                 dimension.dim_param = open_dimension

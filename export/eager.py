@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -24,14 +25,17 @@ class EagerModel:
         self._task = (task.of(copy.deepcopy(task.model).double()) if float64 else task).eval()
         self._dtype = torch.float64 if float64 else torch.float32
 
-    def run(self, pixels: np.ndarray) -> list[np.ndarray]:
+    def run(self, pixels: np.ndarray | Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Pixels (images, channels, height, width) to the task's outputs, in the order of `outputs`.
 
-        Floating-point outputs are float32, or float64 with `float64`.
+        Or inputs by name, which are run together. Floating-point outputs are float32, or float64 with
+        `float64`.
         """
         task = self._task
         settings = [torch.tensor(value) for value in task.spec.settings.values()]
         with torch.inference_mode(), use_scan("reference"), exportable(task):
+            if isinstance(pixels, Mapping):
+                return self._arrays(task(*map(torch.from_numpy, pixels.values())))
             images = torch.from_numpy(pixels).to(self._dtype).split(1)
             return task.join([self._arrays(task(image, *settings)) for image in images])
 

@@ -9,20 +9,20 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
 
 from vim_deploy.data.decode import decode
 from vim_deploy.data.discover import Discovery
-from vim_deploy.data.preprocess import Preprocessing
+from vim_deploy.data.preprocess import NoPreprocessing, Preprocessing
 from vim_deploy.errors import ExportError, ImageError, os_errors
 from vim_deploy.export.model import ExportModel, open_export_model
 from vim_deploy.export.onnx import to_onnx
 from vim_deploy.export.reduced import compare_reduced, in_precision
 from vim_deploy.export.task import TaskModule
-from vim_deploy.export.verify import compare_with_eager
+from vim_deploy.export.verify import Inputs, compare_with_eager
 from vim_deploy.families.family import ModelSource
 from vim_deploy.metadata import ASSUMED, FROM_CHECKPOINT, GIVEN, PRODUCER, ModelMetadata
 from vim_deploy.ops.signature import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
@@ -92,7 +92,7 @@ def export_opened(
     partial = _partial(request.output)
     try:
         if pixels is not None:
-            report(f"comparing the file with the eager model on {plural(len(pixels), 'image')}")
+            report(f"comparing the file with the eager model on {_described(pixels)}")
             _write(graph, metadata, partial)
             figures = _compare(partial, opened.task, task, pixels, request.precision)
             figures["images"] = "real" if request.check_images else "random"
@@ -111,14 +111,17 @@ def _partial(output: Path) -> Path:
 
 
 def _compare(
-    path: Path, float32: TaskModule, task: TaskModule, pixels: np.ndarray, precision: Precision
+    path: Path, float32: TaskModule, task: TaskModule, pixels: Inputs, precision: Precision
 ) -> dict[str, Any]:
     if precision is Precision.FP32:
         return dict(compare_with_eager(path, task, pixels))
+    assert not isinstance(pixels, Mapping)  # networks with named arrays are exported in float32
     return dict(compare_reduced(path, float32, task, pixels, precision))
 
 
 def _preprocessing(request: ExportRequest, opened: ExportModel) -> Preprocessing:
+    if opened.task.spec.arrays:
+        return cast("Preprocessing", NoPreprocessing())
     channels, given = opened.task.channels, request.preprocessing
     if given is None:
         if opened.preprocessing is None:
@@ -145,6 +148,8 @@ def _preprocessing(request: ExportRequest, opened: ExportModel) -> Preprocessing
 def _notes(request: ExportRequest, opened: ExportModel) -> tuple[str, ...]:
     """What was assumed about the weights, and the options that do not apply completely."""
     notes, size, given = list(opened.notes), opened.task.image_size, request.preprocessing
+    if opened.task.spec.arrays:
+        return tuple(notes)
     if opened.assumed_dataset is not None and request.class_names is None:
         notes.append(
             f"{opened.num_classes} classes without names are assumed to be those of "
@@ -167,7 +172,14 @@ def _check_class_names(request: ExportRequest, classes: int) -> None:
         )
 
 
-def _check_pixels(request: ExportRequest, task: TaskModule, preprocessing: Preprocessing) -> np.ndarray:
+def _described(pixels: Inputs) -> str:
+    return "random arrays" if isinstance(pixels, Mapping) else plural(len(pixels), "image")
+
+
+def _check_pixels(request: ExportRequest, task: TaskModule, preprocessing: Preprocessing) -> Inputs:
+    if task.spec.arrays:
+        arrays: Inputs = task.random_inputs(np.random.default_rng(_CHECK_SEED))
+        return arrays
     if not request.check_images:
         return task.random_pixels(np.random.default_rng(_CHECK_SEED))
     items = list(islice(Discovery(request.check_images), request.check_count))

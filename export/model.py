@@ -78,11 +78,12 @@ def export_model_of(
         raise ExportError(f"the model has no head, which --task {task} needs; choose another task.")
     size, channels = opened.config.image_size, opened.model.channels
     names, dataset = _class_names(opened, family) if has_classes else (None, None)
+    module = task_module(spec, opened.model, dict(options or {}))
     return ExportModel(
         family=family,
-        task=task_module(spec, opened.model, dict(options or {})),
+        task=module,
         variant=family.name_of(opened.config),
-        config=family.exported_config(opened.config).to_dict(),
+        config={**family.exported_config(opened.config).to_dict(), **module.config},
         num_classes=opened.config.num_classes if has_classes else 0,
         origin=opened.origin,
         notes=opened.notes,

@@ -34,8 +34,6 @@ from vim_deploy.ops.signature import (
     is_gated,
 )
 
-INPUT_NAME = "pixels"
-
 _EXPORTER_OPSET = 18  # the exporter's lowest
 _FLOATS = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"]
 
@@ -47,16 +45,13 @@ def to_onnx(task: TaskModule, *, batch: int | None = None) -> onnx.ModelProto:
     fails.
     """
     batch = _batch(task, batch)
-    # Two images, because the exporter treats a batch size of 1 as a constant.
-    pixels = torch.zeros(batch or 2, task.channels, *task.image_size)
-    dynamic = {"pixels": {0: torch.export.Dim("batch", min=1)}} if batch is None else None
-    settings = {name: torch.tensor(value) for name, value in task.settings.items()}
+    inputs, dynamic = task.example_inputs(batch), task.dynamic_shapes(batch)
     root = ".".join(filter(None, ("model", getattr(task.model, "root", ""))))
     program = _traced(
         task.eval(),
         root,
-        (pixels, *settings.values()),
-        input_names=[INPUT_NAME, *settings],
+        tuple(inputs.values()),
+        input_names=list(inputs),
         output_names=list(task.outputs),
         dynamic_shapes=dynamic,
         custom_translation_table={**_translations(), **task.translations()},
@@ -65,27 +60,28 @@ def to_onnx(task: TaskModule, *, batch: int | None = None) -> onnx.ModelProto:
     model: onnx.ModelProto = program.model_proto
     lower_to_opset_17(model)
     if dynamic is not None:
-        _check_dynamic(model)
+        _check_dynamic(model, task)
     name_after_modules(model, root=root)
     _attach_function_body(model)
     tidy(model, task.open_dimension)
     # An initializer with the name of an input is its default value.
     model.graph.initializer.extend(
-        onnx.numpy_helper.from_array(value.numpy(), name) for name, value in settings.items()
+        onnx.numpy_helper.from_array(inputs[name].numpy(), name) for name in task.settings
     )
     onnx.checker.check_model(model, full_check=False)
     return model
 
 
-def _check_dynamic(model: onnx.ModelProto) -> None:
-    """Raises ExportError if the exporter has made the batch size a constant, which it does silently."""
-    batch = model.graph.input[0].type.tensor_type.shape.dim[0]
-    if batch.HasField("dim_value"):
-        raise ExportError(
-            f"the network's code fixes the batch size (to {batch.dim_value} in this export), for example "
-            "with int() of a shape or a loop over images; export with a fixed batch size (--batch-size 1) or "
-            "change that code."
-        )
+def _check_dynamic(model: onnx.ModelProto, task: TaskModule) -> None:
+    """Raises ExportError if the exporter has made a dynamic size a constant, which it does silently."""
+    for value in model.graph.input:
+        for axis, size in enumerate(value.type.tensor_type.shape.dim):
+            if axis in task.dynamic_axes(value.name) and size.HasField("dim_value"):
+                raise ExportError(
+                    f"the network's code fixes axis {axis} of {value.name} (to {size.dim_value} in this "
+                    "export), for example with int() of a shape or a loop over images; export with a fixed "
+                    "size (--batch-size 1, or without that axis in dynamic_axes), or change that code."
+                )
 
 
 def _traced(network: nn.Module, root: str, inputs: tuple[Any, ...], **options: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ from vim_deploy.registry import load_object
 from vim_deploy.tasks.options import task_options
 from vim_deploy.tasks.spec import TaskSpec
 
+INPUT_NAME = "pixels"
 RANDOM_IMAGES = 2
 
 
@@ -43,13 +44,13 @@ class TaskModule(nn.Module):
 
     The input is pixels (batch, channels, height, width) of one size, followed by the scalars in `settings`.
     `forward` returns one tensor, or a tuple of as many as the task has outputs. `fixed_batch`: the only
-    supported batch size. `open_dimension`: the name of the outputs' dynamic axis. `options`: an object of the
-    class in `spec.export_options`.
+    supported batch size. `open_dimension`: the name of the outputs' dynamic axis, None if axes have their own
+    names. `options`: an object of the class in `spec.export_options`.
     """
 
     spec: ClassVar[TaskSpec]
     fixed_batch: ClassVar[int | None] = None
-    open_dimension: ClassVar[str] = "batch"
+    open_dimension: ClassVar[str | None] = "batch"
     model: Any
 
     def __init__(self, model: Network, options: Any = None) -> None:
@@ -81,6 +82,25 @@ class TaskModule(nn.Module):
         """Scalar inputs after the pixels, with their default values in the file."""
         return {}
 
+    def example_inputs(self, batch: int | None) -> dict[str, Tensor]:
+        """The inputs that the graph is traced with, by name; `batch` None: a dynamic batch size."""
+        # Two images, because the exporter treats a batch size of 1 as a constant.
+        pixels = torch.zeros(batch or 2, self.channels, *self.image_size)
+        return {INPUT_NAME: pixels, **{name: torch.tensor(value) for name, value in self.settings.items()}}
+
+    def dynamic_shapes(self, batch: int | None) -> Any:
+        """The dynamic axes, as for torch.export."""
+        return {INPUT_NAME: {0: torch.export.Dim("batch", min=1)}} if batch is None else None
+
+    def dynamic_axes(self, name: str) -> Collection[int]:
+        """The axes of an input that are dynamic if `dynamic_shapes` returns any."""
+        return (0,) if name == INPUT_NAME else ()
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What the task adds to the configuration in the metadata."""
+        return {}
+
     def translations(self) -> dict[Callable[..., Any], Callable[..., Any]]:
         """ONNX translations of custom PyTorch operators that the task uses, besides the scan."""
         return {}
@@ -96,6 +116,10 @@ class TaskModule(nn.Module):
         """Normally distributed float32 pixels to compare on: two images, or `fixed_batch`."""
         shape = (self.fixed_batch or RANDOM_IMAGES, self.channels, *self.image_size)
         return generator.standard_normal(shape, dtype=np.float32)
+
+    def random_inputs(self, generator: np.random.Generator) -> dict[str, np.ndarray]:
+        """Random inputs by name, for tasks with named arrays."""
+        raise NotImplementedError(self.spec.name)
 
     def join(self, parts: list[list[np.ndarray]]) -> list[np.ndarray]:
         """Concatenate the outputs of several batches."""

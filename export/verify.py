@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from vim_deploy.engines.onnxruntime.session import make_session
 from vim_deploy.errors import ExportError
 from vim_deploy.export.eager import EagerModel
-from vim_deploy.export.onnx import INPUT_NAME
-from vim_deploy.export.task import TaskModule
+from vim_deploy.export.task import INPUT_NAME, TaskModule
 from vim_deploy.ops import ort_library
 from vim_deploy.parity.difference import Difference
 from vim_deploy.precision import Precision
 
+Inputs: TypeAlias = "np.ndarray | Mapping[str, np.ndarray]"  # pixels, or inputs by name
 
-def compare_with_eager(path: Path, task: TaskModule, pixels: np.ndarray) -> dict[str, dict[str, Any]]:
+
+def compare_with_eager(path: Path, task: TaskModule, pixels: Inputs) -> dict[str, dict[str, Any]]:
     """Compare a float32 file, run with our operator library and without it, with the eager model.
 
     `pixels` (images, channels, height, width) float32. Returns the differences for the metadata, as `library`
@@ -33,11 +35,12 @@ def compare_with_eager(path: Path, task: TaskModule, pixels: np.ndarray) -> dict
     return figures
 
 
-def run_file(
-    task: TaskModule, model: Path | bytes, pixels: np.ndarray, library: Path | None
-) -> list[np.ndarray]:
+def run_file(task: TaskModule, model: Path | bytes, pixels: Inputs, library: Path | None) -> list[np.ndarray]:
     """The outputs of a file, or of its bytes, on the CPU; without `library`, of the function body."""
     session = make_session(model, library=library)
+    if isinstance(pixels, Mapping):
+        arrays: list[np.ndarray] = session.run(list(task.outputs), dict(pixels))
+        return arrays
     size = session.get_inputs()[0].shape[0]
     step = size if isinstance(size, int) else 1
     # For a fixed batch size, the last image is repeated to fill the last batch.

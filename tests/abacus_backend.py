@@ -60,7 +60,7 @@ def build(source: SourceModel, options: AbacusOptions) -> Built:
         environment={"beads": str(options.beads)},
         operator={"implementation": "none"},
         build_info={"pixels": list(pixels.shape)},
-        input=source.input,
+        inputs=source.inputs,
         outputs=source.outputs,
     )
 

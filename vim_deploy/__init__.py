@@ -25,6 +25,7 @@ from vim_deploy.registry import lazy_attributes
 if TYPE_CHECKING:
     from vim_deploy.data.decode import Limits
     from vim_deploy.interface.convert import build, export
+    from vim_deploy.interface.convert_module import export_module
     from vim_deploy.interface.load import load
     from vim_deploy.interface.model import Model
     from vim_deploy.tasks.classify.model_result import ClassifyResult
@@ -56,6 +57,7 @@ __all__ = [
     "__version__",
     "build",
     "export",
+    "export_module",
     "load",
 ]
 
@@ -77,6 +79,7 @@ _MODULES = {
     "SegmentResult": "tasks.segment.model_result",
     "build": "interface.convert",
     "export": "interface.convert",
+    "export_module": "interface.convert_module",
     "load": "interface.load",
 }
 __getattr__ = lazy_attributes(__name__, _MODULES)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vim_deploy.data.preprocess import Preprocessing
+from vim_deploy.data.preprocess import NoPreprocessing, Preprocessing
 from vim_deploy.errors import ConfigError, EngineError
 from vim_deploy.output_files import FileKind, head_of
 from vim_deploy.precision import FILE_PRECISIONS, Precision
@@ -51,7 +51,7 @@ class ModelMetadata:
     variant: str
     config: dict[str, Any]
     precision: Precision
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing  # NoPreprocessing for tasks with named arrays
     class_names: tuple[str, ...] | None
     checkpoint: dict[str, Any]
     operator: dict[str, Any]
@@ -108,7 +108,10 @@ class ModelMetadata:
             if type(value) is not kind and not (name in _OPTIONAL and value is None):
                 raise ConfigError(f"{name} is {value!r:.100}; expected {kind.__name__}.")
         values["precision"] = Precision(values["precision"])
-        values["preprocessing"] = Preprocessing.from_dict(values["preprocessing"])
+        if TASKS.get(values["task"]).arrays:
+            values["preprocessing"] = NoPreprocessing()
+        else:
+            values["preprocessing"] = Preprocessing.from_dict(values["preprocessing"])
         names = values["class_names"]
         if not all(type(name) is str for name in names or ()):
             raise ConfigError(f"class_names are {names!r:.100}; expected a list of strings.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from vim_deploy.engines.onnxruntime.placement import check_on_cuda, read_profile
 from vim_deploy.engines.onnxruntime.providers import check_device, providers_of
 from vim_deploy.engines.onnxruntime.reference import reference_outputs
 from vim_deploy.engines.onnxruntime.session import make_session, run_session, runtime
-from vim_deploy.engines.selfcheck import compare, random_pixels
+from vim_deploy.engines.selfcheck import Arrays, compare, random_arrays
 from vim_deploy.engines.source import SourceModel
 from vim_deploy.engines.tensors import BatchRange, TensorSpec
 from vim_deploy.errors import EngineError, OperatorLibraryError
@@ -50,7 +51,7 @@ def build(source: SourceModel, options: OnnxruntimeOptions) -> Built:
     check_cpu_precision(source.record.name, options, uses_library=uses_library)
     graph = _rewritten(source, options, uses_library)
     build_info: dict[str, Any] = {"fused": graph.operators} if graph.operators else {}
-    pixels = random_pixels(source.input, source.metadata.preprocessing)
+    pixels = random_arrays(source.inputs, source.metadata, source.record.name)
     if options.device == "cpu":
         payload, expected, found = _built_for_cpu(source, graph.payload, pixels, options, uses_library)
     else:
@@ -65,7 +66,7 @@ def build(source: SourceModel, options: OnnxruntimeOptions) -> Built:
         environment=_environment(options, uses_library, fused=bool(graph.operators)),
         operator=operator,
         build_info=build_info,
-        input=source.input,
+        inputs=source.inputs,
         outputs=source.outputs,
         self_check=compare(source.record.name, source.metadata.task, precision, expected, found),
         precision=precision,
@@ -83,7 +84,7 @@ def _rewritten(source: SourceModel, options: OnnxruntimeOptions, uses_library: b
 
 
 def _built_for_cpu(
-    source: SourceModel, graph: bytes, pixels: np.ndarray, options: OnnxruntimeOptions, uses_library: bool
+    source: SourceModel, graph: bytes, pixels: Arrays, options: OnnxruntimeOptions, uses_library: bool
 ) -> tuple[bytes, dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The payload, the outputs of the file, and those of the payload."""
     runs = run_limited(
@@ -100,7 +101,7 @@ def _built_for_cpu(
 
 
 def _built_for_cuda(
-    source: SourceModel, graph: bytes, pixels: np.ndarray, options: OnnxruntimeOptions, uses_library: bool
+    source: SourceModel, graph: bytes, pixels: Arrays, options: OnnxruntimeOptions, uses_library: bool
 ) -> tuple[bytes, dict[str, np.ndarray], dict[str, Any]]:
     """The payload, its outputs, and facts for the manifest.
 
@@ -198,11 +199,13 @@ class OrtRunner:
     def batches(self) -> BatchRange:
         return BatchRange.of(self.input)
 
-    def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+    def run(self, pixels: Arrays) -> dict[str, np.ndarray]:
         session = self.session  # `close` may be called by another thread
         if session is None:
             raise EngineError("the engine is closed; open it again with load.")
         names = [spec.name for spec in self.outputs]
+        if isinstance(pixels, Mapping):
+            return run_session(session, names, pixels)
         at_once = len(pixels)
         if self.threads is not None:
             at_once = images_at_once(pixels.shape, self.threads)

@@ -14,7 +14,7 @@ _PIXELS_OF_TWO_THREADS = 224 * 224
 
 def can_split(task: TaskSpec, input: TensorSpec, outputs: tuple[TensorSpec, ...]) -> bool:
     """Whether a batch can be run in parts: its size is dynamic, and every output has one row per image."""
-    return input.shape[0] is None and task.batchable and {spec.name for spec in outputs} <= set(task.outputs)
+    return task.batchable and input.shape[0] is None and {spec.name for spec in outputs} <= set(task.outputs)
 
 
 def images_at_once(shape: tuple[int, ...], threads: int) -> int:

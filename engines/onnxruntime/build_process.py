@@ -1,8 +1,8 @@
 """The process started by limited.py: optimizes and runs graphs that may come from anybody.
 
-Its input is `packed` arrays: `model`, `pixels` and, if it is to be optimized, `graph`. It writes one line of
-JSON, which is empty or has an error, and `packed` arrays: `expected0`, `expected1` ... are the outputs of the
-model, `found0`, `found1` ... those of `payload`, the optimized graph.
+Its input is `packed` arrays: `model`, `input0`, `input1` ... and, if it is to be optimized, `graph`. It
+writes one line of JSON, which is empty or has an error, and `packed` arrays: `expected0`, `expected1` ... are
+the outputs of the model, `found0`, `found1` ... those of `payload`, the optimized graph.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ def main(
     threads: int | None,
     model_optimization: str,
     optimization: str,
+    inputs: Sequence[str],
     outputs: Sequence[str],
     settings: dict[str, float],
 ) -> None:
@@ -41,7 +42,8 @@ def main(
     data = b""
     try:
         given = unpacked(sys.stdin.buffer.read())
-        run = partial(_run, pixels=given["pixels"], outputs=outputs, settings=settings)
+        feeds = {input: given[f"input{number}"] for number, input in enumerate(inputs)}
+        run = partial(_run, pixels=feeds, outputs=outputs, settings=settings)
         arrays = run("expected", session(given["model"].tobytes(), optimization=model_optimization))
         if "graph" in given:
             payload = _optimized(given["graph"].tobytes(), optimization, session)
@@ -55,7 +57,11 @@ def main(
 
 
 def _run(
-    prefix: str, session: Any, pixels: np.ndarray, outputs: Sequence[str], settings: dict[str, float]
+    prefix: str,
+    session: Any,
+    pixels: Mapping[str, np.ndarray],
+    outputs: Sequence[str],
+    settings: dict[str, float],
 ) -> dict[str, np.ndarray]:
     found = run_session(session, outputs, pixels, settings)
     return {f"{prefix}{number}": found[output] for number, output in enumerate(outputs)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from vim_deploy import child, errors, machine
 from vim_deploy.engines.limits import MEMORY_VARIABLE, SECONDS_VARIABLE, Limits, limits_for
+from vim_deploy.engines.selfcheck import Arrays
 from vim_deploy.engines.source import SourceModel
 from vim_deploy.errors import EngineError, VimDeployError
 from vim_deploy.tasks.registry import TASKS
@@ -37,7 +38,7 @@ class GraphRuns:
 def run_limited(
     source: SourceModel,
     model: bytes,
-    pixels: np.ndarray,
+    pixels: Arrays,
     *,
     library: Path | None,
     threads: int | None = None,
@@ -51,8 +52,12 @@ def run_limited(
     OperatorLibraryError and MissingDependencyError.
     """
     name = source.record.name
-    limits = limits_for(len(model) + len(graph or b""), pixels.size, threads or machine.usable_cpus())
-    blobs = {"model": np.frombuffer(model, np.uint8), "pixels": pixels}
+    given = dict(pixels) if isinstance(pixels, Mapping) else {source.input.name: pixels}
+    elements = sum(value.size for value in given.values())
+    limits = limits_for(len(model) + len(graph or b""), elements, threads or machine.usable_cpus())
+    # Numbered, because the names of inputs may be unusable as names in an archive.
+    blobs = {"model": np.frombuffer(model, np.uint8)}
+    blobs |= {f"input{number}": value for number, value in enumerate(given.values())}
     if graph is not None:
         blobs["graph"] = np.frombuffer(graph, np.uint8)
     try:
@@ -66,6 +71,7 @@ def run_limited(
             threads=threads,
             model_optimization=model_optimization,
             optimization=optimization,
+            inputs=list(given),
             outputs=[spec.name for spec in source.outputs],
             settings=dict(TASKS.get(source.metadata.task).settings),
         )

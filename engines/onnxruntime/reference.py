@@ -8,13 +8,14 @@ import numpy as np
 
 from vim_deploy.engines.onnxruntime.limited import run_limited
 from vim_deploy.engines.onnxruntime.session import runtime
+from vim_deploy.engines.selfcheck import Arrays
 from vim_deploy.engines.source import SourceModel
 from vim_deploy.errors import OperatorLibraryError
 from vim_deploy.onnx_graph.upcast import upcast_to_fp32
 from vim_deploy.ops.library import ort_library
 
 
-def reference_outputs(source: SourceModel, pixels: np.ndarray) -> dict[str, np.ndarray]:
+def reference_outputs(source: SourceModel, pixels: Arrays) -> dict[str, np.ndarray]:
     """The outputs by name, computed in float32 for files of every precision.
 
     Uses the operator library if there is one, otherwise the function body. Raises MissingDependencyError if

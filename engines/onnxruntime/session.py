@@ -133,21 +133,22 @@ def _session_options(
 def run_session(
     session: Any,
     outputs: Sequence[str],
-    pixels: np.ndarray,
+    pixels: np.ndarray | Mapping[str, np.ndarray],
     settings: Mapping[str, float] | None = None,
 ) -> dict[str, np.ndarray]:
-    """The outputs by name. Raises EngineError.
+    """The outputs by name, for the value of the first input or for all inputs by name. Raises EngineError.
 
     `settings`: values for the model's overridable initializers; those that it does not have are ignored.
     """
-    feeds = {session.get_inputs()[0].name: pixels}
+    feeds = dict(pixels) if isinstance(pixels, Mapping) else {session.get_inputs()[0].name: pixels}
     if settings:
         known = {item.name for item in session.get_overridable_initializers()}
         feeds |= {name: np.array(settings[name], np.float32) for name in known & settings.keys()}
     try:
         values = session.run(list(outputs), feeds)
     except Exception as error:
-        raise EngineError(f"ONNX Runtime failed on pixels of shape {pixels.shape}: {error}") from None
+        shapes = ", ".join(f"{name} of shape {value.shape}" for name, value in feeds.items())
+        raise EngineError(f"ONNX Runtime failed on {shapes}: {error}") from None
     return dict(zip(outputs, values, strict=True))
 
 

@@ -10,6 +10,7 @@ SPEC = BackendSpec(
     title="ONNX Runtime",
     options=OnnxruntimeOptions,
     module="vim_deploy.engines.onnxruntime.backend",
+    named_arrays=True,
     # Those of vim-build's fusion, and of ONNX Runtime's optimizer.
     payload_domains=(FUSED_DOMAIN, "com.microsoft", "com.microsoft.nchwc"),
     checks="vim_deploy.engines.onnxruntime.checks:CHECKS",

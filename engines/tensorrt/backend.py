@@ -83,7 +83,7 @@ def build(source: SourceModel, options: TensorrtOptions) -> Built:
         environment=_environment(trt, device, options, library),
         operator=_operator_record(library),
         build_info=build_info,
-        input=source.input,
+        inputs=source.inputs,
         outputs=source.outputs,
         self_check=_self_check(engine, source, shapes, reference),
     )

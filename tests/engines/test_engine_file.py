@@ -128,7 +128,7 @@ def test_engine_for_another_environment_is_refused_with_the_field(engine, field,
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 3}, "format is 3"),
+        ({"format": 4}, "format is 4"),
         ({"metadata": {}}, "has no metadata field"),
         ({"metadata": {"vim_deploy.task": 3}}, "malformed manifest|manifest is malformed"),
         ({"build_info": 5}, "malformed"),
@@ -235,7 +235,7 @@ def test_operator_with_and_without_library(tmp_path):
     library = build_engine(model, tmp_path / "library.engine")
     function = build_engine(model, tmp_path / "function.engine", OnnxruntimeOptions(use_library=False))
     assert library.operator["implementation"] == "library"
-    assert library.environment["operator_contract"] == "1"
+    assert library.environment["operator_contract"] == "2"
     assert function.operator == {"implementation": "function"}
     assert "operator_contract" not in function.environment
 

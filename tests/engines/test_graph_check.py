@@ -204,4 +204,4 @@ def test_errors_of_the_shape_inference_are_messages(tmp_path: Path):
     model.graph.node.append(helper.make_node("Reshape", ["ten"], ["reshaped"]))
     save(model, tmp_path / "model.onnx")
     with pytest.raises(EngineError, match=r"model\.onnx is not valid ONNX"):
-        check_sizes("model.onnx", model, "pixels", (2, 3, 8, 8))
+        check_sizes("model.onnx", model, {"pixels": (2, 3, 8, 8)})

@@ -110,9 +110,9 @@ def test_payloads_in_the_runtimes_own_format_are_not_loaded(engine):
     [
         ({"source": FileRecord("../../etc/passwd", "", 0)}, "is not a file name"),
         ({"source": FileRecord("a\nb", "", 0)}, "is not a file name"),
-        ({"input": TensorSpec("pixels", "float32", (1 << 40, 3, 8, 8))}, "elements"),
-        ({"input": TensorSpec("pixels", "float32", (None, 3, 9, 9))}, "preprocessing gives"),
-        ({"input": TensorSpec("other", "float32", (None, 3, 8, 8))}, "has inputs"),
+        ({"inputs": (TensorSpec("pixels", "float32", (1 << 40, 3, 8, 8)),)}, "elements"),
+        ({"inputs": (TensorSpec("pixels", "float32", (None, 3, 9, 9)),)}, "preprocessing gives"),
+        ({"inputs": (TensorSpec("other", "float32", (None, 3, 8, 8)),)}, "has inputs"),
         ({"outputs": (TensorSpec("logits", "float32", (None, 1 << 28)),)}, "logits"),
         ({"outputs": ()}, r"expected \['logits'\]"),
         ({"outputs": (TensorSpec("logits", "float32", (None, 3)),) * 2}, r"expected \['logits'\]"),

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vim_deploy.errors import ConfigError
+from vim_deploy.errors import ConfigError, EngineError
 from vim_deploy.text import listed
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -27,6 +27,25 @@ _SEQUENCES = ("image_size", "mean", "std")
 _LARGEST_SIDE = 16384
 # Larger resized images are not computed completely: a 1 x 60000 image would need gigabytes.
 _LARGEST_RESIZED = 1 << 26
+
+
+ARRAYS_ONLY = (
+    "the model takes named arrays, not images (task raw); call vim_deploy.load(...).run(NAME=array, ...) in "
+    "Python."
+)
+
+
+@dataclass(frozen=True)
+class NoPreprocessing:
+    """In the place of the preprocessing of a model without images; using it is an EngineError."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {}
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise EngineError(ARRAYS_ONLY)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def describe_onnx(path: str) -> dict[str, Any]:
             "opset": next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
             "nodes": domains.total(),
             "scans": domains[OP_DOMAIN],
-            "inputs": [source.input.to_dict()],
+            "inputs": [spec.to_dict() for spec in source.inputs],
             "outputs": [spec.to_dict() for spec in source.outputs],
         },
     }

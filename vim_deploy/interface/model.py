@@ -126,16 +126,17 @@ class Model(OpenEngine, Generic[AnyResult]):
         results = self._results(task, predictions, chosen)
         return results if stream else list(results)
 
-    def run(self, pixels: Array | Tensor) -> dict[str, np.ndarray]:
+    def run(self, pixels: Array | Tensor | None = None, **arrays: Array | Tensor) -> dict[str, np.ndarray]:
         """Outputs by name for preprocessed pixels: float32 (batch, channels, height, width).
 
-        `pixels` is a numpy array or a torch tensor on any device. Types and shapes are not converted. Raises
-        InputError for anything but an array, EngineError for another type or shape, and when the runtime
-        fails.
+        A model of the task raw takes its inputs by name instead: `run(tokens=..., mask=...)`. Inputs are
+        numpy arrays or torch tensors on any device. Types and shapes are not converted. Raises InputError for
+        anything but an array, EngineError for another name, type or shape, and when the runtime fails.
         """
-        array = array_of(pixels)
+        given = None if pixels is None else array_of(pixels)
+        named = {name: array_of(values) for name, values in arrays.items()}
         self._open_after_fork()
-        return super().run(array)
+        return super().run(given, **named)
 
     def preprocess(self, image: ImageLike, limits: Limits | None = None) -> np.ndarray:
         """The pixels of one image for `run`: float32 (1, channels, height, width).
@@ -182,12 +183,15 @@ class Model(OpenEngine, Generic[AnyResult]):
         return _unpickled, (self._reopen, self._name, self.manifest.payload.sha256)
 
     def __repr__(self) -> str:
-        preprocessing = self.metadata.preprocessing
+        inputs = ", ".join(spec.name for spec in self.inputs)
+        if not TASKS.get(self.task).arrays:
+            preprocessing = self.metadata.preprocessing
+            inputs = by((preprocessing.channels, *preprocessing.image_size))
         parts = [
             repr(escape(self._name)),
             self.task,
             plural(len(self.class_names), "class", "classes") if self.class_names else "",
-            f"input {by((preprocessing.channels, *preprocessing.image_size))}",
+            f"input {inputs}",
             f"batches of {self.batches}",
             f"{self.manifest.backend} on {self.manifest.device}",
             str(self.manifest.precision),

@@ -41,7 +41,7 @@ def difference(reference: np.ndarray, candidate: np.ndarray) -> Difference:
     top1 = None
     if finite and expected.ndim == 2 and expected.shape[1] > 1:
         top1 = int((expected.argmax(1) == actual.argmax(1)).sum())
-    return Difference(max_abs, max_reference, relative, len(expected), top1)
+    return Difference(max_abs, max_reference, relative, len(expected) if expected.ndim else 1, top1)
 
 
 def cosine_similarity(reference: np.ndarray, candidate: np.ndarray) -> float:

@@ -14,5 +14,6 @@ TASKS: Registry[TaskSpec] = Registry(
         "features": "vim_deploy.tasks.features.spec:SPEC",
         "segment": "vim_deploy.tasks.segment.spec:SPEC",
         "detect": "vim_deploy.tasks.detect.spec:SPEC",
+        "raw": "vim_deploy.tasks.raw.spec:SPEC",
     },
 )

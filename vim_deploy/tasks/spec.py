@@ -30,6 +30,8 @@ class TaskSpec:
     that are not known before a run, None if they always are. `labelled`: whether an image
     has one true class, which accuracy is measured with. `settings`: scalar inputs of the network besides the
     pixels, with the values used when two networks are compared.
+    `arrays`: whether networks take and return named arrays, which each file names, instead of images and
+    `outputs`; the task then has no handler.
     `draw` draws a prediction on its image, None for predictions that cannot be drawn.
     `difference` compares the outputs of two networks, the reference first. `class_count` gives the number of
     classes from the model's configuration, and `check` raises EngineError for a configuration that the task
@@ -54,6 +56,7 @@ class TaskSpec:
     draw: str | None = (
         None  # a function (image, Prediction, class names, **options) -> image; see tasks/draw.py
     )
+    arrays: bool = False
     difference: str | None = None  # a function (Outputs, Outputs) -> Difference
     class_count: Callable[[Mapping[str, Any]], int] | None = None
     check: Callable[[str, Mapping[str, Any], Sequence[str] | None], None] | None = None
@@ -69,5 +72,5 @@ class TaskSpec:
             return result
         from vim_deploy.parity.difference import difference
 
-        found = [difference(reference[name], candidate[name]) for name in self.outputs]
+        found = [difference(reference[name], candidate[name]) for name in self.outputs or reference]
         return max(found, key=lambda item: item.relative)

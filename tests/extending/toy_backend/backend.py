@@ -57,7 +57,7 @@ def build(source: SourceModel, options: ToyOptions) -> Built:
         environment={"onnx": onnx.__version__},
         operator={"implementation": "library"},
         build_info={},
-        input=source.input,
+        inputs=source.inputs,
         outputs=source.outputs,
         self_check=compare(source.record.name, source.metadata.task, precision, expected, found),
     )

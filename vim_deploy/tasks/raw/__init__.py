@@ -1,0 +1,1 @@
+"""Named arrays in, named arrays out: any network, without images."""
