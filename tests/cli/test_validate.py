@@ -148,6 +148,15 @@ def test_other_weights_are_reported(made):
     assert "FAILED" in result.stdout
 
 
+def test_a_tolerance_can_be_given(made):
+    options = ("--no-function-body", "--no-hard", "--random", 1)
+    assert run(made, made / "small.onnx", *options, "--rtol", "1e-12").exit_code == 1
+    # With other weights, only a large tolerance accepts the outputs.
+    result = run(made, made / "small.onnx", *options, "--atol", 1000, "--json", seed="4")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["artifacts"][0]["against_float64"]["absolute_tolerance"] == 1000
+
+
 def test_signature_is_shown_and_bound_to_the_payload(made, tmp_path):
     engine = tmp_path / "signed.engine"
     build_engine(made / "small.onnx", engine)
@@ -194,6 +203,7 @@ def engine_payload(path: Path) -> bytes:
         (["{made}/small.onnx", "--images", "{made}/none.png"], "does not exist"),
         (["{made}/small.onnx", "--no-hard", "--random", "0"], "no inputs to compare on"),
         (["{made}/small.onnx", "--num-classes", "7", "--no-function-body"], "was not exported from custom"),
+        (["{made}/small.engine", "--sign", "--atol", "1"], "drop --rtol and --atol"),
         (["{moved}", "--layers"], "give that file as an artifact too"),
         (["{made}/small.onnx", "--layers", "--block", "2"], "--block 2: the model has 2 blocks, from 0 to 1"),
     ],

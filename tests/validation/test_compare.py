@@ -12,6 +12,7 @@ from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.parity.difference import rank_correlation
 from vim_deploy.precision import Precision
 from vim_deploy.validation import Input, compare, hard_inputs, random_inputs
+from vim_deploy.validation.compare import Tolerance
 from vim_deploy.validation.inputs import digest, stacked
 
 GENERATOR = np.random.default_rng(0)
@@ -159,3 +160,28 @@ def test_the_digest_depends_on_names_and_pixels():
     assert stacked(same).shape == (4, 3, 4, 4)
     renamed = [Input("another", same[0].kind, same[0].pixels), *same[1:]]
     assert digest(renamed) != digest(same)
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "reason"),
+    [
+        (Tolerance(rtol=0.02), None),
+        (Tolerance(rtol=0.005), "relative difference 1.00e-02 on 0, limit 0.005"),
+        (Tolerance(atol=0.05), None),
+        (Tolerance(atol=0.03), "difference 4.00e-02 (1.00e-02 relative) on 0, limit 0.03"),
+        (Tolerance(atol=0.02, rtol=0.006), None),
+        (Tolerance(atol=0.02, rtol=0.004), "limit 0.02 + 0.004 relative"),
+        (Tolerance(), "relative difference 1.00e-02 on 0, limit 0"),
+    ],
+)
+def test_a_given_tolerance_replaces_that_of_the_precision(tolerance, reason):
+    reference = np.array([[4.0, 1.0, -2.0]])
+    report = compare(lambda x: x, lambda x: x + np.array([0.04, 0, 0]), reference, tolerance=tolerance)
+    assert report.passed == (reason is None)
+    assert reason is None or reason in report.reasons[0]
+    assert report.to_dict()["absolute_tolerance"] == tolerance.atol
+
+
+def test_nan_exceeds_every_given_tolerance():
+    report = compare(lambda x: x, lambda x: x * np.nan, np.ones((1, 3)), tolerance=Tolerance(atol=1e9))
+    assert not report.passed

@@ -77,6 +77,17 @@ _NEEDS = {
     default=True,
     help="Also run ONNX files by their function body, without the operator library (slow).",
 )
+@click.option(
+    "--rtol",
+    type=click.FloatRange(min=0),
+    help="Largest accepted difference, relative to the largest reference value of an image.  [default: that "
+    "of the artifact's precision]",
+)
+@click.option(
+    "--atol",
+    type=click.FloatRange(min=0),
+    help="Largest accepted absolute difference, in addition to --rtol.  [default: 0]",
+)
 @click.option("--layers", is_flag=True, help="Compare every part of every block, and locate the first error.")
 @click.option("--block", type=click.IntRange(min=0), help="With --layers: print all parts of this block.")
 @path_option(
@@ -178,10 +189,16 @@ def _check_plots(options: dict[str, Any]) -> None:
 
 def _request(model: str, artifacts: tuple[Path, ...], options: dict[str, Any]) -> ValidationRequest:
     from vim_deploy.validation.artifacts import targets_of
+    from vim_deploy.validation.compare import Tolerance
     from vim_deploy.validation.labels import LabelSource
     from vim_deploy.validation.sign import check_signable
     from vim_deploy.validation.validate import ValidationRequest
 
+    given = {name: options[name] for name in ("rtol", "atol") if options[name] is not None}
+    if options["sign"] and given:
+        raise click.UsageError(
+            "--sign records that an engine is within the tolerance of its precision; drop --rtol and --atol."
+        )
     if options["sign"]:
         check_signable([target for path in artifacts for target in targets_of(path)])
     of_request = ("images", "max_images", "random_images", "hard", "function_body", "threads", "layers",
@@ -193,6 +210,7 @@ def _request(model: str, artifacts: tuple[Path, ...], options: dict[str, Any]) -
         source=model_source(model, options),
         artifacts=artifacts,
         labels=labels,
+        tolerance=Tolerance(**given) if given else None,
         **{key: options[key] for key in of_request},
     )
 

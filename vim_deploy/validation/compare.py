@@ -30,6 +30,29 @@ ALL = "all"
 
 
 @dataclass(frozen=True)
+class Tolerance:
+    """The largest accepted difference of an image: `atol` + `rtol` times its largest reference value."""
+
+    rtol: float = 0.0
+    atol: float = 0.0
+
+    @property
+    def signal_to_noise_floor(self) -> float:
+        """The same bound for the power of the error, in dB; none if an absolute difference is accepted."""
+        return -20 * math.log10(self.rtol) if self.rtol and not self.atol else -math.inf
+
+    def __str__(self) -> str:
+        return (
+            " + ".join(
+                text
+                for value, text in ((self.atol, f"{self.atol:g}"), (self.rtol, f"{self.rtol:g} relative"))
+                if value
+            )
+            or "0"
+        )
+
+
+@dataclass(frozen=True)
 class ImageFigures:
     """Both outputs for one input; the fields from `decision` on are None without class scores.
 
@@ -72,25 +95,40 @@ class Group:
 
 @dataclass(frozen=True)
 class Report:
-    """`compare`'s result. `passed`: within the tolerance of `precision`; `reasons`: why not."""
+    """`compare`'s result. `passed`: within `tolerance`, or that of `precision`; `reasons`: why not."""
 
     images: tuple[ImageFigures, ...]
     precision: str
+    tolerance: Tolerance | None = None
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        precision = Precision(self.precision)
-        limit, floor = precision.tolerance, precision.signal_to_noise_floor
-        total = self.group()
-        found = []
-        if not total.relative <= limit:
-            worst = max(self.images, key=lambda image: image.relative)
-            found.append(f"relative difference {worst.relative:.2e} on {worst.name}, limit {limit:g}")
+        limit, total, found = self._limit, self.group(), []
+        floor = self._floor
+        excess = [(_excess(image, limit), image) for image in self.images]
+        if not all(over <= 0 for over, _ in excess):
+            # NaN and infinity first, then the largest excess.
+            _, worst = max(excess, key=lambda pair: math.inf if math.isnan(pair[0]) else pair[0])
+            what = f"relative difference {worst.relative:.2e} on {worst.name}, limit {limit.rtol:g}"
+            if limit.atol:
+                both = f"{worst.max_abs:.2e} ({worst.relative:.2e} relative)"
+                what = f"difference {both} on {worst.name}, limit {limit}"
+            found.append(what)
         ratio = total.signal_to_noise_db
         if ratio is not None and not ratio >= floor:
             least = min(self.images, key=lambda image: _least(image.signal_to_noise_db))
             found.append(f"signal-to-noise ratio {ratio:.0f} dB on {least.name}, minimum {floor:.0f} dB")
         return tuple(found)
+
+    @property
+    def _limit(self) -> Tolerance:
+        return self.tolerance or Tolerance(Precision(self.precision).tolerance)
+
+    @property
+    def _floor(self) -> float:
+        if self.tolerance is not None:
+            return self.tolerance.signal_to_noise_floor
+        return Precision(self.precision).signal_to_noise_floor
 
     @property
     def passed(self) -> bool:
@@ -128,8 +166,9 @@ class Report:
             "passed": self.passed,
             "reasons": list(self.reasons),
             "precision": self.precision,
-            "relative_tolerance": Precision(self.precision).tolerance,
-            "signal_to_noise_floor_db": Precision(self.precision).signal_to_noise_floor,
+            "relative_tolerance": self._limit.rtol,
+            "absolute_tolerance": self._limit.atol,
+            "signal_to_noise_floor_db": self._floor,
             "groups": [dataclasses.asdict(group) for group in self.groups()],
             "decisions_changed": [dataclasses.asdict(image) for image in self.changed],
             "images": [dataclasses.asdict(image) for image in self.images],
@@ -146,19 +185,22 @@ def compare(
     precision: str = "fp32",
     batch: int = 1,
     decisions: bool = True,
+    tolerance: Tolerance | None = None,
 ) -> Report:
     """Run both models on every input and compare their outputs image by image.
 
     `inputs`: an array (images, ...), or `Input`s, which the report groups by kind. `precision` selects the
-    tolerance (see `vim_deploy.precision`). With `decisions`, outputs (batch, classes) are compared as class
-    scores. Raises ValueError when the outputs differ in shape.
+    tolerance (see `vim_deploy.precision`), unless `tolerance` is given. With `decisions`, outputs
+    (batch, classes) are compared as class scores. Raises ValueError when the outputs differ in shape.
     """
     if isinstance(inputs, np.ndarray):
         inputs = [Input(str(index), "given", pixels) for index, pixels in enumerate(inputs)]
     parts = list(batches(inputs, batch))
     expected = np.concatenate([reference(part) for part in parts])
     found = np.concatenate([candidate(part) for part in parts])
-    return compare_outputs(expected, found, inputs, precision=precision, decisions=decisions)
+    return compare_outputs(
+        expected, found, inputs, precision=precision, decisions=decisions, tolerance=tolerance
+    )
 
 
 def compare_outputs(
@@ -168,6 +210,7 @@ def compare_outputs(
     *,
     precision: str = "fp32",
     decisions: bool = True,
+    tolerance: Tolerance | None = None,
 ) -> Report:
     """`compare` for given outputs: (images, ...), one row per input."""
     if expected.shape != found.shape or len(expected) != len(inputs):
@@ -177,7 +220,7 @@ def compare_outputs(
         )
     rows = zip(inputs, expected, found, strict=True)
     figures = tuple(_figures(item, one, other, decisions) for item, one, other in rows)
-    return Report(figures, precision)
+    return Report(figures, precision, tolerance)
 
 
 def compare_each(
@@ -186,6 +229,7 @@ def compare_each(
     inputs: Sequence[Input],
     difference_of: Callable[[Outputs, Outputs], Difference],
     precision: str = "fp32",
+    tolerance: Tolerance | None = None,
 ) -> Report:
     """`compare` for outputs that are sets, by name and image by image; `difference_of` compares two sets."""
     figures = []
@@ -194,7 +238,7 @@ def compare_each(
         figures.append(
             ImageFigures(item.name, item.kind, apart.max_abs, apart.max_reference, apart.relative, None, None)
         )
-    return Report(tuple(figures), precision)
+    return Report(tuple(figures), precision, tolerance)
 
 
 def plain_json(value: Any) -> Any:
@@ -206,6 +250,13 @@ def plain_json(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain_json(item) for item in value]
     return value
+
+
+def _excess(image: ImageFigures, limit: Tolerance) -> float:
+    """How much the difference is above the limit, as a relative difference if the limit is one."""
+    if not limit.atol:
+        return image.relative - limit.rtol
+    return image.max_abs - limit.atol - limit.rtol * image.max_reference
 
 
 def _figures(item: Input, expected: np.ndarray, found: np.ndarray, decisions: bool) -> ImageFigures:

@@ -11,7 +11,7 @@ from vim_deploy.errors import EngineError
 from vim_deploy.export.eager import EagerModel
 from vim_deploy.tasks.spec import TaskSpec
 from vim_deploy.validation.artifacts import Artifact
-from vim_deploy.validation.compare import Outputs, Report, compare_each, compare_outputs
+from vim_deploy.validation.compare import Outputs, Report, Tolerance, compare_each, compare_outputs
 from vim_deploy.validation.inputs import Input
 
 # The primary output for all images; for tasks that are not batchable, all outputs of each image.
@@ -39,12 +39,19 @@ def check_same_form(artifact: Artifact, expected: Found, found: Found) -> None:
 
 
 def report_of(
-    expected: Found, found: Found, inputs: Sequence[Input], spec: TaskSpec, precision: str = "fp32"
+    expected: Found,
+    found: Found,
+    inputs: Sequence[Input],
+    spec: TaskSpec,
+    precision: str = "fp32",
+    tolerance: Tolerance | None = None,
 ) -> Report:
     """Classes are compared too if the outputs are their scores."""
     if isinstance(expected, np.ndarray) and isinstance(found, np.ndarray):
-        return compare_outputs(expected, found, inputs, precision=precision, decisions=spec.labelled)
-    return compare_each(list(expected), list(found), inputs, spec.compare, precision)
+        return compare_outputs(
+            expected, found, inputs, precision=precision, decisions=spec.labelled, tolerance=tolerance
+        )
+    return compare_each(list(expected), list(found), inputs, spec.compare, precision, tolerance)
 
 
 def are_equal(one: Found, other: Found) -> bool:

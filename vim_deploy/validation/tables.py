@@ -62,9 +62,11 @@ def headline(validation: Validation) -> str:
     """The verdict in one line."""
     good, inputs = sum(result.passed for result in validation.results), len(validation.inputs)
     results = plural(len(validation.results), "result")
+    given = any(result.float32.tolerance is not None for result in validation.results)
+    tolerance = "the given tolerance" if given else "the tolerance of the precision"
     return (
-        f"{'passed' if validation.passed else 'FAILED'}: {good} of {results} within the tolerance of the "
-        f"precision, on {plural(inputs, 'input')}"
+        f"{'passed' if validation.passed else 'FAILED'}: {good} of {results} within {tolerance}, on "
+        f"{plural(inputs, 'input')}"
     )
 
 

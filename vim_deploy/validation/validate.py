@@ -29,6 +29,7 @@ from vim_deploy.tasks.spec import TaskSpec
 from vim_deploy.text import by, plural
 from vim_deploy.validation.accuracy import measure
 from vim_deploy.validation.artifacts import Artifact, Target, open_artifact, source_of, targets_of
+from vim_deploy.validation.compare import Tolerance
 from vim_deploy.validation.inputs import Input, digest, hard_inputs, random_inputs, real_inputs, stacked
 from vim_deploy.validation.invariance import check_invariance
 from vim_deploy.validation.labels import LabelSource, labelled_images
@@ -58,6 +59,7 @@ class ValidationRequest:
     block: int | None = None  # of --layers, to show in detail
     invariance: bool = False
     labels: LabelSource | None = None
+    tolerance: Tolerance | None = None  # instead of that of an artifact's precision
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,14 @@ def _result(
             progress(f"{target.label}: batch sizes, threads, repeats, instruction sets")
             invariance = check_invariance(artifact, reference.pixels[:INVARIANCE_IMAGES])
         float32, float64 = (
-            report_of(expected, outputs, reference.inputs, reference.spec, artifact.precision)
+            report_of(
+                expected,
+                outputs,
+                reference.inputs,
+                reference.spec,
+                artifact.precision,
+                request.tolerance,
+            )
             for expected in (reference.float32, reference.float64)
         )
         result = TargetResult(
