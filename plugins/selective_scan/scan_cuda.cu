@@ -1,17 +1,9 @@
 // Entry point of the CUDA kernels: checks the sizes, selects a plan, launches the kernels of the element type.
 #include <cuda_runtime_api.h>
 
+#include "cuda_error.h"
 #include "export.h"
 #include "scan_cuda_plan.h"
-
-// The oldest driver that runs programs of this CUDA version.
-#if __CUDACC_VER_MAJOR__ == 13
-#define VIM_CUDA_DRIVER "CUDA 13, which needs an NVIDIA driver from 580 on"
-#elif __CUDACC_VER_MAJOR__ == 12
-#define VIM_CUDA_DRIVER "CUDA 12, which needs an NVIDIA driver from 525 on"
-#else
-#define VIM_CUDA_DRIVER "a CUDA version that is newer than the NVIDIA driver"
-#endif
 
 namespace vim_scan {
 
@@ -21,13 +13,6 @@ cudaError_t launch_bfloat16(const KernelArguments& arguments, const CudaPlan& pl
 
 namespace {
 
-cudaError_t count_multiprocessors(int& count) {
-  int device = 0;
-  const cudaError_t error = cudaGetDevice(&device);
-  if (error != cudaSuccess) return error;
-  return cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device);
-}
-
 cudaError_t launch_type(const KernelArguments& arguments, const CudaPlan& plan, cudaStream_t stream) {
   switch (arguments.scan.type) {
     case Type::kFloat32: return launch_float32(arguments, plan, stream);
@@ -35,14 +20,6 @@ cudaError_t launch_type(const KernelArguments& arguments, const CudaPlan& plan, 
     case Type::kBFloat16: return launch_bfloat16(arguments, plan, stream);
   }
   return cudaErrorInvalidValue;
-}
-
-const char* error_text(cudaError_t error) {
-  if (error == cudaSuccess) return nullptr;
-  if (error == cudaErrorInsufficientDriver)
-    return "SelectiveScan: this library was built with " VIM_CUDA_DRIVER "; update the driver, or build the library with "
-           "an older CUDA";
-  return cudaGetErrorString(error);
 }
 
 }  // namespace

@@ -1,299 +1,9 @@
-// The CUDA scan: the work of one thread block. docs/cuda-kernel.md describes the design. The tests also compile this
-// file for the CPU, with a shim that defines CUDA's built-in names.
+// The CUDA scan of one direction: the work of one thread block.
 #pragma once
 
-#include "scan_cuda_plan.h"
-#include "scan_cuda_rows.cuh"
+#include "scan_cuda_tile.cuh"
 
 namespace vim_scan {
-
-// A variant as compile-time constants, for the kThreads threads that scan one direction.
-//
-// In the recurrence, thread i keeps kStates states of kWidth adjacent channels. The lanes of a channel are threads of
-// the same warp, and their numbers differ in bit 1 and in the highest bits: of two neighboring threads, either the one
-// at distance 1 reads the same B and C or the one at distance 2 reads the same time steps. Shared memory returns such
-// loads in half the cycles.
-//
-// In loads and stores, thread i handles its kWidth channels for kRows tokens.
-template <int kVariant, int kThreadCount = kCudaThreads>
-struct Shape {
-  static constexpr int kThreads = kThreadCount;
-  static constexpr int kStates = kCudaVariants[kVariant].states;
-  static constexpr int kLanes = kCudaVariants[kVariant].lanes;
-  static constexpr int kWidth = kCudaVariants[kVariant].channels;
-  static constexpr int kTime = kCudaVariants[kVariant].time;
-  static constexpr int kUnits = kThreads / kLanes;  // groups of kWidth channels
-  static constexpr int kChannels = kUnits * kWidth;
-  static constexpr int kPadded = kStates * kLanes;  // the state size rounded up; the extra states stay zero
-  static constexpr int kRows = kTime / kLanes;
-  static constexpr int kProjectionRun = kTime * kPadded / kThreads;
-  static constexpr int kWarpUnits = 32 / kLanes;
-  static_assert(kUnits * kLanes == kThreads && kRows * kLanes == kTime && kThreads % 32 == 0);
-  static_assert(kLanes >= 2 && kWarpUnits >= 2 && kPadded % kProjectionRun == 0);
-
-  // The lane, and the unit within the block, of a thread in the recurrence.
-  static __device__ __forceinline__ int lane_of(int thread) {
-    return (thread >> 1 & 1) | (thread % 32 / 4 / (kWarpUnits / 2)) << 1;
-  }
-  static __device__ __forceinline__ int unit_of(int thread) {
-    const int within = (thread & 1) | (thread % 32 / 4 % (kWarpUnits / 2)) << 1;
-    return thread / 32 * kWarpUnits + within;
-  }
-  // The distance of two threads whose lanes differ by `half`, a power of two, and whose units are equal.
-  static __device__ __forceinline__ constexpr int distance(int half) { return half == 1 ? 2 : kWarpUnits * half; }
-};
-
-// One tile of kTime tokens in float32.
-template <class S>
-struct alignas(16) Shared {
-  float B[S::kTime][S::kPadded];
-  float C[S::kTime][S::kPadded];
-  float step[S::kTime][S::kUnits][2 * S::kWidth];  // dt and dt * u of each channel
-  // The sums over the states, before skip term and gate. The padding avoids bank conflicts.
-  float y[S::kTime][S::kUnits + S::kWarpUnits][S::kWidth];
-};
-
-// The position of a thread block. Tokens are counted in scan order from the chunk's first one.
-struct Place {
-  std::int64_t first_row;  // row of the first token in the whole batch
-  int tokens;
-  bool reverse;
-  int first_channel;
-  std::uint32_t batch, chunk;
-};
-
-// `block`: the block's index; `reverse`: the direction.
-__device__ __forceinline__ Place find_place(const KernelArguments& arguments, std::uint32_t block, bool reverse,
-                                            int channels_per_block) {
-  const CudaArguments& scan = arguments.scan;
-  Place place;
-  const std::uint32_t row = block / arguments.channel_tiles;
-  place.first_channel = static_cast<int>(block - row * arguments.channel_tiles) * channels_per_block;
-  place.batch = row / arguments.grid_chunks;
-  place.chunk = row % arguments.grid_chunks;
-  const std::int64_t begin = place.chunk * arguments.chunk_length;
-  const std::int64_t left = scan.length - begin;
-  place.tokens = static_cast<int>(left < arguments.chunk_length ? left : arguments.chunk_length);
-  place.reverse = reverse;
-  place.first_row = place.batch * scan.length + (reverse ? scan.length - 1 - begin : begin);
-  return place;
-}
-
-// The part of a thread in loads and stores: tokens first, first + kLanes, ... of each tile.
-template <class S>
-struct Part {
-  int first;
-  int unit;
-  int channel;  // the first of the thread's channels
-  int count;    // channels from there on that exist
-  bool whole;   // whether all channels of the block exist
-
-  __device__ __forceinline__ Part(const Place& place, std::int64_t channels, int thread)
-      : first(thread / S::kUnits), unit(thread % S::kUnits), channel(place.first_channel + unit * S::kWidth),
-        count(static_cast<int>(channels) - channel), whole(place.first_channel + S::kChannels <= channels) {}
-
-  // Whether the i-th of the thread's tokens exists; `left` tokens of the chunk begin with the tile.
-  __device__ __forceinline__ bool has(int i, int left) const { return count > 0 && first + i * S::kLanes < left; }
-};
-
-// A thread's position in a tensor with `pitch` elements in a row: element `column` of its first token of a tile. It is
-// advanced from tile to tile, which takes fewer instructions than computing it from the token.
-template <class Bits>
-struct Cursor {
-  Bits* at;
-  std::int64_t tile_step;
-
-  __device__ __forceinline__ Cursor(Bits* tensor, std::int64_t pitch, const Place& place, int tile_tokens, int token,
-                                    int column)
-      : at(tensor + (place.first_row + (place.reverse ? -token : token)) * pitch + column),
-        tile_step(place.reverse ? -tile_tokens * pitch : tile_tokens * pitch) {}
-  __device__ __forceinline__ void advance() { at += tile_step; }
-};
-
-// The cursor for the thread's channels, of which the first is element `column` of a row.
-template <class S, class Bits>
-__device__ __forceinline__ Cursor<Bits> row_cursor(Bits* tensor, std::int64_t pitch, const Place& place,
-                                                   const Part<S>& part, int column) {
-  return Cursor<Bits>(tensor, pitch, place, S::kTime, part.first, column);
-}
-
-template <class Element>
-using Input = Cursor<const typename Element::Bits>;
-
-template <class Element>
-__device__ __forceinline__ const typename Element::Bits* elements(const void* tensor) {
-  return static_cast<const typename Element::Bits*>(tensor);
-}
-
-// The elements from a thread's token to its next one.
-template <class S>
-__device__ __forceinline__ int row_step(const Place& place, std::int64_t pitch) {
-  return S::kLanes * static_cast<int>(place.reverse ? -pitch : pitch);
-}
-
-// One thread's channels of a tensor, for all of its tokens.
-template <class Element, class S>
-struct Rows {
-  Run<Element, S::kWidth> row[S::kRows];
-};
-
-// Starts loading the thread's part of a tile of which `left` tokens exist. Missing elements are set to zero. `step`:
-// from row_step.
-template <class Element, class S>
-__device__ __forceinline__ void load_rows(Rows<Element, S>& rows, const Input<Element>& cursor, int step, bool wide,
-                                          const Part<S>& part, int left) {
-  if (wide && part.whole && left >= S::kTime) {
-#pragma unroll
-    for (int i = 0; i < S::kRows; ++i) load_wide(rows.row[i], cursor.at + std::int64_t{i} * step);
-    return;
-  }
-#pragma unroll
-  for (int i = 0; i < S::kRows; ++i) {
-    clear(rows.row[i]);
-    if (part.has(i, left)) load_some(rows.row[i], cursor.at + std::int64_t{i} * step, part.count);
-  }
-}
-
-// Likewise for B and C: the thread's run of adjacent states, which belong to one token.
-template <class Element, int kCount>
-__device__ __forceinline__ void load_states(Run<Element, kCount>& run, const Input<Element>& cursor, bool wide,
-                                            int count) {
-  if (count <= 0) {
-    clear(run);
-  } else if (wide) {
-    load_wide(run, cursor.at);
-  } else {
-    load_some(run, cursor.at, count);
-  }
-}
-
-template <class Element, class S>
-__device__ __forceinline__ void stage_projection(float (&to)[S::kTime][S::kPadded],
-                                                 const Run<Element, S::kProjectionRun>& run, int thread) {
-  float values[S::kProjectionRun];
-#pragma unroll
-  for (int i = 0; i < S::kProjectionRun; ++i) values[i] = get(run, i);
-  store_floats(&to[0][0] + thread * S::kProjectionRun, values);
-}
-
-// Stores dt = softplus(x) and dt * u of the thread's part, where x is the time step before softplus. Tokens beyond the
-// chunk get dt = 0, which does not change the state.
-template <class Element, class S>
-__device__ __forceinline__ void stage_steps(Shared<S>& shared, float (&x)[S::kRows][S::kWidth],
-                                            const Rows<Element, S>& u, bool delta_softplus, const Part<S>& part,
-                                            int left) {
-  if (delta_softplus) {
-#pragma unroll
-    for (int i = 0; i < S::kRows; ++i) {
-#pragma unroll
-      for (int c = 0; c < S::kWidth; ++c) x[i][c] = softplus(x[i][c]);
-    }
-  }
-  if (left < S::kTime) {
-#pragma unroll
-    for (int i = 0; i < S::kRows; ++i) {
-#pragma unroll
-      for (int c = 0; c < S::kWidth; ++c) x[i][c] = part.has(i, left) ? x[i][c] : 0.0f;
-    }
-  }
-#pragma unroll
-  for (int i = 0; i < S::kRows; ++i) {
-    float step[2 * S::kWidth];
-#pragma unroll
-    for (int c = 0; c < S::kWidth; ++c) {
-      step[2 * c] = x[i][c];
-      step[2 * c + 1] = step[2 * c] * get(u.row[i], c);
-    }
-    store_floats(shared.step[part.first + i * S::kLanes][part.unit], step);
-  }
-}
-
-// Sums each partial[i] over the lanes of a channel; lane i returns sum i. Each round exchanges half of the values, so
-// kLanes sums take kLanes - 1 shuffles. It is recursive because the compiler needs constant indices early; otherwise
-// it places the array in local memory.
-template <class S, int kHalf>
-__device__ __forceinline__ float sum_over_lanes(float (&partial)[S::kLanes], int lane) {
-  if constexpr (kHalf == 0) {
-    return partial[0];
-  } else {
-    const bool upper = (lane & kHalf) != 0;
-#pragma unroll
-    for (int i = 0; i < kHalf; ++i) {
-      const float low = partial[i], high = partial[i + kHalf];
-      partial[i] = (upper ? high : low) + __shfl_xor_sync(0xffffffffu, upper ? low : high, S::distance(kHalf));
-    }
-    return sum_over_lanes<S, kHalf / 2>(partial, lane);
-  }
-}
-
-// The states of a thread.
-template <class S>
-struct States {
-  float h[S::kWidth][S::kStates];
-  float rate[S::kWidth][S::kStates];  // A * log2(e)
-  float dt_sum[S::kWidth];            // over the tokens so far; only used for summaries
-};
-
-// Runs the recurrence over `groups` groups of kLanes tokens of the tile in shared memory.
-template <bool kOutput, class S>
-__device__ __forceinline__ void scan_tile(States<S>& states, Shared<S>& shared, int thread, int groups) {
-  const int lane = S::lane_of(thread);
-  const int unit = S::unit_of(thread);
-#pragma unroll 1
-  for (int group = 0; group < groups; ++group) {
-    float partial[S::kWidth][S::kLanes];
-#pragma unroll
-    for (int i = 0; i < S::kLanes; ++i) {
-      const int time = group * S::kLanes + i;
-      float step[2 * S::kWidth], B[S::kStates], C[S::kStates];
-      load_floats(step, shared.step[time][unit]);
-      load_floats(B, &shared.B[time][lane * S::kStates]);
-      if constexpr (kOutput) load_floats(C, &shared.C[time][lane * S::kStates]);
-#pragma unroll
-      for (int c = 0; c < S::kWidth; ++c) {
-        partial[c][i] = 0.0f;
-#pragma unroll
-        for (int n = 0; n < S::kStates; ++n) {
-          float& h = states.h[c][n];
-          const float factor = decay(step[2 * c] * states.rate[c][n], (i * S::kWidth + c) * S::kStates + n);
-          h = fmaf(factor, h, step[2 * c + 1] * B[n]);
-          if constexpr (kOutput) partial[c][i] = n == 0 ? C[n] * h : fmaf(C[n], h, partial[c][i]);
-        }
-        if constexpr (!kOutput) states.dt_sum[c] += step[2 * c];
-      }
-    }
-    if constexpr (kOutput) {
-      float sums[S::kWidth];
-#pragma unroll
-      for (int c = 0; c < S::kWidth; ++c) sums[c] = sum_over_lanes<S, S::kLanes / 2>(partial[c], lane);
-      store_floats(shared.y[group * S::kLanes + lane][unit], sums);
-    }
-  }
-}
-
-// Reads the thread's A, and sets the states to zero.
-template <class S>
-__device__ __forceinline__ void start_states(States<S>& states, const float* A, int channel, int channels,
-                                             int state_size, int lane) {
-#pragma unroll
-  for (int c = 0; c < S::kWidth; ++c) {
-    states.dt_sum[c] = 0.0f;
-#pragma unroll
-    for (int n = 0; n < S::kStates; ++n) {
-      const int state = lane * S::kStates + n;
-      const bool exists = channel + c < channels && state < state_size;
-      states.h[c][n] = 0.0f;
-      states.rate[c][n] = exists ? kLog2E * A[static_cast<std::int64_t>(channel + c) * state_size + state] : 0.0f;
-    }
-  }
-}
-
-// The thread's values of a tensor with one float for each channel; missing ones are zero.
-template <class S>
-__device__ __forceinline__ void load_constants(float (&to)[S::kWidth], const float* from, const Part<S>& part) {
-#pragma unroll
-  for (int c = 0; c < S::kWidth; ++c) to[c] = c < part.count ? from[part.channel + c] : 0.0f;
-}
 
 // The thread's row i of the output: sum over the states plus skip term, times the gate.
 template <class Element, class S>
@@ -332,71 +42,6 @@ __device__ __forceinline__ void store_tile(const Shared<S>& shared, const Rows<E
   }
 }
 
-// The workspace: for each batch element and each chunk except the last, the state at the end of the chunk if it starts
-// from zero (channels, kPadded); then, for the same chunks, the sums of dt (channels).
-template <class S>
-struct Summaries {
-  float* states;
-  float* dt_sums;
-  std::int64_t channels;
-  std::int64_t first;  // summary of the batch element's first chunk
-
-  __device__ __forceinline__ Summaries(const KernelArguments& arguments, const Place& place)
-      : states(static_cast<float*>(arguments.scan.workspace)), channels(arguments.scan.channels) {
-    const std::int64_t per_batch = arguments.chunks - 1;
-    dt_sums = states + arguments.scan.batch * per_batch * channels * S::kPadded;
-    first = place.batch * per_batch;
-  }
-  __device__ __forceinline__ float* state(std::uint32_t chunk, int channel, int lane) const {
-    return states + ((first + chunk) * channels + channel) * S::kPadded + lane * S::kStates;
-  }
-  __device__ __forceinline__ float* dt_sum(std::uint32_t chunk, int channel) const {
-    return dt_sums + (first + chunk) * channels + channel;
-  }
-};
-
-// Computes the initial state of the chunk. The scan is linear in its state: over a chunk, the state decays by
-// exp(A * sum of dt), and the chunk's final state from zero is added.
-template <class S>
-__device__ __forceinline__ void carry_in(States<S>& states, const KernelArguments& arguments, const Place& place,
-                                         int channel, int lane) {
-  const Summaries<S> summaries(arguments, place);
-#pragma unroll 1
-  for (std::uint32_t chunk = 0; chunk < place.chunk; ++chunk) {
-#pragma unroll
-    for (int c = 0; c < S::kWidth; ++c) {
-      if (channel + c >= arguments.scan.channels) continue;
-      float gained[S::kStates];
-      load_floats(gained, summaries.state(chunk, channel + c, lane));
-      const float dt_sum = *summaries.dt_sum(chunk, channel + c);
-#pragma unroll
-      for (int n = 0; n < S::kStates; ++n) {
-        states.h[c][n] = fmaf(exp2_special(dt_sum * states.rate[c][n]), states.h[c][n], gained[n]);
-      }
-    }
-  }
-}
-
-template <class S>
-__device__ __forceinline__ void write_summary(const States<S>& states, const KernelArguments& arguments,
-                                              const Place& place, int channel, int lane) {
-  const Summaries<S> summaries(arguments, place);
-#pragma unroll
-  for (int c = 0; c < S::kWidth; ++c) {
-    if (channel + c >= arguments.scan.channels) continue;
-    float* to = summaries.state(place.chunk, channel + c, lane);
-#pragma unroll
-    for (int n = 0; n < S::kStates; ++n) to[n] = states.h[c][n];
-    if (lane == 0) *summaries.dt_sum(place.chunk, channel + c) = states.dt_sum[c];
-  }
-}
-
-// The number of groups of kLanes tokens in a tile of which `left` tokens exist.
-template <class S>
-__device__ __forceinline__ int token_groups(int left) {
-  return ((left < S::kTime ? left : S::kTime) + S::kLanes - 1) / S::kLanes;
-}
-
 // One thread's part of a tile, as loaded from memory.
 template <class Element, class S>
 struct Loaded {
@@ -424,11 +69,11 @@ struct Inputs {
   // Starts loading a tile of which `left` tokens exist, and advances.
   __device__ __forceinline__ void load(Loaded<Element, S>& loaded, const KernelArguments& arguments,
                                        const Part<S>& part, int left) {
-    load_rows<Element>(loaded.u, u, step, arguments.wide_rows, part, left);
-    load_rows<Element>(loaded.delta, delta, step, arguments.wide_rows, part, left);
+    load_rows<Element>(loaded.u, u.at, step, arguments.wide_rows, part, left);
+    load_rows<Element>(loaded.delta, delta.at, step, arguments.wide_rows, part, left);
     const int count = token < left ? states : 0;
-    load_states<Element>(loaded.B, B, arguments.wide_projections, count);
-    if constexpr (kOutput) load_states<Element>(loaded.C, C, arguments.wide_projections, count);
+    load_run(loaded.B, B.at, arguments.wide_projections, count);
+    if constexpr (kOutput) load_run(loaded.C, C.at, arguments.wide_projections, count);
     u.advance(), delta.advance(), B.advance(), C.advance();
   }
 };
@@ -453,8 +98,9 @@ __device__ __forceinline__ void scan_block(const KernelArguments& arguments, Sha
   const int lane = S::lane_of(thread);
   const int channel = place.first_channel + S::unit_of(thread) * S::kWidth;
   States<S> states;
-  start_states(states, scan.A, channel, static_cast<int>(scan.channels), static_cast<int>(scan.state), lane);
-  if constexpr (kOutput) carry_in(states, arguments, place, channel, lane);
+  start_states(states, scan.A, scan.state, 1, channel, scan.channels, static_cast<int>(scan.state), lane);
+  const Summaries<S> summaries(scan.workspace, scan.batch, scan.channels, arguments.chunks, place);
+  if constexpr (kOutput) carry_in(states, summaries, place.chunk, channel, lane);
 
 #pragma unroll 1
   for (int left = place.tokens; left > 0; left -= S::kTime) {
@@ -471,7 +117,7 @@ __device__ __forceinline__ void scan_block(const KernelArguments& arguments, Sha
     Rows<Element, S> z;
     __syncthreads();
     // The gate of this tile and the next tile are loaded during the recurrence.
-    if constexpr (kOutput) load_rows<Element>(z, z_cursor, inputs.step, arguments.wide_rows, part, left);
+    if constexpr (kOutput) load_rows<Element>(z, z_cursor.at, inputs.step, arguments.wide_rows, part, left);
     inputs.load(loaded, arguments, part, left - S::kTime);
     scan_tile<kOutput>(states, shared, thread, token_groups<S>(left));
     __syncthreads();
@@ -480,7 +126,7 @@ __device__ __forceinline__ void scan_block(const KernelArguments& arguments, Sha
       z_cursor.advance(), y_cursor.advance();
     }
   }
-  if constexpr (!kOutput) write_summary(states, arguments, place, channel, lane);
+  if constexpr (!kOutput) write_summary(states, summaries, place.chunk, channel, lane);
 }
 
 }  // namespace vim_scan

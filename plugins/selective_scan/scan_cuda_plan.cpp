@@ -48,20 +48,23 @@ double estimate(const CudaVariant& variant, const CudaPlan& plan, int multiproce
 }
 
 // Whether the variant is one of the smallest that are large enough for the state size.
-bool serves(int variant, std::int64_t state) {
-  const int padded = padded_state(kCudaVariants[variant]);
+bool serves(const CudaVariants& variants, int variant, std::int64_t state) {
+  const int padded = padded_state(variants.first[variant]);
   int smallest = std::numeric_limits<int>::max();
-  for (const CudaVariant& other : kCudaVariants) {
-    if (padded_state(other) >= state) smallest = std::min(smallest, padded_state(other));
+  for (int other = 0; other < variants.count; ++other) {
+    const int size = padded_state(variants.first[other]);
+    if (size >= state) smallest = std::min(smallest, size);
   }
   return padded == smallest;
 }
 
+constexpr CudaVariants kScanVariants = {kCudaVariants, kCudaVariantCount, kCudaThreads};
+
+}  // namespace
+
 bool aligned(const void* pointer, std::size_t bytes) {
   return reinterpret_cast<std::uintptr_t>(pointer) % bytes == 0;
 }
-
-}  // namespace
 
 const char* cuda_sizes_error(std::int64_t batch, std::int64_t length, std::int64_t channels, std::int64_t state) {
   if (batch < 0) return "SelectiveScan: the batch is negative";
@@ -77,30 +80,32 @@ const char* cuda_sizes_error(std::int64_t batch, std::int64_t length, std::int64
   return nullptr;
 }
 
-CudaPlan lay_out_cuda(int variant, std::int64_t batch, std::int64_t length, std::int64_t channels, std::int64_t parts) {
-  const CudaVariant& shape = kCudaVariants[variant];
+CudaPlan lay_out(const CudaVariants& variants, int variant, std::int64_t batch, std::int64_t length,
+                 std::int64_t channels, std::int64_t parts) {
+  const CudaVariant& shape = variants.first[variant];
   CudaPlan plan{};
   plan.variant = variant;
   plan.chunk_length = ceil_div(ceil_div(length, parts), shape.time) * shape.time;
   plan.chunks = ceil_div(length, plan.chunk_length);
-  plan.channel_tiles = ceil_div(channels, block_channels(shape));
+  plan.channel_tiles = ceil_div(channels, variants.threads / shape.lanes * shape.channels);
   plan.blocks = batch * plan.chunks * plan.channel_tiles;
   plan.workspace_bytes = sizeof(float) * static_cast<std::size_t>(batch * (plan.chunks - 1) * channels) *
                          static_cast<std::size_t>(padded_state(shape) + 1);
   return plan;
 }
 
-CudaPlan plan_cuda(std::int64_t batch, std::int64_t length, std::int64_t channels, std::int64_t state,
-                   int multiprocessors) {
+CudaPlan choose_plan(const CudaVariants& variants, std::int64_t batch, std::int64_t length, std::int64_t channels,
+                     std::int64_t state, int multiprocessors) {
   CudaPlan best{};
   double best_cycles = std::numeric_limits<double>::infinity();
-  for (int variant = 0; variant < kCudaVariantCount; ++variant) {
-    if (!serves(variant, state)) continue;
-    const std::int64_t most = std::max<std::int64_t>(1, length / (kMinChunkTiles * kCudaVariants[variant].time));
-    for (std::int64_t parts = 1; parts <= std::min(most, max_chunked_blocks(kCudaVariants[variant])); ++parts) {
-      const CudaPlan plan = lay_out_cuda(variant, batch, length, channels, parts);
-      if (plan.chunks > 1 && plan.blocks > max_chunked_blocks(kCudaVariants[variant])) break;
-      const double cycles = estimate(kCudaVariants[variant], plan, multiprocessors);
+  for (int variant = 0; variant < variants.count; ++variant) {
+    if (!serves(variants, variant, state)) continue;
+    const CudaVariant& shape = variants.first[variant];
+    const std::int64_t most = std::max<std::int64_t>(1, length / (kMinChunkTiles * shape.time));
+    for (std::int64_t parts = 1; parts <= std::min(most, max_chunked_blocks(shape)); ++parts) {
+      const CudaPlan plan = lay_out(variants, variant, batch, length, channels, parts);
+      if (plan.chunks > 1 && plan.blocks > max_chunked_blocks(shape)) break;
+      const double cycles = estimate(shape, plan, multiprocessors);
       if (cycles < best_cycles) {
         best = plan;
         best_cycles = cycles;
@@ -110,18 +115,32 @@ CudaPlan plan_cuda(std::int64_t batch, std::int64_t length, std::int64_t channel
   return best;
 }
 
-std::size_t cuda_workspace_bytes(std::int64_t channels, std::int64_t state) {
-  if (cuda_sizes_error(1, 1, channels, state) != nullptr) return 0;
+std::size_t most_workspace_bytes(const CudaVariants& variants, std::int64_t channels, std::int64_t state) {
   // A chunked plan has batch * (chunks - 1) <= max_chunked_blocks / channel_tiles.
   std::size_t most = 0;
-  for (int variant = 0; variant < kCudaVariantCount; ++variant) {
-    if (!serves(variant, state)) continue;
-    const CudaVariant& shape = kCudaVariants[variant];
-    const std::int64_t rows = max_chunked_blocks(shape) / ceil_div(channels, block_channels(shape));
+  for (int variant = 0; variant < variants.count; ++variant) {
+    if (!serves(variants, variant, state)) continue;
+    const CudaVariant& shape = variants.first[variant];
+    const std::int64_t tiles = ceil_div(channels, variants.threads / shape.lanes * shape.channels);
+    const std::int64_t rows = max_chunked_blocks(shape) / tiles;
     most = std::max(most, sizeof(float) * static_cast<std::size_t>(rows * channels) *
                               static_cast<std::size_t>(padded_state(shape) + 1));
   }
   return most;
+}
+
+CudaPlan lay_out_cuda(int variant, std::int64_t batch, std::int64_t length, std::int64_t channels, std::int64_t parts) {
+  return lay_out(kScanVariants, variant, batch, length, channels, parts);
+}
+
+CudaPlan plan_cuda(std::int64_t batch, std::int64_t length, std::int64_t channels, std::int64_t state,
+                   int multiprocessors) {
+  return choose_plan(kScanVariants, batch, length, channels, state, multiprocessors);
+}
+
+std::size_t cuda_workspace_bytes(std::int64_t channels, std::int64_t state) {
+  if (cuda_sizes_error(1, 1, channels, state) != nullptr) return 0;
+  return most_workspace_bytes(kScanVariants, channels, state);
 }
 
 KernelArguments kernel_arguments(const CudaArguments& arguments, const CudaPlan& plan) {

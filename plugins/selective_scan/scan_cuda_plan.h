@@ -23,6 +23,25 @@ constexpr int projection_run(const CudaVariant& variant) {
 // The number of adjacent channels of a block.
 constexpr int block_channels(const CudaVariant& variant) { return kCudaThreads / variant.lanes * variant.channels; }
 
+// The variants of a kernel whose blocks have `threads` threads for each direction. The blocks of all kernels have
+// kCudaThreads threads.
+struct CudaVariants {
+  const CudaVariant* first;
+  int count;
+  int threads;
+};
+
+// The plan with about `parts` chunks; the best plan; the largest workspace of all plans, for every batch and length.
+// The workspace is that of one direction.
+CudaPlan lay_out(const CudaVariants& variants, int variant, std::int64_t batch, std::int64_t length,
+                 std::int64_t channels, std::int64_t parts);
+CudaPlan choose_plan(const CudaVariants& variants, std::int64_t batch, std::int64_t length, std::int64_t channels,
+                     std::int64_t state, int multiprocessors);
+std::size_t most_workspace_bytes(const CudaVariants& variants, std::int64_t channels, std::int64_t state);
+
+// Whether an access of this size is aligned.
+bool aligned(const void* pointer, std::size_t bytes);
+
 KernelArguments kernel_arguments(const CudaArguments& arguments, const CudaPlan& plan);
 
 // launch_cuda with a given plan, for benchmarks and tests. The sizes must be supported, and the workspace must have at

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 from machine_code import count
+from machine_code.kernels import PAIR, SCAN, Family, ToolError, Variant, find_nvdisasm
 from machine_code.sass import Instruction, kernels, loops, main_path
 
 # A loop from .L_x_1 to its last branch, with an inner loop at .L_x_2 and a slow path that stores 16 bits.
@@ -53,33 +54,46 @@ def test_loops_and_their_main_path() -> None:
 def test_counts_are_per_element() -> None:
     """Two channels and one row a thread: half of all instructions."""
     (blocks,) = kernels(LISTING).values()
-    found = count.count_scan(
-        "scan", blocks, count.Variant(states=4, lanes=4, channels=2, time=4), registers=80
-    )
+    found = count.count_scan("scan", blocks, Variant(states=4, lanes=4, channels=2, time=4), registers=80)
     assert (found.instructions, found.lds, found.mufu) == ((6 + 2) / 2, 0.5, 0.5)
     assert found.shared_cycles == pytest.approx(0.5 * 4 / 32, abs=1e-3)
 
 
 def test_a_kernel_without_barriers_is_refused() -> None:
     (blocks,) = kernels(LISTING.replace("BAR.SYNC.DEFER_BLOCKING", "NOP")).values()
-    with pytest.raises(count.ToolError, match="no loop with barriers"):
-        count.count_scan("scan", blocks, count.Variant(4, 4, 2, 16), registers=80)
+    with pytest.raises(ToolError, match="no loop with barriers"):
+        count.count_scan("scan", blocks, Variant(4, 4, 2, 16), registers=80)
 
 
 def test_the_variants_are_those_of_the_header() -> None:
-    assert count.variants()[1] == count.Variant(states=4, lanes=4, channels=2, time=16)
+    assert SCAN.variants()[1] == Variant(states=4, lanes=4, channels=2, time=16)
+
+
+def counts(family: Family) -> list[count.Counts]:
+    """In float16 for sm_90. Skips the test where the programs are missing."""
+    if shutil.which("nvcc") is None:
+        pytest.skip("no nvcc on PATH: the kernels are not compiled")
+    if find_nvdisasm() is None:
+        pytest.skip("no nvdisasm: the machine code is not read (pip install nvidia-cuda-nvdisasm)")
+    return count.count_all(family, "float16", "sm_90")
+
+
+# The budgets have a margin over the counts of docs/cuda-kernel.md, for other compiler versions.
 
 
 @pytest.mark.slow
 def test_the_tuned_scan_stays_within_its_budget() -> None:
-    """The counts of docs/cuda-kernel.md, with a margin for other compiler versions."""
-    if shutil.which("nvcc") is None:
-        pytest.skip("no nvcc on PATH: the kernels are not compiled")
-    if count.find_nvdisasm() is None:
-        pytest.skip("no nvdisasm: the machine code is not read (pip install nvidia-cuda-nvdisasm)")
-    tuned = count.count_all("float16", "sm_90")[1]
+    tuned = counts(SCAN)[1]
     assert tuned.mufu == 19  # 16 decays, softplus, and a power and a reciprocal for silu
     assert tuned.shfl == 3 and tuned.lds <= 6.6 and tuned.sts <= 1.3
     assert tuned.instructions <= 148
     assert max(tuned.issue_cycles, tuned.shared_cycles) < tuned.special_cycles
     assert tuned.registers <= 96
+
+
+@pytest.mark.slow
+def test_the_tuned_pair_stays_within_its_budget() -> None:
+    tuned = counts(PAIR)[0]
+    assert tuned.mufu == 18  # the gate's two are shared by the directions
+    assert tuned.shfl == 1 and tuned.instructions <= 150
+    assert tuned.registers <= 168  # three blocks on a multiprocessor
