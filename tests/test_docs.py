@@ -29,7 +29,7 @@ FILE = re.compile(rf"(?<![\w/.])(?:\.\./)*((?:{FOLDERS})/[\w./*-]*[\w/*])")
 MODULE = re.compile(r"\b(?:vim_deploy|benchmarks)(?:\.\w+)+")
 OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 COMMAND = re.compile(r"\b(vim-[a-z]+)\b")
-NOT_MODULES = {"vim_deploy.config", "vim_deploy.cpu"}  # a metadata key and an operator domain
+NOT_MODULES = {"vim_deploy.config", "vim_deploy.fused"}  # a metadata key and an operator domain
 # Of cmake, of every command, and of pip.
 OTHER_OPTIONS = {"--build", "--help", "--require-hashes", "--no-deps", "--no-build-isolation"}
 

@@ -1,14 +1,12 @@
-// Operators that are private to CPU engines: they take raw pointers and sizes, use no framework and start no threads.
-// README.md in this folder specifies them.
+// The fused operators on CPUs: they take raw pointers and sizes, use no framework and start no threads. README.md in
+// this folder specifies them.
 #pragma once
 
 #include <cstdint>
 
-namespace vim_fused {
+#include "contract_fused.h"
 
-// The version of the private domain.
-constexpr std::int32_t kVersion = 3;
-constexpr char kDomain[] = "vim_deploy.cpu";
+namespace vim_fused {
 
 struct Norm {
   std::int64_t rows;

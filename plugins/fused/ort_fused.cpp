@@ -9,8 +9,8 @@ namespace {
 
 // RMSNorm(x, weight) and AddRMSNorm(x, residual, weight).
 
-constexpr char kRmsNorm[] = "vim_deploy.cpu::RMSNorm";
-constexpr char kAddRmsNorm[] = "vim_deploy.cpu::AddRMSNorm";
+constexpr char kRmsNorm[] = "vim_deploy.fused::RMSNorm";
+constexpr char kAddRmsNorm[] = "vim_deploy.fused::AddRMSNorm";
 constexpr InputSpec kX = {"x", 3, "(batch, length, size)"};
 constexpr InputSpec kResidual = {"residual", 3, "(batch, length, size)"};
 constexpr InputSpec kWeight = {"weight", 1, "(size)"};
@@ -60,13 +60,7 @@ Status* compute_norm(void* state, KernelContext* context) {
 
 // CausalConvPair(xz, taps, bias, taps_b, bias_b).
 
-constexpr char kConvPair[] = "vim_deploy.cpu::CausalConvPair";
-constexpr std::size_t kConvInputs = 5;
-constexpr InputSpec kConvSpecs[kConvInputs] = {
-    {"xz", 3, "(batch, length, 2 * channels)"}, {"taps", 2, "(width, channels)"},   {"bias", 1, "(channels)"},
-    {"taps_b", 2, "(width, channels)"},         {"bias_b", 1, "(channels)"},
-};
-
+constexpr char kConvPair[] = "vim_deploy.fused::CausalConvPair";
 Status* create_conv(const CustomOp*, const ApiTable* table, const KernelInfo*, void** kernel) {
   Kernel* created = nullptr;
   Status* failure = new_kernel(table, kConvPair, &created);
@@ -76,17 +70,17 @@ Status* create_conv(const CustomOp*, const ApiTable* table, const KernelInfo*, v
 
 Status* compute_conv(void* state, KernelContext* context) {
   const Api& api = static_cast<const Kernel*>(state)->api;
-  const float* data[kConvInputs];
-  Shape shapes[kConvInputs];
-  if (Status* failure = read_inputs(api, kConvPair, context, kConvSpecs, data, shapes)) return failure;
+  const float* data[kConvPairInputs];
+  Shape shapes[kConvPairInputs];
+  if (Status* failure = read_inputs(api, kConvPair, context, kConvPairSpecs, data, shapes)) return failure;
   ConvPair conv = {};
   conv.batch = shapes[0].size[0];
   conv.length = shapes[0].size[1];
   conv.width = shapes[1].size[0];
   conv.channels = shapes[1].size[1];
   const Shape taps = {2, {conv.width, conv.channels}}, bias = {1, {conv.channels}};
-  const Shape expected[kConvInputs] = {{3, {conv.batch, conv.length, 2 * conv.channels}}, taps, bias, taps, bias};
-  if (Status* failure = expect_shapes(api, kConvPair, kConvSpecs, shapes, expected, "xz and taps")) return failure;
+  const Shape expected[kConvPairInputs] = {{3, {conv.batch, conv.length, 2 * conv.channels}}, taps, bias, taps, bias};
+  if (Status* failure = expect_shapes(api, kConvPair, kConvPairSpecs, shapes, expected, "xz and taps")) return failure;
   conv.x = data[0];
   conv.x_pitch = 2 * conv.channels;
   const Shape u = {3, {conv.batch, conv.length, conv.channels}};
@@ -99,31 +93,13 @@ Status* compute_conv(void* state, KernelContext* context) {
 
 // ScanPair(xz, then for each direction u, projection, delta_weight, A, D, delta_bias).
 
-constexpr char kScanPair[] = "vim_deploy.cpu::ScanPair";
-constexpr std::size_t kScanInputs = 13;
-constexpr std::size_t kDirectionInputs = 6;
-constexpr InputSpec kScanSpecs[kScanInputs] = {
-    {"xz", 3, "(batch, length, 2 * channels)"},
-    {"u", 3, "(batch, length, channels)"},
-    {"projection", 3, "(batch, length, rank + 2 * state)"},
-    {"delta_weight", 2, "(rank, channels)"},
-    {"A", 2, "(state, channels)"},
-    {"D", 1, "(channels)"},
-    {"delta_bias", 1, "(channels)"},
-    {"u_b", 3, "(batch, length, channels)"},
-    {"projection_b", 3, "(batch, length, rank + 2 * state)"},
-    {"delta_weight_b", 2, "(rank, channels)"},
-    {"A_b", 2, "(state, channels)"},
-    {"D_b", 1, "(channels)"},
-    {"delta_bias_b", 1, "(channels)"},
-};
-
+constexpr char kScanPair[] = "vim_deploy.fused::ScanPair";
 Status* create_scan(const CustomOp*, const ApiTable* table, const KernelInfo* info, void** kernel) {
   Kernel* created = nullptr;
   if (Status* failure = new_kernel(table, kScanPair, &created)) return failure;
-  Status* failure = read_flag(created->api, kScanPair, info, "delta_softplus", &created->delta_softplus);
+  Status* failure = read_flag(created->api, kScanPair, info, kScanPairAttributeNames[0], &created->delta_softplus);
   if (failure == nullptr)
-    failure = read_flag(created->api, kScanPair, info, "average_directions", &created->average_directions);
+    failure = read_flag(created->api, kScanPair, info, kScanPairAttributeNames[1], &created->average_directions);
   if (failure != nullptr) {
     destroy_kernel(created);
     return failure;
@@ -135,9 +111,9 @@ Status* create_scan(const CustomOp*, const ApiTable* table, const KernelInfo* in
 Status* compute_scan(void* state, KernelContext* context) {
   const auto& kernel = *static_cast<const Kernel*>(state);
   const Api& api = kernel.api;
-  const float* data[kScanInputs];
-  Shape shapes[kScanInputs];
-  if (Status* failure = read_inputs(api, kScanPair, context, kScanSpecs, data, shapes)) return failure;
+  const float* data[kScanPairInputs];
+  Shape shapes[kScanPairInputs];
+  if (Status* failure = read_inputs(api, kScanPair, context, kScanPairSpecs, data, shapes)) return failure;
   ScanPair scan = {};
   scan.batch = shapes[1].size[0];
   scan.length = shapes[1].size[1];
@@ -147,10 +123,10 @@ Status* compute_scan(void* state, KernelContext* context) {
   const Shape u = {3, {scan.batch, scan.length, scan.channels}}, channels = {1, {scan.channels}};
   const Shape projection = {3, {scan.batch, scan.length, scan.rank + 2 * scan.state}};
   const Shape weight = {2, {scan.rank, scan.channels}}, A = {2, {scan.state, scan.channels}};
-  const Shape expected[kScanInputs] = {{3, {scan.batch, scan.length, 2 * scan.channels}},
+  const Shape expected[kScanPairInputs] = {{3, {scan.batch, scan.length, 2 * scan.channels}},
                                        u, projection, weight, A, channels, channels,
                                        u, projection, weight, A, channels, channels};
-  if (Status* failure = expect_shapes(api, kScanPair, kScanSpecs, shapes, expected, "u, delta_weight and A"))
+  if (Status* failure = expect_shapes(api, kScanPair, kScanPairSpecs, shapes, expected, "u, delta_weight and A"))
     return failure;
   scan.delta_softplus = kernel.delta_softplus != 0;
   scan.scale = kernel.average_directions != 0 ? 0.5f : 1.0f;
@@ -181,16 +157,16 @@ CustomOp describe_add_norm() {
 }
 
 CustomOp describe_conv() {
-  CustomOp op = describe<kConvInputs, 2>();
-  op.GetName = [](const CustomOp*) { return "CausalConvPair"; };
+  CustomOp op = describe<kConvPairInputs, 2>();
+  op.GetName = [](const CustomOp*) { return kConvPairName; };
   op.CreateKernelV2 = create_conv;
   op.KernelComputeV2 = compute_conv;
   return op;
 }
 
 CustomOp describe_scan() {
-  CustomOp op = describe<kScanInputs, 1>();
-  op.GetName = [](const CustomOp*) { return "ScanPair"; };
+  CustomOp op = describe<kScanPairInputs, 1>();
+  op.GetName = [](const CustomOp*) { return kScanPairName; };
   op.CreateKernelV2 = create_scan;
   op.KernelComputeV2 = compute_scan;
   return op;

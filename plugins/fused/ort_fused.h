@@ -1,4 +1,4 @@
-// The domain `vim_deploy.cpu` for ONNX Runtime.
+// The domain `vim_deploy.fused` for ONNX Runtime.
 #pragma once
 
 #include <cstddef>

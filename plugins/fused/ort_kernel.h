@@ -31,19 +31,23 @@ inline Status* new_kernel(const ApiTable* table, const char* name, Kernel** kern
 
 inline void destroy_kernel(void* kernel) { std::free(kernel); }
 
-template <std::size_t N>
-Status* read_inputs(const Api& api, const char* name, const KernelContext* context, const InputSpec (&specs)[N],
+// The description of an input in contract_fused.h, for messages.
+inline InputSpec spec_of(const TensorSpec& spec) { return {spec.name, spec.shape.rank, spec.shape_text}; }
+inline InputSpec spec_of(const InputSpec& spec) { return spec; }
+
+template <class Spec, std::size_t N>
+Status* read_inputs(const Api& api, const char* name, const KernelContext* context, const Spec (&specs)[N],
                     const float* (&data)[N], Shape (&shapes)[N]) {
   for (std::size_t i = 0; i < N; ++i)
-    if (Status* failure = read_input(api, name, context, i, specs[i], &data[i], &shapes[i])) return failure;
+    if (Status* failure = read_input(api, name, context, i, spec_of(specs[i]), &data[i], &shapes[i])) return failure;
   return nullptr;
 }
 
-template <std::size_t N>
-Status* expect_shapes(const Api& api, const char* name, const InputSpec (&specs)[N], const Shape (&shapes)[N],
+template <class Spec, std::size_t N>
+Status* expect_shapes(const Api& api, const char* name, const Spec (&specs)[N], const Shape (&shapes)[N],
                       const Shape (&expected)[N], const char* from) {
   for (std::size_t i = 0; i < N; ++i) {
-    Status* failure = expect_shape(api, name, specs[i], shapes[i], expected[i], from);
+    Status* failure = expect_shape(api, name, spec_of(specs[i]), shapes[i], expected[i], from);
     if (failure != nullptr) return failure;
     for (std::size_t k = 0; k < expected[i].rank; ++k) {
       const bool batch = k == 0 && expected[i].rank == kMaxRank;

@@ -14,7 +14,7 @@ constexpr InputSpec kXz = {"xz", 3, "(batch, length, 2 * channels)"};
 constexpr const char* kPackedConv = "packed (channels, columns)";
 
 // The operator's name, which depends on the weights' type.
-#define VIM_NAME(name) (Type == WeightType::kBFloat16 ? "vim_deploy.cpu::" name "Bfloat16" : "vim_deploy.cpu::" name)
+#define VIM_NAME(name) (Type == WeightType::kBFloat16 ? "vim_deploy.fused::" name "Bfloat16" : "vim_deploy.fused::" name)
 
 template <WeightType Type>
 Shape packed(std::int64_t depth, std::int64_t columns) {

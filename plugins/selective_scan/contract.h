@@ -13,8 +13,9 @@ constexpr std::int32_t kVersion = 2;
 constexpr char kVersionText[] = "2";
 static_assert(kVersionText[0] - '0' == kVersion && kVersionText[1] == '\0', "");
 
-// kProjected is groups * state.
-enum Size { kBatch, kLength, kChannels, kState, kProjected, kSizes };
+// The sizes of tensors. kProjected is groups * state; the sizes after it only occur in the fused operators
+// (../fused/contract_fused.h): kGated is 2 * channels, kColumns rank + 2 * state.
+enum Size { kBatch, kLength, kChannels, kState, kProjected, kRank, kWidth, kGated, kColumns, kSizes };
 
 constexpr std::size_t kMaxRank = 3;
 

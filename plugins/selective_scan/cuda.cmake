@@ -1,4 +1,4 @@
-# The CUDA kernels, the operator for ONNX Runtime's CUDA provider and the TensorRT plugin. One status line for each part
+# The CUDA kernels, the operators for ONNX Runtime's CUDA provider and the TensorRT plugin. One status line for each part
 # reports that it is built, or why it is skipped.
 set(TENSORRT_ROOT "$ENV{TENSORRT_ROOT}" CACHE PATH "TensorRT installation: the folder that contains include/")
 
@@ -80,9 +80,11 @@ enable_language(CUDA)
 list(JOIN CMAKE_CUDA_ARCHITECTURES " " VIM_CUDA_TARGETS)
 message(STATUS "vim_deploy: CUDA kernels: nvcc ${CMAKE_CUDA_COMPILER_VERSION}, for ${VIM_CUDA_TARGETS}")
 
-add_library(vim_deploy_cuda OBJECT scan_cuda.cu scan_cuda_plan.cpp scan_cuda_float32.cu scan_cuda_float16.cu
-  scan_cuda_bfloat16.cu)
-target_include_directories(vim_deploy_cuda PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
+set(VIM_FUSED_CUDA pair_cuda.cu pair_cuda_plan.cpp pair_cuda_float32.cu pair_cuda_float16.cu pair_cuda_bfloat16.cu)
+list(TRANSFORM VIM_FUSED_CUDA PREPEND ${VIM_FUSED_DIR}/)
+add_library(vim_deploy_cuda OBJECT gpu_operators.cpp scan_cuda.cu scan_cuda_plan.cpp scan_cuda_float32.cu
+  scan_cuda_float16.cu scan_cuda_bfloat16.cu ${VIM_FUSED_CUDA})
+target_include_directories(vim_deploy_cuda PUBLIC ${CMAKE_CURRENT_SOURCE_DIR} ${VIM_FUSED_DIR})
 target_link_libraries(vim_deploy_cuda PUBLIC vim_deploy_options)
 target_compile_options(vim_deploy_cuda PRIVATE $<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${VIM_DEPLOY_WERROR}>>:-Werror=all-warnings>)
 
@@ -100,9 +102,9 @@ function(vim_cuda_module name)
 endfunction()
 
 if(VIM_DEPLOY_ORT)
-  vim_cuda_module(vim_deploy_ort_cuda ort_cuda_op.cpp ${VIM_ORT_ADAPTER})
+  vim_cuda_module(vim_deploy_ort_cuda ort_cuda_op.cpp ort_tensor.cpp ort_domain.cpp)
   target_compile_options(vim_deploy_ort_cuda PRIVATE -fno-exceptions -fno-rtti)
-  message(STATUS "vim_deploy: ONNX Runtime operator for CUDA: built")
+  message(STATUS "vim_deploy: ONNX Runtime operators for CUDA: built")
 else()
   message(STATUS "vim_deploy: ONNX Runtime operator for CUDA: skipped, VIM_DEPLOY_ORT=OFF")
 endif()

@@ -51,59 +51,73 @@ inline Tensor tensor_of(const nvinfer1::DynamicPluginTensorDesc& tensor) { retur
 
 // The inputs of a call, as the core's type.
 struct Inputs {
-  Tensor tensors[kInputs];
+  Tensor tensors[vim_gpu::kMaxInputs];
 
   template <class Description>
-  explicit Inputs(const Description* inputs) {
-    for (int i = 0; i < kInputs; ++i) tensors[i] = tensor_of(inputs[i]);
+  Inputs(const Operator& op, const Description* inputs) {
+    for (int i = 0; i < op.input_count; ++i) tensors[i] = tensor_of(inputs[i]);
   }
 };
 
-// An error in the number of tensors, or null.
-inline const char* count_error(std::int32_t inputs, std::int32_t outputs) {
-#define VIM_TRT_NAME(index, name, shape, text, type) " " #name
-  if (inputs == kInputs && outputs == kOutputs) return nullptr;
-  return "SelectiveScan: expected one output, and the inputs" VIM_SCAN_INPUTS(VIM_TRT_NAME);
-#undef VIM_TRT_NAME
+// The inputs with the largest sizes of the profile.
+inline Inputs largest(const Operator& op, const nvinfer1::DynamicPluginTensorDesc* inputs) {
+  Inputs result(op, inputs);
+  for (int i = 0; i < op.input_count; ++i)
+    result.tensors[i] = tensor_of(inputs[i].desc.type, inputs[i].desc.format, inputs[i].max);
+  return result;
 }
 
 template <class Description>
-bool supports(std::int32_t position, const Description* tensors, std::int32_t inputs, std::int32_t outputs) {
-  if (count_error(inputs, outputs) != nullptr || position < 0 || position >= kInputs + kOutputs) return false;
-  return accepts(position, tensor_of(tensors[position]), tensor_of(tensors[kU]));
+bool supports(const Operator& op, std::int32_t position, const Description* tensors, std::int32_t inputs,
+              std::int32_t outputs) {
+  if (count_error(op, inputs, outputs) != nullptr || position < 0 || position >= op.input_count + op.output_count)
+    return false;
+  return accepts(op, position, tensor_of(tensors[position]), tensor_of(tensors[0]));
 }
 
 // An error in the inputs, or null.
 template <class Description>
-const char* call_error(const Settings& settings, const Description* inputs, std::int32_t input_count,
-                       std::int32_t output_count) {
-  if (const char* error = count_error(input_count, output_count)) return error;
-  return inputs_error(settings, Inputs(inputs).tensors);
+const char* call_error(const Operator& op, const Settings& settings, const Description* inputs,
+                       std::int32_t input_count, std::int32_t output_count) {
+  if (const char* error = count_error(op, input_count, output_count)) return error;
+  return inputs_error(op, settings, Inputs(op, inputs).tensors);
 }
 
-// Reads the attributes from the fields; if they are invalid, logs the error and returns false.
-inline bool settings_of(const nvinfer1::PluginFieldCollection* collection, Settings& settings) {
-  Field fields[kFields];
-  if (collection == nullptr || collection->nbFields != kFields) {
-    return status("SelectiveScan: expected the fields delta_softplus, reverse, groups and gated, each once") == 0;
+// The shape of an output, from the shapes of the inputs.
+inline nvinfer1::DimsExprs output_shape(const Operator& op, std::int32_t output, const nvinfer1::DimsExprs* inputs) {
+  const vim_contract::Shape& shape = op.outputs[output].shape;
+  nvinfer1::DimsExprs result{};
+  result.nbDims = static_cast<std::int32_t>(shape.rank);
+  for (std::size_t k = 0; k < shape.rank; ++k) {
+    const vim_gpu::Source source = vim_gpu::source_of(op, shape.sizes[k]);
+    result.d[k] = inputs[source.input].d[source.dimension];
   }
-  for (std::int32_t i = 0; i < collection->nbFields; ++i) {
+  return result;
+}
+
+// Reads the fields; if they are invalid, logs the error and returns false.
+inline bool settings_of(const Operator& op, const nvinfer1::PluginFieldCollection* collection, Settings& settings) {
+  Field fields[kMaxFields];
+  const std::int32_t count = collection != nullptr ? collection->nbFields : 0;
+  if (collection == nullptr || count > kMaxFields) {
+    return status("vim_deploy: the plugin's fields are missing, or more than its attributes") == 0;
+  }
+  for (std::int32_t i = 0; i < count; ++i) {
     const nvinfer1::PluginField& field = collection->fields[i];
     fields[i] = {field.name, field.data, field.type == nvinfer1::PluginFieldType::kINT32, field.length};
   }
-  return status(read_fields(fields, collection->nbFields, settings)) == 0;
+  return status(read_fields(op, fields, count, settings)) == 0;
 }
 
 // The fields; with `settings`, they point to its values.
 struct Fields {
-  nvinfer1::PluginField fields[kFields];
-  nvinfer1::PluginFieldCollection collection{kFields, fields};
+  nvinfer1::PluginField fields[kMaxFields];
+  nvinfer1::PluginFieldCollection collection;
 
-  explicit Fields(const Settings* settings) {
-    for (std::int32_t i = 0; i < kFields; ++i) {
-      const FieldSpec spec = field_spec(i);
-      const std::int32_t* value = settings != nullptr ? &(settings->*spec.value) : nullptr;
-      fields[i] = {spec.name, value, nvinfer1::PluginFieldType::kINT32, 1};
+  Fields(const Operator& op, const Settings* settings) : collection{field_count(op), fields} {
+    for (std::int32_t i = 0; i < field_count(op); ++i) {
+      const std::int32_t* value = settings != nullptr ? field_value(op, i, *settings) : nullptr;
+      fields[i] = {field_spec(op, i).name, value, nvinfer1::PluginFieldType::kINT32, 1};
     }
   }
   Fields(const Fields&) = delete;

@@ -1,141 +1,195 @@
 #include "trt_plugin_core.h"
 
+#include <cstdarg>
 #include <cstdio>
 #include <cstring>
 
 namespace vim_trt {
-
 namespace {
 
-// The start of the serialized attributes; the digit is the layout's version.
-constexpr char kMagic[8] = {'V', 'I', 'M', 'S', 'C', 'A', 'N', '2'};
+using vim_contract::InputType;
+using vim_gpu::Sizes;
 
-// Messages per input, since plugins may not allocate them.
-#define VIM_TRT_SHAPE_ERROR(index, name, shape, text, type) \
-  "SelectiveScan: " #name " must be " text ", with batch, length and channels of u and the state of A",
-#define VIM_TRT_TYPE_ERROR(index, name, shape, text, type)                                       \
-  type == InputType::kFloat32 ? "SelectiveScan: " #name " must be float32, in linear format"     \
-                              : "SelectiveScan: " #name " must be float32, float16 or bfloat16 " \
-                                "like u, in linear format",
-constexpr const char* kShapeErrors[] = {VIM_SCAN_INPUTS(VIM_TRT_SHAPE_ERROR)};
-constexpr const char* kTypeErrors[] = {VIM_SCAN_INPUTS(VIM_TRT_TYPE_ERROR)};
-#undef VIM_TRT_SHAPE_ERROR
-#undef VIM_TRT_TYPE_ERROR
+// The serialized fields: the operator's name, shortened, and its version; the values; a checksum of them, because not
+// every wrong value is outside of its range.
+constexpr std::size_t kMagicBytes = 8;
+struct Serialized {
+  char magic[kMagicBytes];
+  std::int32_t values[kMaxFields];
+  std::uint32_t checksum;
+};
+static_assert(sizeof(Serialized) == kSerializedBytes);
 
-#define VIM_TRT_FIELDS "delta_softplus, reverse, groups and gated"
 constexpr std::int32_t kNotGiven = -1;  // below the range of every field
 
-bool in_range(const FieldSpec& spec, const Settings& settings) {
-  return settings.*spec.value >= spec.least && settings.*spec.value <= spec.most;
+void write_magic(const Operator& op, char (&to)[kMagicBytes]) {
+  std::memset(to, 0, sizeof to);
+  const std::size_t length = std::strlen(op.name);
+  // The last letters differ between the operators.
+  for (std::size_t i = 0; i + 1 < kMagicBytes && i < length; ++i) to[i] = op.name[length - 1 - i];
+  to[kMagicBytes - 1] = op.version[0];
 }
 
-// Whether each size is that of u and A, or not known yet.
-bool shape_matches(const Tensor& tensor, const Shape& shape, const std::int64_t* sizes) {
-  for (std::size_t i = 0; i < shape.rank; ++i) {
-    const std::int64_t size = tensor.dims[i], expected = sizes[shape.sizes[i]];
-    if (size >= 0 && expected >= 0 && size != expected) return false;
-  }
-  return true;
+std::uint32_t checksum_of(const std::int32_t (&values)[kMaxFields]) {  // FNV-1a
+  std::uint32_t sum = 2166136261u;
+  unsigned char bytes[sizeof values];
+  std::memcpy(bytes, values, sizeof values);
+  for (const unsigned char byte : bytes) sum = (sum ^ byte) * 16777619u;
+  return sum;
+}
+
+[[gnu::format(printf, 1, 2)]] const char* message(const char* format, ...) {
+  thread_local char text[256];
+  std::va_list arguments;
+  va_start(arguments, format);
+  std::vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+  return text;
+}
+
+bool in_range(const AttributeSpec& spec, std::int32_t value) { return value >= spec.least && value <= spec.most; }
+
+std::int32_t& field_of(const Operator& op, std::int32_t index, Settings& settings) {
+  return const_cast<std::int32_t&>(*field_value(op, index, settings));
+}
+
+const char* field_list(const Operator& op) {
+  thread_local char text[96];
+  const std::int32_t count = field_count(op);
+  std::size_t used = 0;
+  for (std::int32_t i = 0; i < count && used < sizeof text; ++i)
+    used += static_cast<std::size_t>(std::snprintf(text + used, sizeof text - used, "%s%s",
+                                                   i == 0 ? "" : i + 1 < count ? ", " : " and ",
+                                                   field_spec(op, i).name));
+  return count == 0 ? "none" : text;
+}
+
+std::int32_t sizes_of(const Operator& op, const Settings& settings, const Tensor* inputs, Sizes& sizes) {
+  std::int64_t shapes[vim_gpu::kMaxInputs][vim_contract::kMaxRank];
+  for (std::int32_t i = 0; i < op.input_count; ++i) std::memcpy(shapes[i], inputs[i].dims, sizeof shapes[i]);
+  return vim_gpu::read_sizes(op, settings, shapes, sizes);
 }
 
 }  // namespace
 
-bool accepts(std::int32_t position, const Tensor& tensor, const Tensor& u) {
-  if (position < 0 || position >= kInputs + kOutputs || !tensor.linear) return false;
-  if (position < kInputs && kInputSpecs[position].type == InputType::kFloat32)
+std::int32_t field_count(const Operator& op) {
+  return op.attribute_count + (op.optional_input == vim_gpu::kNone ? 0 : 1);
+}
+
+AttributeSpec field_spec(const Operator& op, std::int32_t index) {
+  return index < op.attribute_count ? op.attributes[index] : AttributeSpec{"gated", 0, 1, "0 or 1"};
+}
+
+const std::int32_t* field_value(const Operator& op, std::int32_t index, const Settings& settings) {
+  return index < op.attribute_count ? &settings.value[index] : &settings.gated;
+}
+
+bool accepts(const Operator& op, std::int32_t position, const Tensor& tensor, const Tensor& first) {
+  if (position < 0 || position >= op.input_count + op.output_count || !tensor.linear) return false;
+  if (position < op.input_count && op.inputs[position].type == InputType::kFloat32)
     return tensor.element == Element::kFloat32;
-  return tensor.element != Element::kOther && tensor.element == u.element;
+  return tensor.element != Element::kOther && tensor.element == first.element;
 }
 
-const char* inputs_error(const Settings& settings, const Tensor* inputs) {
-  for (std::int32_t i = 0; i < kInputs; ++i) {
-    if (inputs[i].rank != static_cast<std::int32_t>(kInputSpecs[i].shape.rank)) return kShapeErrors[i];
-    if (!accepts(i, inputs[i], inputs[kU])) return kTypeErrors[i];
+const char* inputs_error(const Operator& op, const Settings& settings, const Tensor* inputs) {
+  for (std::int32_t i = 0; i < op.input_count; ++i) {
+    const vim_gpu::TensorSpec& spec = op.inputs[i];
+    if (inputs[i].rank != static_cast<std::int32_t>(spec.shape.rank))
+      return message("%s: %s must be %s", op.name, spec.name, spec.shape_text);
+    if (!accepts(op, i, inputs[i], inputs[0]))
+      return spec.type == InputType::kFloat32
+                 ? message("%s: %s must be float32, in linear format", op.name, spec.name)
+                 : message("%s: %s must be float32, float16 or bfloat16 like %s, in linear format", op.name, spec.name,
+                           op.inputs[0].name);
   }
-  const std::int64_t* u = inputs[kU].dims;
-  const std::int64_t state = inputs[kA].dims[1];
-  const std::int64_t sizes[kSizes] = {u[0], u[1], u[2], state, state < 0 ? -1 : settings.groups * state};
-  if (sizes[kState] > vim_scan::kCudaMaxState) {
-    return "SelectiveScan: the state size is above 256, the maximum of the CUDA kernel";
-  }
-  for (std::int32_t i = 0; i < kInputs; ++i)
-    if (!shape_matches(inputs[i], kInputSpecs[i].shape, sizes)) return kShapeErrors[i];
-  if (u[2] >= 0 && u[2] % settings.groups != 0)
-    return "SelectiveScan: the number of channels must be a multiple of groups";
-  return nullptr;
+  Sizes sizes{};
+  const std::int32_t wrong = sizes_of(op, settings, inputs, sizes);
+  if (wrong >= 0)
+    return message("%s: %s must be %s, with the sizes of the other inputs", op.name, op.inputs[wrong].name,
+                   op.inputs[wrong].shape_text);
+  // A batch of 0 may occur; TensorRT also passes other sizes of 0 while it does not know them.
+  for (std::int64_t& size : sizes.size)
+    if (size == 0) size = -1;
+  return op.sizes_error(sizes, settings);
 }
 
-const char* read_fields(const Field* fields, std::int32_t count, Settings& settings) {
-  for (std::int32_t k = 0; k < kFields; ++k) settings.*field_spec(k).value = kNotGiven;
+const char* count_error(const Operator& op, std::int32_t inputs, std::int32_t outputs) {
+  if (inputs == op.input_count && outputs == op.output_count) return nullptr;
+  return message("%s: %d inputs and %d outputs, expected %d and %d", op.name, inputs, outputs, op.input_count,
+                 op.output_count);
+}
+
+const char* read_fields(const Operator& op, const Field* fields, std::int32_t count, Settings& settings) {
+  const std::int32_t known = field_count(op);
+  settings = {};
+  for (std::int32_t k = 0; k < known; ++k) field_of(op, k, settings) = kNotGiven;
   for (std::int32_t i = 0; i < count; ++i) {
     const Field& field = fields[i];
     std::int32_t found = 0;
-    while (found < kFields && (field.name == nullptr || std::strcmp(field.name, field_spec(found).name) != 0)) ++found;
-    if (found == kFields) return "SelectiveScan: unknown field; its fields are " VIM_TRT_FIELDS;
-    const FieldSpec spec = field_spec(found);
-    if (settings.*spec.value != kNotGiven) return "SelectiveScan: a field is given twice";
-    if (!field.is_int32 || field.length != 1 || field.data == nullptr) {
-      return "SelectiveScan: each field must be one int32";
-    }
-    std::memcpy(&(settings.*spec.value), field.data, sizeof(std::int32_t));
-    if (!in_range(spec, settings)) {
-      return "SelectiveScan: groups must be 1 or more, and each other field 0 or 1";
-    }
+    while (found < known && (field.name == nullptr || std::strcmp(field.name, field_spec(op, found).name) != 0)) ++found;
+    if (found == known) return message("%s: unknown field; its fields are %s", op.name, field_list(op));
+    const AttributeSpec spec = field_spec(op, found);
+    std::int32_t& value = field_of(op, found, settings);
+    if (value != kNotGiven) return message("%s: field %s is given twice", op.name, spec.name);
+    if (!field.is_int32 || field.length != 1 || field.data == nullptr)
+      return message("%s: field %s must be one int32", op.name, spec.name);
+    std::memcpy(&value, field.data, sizeof value);
+    if (!in_range(spec, value)) return message("%s: field %s must be %s", op.name, spec.name, spec.expected);
   }
-  for (std::int32_t k = 0; k < kFields; ++k)
-    if (settings.*field_spec(k).value == kNotGiven)
-      return "SelectiveScan: a field is missing; its fields are " VIM_TRT_FIELDS;
+  for (std::int32_t k = 0; k < known; ++k)
+    if (field_of(op, k, settings) == kNotGiven)
+      return message("%s: field %s is missing; its fields are %s", op.name, field_spec(op, k).name, field_list(op));
   return nullptr;
 }
 
-void serialize(const Settings& settings, void* to) {
-  static_assert(sizeof kMagic + kFields * sizeof(std::int32_t) == kSerializedBytes);
-  std::memcpy(to, kMagic, sizeof kMagic);
-  char* values = static_cast<char*>(to) + sizeof kMagic;
-  for (std::int32_t k = 0; k < kFields; ++k)
-    std::memcpy(values + k * sizeof(std::int32_t), &(settings.*field_spec(k).value), sizeof(std::int32_t));
+void serialize(const Operator& op, const Settings& settings, void* to) {
+  Serialized data{};
+  write_magic(op, data.magic);
+  for (std::int32_t k = 0; k < field_count(op); ++k) data.values[k] = *field_value(op, k, settings);
+  data.checksum = checksum_of(data.values);
+  std::memcpy(to, &data, sizeof data);
 }
 
-const char* deserialize(const void* from, std::size_t bytes, Settings& settings) {
-  if (from == nullptr || bytes != kSerializedBytes || std::memcmp(from, kMagic, sizeof kMagic) != 0) {
-    return "SelectiveScan: the engine was built with another version of the plugin; rebuild it";
+const char* deserialize(const Operator& op, const void* from, std::size_t bytes, Settings& settings) {
+  char magic[kMagicBytes];
+  write_magic(op, magic);
+  if (from == nullptr || bytes != kSerializedBytes || std::memcmp(from, magic, sizeof magic) != 0)
+    return message("%s: the engine was built with another version of the plugin; rebuild it", op.name);
+  Serialized data;
+  std::memcpy(&data, from, sizeof data);
+  bool valid = data.checksum == checksum_of(data.values);
+  settings = {};
+  for (std::int32_t k = 0; k < field_count(op); ++k) {
+    valid = valid && in_range(field_spec(op, k), data.values[k]);
+    field_of(op, k, settings) = data.values[k];
   }
-  const char* values = static_cast<const char*>(from) + sizeof kMagic;
-  for (std::int32_t k = 0; k < kFields; ++k) {
-    const FieldSpec spec = field_spec(k);
-    std::memcpy(&(settings.*spec.value), values + k * sizeof(std::int32_t), sizeof(std::int32_t));
-    if (!in_range(spec, settings)) return "SelectiveScan: the plugin's data in the engine is corrupt";
-  }
-  return nullptr;
+  return valid ? nullptr : message("%s: the plugin's data in the engine is corrupt", op.name);
 }
 
-TimingCacheId::TimingCacheId(const Settings& settings) {
-  std::snprintf(text, sizeof text, "vim_deploy.SelectiveScan.%s.%s.%s.%s.%d", kVersion,
-                settings.delta_softplus ? "softplus" : "plain", settings.reverse ? "reverse" : "forward",
-                settings.gated ? "gated" : "ungated", static_cast<int>(settings.groups));
+TimingCacheId::TimingCacheId(const Operator& op, const Settings& settings) {
+  std::snprintf(text, sizeof text, "%s.%s.%s.%d.%d.%d.%d", op.domain, op.name, op.version, settings.value[0],
+                settings.value[1], settings.value[2], settings.gated);
 }
 
-std::size_t workspace_bytes(const Tensor* inputs) {
-  return vim_scan::cuda_workspace_bytes(inputs[kA].dims[0], inputs[kA].dims[1]);
+std::size_t workspace_bytes(const Operator& op, const Settings& settings, const Tensor* inputs) {
+  Sizes sizes{};
+  return sizes_of(op, settings, inputs, sizes) < 0 ? op.workspace(sizes) : 0;
 }
 
-const char* enqueue(const Settings& settings, const Tensor* tensors, const void* const* inputs, void* const* outputs,
-                    void* workspace, CUstream_st* stream) {
-  if (const char* error = inputs_error(settings, tensors)) return error;
-  vim_scan::CudaArguments scan{};
-  scan.batch = tensors[kU].dims[0];
-  scan.length = tensors[kU].dims[1];
-  scan.channels = tensors[kU].dims[2];
-  scan.state = tensors[kA].dims[1];
-  scan.type = static_cast<vim_scan::Type>(tensors[kU].element);
-  scan.delta_softplus = settings.delta_softplus == 1;
-  scan.reverse = settings.reverse == 1;
-  scan.groups = settings.groups;
-  set_inputs(scan, inputs);
-  if (settings.gated == 0) scan.z = nullptr;
-  scan.y = outputs[0];
-  scan.workspace = workspace;
-  return vim_scan::launch_cuda(scan, stream);
+const char* enqueue(const Operator& op, const Settings& settings, const Tensor* tensors, const void* const* inputs,
+                    void* const* outputs, void* workspace, CUstream_st* stream) {
+  if (const char* error = inputs_error(op, settings, tensors)) return error;
+  const void* given[vim_gpu::kMaxInputs];
+  for (std::int32_t i = 0; i < op.input_count; ++i)
+    given[i] = i == op.optional_input && settings.gated == 0 ? nullptr : inputs[i];
+  vim_gpu::Call call{};
+  call.attributes = settings;
+  sizes_of(op, settings, tensors, call.sizes);
+  call.type = static_cast<vim_scan::Type>(tensors[0].element);
+  call.inputs = given;
+  call.outputs = outputs;
+  call.workspace = workspace;
+  return op.launch(call, stream);
 }
 
 }  // namespace vim_trt

@@ -1,41 +1,25 @@
-// The plugin independently of TensorRT's version: names, supported types and shapes, attributes, and the launch of the
-// kernel. The adapters trt_plugin_v3.cpp and trt_plugin_v2.cpp only convert types.
+// The plugins independently of TensorRT's version: supported types and shapes, attributes, and launches. The adapters
+// trt_plugin_v3.cpp and trt_plugin_v2.cpp only convert types.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
-
-#include "contract.h"
-#include "scan_cuda.h"
+#include "gpu_operators.h"
 
 namespace vim_trt {
 
-using namespace vim_contract;
+using vim_gpu::AttributeSpec;
+using vim_gpu::Operator;
 
-constexpr const char* kVersion = vim_contract::kVersionText;
-constexpr const char* kNamespace = vim_contract::kDomain;
-
-// Positions of the tensors: the inputs in the order of the contract, then the output.
-constexpr std::int32_t kInputs = vim_contract::kInputs;
-constexpr std::int32_t kOutputs = 1;
-
-// The attributes of the contract, and whether the scan has a gate. In TensorRT a node always has all inputs, because
-// not every version passes on that one is left out: without a gate, the plugin does not read z.
-struct Settings : Flags {
-  std::int32_t gated;
+// The attributes of the contract, and whether the optional input is read. In TensorRT a node always has all inputs,
+// because not every version passes on that one is left out: for a scan without a gate, the plugin does not read z.
+struct Settings : vim_gpu::Attributes {
+  std::int32_t gated = 1;
 };
-constexpr std::int32_t kFields = vim_contract::kAttributes + 1;
-struct FieldSpec {
-  const char* name;
-  std::int32_t Settings::*value;
-  std::int32_t least;
-  std::int32_t most;
-};
-constexpr FieldSpec field_spec(std::int32_t index) {
-  if (index == vim_contract::kAttributes) return {"gated", &Settings::gated, 0, 1};
-  const AttributeSpec& spec = kAttributeSpecs[index];
-  return {spec.name, spec.value, spec.least, spec.most};
-}
+constexpr std::int32_t kMaxFields = vim_gpu::kMaxAttributes + 1;
+
+// The plugin's fields: the attributes, then "gated" if the operator has an optional input.
+std::int32_t field_count(const Operator& op);
+AttributeSpec field_spec(const Operator& op, std::int32_t index);
+const std::int32_t* field_value(const Operator& op, std::int32_t index, const Settings& settings);
 
 // The first three are vim_scan::Type.
 enum class Element : std::int32_t { kFloat32, kFloat16, kBFloat16, kOther };
@@ -47,7 +31,7 @@ struct Tensor {
   Element element;
   bool linear;  // TensorFormat::kLINEAR
   std::int32_t rank;
-  std::int64_t dims[3];  // -1: not known yet
+  std::int64_t dims[vim_contract::kMaxRank];  // -1: not known yet
 };
 
 struct Field {
@@ -57,29 +41,35 @@ struct Field {
   std::int32_t length;
 };
 
-// Whether type and format of the tensor are supported at the position; `u` is the tensor at position 0.
-bool accepts(std::int32_t position, const Tensor& tensor, const Tensor& u);
+// Errors are null or a message that is valid until the thread's next call of a function of this file.
 
-// An error in the inputs' types or shapes, or null; sizes that are not known yet match any size.
-const char* inputs_error(const Settings& settings, const Tensor* inputs);
+// Whether type and format of the tensor are supported at the position: the inputs in the order of the contract, then
+// the outputs. `first` is the tensor at position 0, whose type is T.
+bool accepts(const Operator& op, std::int32_t position, const Tensor& tensor, const Tensor& first);
 
-// Reads the fields. Returns null or an error: each must be given once, as an int32 in its range, and no other.
-const char* read_fields(const Field* fields, std::int32_t count, Settings& settings);
+// An error in the inputs' types or shapes; sizes that are not known yet match any size.
+const char* inputs_error(const Operator& op, const Settings& settings, const Tensor* inputs);
 
-constexpr std::size_t kSerializedBytes = 8 + 4 * kFields;
-void serialize(const Settings& settings, void* to);
-const char* deserialize(const void* from, std::size_t bytes, Settings& settings);
+// An error in the number of tensors.
+const char* count_error(const Operator& op, std::int32_t inputs, std::int32_t outputs);
+
+// Reads the fields: each must be given once, as an int32 in its range, and no other.
+const char* read_fields(const Operator& op, const Field* fields, std::int32_t count, Settings& settings);
+
+constexpr std::size_t kSerializedBytes = 8 + 4 * kMaxFields + 4;
+void serialize(const Operator& op, const Settings& settings, void* to);
+const char* deserialize(const Operator& op, const void* from, std::size_t bytes, Settings& settings);
 
 // Plugins with the same ID and shapes run the same kernels, so that TensorRT can reuse their timings.
 struct TimingCacheId {
-  char text[80];
-  explicit TimingCacheId(const Settings& settings);
+  char text[96];
+  TimingCacheId(const Operator& op, const Settings& settings);
 };
 
-std::size_t workspace_bytes(const Tensor* inputs);
+std::size_t workspace_bytes(const Operator& op, const Settings& settings, const Tensor* inputs);
 
-// Enqueues the scan. Returns null or an error.
-const char* enqueue(const Settings& settings, const Tensor* tensors, const void* const* inputs, void* const* outputs,
-                    void* workspace, CUstream_st* stream);
+// Enqueues the operator.
+const char* enqueue(const Operator& op, const Settings& settings, const Tensor* tensors, const void* const* inputs,
+                    void* const* outputs, void* workspace, CUstream_st* stream);
 
 }  // namespace vim_trt

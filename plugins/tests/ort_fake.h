@@ -38,7 +38,7 @@ struct MemoryInfo {};
 struct Allocator {};
 struct KernelContext {
   std::vector<Value*> inputs;
-  Value output;
+  Value output, second_output;
   bool refuses_memory = false;
 };
 
@@ -116,10 +116,10 @@ class Table {
           return nullptr;
         });
     set<Status*(KernelContext*, std::size_t, const std::int64_t*, std::size_t, Value**)>(
-        91, [](KernelContext* context, std::size_t, const std::int64_t* sizes, std::size_t count,
+        91, [](KernelContext* context, std::size_t index, const std::int64_t* sizes, std::size_t count,
                Value** value) -> Status* {
-          context->output.shape.assign(sizes, sizes + count);
-          *value = &context->output;
+          *value = index == 0 ? &context->output : &context->second_output;
+          (*value)->shape.assign(sizes, sizes + count);
           return nullptr;
         });
     set<void(Status*)>(93, [](Status* status) { delete status; });

@@ -2,7 +2,7 @@
 // the tests check what the adapter requests from the runtime and passes to the kernel.
 #include <memory>
 
-#include "contract.h"
+#include "gpu_operators.h"
 #include "launch_fake.h"
 #include "ort_fake.h"
 #include "ort_op.h"
@@ -22,16 +22,22 @@ struct Registered {
   ~Registered() {
     for (OpDomain* domain : options.domains) delete domain;
   }
-  const CustomOp& op(std::size_t index) const { return *options.domains.at(0)->operators.at(index); }
+  const CustomOp& op(std::size_t index, std::size_t domain = 0) const {
+    return *options.domains.at(domain)->operators.at(index);
+  }
 };
 
+// The inputs of a node; the rank is 3, the width 4.
 struct Node {
-  Value values[vim_contract::kInputs];
+  Value values[vim_gpu::kMaxInputs];
   KernelContext context;
-  Node(std::int64_t batch, std::int64_t length, std::int64_t channels, std::int64_t state, std::int64_t groups = 1) {
-    const std::int64_t sizes[] = {batch, length, channels, state, groups * state};
-    for (std::size_t i = 0; i < vim_contract::kInputs; ++i) {
-      const vim_contract::Shape& shape = vim_contract::kInputSpecs[i].shape;
+  Node(std::int64_t batch, std::int64_t length, std::int64_t channels, std::int64_t state, std::int64_t groups = 1,
+       int index = 0) {
+    const vim_gpu::Operator& op = vim_gpu::operator_at(index);
+    const std::int64_t sizes[] = {batch, length, channels, state, groups * state, 3, 4, 2 * channels, 3 + 2 * state};
+    static_assert(sizeof sizes / sizeof sizes[0] == vim_contract::kSizes);
+    for (std::int32_t i = 0; i < op.input_count; ++i) {
+      const vim_contract::Shape& shape = op.inputs[i].shape;
       for (std::size_t k = 0; k < shape.rank; ++k) values[i].shape.push_back(sizes[shape.sizes[k]]);
       context.inputs.push_back(&values[i]);
     }
@@ -40,8 +46,9 @@ struct Node {
 
 class Kernel {
  public:
-  Kernel(const CustomOp& op, std::int64_t softplus, std::int64_t reverse, std::int64_t groups = 1) : op_(op) {
-    const KernelInfo info{{{"delta_softplus", softplus}, {"reverse", reverse}, {"groups", groups}}};
+  Kernel(const CustomOp& op, std::int64_t softplus, std::int64_t reverse, std::int64_t groups = 1)
+      : Kernel(op, KernelInfo{{{"delta_softplus", softplus}, {"reverse", reverse}, {"groups", groups}}}) {}
+  Kernel(const CustomOp& op, const KernelInfo& info) : op_(op) {
     CHECK(text_of(op.CreateKernelV2(&op, table().get(), &info, &kernel_)).empty());
   }
   ~Kernel() { op_.KernelDestroy(kernel_); }
@@ -54,7 +61,7 @@ class Kernel {
 
 void check_registration() {
   const Registered registered;
-  CHECK(registered.options.domains.size() == 1);
+  CHECK(registered.options.domains.size() == 2);
   const OpDomain& domain = *registered.options.domains[0];
   CHECK(domain.name == "vim_deploy" && domain.operators.size() == 3);
   const ElementType types[] = {kFloat, kFloat16, kBFloat16};
@@ -147,9 +154,9 @@ void check_refusals() {
   CHECK(has(kernel.run(grouped), "input B has shape (2, 5, 48)"));
   Kernel of_five(registered.op(1), 1, 0, 5);
   Node five(2, 5, 24, 16, 5);
-  CHECK(has(of_five.run(five), "24 channels cannot be divided into 5 groups"));
+  CHECK(has(of_five.run(five), "the channels cannot be divided into that number of groups"));
   Node empty(2, 0, 24, 16);
-  CHECK(has(kernel.run(empty), "each must be at least 1"));
+  CHECK(has(kernel.run(empty), "input u has shape (2, 0, 24); only the batch may be 0"));
   Node large(1, 5, 24, 257);
   CHECK(has(kernel.run(large), "the state size is above 256"));
   Node starved(2, 5, 24, 16);
@@ -165,6 +172,52 @@ void check_refusals() {
   CHECK(scratch_given == scratch_freed);
 }
 
+void check_fused() {
+  const Registered registered;
+  const OpDomain& domain = *registered.options.domains.at(1);
+  CHECK(domain.name == "vim_deploy.fused" && domain.operators.size() == 6);
+  const Type types[] = {Type::kFloat32, Type::kFloat16, Type::kBFloat16};
+  const ElementType elements[] = {kFloat, kFloat16, kBFloat16};
+  for (std::size_t i = 0; i < 6; ++i) {
+    const int index = i < 3 ? 1 : 2;
+    const vim_gpu::Operator& spec = vim_gpu::operator_at(index);
+    const CustomOp& op = registered.op(i, 1);
+    CHECK(std::string(op.GetName(&op)) == spec.name && op.GetStartVersion(&op) == 4);
+    CHECK(op.GetOutputTypeCount(&op) == static_cast<std::size_t>(spec.output_count));
+    for (std::int32_t k = 0; k < spec.input_count; ++k) {
+      const bool wide = spec.inputs[k].type == vim_contract::InputType::kFloat32;
+      CHECK(op.GetInputType(&op, static_cast<std::size_t>(k)) == (wide ? kFloat : elements[i % 3]));
+    }
+    launch = {};
+    Kernel kernel(op, KernelInfo{{{"delta_softplus", 1}, {"average_directions", 1}}});
+    Node node(2, 5, 24, 16, 1, index);
+    CHECK(kernel.run(node).empty() && launch.calls == 1);
+    CHECK((node.context.output.shape == std::vector<std::int64_t>{2, 5, 24}));
+    if (index == 1) {
+      const vim_fused::CudaScanPair& call = launch.pair;
+      CHECK(call.batch == 2 && call.length == 5 && call.channels == 24 && call.state == 16 && call.rank == 3);
+      CHECK(call.type == types[i % 3] && call.delta_softplus && call.scale == 0.5f);
+      CHECK(call.xz == node.values[0].memory.data() && call.directions[1].u == node.values[7].memory.data());
+      CHECK(call.y == node.context.output.memory.data() && call.workspace != nullptr);
+      CHECK(scratch_bytes == vim_fused::pair_workspace_bytes(2, 5, 24, 16));
+    } else {
+      const vim_fused::CudaConvPair& call = launch.conv;
+      CHECK(call.batch == 2 && call.length == 5 && call.channels == 24 && call.width == 4);
+      CHECK(call.type == types[i % 3] && static_cast<const void*>(call.directions[1].bias) == node.values[4].memory.data());
+      CHECK(call.directions[0].u == node.context.output.memory.data());
+      CHECK(call.directions[1].u == node.context.second_output.memory.data());
+      CHECK(node.context.second_output.shape == node.context.output.shape);
+    }
+    Node wrong(2, 5, 24, 16, 1, index);
+    wrong.values[0].shape[2] = 47;
+    CHECK(has(kernel.run(wrong), "input xz has shape (2, 5, 47), expected (batch, length, 2 * channels)"));
+    CHECK(launch.calls == 1 && scratch_given == scratch_freed);
+  }
+  Kernel pair(registered.op(0, 1), KernelInfo{{{"delta_softplus", 1}, {"average_directions", 0}}});
+  Node large(1, 5, 24, 17, 1, 1);
+  CHECK(has(pair.run(large), "vim_deploy.fused::ScanPair: ScanPair: the state size is above 16"));
+}
+
 }  // namespace
 
 int main() {
@@ -174,6 +227,7 @@ int main() {
   check_launches();
   check_forms();
   check_refusals();
+  check_fused();
   std::printf("ONNX Runtime's CUDA operator against a fake: %d failures\n", trt_test::failures);
   return trt_test::failures == 0 ? 0 : 1;
 }

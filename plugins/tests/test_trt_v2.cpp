@@ -22,11 +22,11 @@ using Owned = std::unique_ptr<IPluginV2DynamicExt, Destroy>;
 
 Owned own(void* plugin) { return Owned(static_cast<IPluginV2DynamicExt*>(plugin)); }
 
-IPluginCreator* creator() {
+IPluginCreator* creator(int index = 0) {
   std::int32_t count = 0;
   IPluginCreator* const* creators = getPluginCreators(count);
-  CHECK(count == 1);
-  return creators[0];
+  CHECK(count == 3);
+  return creators[index];
 }
 
 Owned make(std::int32_t softplus, std::int32_t reverse) {
@@ -76,7 +76,7 @@ void check_formats() {
         auto tensors = trt_test::tensors_of(type, 1, 5, 3, 16);
         if (position == 0 && offered != type) continue;  // position 0 sets the type
         tensors[position].type = offered;
-        const bool fixed = trt_test::is_float32(position);
+        const bool fixed = trt_test::is_float32(trt_test::scan(), position);
         CHECK(plugin->supportsFormatCombination(position, tensors.data(), 8, 1) ==
               (offered == (fixed ? DataType::kFLOAT : type)));
         tensors[position].format = TensorFormat::kCHW32;
@@ -124,7 +124,7 @@ void check_enqueue() {
   }
   const int calls = trt_test::launch.calls;
   auto wrong = trt_test::tensors_of(DataType::kHALF, 2, 5, 24, 16);
-  wrong[vim_trt::kZ].dims.d[1] = 6;
+  wrong[vim_contract::kZ].dims.d[1] = 6;
   CHECK(plugin->enqueue(wrong.data(), &wrong[8], inputs, outputs, memory, stream) != 0);
   CHECK(trt_test::launch.calls == calls);
 }
@@ -145,8 +145,8 @@ void check_serialization() {
       const Owned again = own(creator()->deserializePlugin("node", bytes.data(), bytes.size()));
       CHECK(again != nullptr && bytes_of(*again) == bytes);
       vim_trt::Settings settings{};
-      CHECK(vim_trt::deserialize(bytes.data(), bytes.size(), settings) == nullptr);
-      CHECK(settings.delta_softplus == softplus && settings.reverse == reverse);
+      CHECK(vim_trt::deserialize(trt_test::scan(), bytes.data(), bytes.size(), settings) == nullptr);
+      CHECK(settings.value[0] == softplus && settings.value[1] == reverse);
       for (std::size_t i = 0; i < bytes.size(); ++i) {  // every damaged byte is detected
         std::vector<char> damaged = bytes;
         damaged[i] = static_cast<char>(damaged[i] ^ 0x40);
@@ -156,6 +156,61 @@ void check_serialization() {
     }
   }
   CHECK(creator()->deserializePlugin("node", nullptr, 0) == nullptr);
+}
+
+// The fused operators, through the same adapter.
+void check_fused(int index) {
+  const vim_gpu::Operator& op = vim_gpu::operator_at(index);
+  FieldSet fields;
+  for (int i = 0; i < op.attribute_count; ++i) fields.add(op.attributes[i].name, 1);
+  CHECK(std::string(creator(index)->getPluginName()) == op.name);
+  CHECK(std::string(creator(index)->getPluginVersion()) == "4");
+  CHECK(std::string(creator(index)->getPluginNamespace()) == "vim_deploy.fused");
+  const Owned made = own(creator(index)->createPlugin("node", fields.get()));
+  CHECK(made != nullptr);
+  std::vector<char> bytes = bytes_of(*made);
+  CHECK(creator(0)->deserializePlugin("node", bytes.data(), bytes.size()) == nullptr);  // of another operator
+  const Owned plugin = own(creator(index)->deserializePlugin("node", bytes.data(), bytes.size()));
+  CHECK(plugin != nullptr);
+  const int inputs = op.input_count, outputs = op.output_count;
+  CHECK(plugin->getNbOutputs() == outputs);
+  for (const DataType type : kTypes) {
+    const auto tensors = trt_test::tensors_of(op, type, 2, 5, 24, 16);
+    for (int position = 0; position < inputs + outputs; ++position) {
+      CHECK(plugin->supportsFormatCombination(position, tensors.data(), inputs, outputs));
+      auto other = tensors;
+      other[position].type = DataType::kINT8;
+      CHECK(!plugin->supportsFormatCombination(position, other.data(), inputs, outputs));
+    }
+  }
+  DimsExprs shapes[vim_gpu::kMaxInputs]{};
+  int sizes[vim_gpu::kMaxInputs][3];
+  for (int i = 0; i < inputs; ++i)
+    for (int k = 0; k < 3; ++k) shapes[i].d[k] = reinterpret_cast<const IDimensionExpr*>(&sizes[i][k]);
+  Expressions expressions;
+  for (int i = 0; i < outputs; ++i) {
+    const DimsExprs result = plugin->getOutputDimensions(i, shapes, inputs, expressions);
+    CHECK(result.nbDims == 3 && result.d[0] == shapes[0].d[0] && result.d[1] == shapes[0].d[1]);
+    CHECK(result.d[2] == shapes[1].d[index == 1 ? 2 : 1]);  // of u, or of the taps
+  }
+  // The workspace is that of the largest sizes, also if it is requested for smaller ones.
+  const auto small = trt_test::tensors_of(op, DataType::kHALF, 1, 197, 384, 16);
+  plugin->configurePlugin(trt_test::dynamic(trt_test::tensors_of(op, DataType::kHALF, 8, 197, 384, 16)).data(), inputs,
+                          nullptr, outputs);
+  const Owned copy = own(plugin->clone());
+  CHECK(copy->getWorkspaceSize(small.data(), inputs, &small[inputs], outputs) ==
+        (index == 1 ? vim_fused::pair_workspace_bytes(8, 197, 384, 16) : 0));
+  char memory[vim_gpu::kMaxInputs + vim_gpu::kMaxOutputs + 1];
+  const void* from[vim_gpu::kMaxInputs];
+  void* to[vim_gpu::kMaxOutputs];
+  for (int i = 0; i < inputs; ++i) from[i] = &memory[i];
+  for (int i = 0; i < outputs; ++i) to[i] = &memory[inputs + i];
+  const auto stream = reinterpret_cast<cudaStream_t>(memory);
+  for (const auto& tensors : trt_test::wrong_shapes(op))
+    CHECK(plugin->enqueue(tensors.data(), &tensors[inputs], from, to, memory, stream) != 0);
+  const auto tensors = trt_test::tensors_of(op, DataType::kHALF, 2, 5, 24, 16);
+  CHECK(plugin->enqueue(tensors.data(), &tensors[inputs], from, to, memory, stream) == 0);
+  CHECK(trt_test::was_launched(op, from, to, memory, vim_scan::Type::kFloat16) && trt_test::launch.stream == stream);
 }
 
 }  // namespace
@@ -170,6 +225,8 @@ int main() {
   check_shapes(finder.log);
   check_enqueue();
   check_serialization();
+  check_fused(1);
+  check_fused(2);
   setLoggerFinder(nullptr);
   return trt_test::finish("TensorRT plugin, version 2 interface");
 }

@@ -15,12 +15,12 @@ constexpr DataType kTypes[] = {DataType::kFLOAT, DataType::kHALF, DataType::kBF1
 
 struct Expressions final : IExprBuilder {};
 
-IPluginCreatorV3One* creator() {
+IPluginCreatorV3One* creator(int index = 0) {
   std::int32_t count = 0;
   IPluginCreatorInterface* const* creators = getCreators(count);
-  CHECK(count == 1);
-  CHECK(std::string(creators[0]->getInterfaceInfo().kind) == "PLUGIN CREATOR_V3ONE");
-  return static_cast<IPluginCreatorV3One*>(creators[0]);
+  CHECK(count == 3);
+  CHECK(std::string(creators[index]->getInterfaceInfo().kind) == "PLUGIN CREATOR_V3ONE");
+  return static_cast<IPluginCreatorV3One*>(creators[index]);
 }
 
 std::unique_ptr<IPluginV3> make(std::int32_t softplus, std::int32_t reverse, TensorRTPhase phase) {
@@ -79,7 +79,7 @@ void check_formats() {
         auto tensors = trt_test::dynamic(trt_test::tensors_of(type, 1, 5, 3, 16));
         if (position == 0 && offered != type) continue;  // position 0 sets the type
         tensors[position].desc.type = offered;
-        const bool fixed = trt_test::is_float32(position);
+        const bool fixed = trt_test::is_float32(trt_test::scan(), position);
         CHECK(build->supportsFormatCombination(position, tensors.data(), 8, 1) ==
               (offered == (fixed ? DataType::kFLOAT : type)));
         tensors[position].desc.format = TensorFormat::kCHW32;
@@ -180,9 +180,65 @@ void check_serialization() {
       CHECK(again != nullptr);
       const std::string identity = build_of(*again)->getTimingCacheID();
       CHECK(identity == build_of(*copy)->getTimingCacheID());
-      CHECK(identity == vim_trt::TimingCacheId({{softplus, reverse, 1}, 1}).text);
+      CHECK(identity == vim_trt::TimingCacheId(trt_test::scan(), {{{softplus, reverse, 1}}, 1}).text);
     }
   }
+}
+
+// The fused operators, through the same adapter.
+void check_fused(int index) {
+  const vim_gpu::Operator& op = vim_gpu::operator_at(index);
+  FieldSet fields;
+  for (int i = 0; i < op.attribute_count; ++i) fields.add(op.attributes[i].name, 1);
+  CHECK(std::string(creator(index)->getPluginName()) == op.name);
+  CHECK(std::string(creator(index)->getPluginVersion()) == "4");
+  CHECK(std::string(creator(index)->getPluginNamespace()) == "vim_deploy.fused");
+  CHECK(creator(index)->getFieldNames()->nbFields == op.attribute_count);
+  const std::unique_ptr<IPluginV3> made(creator(index)->createPlugin("node", fields.get(), TensorRTPhase::kBUILD));
+  CHECK(made != nullptr);
+  const PluginFieldCollection* kept = runtime_of(*made)->getFieldsToSerialize();
+  const std::unique_ptr<IPluginV3> plugin(creator(index)->createPlugin("node", kept, TensorRTPhase::kRUNTIME));
+  CHECK(plugin != nullptr);
+  const int inputs = op.input_count, outputs = op.output_count;
+  IPluginV3OneBuild* build = build_of(*plugin);
+  CHECK(std::string(build->getTimingCacheID()) == build_of(*made)->getTimingCacheID());
+  CHECK(build->getNbOutputs() == outputs);
+  for (const DataType type : kTypes) {
+    const auto tensors = trt_test::dynamic(trt_test::tensors_of(op, type, 2, 5, 24, 16));
+    for (int position = 0; position < inputs + outputs; ++position) {
+      CHECK(build->supportsFormatCombination(position, tensors.data(), inputs, outputs));
+      auto other = tensors;
+      other[position].desc.type = DataType::kINT8;
+      CHECK(!build->supportsFormatCombination(position, other.data(), inputs, outputs));
+    }
+  }
+  DimsExprs shapes[vim_gpu::kMaxInputs]{}, results[vim_gpu::kMaxOutputs]{};
+  int sizes[vim_gpu::kMaxInputs][3];
+  for (int i = 0; i < inputs; ++i)
+    for (int k = 0; k < 3; ++k) shapes[i].d[k] = reinterpret_cast<const IDimensionExpr*>(&sizes[i][k]);
+  Expressions expressions;
+  CHECK(build->getOutputShapes(shapes, inputs, nullptr, 0, results, outputs, expressions) == 0);
+  for (int i = 0; i < outputs; ++i) {
+    CHECK(results[i].nbDims == 3 && results[i].d[0] == shapes[0].d[0] && results[i].d[1] == shapes[0].d[1]);
+    CHECK(results[i].d[2] == shapes[1].d[index == 1 ? 2 : 1]);  // of u, or of the taps
+  }
+  auto dynamic = trt_test::dynamic(trt_test::tensors_of(op, DataType::kHALF, -1, 197, 384, 16));
+  for (auto& tensor : dynamic)
+    if (tensor.max.d[0] < 0) tensor.max.d[0] = 8;
+  CHECK(build->configurePlugin(dynamic.data(), inputs, nullptr, outputs) == 0);
+  CHECK(build->getWorkspaceSize(dynamic.data(), inputs, nullptr, outputs) ==
+        (index == 1 ? vim_fused::pair_workspace_bytes(8, 197, 384, 16) : 0));
+  for (const auto& tensors : trt_test::wrong_shapes(op))
+    CHECK(runtime_of(*plugin)->onShapeChange(tensors.data(), inputs, &tensors[inputs], outputs) != 0);
+  char memory[vim_gpu::kMaxInputs + vim_gpu::kMaxOutputs + 1];
+  const void* from[vim_gpu::kMaxInputs];
+  void* to[vim_gpu::kMaxOutputs];
+  for (int i = 0; i < inputs; ++i) from[i] = &memory[i];
+  for (int i = 0; i < outputs; ++i) to[i] = &memory[inputs + i];
+  const auto tensors = trt_test::tensors_of(op, DataType::kBF16, 2, 5, 24, 16);
+  const auto stream = reinterpret_cast<cudaStream_t>(memory);
+  CHECK(runtime_of(*plugin)->enqueue(tensors.data(), &tensors[inputs], from, to, memory, stream) == 0);
+  CHECK(trt_test::was_launched(op, from, to, memory, vim_scan::Type::kBFloat16) && trt_test::launch.stream == stream);
 }
 
 }  // namespace
@@ -198,6 +254,8 @@ int main() {
   check_wrong_shapes();
   check_enqueue(finder.log);
   check_serialization();
+  check_fused(1);
+  check_fused(2);
   setLoggerFinder(nullptr);
   return trt_test::finish("TensorRT plugin, version 3 interface");
 }

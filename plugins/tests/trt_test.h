@@ -36,26 +36,80 @@ inline nvinfer1::Dims dims_of(const std::vector<int>& sizes) {
   return dims;
 }
 
+// The operators, in the order of the library's creators.
+inline const vim_gpu::Operator& scan() { return vim_gpu::operator_at(0); }
+inline const vim_gpu::Operator& pair() { return vim_gpu::operator_at(1); }
+inline const vim_gpu::Operator& conv() { return vim_gpu::operator_at(2); }
+
 // Whether the tensor at the position is float32 in every precision.
-inline bool is_float32(int position) {
-  return position < vim_trt::kInputs && vim_trt::kInputSpecs[position].type == vim_trt::InputType::kFloat32;
+inline bool is_float32(const vim_gpu::Operator& op, int position) {
+  return position < op.input_count && op.inputs[position].type == vim_contract::InputType::kFloat32;
 }
 
-// The inputs and the output of a call; batch or length -1: not known yet.
-inline std::vector<nvinfer1::PluginTensorDesc> tensors_of(nvinfer1::DataType type, int batch, int length, int channels,
-                                                          int state) {
-  const int sizes[] = {batch, length, channels, state, state};
-  std::vector<nvinfer1::PluginTensorDesc> tensors(vim_trt::kInputs + vim_trt::kOutputs);
-  for (int i = 0; i < vim_trt::kInputs + vim_trt::kOutputs; ++i) {
-    const vim_trt::Shape& shape = i < vim_trt::kInputs ? vim_trt::kInputSpecs[i].shape : vim_trt::kSequence;
+// The inputs and the outputs of a call; batch or length -1: not known yet. The rank is 3, the width 4.
+inline std::vector<nvinfer1::PluginTensorDesc> tensors_of(const vim_gpu::Operator& op, nvinfer1::DataType type,
+                                                          int batch, int length, int channels, int state) {
+  const int sizes[] = {batch, length, channels, state, state, 3, 4, 2 * channels, 3 + 2 * state};
+  static_assert(sizeof sizes / sizeof sizes[0] == vim_contract::kSizes);
+  std::vector<nvinfer1::PluginTensorDesc> tensors(op.input_count + op.output_count);
+  for (int i = 0; i < op.input_count + op.output_count; ++i) {
+    const vim_contract::Shape& shape = i < op.input_count ? op.inputs[i].shape : op.outputs[i - op.input_count].shape;
     std::vector<int> dims;
     for (std::size_t k = 0; k < shape.rank; ++k) dims.push_back(sizes[shape.sizes[k]]);
-    tensors[i].type = is_float32(i) ? nvinfer1::DataType::kFLOAT : type;
+    tensors[i].type = is_float32(op, i) ? nvinfer1::DataType::kFLOAT : type;
     tensors[i].format = nvinfer1::TensorFormat::kLINEAR;
     tensors[i].scale = 1.0f;
     tensors[i].dims = dims_of(dims);
   }
   return tensors;
+}
+
+inline std::vector<nvinfer1::PluginTensorDesc> tensors_of(nvinfer1::DataType type, int batch, int length, int channels,
+                                                          int state) {
+  return tensors_of(scan(), type, batch, length, channels, state);
+}
+
+// The tensors of a call with one size changed, for every size of every input, and once with another rank.
+inline std::vector<std::vector<nvinfer1::PluginTensorDesc>> wrong_shapes(const vim_gpu::Operator& op) {
+  std::vector<std::vector<nvinfer1::PluginTensorDesc>> all;
+  const auto good = tensors_of(op, nvinfer1::DataType::kHALF, 2, 5, 24, 16);
+  for (int position = 0; position < op.input_count; ++position) {
+    for (int dimension = 0; dimension <= good[position].dims.nbDims; ++dimension) {
+      auto tensors = good;
+      nvinfer1::Dims& dims = tensors[position].dims;
+      if (dimension == dims.nbDims) {
+        dims.nbDims += 1;
+      } else {
+        // The only tensor with batch and length may have any.
+        if (op.name == conv().name && position == 0 && dimension < 2) continue;
+        dims.d[dimension] += 1;
+      }
+      all.push_back(tensors);
+    }
+  }
+  return all;
+}
+
+// Whether the last call of the fake kernels was that of the operator on tensors_of(op, type, 2, 5, 24, 16).
+inline bool was_launched(const vim_gpu::Operator& op, const void* const* inputs, void* const* outputs,
+                         const void* workspace, vim_scan::Type type) {
+  if (op.name == conv().name) {
+    const vim_fused::CudaConvPair& call = launch.conv;
+    return call.batch == 2 && call.length == 5 && call.channels == 24 && call.width == 4 && call.type == type &&
+           call.xz == inputs[0] && call.directions[0].taps == inputs[1] && call.directions[0].bias == inputs[2] &&
+           call.directions[1].taps == inputs[3] && call.directions[1].bias == inputs[4] &&
+           call.directions[0].u == outputs[0] && call.directions[1].u == outputs[1];
+  }
+  const vim_fused::CudaScanPair& call = launch.pair;
+  bool same = call.batch == 2 && call.length == 5 && call.channels == 24 && call.state == 16 && call.rank == 3 &&
+              call.type == type && call.delta_softplus && call.scale == 0.5f && call.xz == inputs[0] &&
+              call.y == outputs[0] && call.workspace == workspace;
+  for (int i = 0; i < 2; ++i) {
+    const vim_fused::CudaScanPair::Direction& d = call.directions[i];
+    const void* const found[] = {d.u, d.projection, d.delta_weight, d.A, d.D, d.delta_bias};
+    for (int k = 0; k < 6; ++k) same = same && found[k] == inputs[1 + 6 * i + k];
+  }
+  return same;
 }
 
 inline std::vector<nvinfer1::DynamicPluginTensorDesc> dynamic(const std::vector<nvinfer1::PluginTensorDesc>& tensors) {
