@@ -18,6 +18,15 @@ def device_option(*devices: str) -> Any:
     return option(devices[0], type=click.Choice(devices), help="Device that the engine runs on.")
 
 
+def fusion_option() -> Any:
+    """The field `fuse` of a backend's options."""
+    return option(
+        True,
+        flag="--fusion/--no-fusion",
+        help="Replace groups of nodes with the fused operators of the operator library.",
+    )
+
+
 @dataclass(frozen=True)
 class BuildOptions:
     """What every backend's options have. A backend extends this class by its own options.

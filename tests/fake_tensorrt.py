@@ -19,6 +19,7 @@ import onnx
 from fake_gpu import FakeGpu
 from prepared_graph import runner
 
+from vim_deploy.engines.fusion.domain import CONV_PAIR, FUSED_DOMAIN, SCAN_PAIR
 from vim_deploy.ops.function_body import function_body
 
 _FLAGS = {
@@ -211,7 +212,9 @@ class _Profile:
         self._recorder.calls.append(("set_shape", (name, *shapes)))
 
 
-_KINDS = {"Cast": "CAST", "Conv": "CONVOLUTION", "Shape": "SHAPE", "SelectiveScan": "PLUGIN_V2"}
+_OUR_PLUGINS = ("SelectiveScan", SCAN_PAIR, CONV_PAIR)
+_KINDS = {"Cast": "CAST", "Conv": "CONVOLUTION", "Shape": "SHAPE"}
+_KINDS |= dict.fromkeys(_OUR_PLUGINS, "PLUGIN_V2")
 
 
 def _layers(trt: Any, model: onnx.ModelProto) -> list[_Layer]:
@@ -241,9 +244,20 @@ def _element_types(model: onnx.ModelProto) -> dict[str, int]:
     complete = onnx.ModelProto()
     complete.CopyFrom(model)
     complete.functions.append(function_body())
-    graph = onnx.shape_inference.infer_shapes(complete).graph
-    types = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.output)}
-    return types | {item.name: item.data_type for item in model.graph.initializer}
+    fused = [node for node in model.graph.node if node.domain == FUSED_DOMAIN]
+    while True:
+        graph = onnx.shape_inference.infer_shapes(complete).graph
+        types = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.output)}
+        # ONNX does not know the fused operators, whose outputs have the type of their first input.
+        added = [
+            onnx.helper.make_tensor_value_info(name, types[node.input[0]], None)
+            for node in fused
+            for name in node.output
+            if node.input[0] in types and name not in types
+        ]
+        if not added:
+            return types | {item.name: item.data_type for item in model.graph.initializer}
+        complete.graph.value_info.extend(added)
 
 
 class _Layer:
@@ -412,7 +426,7 @@ class _Inspector:
             {
                 **self._named(node.name),
                 "TacticName": "sm90_xmma_gemm_f16f16_f16f32",
-                "LayerType": "PluginV3" if node.op_type in ("SelectiveScan", "RoiAlign") else "kgen",
+                "LayerType": "PluginV3" if node.op_type in (*_OUR_PLUGINS, "RoiAlign") else "kgen",
                 "Inputs": [tensor(fused.get(name, name)) for name in node.input],
                 "Outputs": [tensor(fused.get(name, name)) for name in node.output],
             }

@@ -1,4 +1,7 @@
-"""Running graphs that were prepared for TensorRT in ONNX Runtime, through the function body."""
+"""Running graphs that were prepared for TensorRT in ONNX Runtime.
+
+Scans are computed by the function body, fused operators by the library for CPUs.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,10 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 
+from vim_deploy.engines.fusion.domain import FUSED_DOMAIN
 from vim_deploy.onnx_graph.upcast import upcast_to_fp32
 from vim_deploy.ops.function_body import body_for
+from vim_deploy.ops.library import ort_library
 from vim_deploy.ops.signature import ATTRIBUTES, GATE, OP_NAME
 
 
@@ -25,6 +30,12 @@ def runner(model: onnx.ModelProto) -> Callable[[np.ndarray], list[np.ndarray]]:
         del node.attribute[:]
         node.attribute.extend(attributes[name] for name in ATTRIBUTES)
     del upcast.functions[:]
-    upcast.functions.append(body_for(scans))
-    session = onnxruntime.InferenceSession(upcast.SerializeToString(), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    if any(node.domain == FUSED_DOMAIN for node in upcast.graph.node):
+        options.register_custom_ops_library(str(ort_library()))
+    if scans:
+        upcast.functions.append(body_for(scans))
+    session = onnxruntime.InferenceSession(
+        upcast.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
     return lambda pixels: session.run(None, {"pixels": pixels})

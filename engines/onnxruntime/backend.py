@@ -15,11 +15,16 @@ import numpy as np
 
 from vim_deploy import machine
 from vim_deploy.engines.base import Built, RunOptions
+from vim_deploy.engines.fusion.domain import FUSED_VERSION
 from vim_deploy.engines.manifest import Manifest
 from vim_deploy.engines.onnxruntime.batching import can_split, images_at_once, split
 from vim_deploy.engines.onnxruntime.cuda_bfloat16 import upcast_unsupported
-from vim_deploy.engines.onnxruntime.fusion.apply import FusedGraph, check_cpu_precision, fuse_graph
-from vim_deploy.engines.onnxruntime.fusion.domain import FUSED_VERSION
+from vim_deploy.engines.onnxruntime.fusion.apply import (
+    FusedGraph,
+    check_cpu_precision,
+    fuse_for_cuda,
+    fuse_graph,
+)
 from vim_deploy.engines.onnxruntime.limited import run_limited
 from vim_deploy.engines.onnxruntime.options import OnnxruntimeOptions
 from vim_deploy.engines.onnxruntime.placement import check_on_cuda, read_profile
@@ -76,11 +81,14 @@ def build(source: SourceModel, options: OnnxruntimeOptions) -> Built:
 def _rewritten(source: SourceModel, options: OnnxruntimeOptions, uses_library: bool) -> FusedGraph:
     """The graph for the device, before the runtime optimizes it."""
     precision = source.metadata.precision
-    if uses_library and options.fuses and precision == Precision.FP32:
-        return fuse_graph(source.record.name, source.data, options)
-    if options.device == "cuda" and precision == Precision.BF16:
-        return FusedGraph(upcast_unsupported(source.data))
-    return FusedGraph(source.data)
+    fuses = uses_library and options.fuses
+    if options.device == "cpu":
+        fuses = fuses and precision == Precision.FP32
+        return fuse_graph(source.record.name, source.data, options) if fuses else FusedGraph(source.data)
+    graph = fuse_for_cuda(source.data) if fuses else FusedGraph(source.data)
+    if precision == Precision.BF16:
+        return replace(graph, payload=upcast_unsupported(graph.payload))
+    return graph
 
 
 def _built_for_cpu(

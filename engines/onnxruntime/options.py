@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import click
 
-from vim_deploy.engines.spec import MAX_THREADS, BuildOptions, device_option
+from vim_deploy.engines.spec import MAX_THREADS, BuildOptions, device_option, fusion_option
 from vim_deploy.options import option
 from vim_deploy.precision import Precision
 
@@ -37,11 +37,7 @@ class OnnxruntimeOptions(BuildOptions):
         help="Run the selective scan with the operator library. Without it standard operators are used, "
         "which is several times slower.",
     )
-    fuse: bool = option(
-        True,
-        flag="--fusion/--no-fusion",
-        help="On CPU: replace groups of nodes with the fused operators of the operator library.",
-    )
+    fuse: bool = fusion_option()
     cpu_precision: str = option(
         Precision.FP32.value,
         type=click.Choice((Precision.FP32.value, Precision.BF16.value)),
@@ -51,5 +47,5 @@ class OnnxruntimeOptions(BuildOptions):
 
     @property
     def fuses(self) -> bool:
-        """Whether fused operators are used: they run on the CPU, and level 'none' keeps the file's graph."""
-        return self.fuse and self.use_library and self.device == "cpu" and self.optimization != "none"
+        """Whether fused operators are used: level 'none' keeps the file's graph."""
+        return self.fuse and self.use_library and self.optimization != "none"

@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from vim_deploy.engines.fusion.domain import SCAN_PAIR
 from vim_deploy.engines.onnxruntime.session import CPU, CUDA
 from vim_deploy.errors import EngineError
 from vim_deploy.ops.signature import OP_NAME
@@ -37,7 +38,7 @@ def read_profile(path: Path) -> list[dict[str, Any]]:
 def check_on_cuda(name: str, nodes: list[dict[str, Any]], scans: bool) -> dict[str, int]:
     """The number of nodes that each provider ran. Raises EngineError if the CPU computed tensors.
 
-    `scans`: the graph has selective scans, which must be among the nodes on the GPU.
+    `scans`: the graph has selective scans, fused or not, which must be among the nodes on the GPU.
     """
     on_cpu = sorted({_described(node) for node in nodes if _computes_tensors(node)})
     if on_cpu:
@@ -47,7 +48,7 @@ def check_on_cuda(name: str, nodes: list[dict[str, Any]], scans: bool) -> dict[s
             "another --precision, --backend tensorrt, or --device cpu. No engine was written."
         )
     on_cuda = [node["args"].get("op_name") for node in nodes if node["args"]["provider"] == CUDA]
-    if not on_cuda or (scans and OP_NAME not in on_cuda):
+    if not on_cuda or (scans and not {OP_NAME, SCAN_PAIR} & set(on_cuda)):
         raise EngineError(f"{name}: the profile shows no {OP_NAME if on_cuda else 'node'} on the GPU.")
     return dict(sorted(Counter(str(node["args"]["provider"]) for node in nodes).items()))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vim_deploy.engines.onnxruntime.fusion.domain import FUSED_DOMAIN
+from vim_deploy.engines.fusion.domain import FUSED_DOMAIN
 from vim_deploy.engines.onnxruntime.options import OnnxruntimeOptions
 from vim_deploy.engines.spec import BackendSpec
 

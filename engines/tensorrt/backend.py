@@ -54,7 +54,7 @@ def build(source: SourceModel, options: TensorrtOptions) -> Built:
     shapes = _profile(options, source)
     trt, device = tensorrt(), gpu()
     precision, name = source.metadata.precision, source.record.name
-    graph = prepare(name, source.data, precision, major(trt), options.fp32_accumulation)
+    graph = prepare(name, source.data, precision, major(trt), options.fp32_accumulation, options.fuse)
     library = load_plugin(trt) if graph.scans else None
     if graph.other_plugins:
         load_roi_align(trt, name)
@@ -71,6 +71,8 @@ def build(source: SourceModel, options: TensorrtOptions) -> Built:
     information = layer_information(trt, engine, source.input.name, shapes[1])
     if options.layers is not None:
         _write_layers(options.layers, information)
+    if graph.fused:
+        build_info["fused"] = graph.fused
     build_info |= {
         "batches": [shape[0] for shape in shapes],
         "sizes": [list(shape[2:]) for shape in shapes],
@@ -177,8 +179,8 @@ def _weights(manifest: Manifest, built_with: TensorrtOptions, source: Path | Non
             f"the engine has no weights (--strip); give the file it was built from: --source "
             f"{manifest.source.name}."
         )
-    accumulation = built_with.fp32_accumulation
-    graph = prepare(str(source), source.read_bytes(), manifest.precision, version, accumulation).data
+    choices = (built_with.fp32_accumulation, built_with.fuse)
+    graph = prepare(str(source), source.read_bytes(), manifest.precision, version, *choices).data
     found, recorded = sha256_of(graph), str(manifest.build_info.get("graph_sha256"))
     if found != recorded:
         raise manifest.refuse(str(source), "graph_sha256", recorded, found)

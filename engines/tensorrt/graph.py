@@ -7,10 +7,12 @@ TensorRT 10 and later prefer a local function over a plugin, so that the functio
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from vim_deploy.engines.fusion.domain import FUSED_DOMAIN
 from vim_deploy.engines.tensorrt.accumulation import accumulate_in_fp32
+from vim_deploy.engines.tensorrt.fused import fuse_for_plugins, fused_nodes, fused_problems
 from vim_deploy.engines.tensorrt.parser_8_6 import has_bounds, rewrite_for_8_6
 from vim_deploy.engines.tensorrt.parser_rules import PLUGIN_OPERATORS, Constants, detection_problems
 from vim_deploy.errors import EngineError
@@ -55,22 +57,30 @@ class PreparedGraph:
     """A graph for TensorRT.
 
     `types`: precision of every floating-point tensor; `scans`: names of our plugin's nodes; `other_plugins`:
-    names of the nodes that run as plugins of TensorRT.
+    names of the nodes that run as plugins of TensorRT; `fused`: the number of fused operators of each kind,
+    which are plugins too and part of `scans`.
     """
 
     data: bytes
     types: dict[str, Precision]
     scans: tuple[str, ...]
     other_plugins: tuple[str, ...] = ()
+    fused: dict[str, int] = field(default_factory=dict)
 
 
 def prepare(
-    name: str, data: bytes, precision: Precision, major: int, fp32_accumulation: bool = False
+    name: str,
+    data: bytes,
+    precision: Precision,
+    major: int,
+    fp32_accumulation: bool = False,
+    fuse: bool = False,
 ) -> PreparedGraph:
     """The graph of an exported file for TensorRT `major`.
 
     Removes the function body, adds the plugin's attributes, fixes inputs with a default to it, and for 8.6
-    rewrites what its parser does not support. `fp32_accumulation`: see `accumulate_in_fp32`.
+    rewrites what its parser does not support. `fp32_accumulation`: see `accumulate_in_fp32`. `fuse`: replace
+    the scans and convolutions of a block with two plugins.
 
     Raises EngineError that names the parser's rules that the graph violates, or for a graph in another
     precision than its metadata.
@@ -79,6 +89,7 @@ def prepare(
 
     model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(data))
     types = _types(model)
+    fused = fuse_for_plugins(model, types) if fuse else {}
     del model.functions[:]
     _fix_optional_inputs(model)
     del model.graph.value_info[:]  # possibly stale; TensorRT infers the types from the nodes
@@ -93,7 +104,8 @@ def prepare(
         accumulate_in_fp32(model, types)
     if major < 10:
         rewrite_for_8_6(model)
-    problems = [*lint(model, types, major), *_precision_problems(scans, types, precision)]
+    plugins = [*scans, *fused_nodes(model)]
+    problems = [*lint(model, types, major), *_precision_problems(plugins, types, precision)]
     if major < 10:
         problems += _output_problems(model)
     if problems:
@@ -104,8 +116,9 @@ def prepare(
     return PreparedGraph(
         model.SerializeToString(),
         {name: _PRECISIONS[kind] for name, kind in types.items() if kind in _PRECISIONS},
-        tuple(node.name for node in scans),
+        (*(node.name for node in scans), *(node.name for node in fused_nodes(model))),
         tuple(node.name for node in model.graph.node if node.op_type in PLUGIN_OPERATORS),
+        fused,
     )
 
 
@@ -134,6 +147,8 @@ def lint(model: onnx.ModelProto, types: dict[str, int], major: int) -> Iterator[
     for node in model.graph.node:
         if node.op_type == OP_NAME:
             yield from _plugin_problems(node, types)
+        elif node.domain == FUSED_DOMAIN:
+            yield from fused_problems(node, types)
         elif node.op_type not in known:
             yield f"node {node.name}: its parser does not support the operator {node.op_type}"
         elif any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):

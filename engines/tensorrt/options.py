@@ -8,7 +8,7 @@ from typing import ClassVar, TypeAlias
 
 import click
 
-from vim_deploy.engines.spec import BuildOptions, device_option
+from vim_deploy.engines.spec import BuildOptions, device_option, fusion_option
 from vim_deploy.errors import EngineError
 from vim_deploy.options import ImageSize, option
 from vim_deploy.output_files import FileKind, containing
@@ -105,6 +105,7 @@ class TensorrtOptions(BuildOptions):
         help="Build an engine that runs in later versions of the same major version. Opening it runs code "
         "that is stored in the engine.",
     )
+    fuse: bool = fusion_option()
     fp32_accumulation: bool = option(
         False, help="TensorRT 10 and later: accumulate the matmuls of an fp16 or bf16 file in float32."
     )

@@ -6,14 +6,13 @@
 #include <algorithm>
 
 #include "cuda_buffer.h"
-#include "cuda_problem.h"
+#include "pair_problem.h"
 
 namespace {
 
 using cuda_test::Buffer;
 using cuda_test::draw;
 using cuda_test::fill;
-using cuda_test::Problem;
 using cuda_test::Values;
 using vim_fused::Type;
 
@@ -26,49 +25,9 @@ constexpr double kTolerance[3] = {3e-6, 1.0 / 2048 + 3e-6, 1.0 / 256 + 3e-6};
 struct Case {
   int variant, batch, length, channels, state, rank, parts;
   bool delta_softplus, average, unaligned;
+
+  cuda_test::PairSizes sizes() const { return {batch, length, channels, state, rank, delta_softplus}; }
 };
-
-// The inputs of one direction, as for the scan without fusion, and the projection from which its delta is computed.
-struct Direction {
-  Problem scan;
-  Values projection, delta_weight, A_by_state;
-};
-
-Direction make_direction(const Case& c, bool reverse, unsigned seed) {
-  Direction d;
-  d.scan = cuda_test::make_problem(c.batch, c.length, c.channels, c.state, c.delta_softplus, reverse, seed);
-  std::mt19937 random(seed + 100);
-  const std::int64_t tokens = std::int64_t{c.batch} * c.length;
-  d.projection = draw(random, tokens * (c.rank + 2 * c.state), -1, 1);
-  d.delta_weight = draw(random, std::int64_t{c.rank} * c.channels, c.delta_softplus ? -1.0f : 0.001f, 0.02f);
-  if (!c.delta_softplus)
-    for (std::int64_t t = 0; t < tokens; ++t)
-      for (int r = 0; r < c.rank; ++r) {
-        float& value = d.projection[t * (c.rank + 2 * c.state) + r];
-        value = std::fabs(value);  // positive time steps
-      }
-  d.A_by_state.resize(d.scan.A.size());
-  for (int i = 0; i < c.channels; ++i)
-    for (int n = 0; n < c.state; ++n) d.A_by_state[n * c.channels + i] = d.scan.A[i * c.state + n];
-  return d;
-}
-
-// Sets delta, B and C of the scan to those of the projection, after it was rounded to the element type.
-void project(Direction& d, const Case& c) {
-  const int pitch = c.rank + 2 * c.state;
-  for (std::int64_t t = 0; t < std::int64_t{c.batch} * c.length; ++t) {
-    const float* row = &d.projection[t * pitch];
-    for (int i = 0; i < c.channels; ++i) {
-      double sum = 0;
-      for (int r = 0; r < c.rank; ++r) sum += static_cast<double>(row[r]) * d.delta_weight[r * c.channels + i];
-      d.scan.delta[t * c.channels + i] = static_cast<float>(sum);
-    }
-    for (int n = 0; n < c.state; ++n) {
-      d.scan.B[t * c.state + n] = row[c.rank + n];
-      d.scan.C[t * c.state + n] = row[c.rank + c.state + n];
-    }
-  }
-}
 
 template <bool kOutput, class Element, int kVariant>
 void launch(const vim_fused::PairKernelArguments& arguments, std::int64_t blocks, cuda_shim::Order order) {
@@ -91,7 +50,7 @@ template <class Element>
 struct DirectionBuffers {
   Buffer u, projection, delta_weight, A, D, delta_bias;
 
-  DirectionBuffers(Direction& d, std::size_t shift)
+  DirectionBuffers(cuda_test::PairDirection& d, std::size_t shift)
       : u(d.scan.u.size() * sizeof(typename Element::Bits), shift),
         projection(d.projection.size() * sizeof(typename Element::Bits), shift),
         delta_weight(d.delta_weight.size() * 4), A(d.A_by_state.size() * 4), D(d.scan.D.size() * 4),
@@ -123,19 +82,16 @@ template <class Element>
 double run_pair(const Case& c, Type type, cuda_shim::Order order) {
   using Bits = typename Element::Bits;
   const std::size_t shift = c.unaligned ? sizeof(Bits) : 0;
-  Direction forward = make_direction(c, false, 7), backward = make_direction(c, true, 17);
+  cuda_test::PairDirection forward = cuda_test::make_direction(c.sizes(), false, 7);
+  cuda_test::PairDirection backward = cuda_test::make_direction(c.sizes(), true, 17);
   std::mt19937 random(3);
   const std::int64_t tokens = std::int64_t{c.batch} * c.length;
   Values xz = draw(random, tokens * 2 * c.channels, -3, 3);
   Buffer xz_memory(xz.size() * sizeof(Bits), shift), y(forward.scan.u.size() * sizeof(Bits), shift);
   fill<Element>(xz_memory, xz);
   DirectionBuffers<Element> first(forward, shift), second(backward, shift);
-  for (Direction* d : {&forward, &backward}) {
-    project(*d, c);
-    for (std::int64_t t = 0; t < tokens; ++t)
-      for (int i = 0; i < c.channels; ++i)
-        d->scan.z[t * c.channels + i] = xz[(2 * t + 1) * c.channels + i];
-  }
+  cuda_test::project(forward, c.sizes(), xz);
+  cuda_test::project(backward, c.sizes(), xz);
   const vim_scan::CudaPlan plan = vim_fused::lay_out_pair(c.variant, c.batch, c.length, c.channels, c.parts);
   Buffer workspace(static_cast<std::size_t>(tokens * c.channels + 4) * 4 + 2 * plan.workspace_bytes + 32);
   const vim_fused::CudaScanPair scan{c.batch, c.length, c.channels, c.state, c.rank, type, c.delta_softplus,
@@ -147,9 +103,7 @@ double run_pair(const Case& c, Type type, cuda_shim::Order order) {
   } else {
     launch_both<Element, 1>(arguments, plan, order);
   }
-  std::vector<double> expected = forward.scan.solve();
-  const std::vector<double> other = backward.scan.solve();
-  for (std::size_t i = 0; i < expected.size(); ++i) expected[i] = (expected[i] + other[i]) * (c.average ? 0.5 : 1.0);
+  const std::vector<double> expected = cuda_test::solve_pair(forward, backward, c.average ? 0.5 : 1.0);
   return difference<Element>(y, expected);
 }
 

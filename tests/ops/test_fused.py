@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from vim_deploy.engines.onnxruntime.fusion.domain import FUSED_DOMAIN, FUSED_VERSION
+from vim_deploy.engines.fusion.domain import FUSED_DOMAIN, FUSED_VERSION
 from vim_deploy.ops.library import ort_library
 
 ort = pytest.importorskip("onnxruntime", reason="the operators' tests need onnxruntime")

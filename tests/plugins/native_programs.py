@@ -11,6 +11,7 @@ import pytest
 
 PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
 SCAN = PLUGINS / "selective_scan"
+FUSED = PLUGINS / "fused"
 PROGRAMS = PLUGINS / "tests"
 
 SANITIZERS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
@@ -27,7 +28,7 @@ def compiler() -> str:
 
 def build(program: Path, sources: list[Path], *flags: str) -> Path:
     """Compiles and links `sources`. Fails the test with the compiler's messages."""
-    include = (f"-I{SCAN}", f"-I{PROGRAMS}")
+    include = (f"-I{SCAN}", f"-I{FUSED}", f"-I{PROGRAMS}")
     command = [compiler(), "-std=c++17", *flags, *include, *map(str, sources), "-o", str(program)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr}"

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from native_programs import PROGRAMS, SANITIZERS, SCAN, build, run
+from native_programs import FUSED, PROGRAMS, SANITIZERS, SCAN, build, run
 
 TOOL = PROGRAMS.parents[1] / "tools" / "gpu_check"
 sys.path.insert(0, str(TOOL))
@@ -26,14 +26,14 @@ import run as run_all  # noqa: E402
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["scan_numerics", "scan_speed", "scan_compare", "scan_baseline", "gpu_library"]
+    "name", ["scan_numerics", "scan_speed", "scan_compare", "scan_baseline", "gpu_library", "pair_check"]
 )
 def test_program_compiles(name: str, tmp_path: Path) -> None:
     nvcc = shutil.which("nvcc")
     if nvcc is None:
         pytest.skip("no nvcc on PATH: the GPU programs are not compiled here")
     flags = ["-std=c++17", "-arch=sm_90", "-Werror", "all-warnings"]
-    flags += [f"-I{folder}" for folder in (SCAN, PROGRAMS, TOOL)]
+    flags += [f"-I{folder}" for folder in (SCAN, FUSED, PROGRAMS, TOOL)]
     command = [nvcc, *flags, "-c", str(TOOL / f"{name}.cu"), "-o", str(tmp_path / "program.o")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr

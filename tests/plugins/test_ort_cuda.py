@@ -8,13 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from native_programs import PROGRAMS, SANITIZERS, SCAN, WARNINGS, build, run
+from native_programs import FUSED, PROGRAMS, SANITIZERS, SCAN, WARNINGS, build, run
 
-ADAPTER = ("ort_cuda_op.cpp", "ort_scan.cpp", "ort_tensor.cpp", "ort_domain.cpp", "scan_cuda_plan.cpp")
+ADAPTER = ("ort_cuda_op.cpp", "ort_tensor.cpp", "ort_domain.cpp", "gpu_operators.cpp", "scan_cuda_plan.cpp")
 
 
 def test_adapter_handles_every_call_under_the_sanitizers(tmp_path: Path) -> None:
     sources = [PROGRAMS / "test_ort_cuda.cpp", *(SCAN / name for name in ADAPTER)]
+    sources.append(FUSED / "pair_cuda_plan.cpp")
     assert ": 0 failures" in run(build(tmp_path / "adapter", sources, *SANITIZERS, *WARNINGS))
 
 

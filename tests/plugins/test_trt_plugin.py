@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from native_programs import PROGRAMS, SANITIZERS, SCAN, WARNINGS, build, run
+from native_programs import FUSED, PROGRAMS, SANITIZERS, SCAN, WARNINGS, build, run
 
-CORE = [SCAN / "trt_plugin_core.cpp", SCAN / "scan_cuda_plan.cpp"]
+CORE = [
+    *(SCAN / name for name in ("trt_plugin_core.cpp", "gpu_operators.cpp", "scan_cuda_plan.cpp")),
+    FUSED / "pair_cuda_plan.cpp",
+]
 
 
 @pytest.fixture(scope="module")

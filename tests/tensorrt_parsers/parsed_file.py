@@ -9,10 +9,10 @@ from tensorrt_parsers.installation import Recorder
 
 
 def checked(
-    recorder: Recorder, plugins: tuple[Path, ...], data: bytes, folder: Path
+    recorder: Recorder, plugins: tuple[Path, ...], data: bytes, folder: Path, fuse: bool = False
 ) -> tuple[Parsed, dict[str, float]]:
     """The parsed file, computed layer by layer and equal to ONNX Runtime on the file; and the differences."""
-    parsed = parse(recorder, "model.onnx", data, plugins, folder)
+    parsed = parse(recorder, "model.onnx", data, plugins, folder, fuse)
     assert not parsed.recording.problems()
     found = differences(parsed)
     assert found and all(value <= parsed.precision.tolerance for value in found.values()), found

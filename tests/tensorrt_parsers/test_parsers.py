@@ -5,6 +5,7 @@ No GPU is needed; see conftest.py for what is.
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import onnx
@@ -20,6 +21,7 @@ from tensorrt_parsers.compare import parse
 from tensorrt_parsers.installation import Recorder
 from tensorrt_parsers.recording import record
 
+from vim_deploy.engines.fusion.domain import CONV_PAIR, SCAN_PAIR
 from vim_deploy.engines.tensorrt.graph import prepare
 from vim_deploy.engines.tensorrt.parser_8_6 import rewrite_for_8_6
 
@@ -42,6 +44,20 @@ def test_classifiers(recorder, plugins, tmp_path, precision, batch):
         assert layer.plugin["workspace"] > 0
     (logits,) = parsed.recording.outputs
     assert logits.dims == (-1 if batch is None else batch, 5)
+
+
+@pytest.mark.parametrize("precision", TYPES)
+def test_fused_classifiers(recorder, plugins, tmp_path, precision):
+    if precision == "bf16" and recorder.installation.major < 10:
+        pytest.skip("TensorRT 8.6 has no bfloat16")
+    parsed, _ = checked(recorder, plugins, small_export(precision), tmp_path, fuse=True)
+    found = Counter(layer.plugin["name"] for layer in parsed.recording.plugins)
+    assert found == {CONV_PAIR: BLOCKS, SCAN_PAIR: BLOCKS}
+    for layer in parsed.recording.plugins:
+        types = [tensor.type for tensor in (*layer.inputs, *layer.outputs) if tensor is not None]
+        assert types[0] == TYPES[precision] and " ".join(types) in layer.plugin["accepted"]
+        assert layer.plugin["read_back"] and not layer.plugin["other_formats"]
+        assert (layer.plugin["workspace"] > 0) == (layer.plugin["name"] == SCAN_PAIR)
 
 
 @pytest.mark.parametrize("task", ["features", "segment"])

@@ -44,7 +44,7 @@ def built(path: Path, batch: int, level: int | None, timings: Path) -> tuple[Any
 
     gpu()
     trt = tensorrt()
-    graph = prepare(path.name, path.read_bytes(), PRECISION, major(trt))
+    graph = prepare(path.name, path.read_bytes(), PRECISION, major(trt), fuse=True)
     if graph.scans:
         load_plugin(trt)
     logger = make_logger(trt)

@@ -21,9 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-SCAN, TESTS, HERE = ROOT / "plugins/selective_scan", ROOT / "plugins/tests", Path(__file__).resolve().parent
+SCAN, FUSED, TESTS = (ROOT / "plugins" / name for name in ("selective_scan", "fused", "tests"))
+HERE = Path(__file__).resolve().parent
 TYPES = ("float32", "float16", "bfloat16")
 KERNELS = ("scan_cuda.cu", "scan_cuda_plan.cpp", *(f"scan_cuda_{name}.cu" for name in TYPES))
+FUSED_KERNELS = ("pair_cuda.cu", "pair_cuda_plan.cpp", *(f"pair_cuda_{name}.cu" for name in TYPES))
 BASELINE = HERE / "scan_baseline.cu"
 SANITIZER_TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
 TOLERANCES = {"fp32": "1e-3", "fp16": "2e-2"}  # of logits, relative to the largest one
@@ -45,8 +47,9 @@ def compiled(options: argparse.Namespace, name: str, *flags: str) -> str:
     if not binary.exists():
         source = HERE / f"{name.removesuffix('.so')}.cu"
         sources = [source, BASELINE, TESTS / "scan_oracle.cpp", *(SCAN / kernel for kernel in KERNELS)]
+        sources += [FUSED / kernel for kernel in FUSED_KERNELS]
         target = ["-std=c++17", "-O3", "-lineinfo", f"-arch={options.arch}", "-t", "0", *flags]
-        include = [f"-I{folder}" for folder in (SCAN, TESTS, HERE)]
+        include = [f"-I{folder}" for folder in (SCAN, FUSED, TESTS, HERE)]
         subprocess.run(["nvcc", *target, *include, *map(str, sources), "-o", str(binary)], check=True)
     return str(binary)
 
@@ -65,11 +68,16 @@ def numerics(options: argparse.Namespace) -> Commands:
     return [[compiled(options, "scan_numerics")]]
 
 
+def pairs(options: argparse.Namespace) -> Commands:
+    return [[compiled(options, "pair_check")]]
+
+
 def sanitizer(options: argparse.Namespace) -> Commands:
-    checked = compiled(options, "scan_numerics")
+    programs = [compiled(options, name) for name in ("scan_numerics", "pair_check")]
     return [
-        ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9", checked, "small"]
+        ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9", program, "small"]
         for tool in SANITIZER_TOOLS
+        for program in programs
     ]
 
 
@@ -129,6 +137,7 @@ def networks(options: argparse.Namespace) -> Commands:
 
 STEPS = {
     "numerics": Step(numerics, 150),
+    "pairs": Step(pairs, 100),
     "sanitizer": Step(sanitizer, 150),
     "compare": Step(compare, 60),
     "speed": Step(speed, 60),
@@ -141,7 +150,7 @@ STEPS = {
     "onnxruntime": Step(onnxruntime, 300),
 }
 CALLS = {
-    "kernels": ("numerics", "compare", "speed", "sanitizer", "plans"),
+    "kernels": ("numerics", "pairs", "compare", "speed", "sanitizer", "plans"),
     "pytorch": ("eager", "prepare"),
     "tensorrt": ("node", "engines"),
     "networks": ("networks",),

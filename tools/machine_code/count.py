@@ -5,8 +5,8 @@ cd tools && python -m machine_code --resources                        registers 
 
 An element is one channel at one time step in one direction. The kernels are compiled with nvcc and
 disassembled with nvdisasm (PyPI package nvidia-cuda-nvdisasm). Counted is the path of a whole tile with wide
-accesses of global memory: the loop over the tiles, and in it the loop of the recurrence. For ScanPair, the time
-steps are projected from 12 values, and a half of the tiles stores sums, the other half outputs.
+accesses of global memory: the loop over the tiles, and in it the loop of the recurrence. For ScanPair, the
+time steps are projected from 12 values, and a half of the tiles stores sums, the other half outputs.
 """
 
 from __future__ import annotations

@@ -56,6 +56,7 @@ def _options() -> argparse.Namespace:
         "--plugin", type=Path, action="append", help="plugin library; default: the project's own"
     )
     parser.add_argument("--batch", type=int, default=2, help="images, for files with a dynamic batch size")
+    parser.add_argument("--no-fusion", action="store_true", help="as with this option of vim-build")
     parser.add_argument("--keep", type=Path, help="existing folder for the recordings; default: not kept")
     return parser.parse_args()
 
@@ -68,17 +69,18 @@ def _results(
             folder = options.keep / model.stem if options.keep else Path(temporary)
             folder.mkdir(exist_ok=True)
             try:
-                yield _result(recorder, plugins, model, folder, options.batch)
+                yield _result(recorder, plugins, model, folder, options)
             except (OSError, VimDeployError, ComputeError) as error:
                 yield {"file": model.name, "passed": False, "problems": [str(error)]}
 
 
 def _result(
-    recorder: Recorder, plugins: tuple[Path, ...], model: Path, folder: Path, batch: int
+    recorder: Recorder, plugins: tuple[Path, ...], model: Path, folder: Path, options: argparse.Namespace
 ) -> dict[str, Any]:
-    parsed = parse(recorder, model.name, model.read_bytes(), plugins, folder)
+    fuse = not options.no_fusion
+    parsed = parse(recorder, model.name, model.read_bytes(), plugins, folder, fuse)
     recording, problems = parsed.recording, parsed.recording.problems()
-    found = {} if problems else differences(parsed, batch)
+    found = {} if problems else differences(parsed, options.batch)
     tolerance = parsed.precision.tolerance
     problems += [
         f"{name} differs by {value:.1e}, more than {tolerance:.0e}"

@@ -25,10 +25,15 @@ class Parsed:
     recording: Recording
 
 
-def parse(recorder: Recorder, name: str, data: bytes, plugins: tuple[Path, ...], folder: Path) -> Parsed:
-    """Prepares and parses an exported file. Raises EngineError if `vim-build` would refuse it."""
+def parse(
+    recorder: Recorder, name: str, data: bytes, plugins: tuple[Path, ...], folder: Path, fuse: bool = False
+) -> Parsed:
+    """Prepares and parses an exported file. Raises EngineError if `vim-build` would refuse it.
+
+    `fuse`: with the fused operators, as `vim-build` does without --no-fusion.
+    """
     precision = precision_of(data)
-    prepared = prepare(name, data, precision, recorder.installation.major)
+    prepared = prepare(name, data, precision, recorder.installation.major, fuse=fuse)
     return Parsed(data, precision, record(recorder, prepared.data, plugins, folder))
 
 

@@ -10,6 +10,7 @@ import onnx
 from onnx import numpy_helper
 
 _STANDARD_DOMAINS = ("", "ai.onnx")
+_FLOATS = ("float32", "float16", "bfloat16")
 
 
 class NoMatchError(Exception):
@@ -64,11 +65,11 @@ class GraphIndex:
         return value
 
     def constant(self, value: str, rank: int | None = None) -> np.ndarray:
-        """The initializer `value`; with a rank it must be float32."""
+        """The initializer `value`; with a rank its elements must be floating-point numbers."""
         if value not in self._initializers:
             raise NoMatchError
         array = numpy_helper.to_array(self._initializers[value])
-        demand(rank is None or (array.ndim == rank and array.dtype == np.float32))
+        demand(rank is None or (array.ndim == rank and array.dtype.name in _FLOATS))
         return array
 
     def is_constant(self, value: str) -> bool:

@@ -1,1 +1,1 @@
-"""Graph fusion for CPU engines: groups of nodes are replaced with the operators of `plugins/fused/`."""
+"""Fusion for CPU engines, which also have fused operators for norms and matmuls."""

@@ -1,4 +1,4 @@
-"""Applying fusion to the graph of a CPU engine, with matmuls in float32 or bfloat16."""
+"""Applying fusion to the graph of an engine; on CPUs with matmuls in float32 or bfloat16."""
 
 from __future__ import annotations
 
@@ -21,19 +21,33 @@ class FusedGraph:
 
 def check_cpu_precision(name: str, options: OnnxruntimeOptions, *, uses_library: bool) -> None:
     """Raises EngineError for options that exclude matmuls in bfloat16."""
-    if options.cpu_precision == Precision.BF16 and not (uses_library and options.fuses):
+    if options.cpu_precision == Precision.BF16 and not (
+        uses_library and options.fuses and options.device == "cpu"
+    ):
         raise EngineError(
             f"{name}: --cpu-precision bf16 needs the fused operators for the CPU; leave out --no-fusion, "
             "--no-library, --optimization none and --device cuda, or leave out --cpu-precision."
         )
 
 
+def fuse_for_cuda(data: bytes) -> FusedGraph:
+    """The graph with the fused operators that GPUs have, in every precision."""
+    import onnx
+
+    from vim_deploy.engines.fusion.domain import GPU_LIMITS
+    from vim_deploy.engines.fusion.rewrite import fuse_mixers
+
+    model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(data))
+    operators = fuse_mixers(model, GPU_LIMITS)
+    return FusedGraph(model.SerializeToString() if operators else data, operators)
+
+
 def fuse_graph(name: str, data: bytes, options: OnnxruntimeOptions) -> FusedGraph:
     """The graph with fused operators. Raises EngineError if no matmul can be in bfloat16 as requested."""
     import onnx
 
+    from vim_deploy.engines.fusion.rewrite import fuse
     from vim_deploy.engines.onnxruntime.fusion.matmul import fuse_matmuls
-    from vim_deploy.engines.onnxruntime.fusion.rewrite import fuse
 
     model = onnx.load_model_from_string(data)
     operators = fuse(model)

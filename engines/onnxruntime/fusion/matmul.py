@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from vim_deploy.engines.onnxruntime.fusion.domain import FUSED_DOMAIN
-from vim_deploy.engines.onnxruntime.fusion.edit import Edit
+from vim_deploy.engines.fusion.domain import FUSED_DOMAIN
+from vim_deploy.engines.fusion.edit import Edit
 from vim_deploy.onnx_graph.index import GraphIndex, NoMatchError, demand
 
 _PANEL = 48  # columns

@@ -10,8 +10,8 @@ from small_onnx import finish, metadata, save
 import vim_deploy
 from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.engines.build import build_engine
+from vim_deploy.engines.fusion.domain import FUSED_VERSION
 from vim_deploy.engines.onnxruntime import backend
-from vim_deploy.engines.onnxruntime.fusion.domain import FUSED_VERSION
 from vim_deploy.engines.onnxruntime.options import OnnxruntimeOptions
 from vim_deploy.errors import EngineError
 from vim_deploy.ops.signature import CONTRACT_VERSION, OP_DOMAIN

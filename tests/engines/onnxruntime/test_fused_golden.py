@@ -13,8 +13,8 @@ import pytest
 import torch
 from golden_data import assert_close, golden_dir, load_json, load_tensors
 
+from vim_deploy.engines.fusion.rewrite import fuse
 from vim_deploy.engines.onnxruntime.fusion.matmul import fuse_matmuls
-from vim_deploy.engines.onnxruntime.fusion.rewrite import fuse
 from vim_deploy.export.onnx import to_onnx
 from vim_deploy.model import VimConfig, VisionMamba
 from vim_deploy.ops.library import usable_instruction_sets

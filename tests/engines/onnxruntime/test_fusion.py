@@ -14,8 +14,8 @@ import pytest
 import torch
 from golden_data import assert_close, load_json, load_tensors
 
-from vim_deploy.engines.onnxruntime.fusion.domain import FUSED_DOMAIN
-from vim_deploy.engines.onnxruntime.fusion.rewrite import fuse
+from vim_deploy.engines.fusion.domain import FUSED_DOMAIN
+from vim_deploy.engines.fusion.rewrite import fuse
 from vim_deploy.export.onnx import to_onnx
 from vim_deploy.model import VimConfig, VisionMamba
 from vim_deploy.ops.library import usable_instruction_sets

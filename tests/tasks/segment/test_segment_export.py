@@ -18,7 +18,7 @@ from vim_deploy.dense.ade20k import ADE20K_CLASSES
 from vim_deploy.dense.config import BackboneConfig, FeatureType
 from vim_deploy.dense.segmentation import SegmenterConfig
 from vim_deploy.dense.segmenter import Segmenter
-from vim_deploy.engines.onnxruntime.fusion.rewrite import fuse
+from vim_deploy.engines.fusion.rewrite import fuse
 from vim_deploy.engines.tensorrt.graph import prepare
 from vim_deploy.export.onnx import to_onnx
 from vim_deploy.metadata import ModelMetadata

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import onnx
 from onnx import helper
 
-from vim_deploy.engines.onnxruntime.fusion.domain import FUSED_DOMAIN, FUSED_VERSION
-from vim_deploy.engines.onnxruntime.fusion.edit import Edit
-from vim_deploy.engines.onnxruntime.fusion.match import Direction, Mixer, Norm, match_mixer, match_norm
-from vim_deploy.onnx_graph.index import GraphIndex, NoMatchError, is_op
+from vim_deploy.engines.fusion.domain import CONV_PAIR, FUSED_DOMAIN, FUSED_VERSION, SCAN_PAIR, Limits
+from vim_deploy.engines.fusion.edit import Edit
+from vim_deploy.engines.fusion.match import Direction, Mixer, Norm, match_mixer, match_norm
+from vim_deploy.onnx_graph.index import GraphIndex, NoMatchError, demand, is_op
 
 
 def fuse(model: onnx.ModelProto) -> dict[str, int]:
-    """Fuse in place. Returns the number of fused operators of each kind."""
+    """Fuse in place, for CPUs. Returns the number of fused operators of each kind."""
     index, edit = GraphIndex(model.graph), Edit(model.graph)
     for node in model.graph.node:
         try:
@@ -29,6 +30,35 @@ def fuse(model: onnx.ModelProto) -> dict[str, int]:
                 edit.replace(mixer.nodes, _mixer_nodes(index, edit, mixer))
         except (NoMatchError, ValueError):  # ValueError: a different number of inputs or dimensions
             continue
+    return _finish(model, edit)
+
+
+def fuse_mixers(model: onnx.ModelProto, limits: Limits) -> dict[str, int]:
+    """Fuse only the scans and convolutions of mixers, in place, in every precision.
+
+    Shapes must be inferred. Returns the number of fused operators of each kind.
+    """
+    index, edit = GraphIndex(model.graph), Edit(model.graph)
+    for node in model.graph.node:
+        if not is_op(node, "Add"):
+            continue
+        try:
+            mixer = match_mixer(index, node)
+            _check_limits(index, mixer, limits)
+        except (NoMatchError, ValueError):
+            continue
+        edit.replace(mixer.nodes, _mixer_nodes(index, edit, mixer))
+    return _finish(model, edit)
+
+
+def _check_limits(index: GraphIndex, mixer: Mixer, limits: Limits) -> None:
+    direction = mixer.directions[0]
+    state = index.constant(direction.A, rank=2).shape[1]
+    rank = index.constant(direction.delta_weight, rank=2).shape[0]
+    demand(state <= limits.state and rank <= limits.rank and len(direction.conv.taps) <= limits.width)
+
+
+def _finish(model: onnx.ModelProto, edit: Edit) -> dict[str, int]:
     edit.apply()
     if edit.counts and FUSED_DOMAIN not in {entry.domain for entry in model.opset_import}:
         model.opset_import.append(helper.make_opsetid(FUSED_DOMAIN, FUSED_VERSION))
@@ -51,9 +81,9 @@ def _mixer_nodes(index: GraphIndex, edit: Edit, mixer: Mixer) -> list[onnx.NodeP
         filters += [edit.constant(f"{conv.u}/taps", conv.taps), edit.constant(f"{conv.u}/bias", conv.bias)]
         scans += _scan_inputs(index, edit, direction)
     return [
-        _node("CausalConvPair", forward.u, [mixer.xz, *filters], [forward.u, backward.u]),
+        _node(CONV_PAIR, forward.u, [mixer.xz, *filters], [forward.u, backward.u]),
         _node(
-            "ScanPair",
+            SCAN_PAIR,
             mixer.y,
             [mixer.xz, *scans],
             [mixer.y],
@@ -65,10 +95,13 @@ def _mixer_nodes(index: GraphIndex, edit: Edit, mixer: Mixer) -> list[onnx.NodeP
 
 def _scan_inputs(index: GraphIndex, edit: Edit, direction: Direction) -> list[str]:
     by_state = edit.constant(f"{direction.conv.u}/A", index.constant(direction.A).T)
+    delta_weight = direction.delta_weight
+    if (weights := index.constant(delta_weight)).dtype != np.float32:
+        delta_weight = edit.constant(f"{direction.conv.u}/delta_weight", weights)
     return [
         direction.conv.u,
         direction.projection,
-        direction.delta_weight,
+        delta_weight,
         by_state,
         direction.D,
         direction.delta_bias,

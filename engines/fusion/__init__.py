@@ -1,0 +1,1 @@
+"""Graph fusion for engines: groups of nodes are replaced with the operators of `plugins/fused/`."""
