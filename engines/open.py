@@ -78,6 +78,7 @@ class OpenEngine:
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
+        """Name, type and shape of everything that `run` takes."""
         return self.manifest.inputs if self._task.arrays else (self.input,)
 
     def run(self, pixels: np.ndarray | None = None, **arrays: np.ndarray) -> dict[str, np.ndarray]:
