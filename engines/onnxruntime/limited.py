@@ -21,8 +21,11 @@ from vim_deploy.engines.source import SourceModel
 from vim_deploy.errors import EngineError, VimDeployError
 from vim_deploy.tasks.registry import TASKS
 
-# In messages of ONNX Runtime and of the C++ library.
-_NO_MEMORY = re.compile("bad_alloc|bad allocation|[Ff]ailed to allocate memory|annot allocate memory")
+# In messages of ONNX Runtime, OpenBLAS, Python, the C++ library and the dynamic linker.
+_NO_MEMORY = re.compile(
+    "bad_alloc|bad allocation|[Ff]ailed to allocate|annot allocate memory|Memory allocation|MemoryError|"
+    "failed to map segment"
+)
 _SHOWN = 1000  # characters of a process's last output
 
 

@@ -124,6 +124,17 @@ def test_a_crash_of_the_process_is_a_message(folder, monkeypatch):
         build_engine(model, folder / "colours.engine")
 
 
+@pytest.mark.parametrize(
+    "printed", ["OpenBLAS error: Memory allocation still failed", "MemoryError", "failed to map segment from"]
+)
+def test_a_process_that_ends_for_lack_of_memory_names_the_limit(folder, monkeypatch, printed):
+    model = save(colour_model(), folder / "colours.onnx")
+    ended = child.Result(1, b"", printed)
+    monkeypatch.setattr(limited.child, "call_limited", lambda *arguments, **options: ended)
+    with pytest.raises(EngineError, match=f"needs more than .* set {MEMORY_VARIABLE}"):
+        build_engine(model, folder / "colours.engine")
+
+
 def _processes_with(text: str) -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():

@@ -1,12 +1,16 @@
-"""The native tests of the kernel with AddressSanitizer and UndefinedBehaviorSanitizer."""
+"""The native tests of the kernel and malformed calls of the operators with sanitizers."""
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from small_exports import small_export
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -17,20 +21,43 @@ def run(*command: str) -> str:
     return result.stdout
 
 
-@pytest.mark.slow
-def test_native_tests_pass_under_the_sanitizers(tmp_path):
+@pytest.fixture(scope="module")
+def build(tmp_path_factory) -> Path:
+    """A build of the operator library and the native tests with sanitizers."""
+    folder = tmp_path_factory.mktemp("sanitizers")
     if not (
         shutil.which("cmake") and (shutil.which("c++") or shutil.which("g++") or shutil.which("clang++"))
     ):
         pytest.skip("cmake or a C++ compiler is missing")
-    if not can_link_sanitizers(tmp_path):
+    if not can_link_sanitizers(folder):
         pytest.skip("the compiler has no sanitizer libraries")
     options = ["-DVIM_DEPLOY_TESTS=ON", "-DVIM_DEPLOY_SANITIZE=ON", "-DVIM_DEPLOY_WERROR=ON"]
-    options += ["-DVIM_DEPLOY_ORT=OFF", "-DVIM_DEPLOY_CUDA=OFF", "-DVIM_DEPLOY_TRT=OFF"]
-    run("cmake", "-S", str(ROOT), "-B", str(tmp_path / "build"), *options)
-    run("cmake", "--build", str(tmp_path / "build"), "--parallel", "2")
-    output = run("ctest", "--test-dir", str(tmp_path / "build"), "--verbose")
-    assert " 0 failures" in output
+    options += ["-DVIM_DEPLOY_CUDA=OFF", "-DVIM_DEPLOY_TRT=OFF"]
+    run("cmake", "-S", str(ROOT), "-B", str(folder / "build"), *options)
+    run("cmake", "--build", str(folder / "build"), "--parallel", "2")
+    return folder / "build"
+
+
+@pytest.mark.slow
+def test_native_tests_pass_under_the_sanitizers(build):
+    assert " 0 failures" in run("ctest", "--test-dir", str(build), "--verbose")
+
+
+@pytest.mark.slow
+def test_malformed_calls_of_the_operators_pass_under_the_sanitizers(build, tmp_path):
+    pytest.importorskip("torch", reason="the nodes are those of an exported model")
+    (tmp_path / "model.onnx").write_bytes(small_export("fp32"))
+    library = build / "lib" / "libvim_deploy_ort.so"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "VIM_DEPLOY_ORT_LIBRARY": str(library)}
+    command = [sys.executable, str(ROOT / "tools/fuzz"), "operators", "--count", "400", "--seed", "7"]
+    done = subprocess.run(
+        [*command, "--model", str(tmp_path / "model.onnx")], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads(done.stdout)["results"]
+    for operator in ("SelectiveScan", "ScanPair"):
+        for result in ("outputs", "error"):
+            assert any(name.endswith(f"{operator}: {result}") for name in results)
 
 
 def can_link_sanitizers(folder: Path) -> bool:

@@ -62,7 +62,7 @@ def _infer(engine: str, output: str, *options: str) -> Command:
 
 
 # How often a command is chosen; the others once.
-WEIGHTS = {"infer": 14, "build": 3}
+WEIGHTS = {"infer": 30, "build": 5}
 
 
 def choose(generator: random.Random) -> Command:

@@ -29,6 +29,7 @@ _FINISHED = (0, 1)  # 1: an image could not be read
 _STOPPED = (2, 3, 130)  # with a message; 2: there is nothing to continue
 _SECONDS = 600  # of a run; longer is a failure
 _ATTEMPTS = 6  # kills of a run before it may finish
+_LOG = "printed"
 _WHOLE = b"whole"
 _TRACEBACK = "Traceback (most recent call last)"
 
@@ -36,9 +37,10 @@ _TRACEBACK = "Traceback (most recent call last)"
 def run(models: list[Path], count: int, seed: int, folder: Path, keep: Path) -> dict[str, Any]:
     """Counts of the signals that ended a process; `failures`: the cases in which a file was wrong.
 
-    The models are the examples of the repository, not `models`.
+    The models are the examples of the repository. `models`: those that need not be exported, for example
+    digits.onnx.
     """
-    place = _Place(folder)
+    place = _Place(folder, models)
     landed: Counter[str] = Counter()
     failures: list[str] = []
     cases, started = 0, time.monotonic()
@@ -70,8 +72,8 @@ def run(models: list[Path], count: int, seed: int, folder: Path, keep: Path) -> 
 class _Place:
     """A folder with the files of a user, and the outputs of all commands when they are not interrupted."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.log = folder, folder.with_name(folder.name + ".log")
+    def __init__(self, folder: Path, models: list[Path]) -> None:
+        self.folder, self.log = folder, folder / _LOG
         self._seconds: dict[str, float] = {}
         self._outputs: dict[str, dict[str, bytes]] = {}
         for name in ("export", "build", "infer", "validate", "bench"):
@@ -81,8 +83,11 @@ class _Place:
         os.environ |= {"TMPDIR": str(folder / TEMPORARY), "VIM_DEPLOY_CACHE": str(folder / OUTPUT / "cache")}
         tempfile.tempdir = None
         places.write_user_files(folder)
+        for model in models:
+            shutil.copy(model, folder / model.name)
         for command in SETUP:
-            self._finish(command)
+            if not (folder / command.arguments[-1]).exists():
+                self._finish(command)
         self._inputs = self._user_files()
 
     def case(self, command: Command, generator: random.Random, signals: list[str]) -> str | None:
@@ -130,9 +135,10 @@ class _Place:
 
     def _killed(self, command: Command, number: signal.Signals, moment: float) -> int:
         """The exit code of a run that gets a signal; `moment`: 0 to 1 of its usual duration."""
-        title = command.title.removesuffix(" --resume")
+        title = command.title  # with --resume it is shorter
         child = self._start(command)
-        time.sleep(self._seconds[title] * moment)
+        usual = self._seconds.setdefault(title, self._seconds[title.removesuffix(" --resume")])
+        time.sleep(usual * moment)
         os.kill(child, number)
         deadline = time.monotonic() + _SECONDS
         while not (ended := os.waitpid(child, os.WNOHANG))[0]:
@@ -143,7 +149,7 @@ class _Place:
             time.sleep(0.005)
         code = os.waitstatus_to_exitcode(ended[1])
         # So that later moments are within the run, on a machine whose load changes.
-        self._seconds[title] *= 0.9 if code in _FINISHED else 1.05
+        self._seconds[title] = usual * (0.7 if code in _FINISHED else 1.1)
         return code
 
     def _start(self, command: Command) -> int:
@@ -178,7 +184,7 @@ class _Place:
         return rows.exists() and not rows.with_name(rows.name + ".run.json").exists()
 
     def _user_files(self) -> dict[str, bytes]:
-        skipped = (f"{OUTPUT}/", f"{TEMPORARY}/")
+        skipped = (f"{OUTPUT}/", f"{TEMPORARY}/", _LOG)
         return {
             name: path.read_bytes()
             for name, path in places.files_of(self.folder)
