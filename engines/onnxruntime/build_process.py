@@ -1,8 +1,9 @@
 """The process started by limited.py: optimizes and runs graphs that may come from anybody.
 
-Its input is `packed` arrays: `model`, `input0`, `input1` ... and, if it is to be optimized, `graph`. It
-writes one line of JSON, which is empty or has an error, and `packed` arrays: `expected0`, `expected1` ... are
-the outputs of the model, `found0`, `found1` ... those of `payload`, the optimized graph.
+Its input is `packed` arrays: `request` (JSON with the arguments of `run_limited`), `model`, `input0`, `input1`
+... and, if it is to be optimized, `graph`. It writes one line of JSON, which is empty or has an error, and
+`packed` arrays: `expected0`, `expected1` ... are the outputs of the model, `found0`, `found1` ... those of
+`payload`, the optimized graph.
 """
 
 from __future__ import annotations
@@ -23,37 +24,38 @@ from vim_deploy.engines.onnxruntime.session import make_session, run_session
 from vim_deploy.errors import VimDeployError
 
 
-def main(
-    name: str,
-    library: str | None,
-    threads: int | None,
-    model_optimization: str,
-    optimization: str,
-    inputs: Sequence[str],
-    outputs: Sequence[str],
-    settings: dict[str, float],
-) -> None:
-    """The arguments are those of `run_limited`."""
+def main() -> None:
+    """Answer the request on standard input."""
     reply = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # for libraries that print
-    path = None if library is None else Path(library)
-    session = partial(make_session, name=name, library=path, threads=threads, quiet=True)
     answer: dict[str, Any] = {}
     data = b""
     try:
-        given = unpacked(sys.stdin.buffer.read())
-        feeds = {input: given[f"input{number}"] for number, input in enumerate(inputs)}
-        run = partial(_run, pixels=feeds, outputs=outputs, settings=settings)
-        arrays = run("expected", session(given["model"].tobytes(), optimization=model_optimization))
-        if "graph" in given:
-            payload = _optimized(given["graph"].tobytes(), optimization, session)
-            arrays |= run("found", session(payload, optimization="none"))
-            arrays["payload"] = np.frombuffer(payload, np.uint8)
-        data = packed(arrays)
+        data = packed(_run_all(unpacked(sys.stdin.buffer.read())))
     except (VimDeployError, MemoryError) as error:
         answer = {"error": [type(error).__name__, str(error)]}
     reply.write(json.dumps(answer).encode() + b"\n" + data)
     reply.close()
+
+
+def _run_all(given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    request = json.loads(given["request"].tobytes())
+    library = request["library"]
+    session = partial(
+        make_session,
+        name=request["name"],
+        library=None if library is None else Path(library),
+        threads=request["threads"],
+        quiet=True,
+    )
+    feeds = {input: given[f"input{number}"] for number, input in enumerate(request["inputs"])}
+    run = partial(_run, pixels=feeds, outputs=request["outputs"], settings=request["settings"])
+    arrays = run("expected", session(given["model"].tobytes(), optimization=request["model_optimization"]))
+    if "graph" in given:
+        payload = _optimized(given["graph"].tobytes(), request["optimization"], session)
+        arrays |= run("found", session(payload, optimization="none"))
+        arrays["payload"] = np.frombuffer(payload, np.uint8)
+    return arrays
 
 
 def _run(

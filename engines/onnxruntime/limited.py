@@ -59,7 +59,20 @@ def run_limited(
     elements = sum(value.size for value in given.values())
     limits = limits_for(len(model) + len(graph or b""), elements, threads or machine.usable_cpus())
     # Numbered, because the names of inputs may be unusable as names in an archive.
-    blobs = {"model": np.frombuffer(model, np.uint8)}
+    outputs = [spec.name for spec in source.outputs]
+    request = {
+        "name": name,
+        "library": None if library is None else str(library),
+        "threads": threads,
+        "model_optimization": model_optimization,
+        "optimization": optimization,
+        "inputs": list(given),
+        "outputs": outputs,
+        "settings": dict(TASKS.get(source.metadata.task).settings),
+    }
+    # Not in arguments of the process, whose length is limited.
+    blobs = {"request": np.frombuffer(json.dumps(request).encode(), np.uint8)}
+    blobs["model"] = np.frombuffer(model, np.uint8)
     blobs |= {f"input{number}": value for number, value in enumerate(given.values())}
     if graph is not None:
         blobs["graph"] = np.frombuffer(graph, np.uint8)
@@ -69,14 +82,6 @@ def run_limited(
             packed(blobs),
             memory=limits.memory,
             seconds=limits.seconds,
-            name=name,
-            library=None if library is None else str(library),
-            threads=threads,
-            model_optimization=model_optimization,
-            optimization=optimization,
-            inputs=list(given),
-            outputs=[spec.name for spec in source.outputs],
-            settings=dict(TASKS.get(source.metadata.task).settings),
         )
     except TimeoutError:
         raise EngineError(
@@ -88,7 +93,7 @@ def run_limited(
             f"the process that runs {name} cannot be started: {error.strerror or error}. Raise the limits on "
             "open files, processes and memory (ulimit -n, -u, -v)."
         ) from None
-    return _runs(name, result, limits, [spec.name for spec in source.outputs])
+    return _runs(name, result, limits, outputs)
 
 
 def packed(arrays: dict[str, np.ndarray]) -> bytes:

@@ -116,6 +116,16 @@ def test_limits_grow_with_the_file_and_the_input_up_to_the_memory_of_the_machine
     assert 300 < small.seconds < large.seconds
 
 
+def test_a_graph_may_have_many_outputs(folder):
+    """More than fit into the arguments of a process."""
+    model = colour_model()
+    for index in range(3000):
+        name = f"{'o' * 50}{index}"
+        model.graph.node.append(helper.make_node("Identity", ["logits"], [name]))
+        model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 3]))
+    build_engine(save(model, folder / "many.onnx"), folder / "many.engine")
+
+
 def test_a_crash_of_the_process_is_a_message(folder, monkeypatch):
     model = save(colour_model(), folder / "colours.onnx")
     crash = child.Result(-signal.SIGSEGV, b"", "noise\n")
