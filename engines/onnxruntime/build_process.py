@@ -1,9 +1,9 @@
 """The process started by limited.py: optimizes and runs graphs that may come from anybody.
 
-Its input is `packed` arrays: `request` (JSON with the arguments of `run_limited`), `model`, `input0`, `input1`
-... and, if it is to be optimized, `graph`. It writes one line of JSON, which is empty or has an error, and
-`packed` arrays: `expected0`, `expected1` ... are the outputs of the model, `found0`, `found1` ... those of
-`payload`, the optimized graph.
+Its input is `packed` arrays: `request` (JSON with the arguments of `run_limited`), `model`, `input0`,
+`input1` ... and, if it is to be optimized, `graph`. It writes one line of JSON, which is empty or has an
+error, and `packed` arrays: `expected0`, `expected1` ... are the outputs of the model, `found0`, `found1` ...
+those of `payload`, the optimized graph.
 """
 
 from __future__ import annotations

@@ -222,13 +222,21 @@ def _continued(command: Command) -> Command:
 
 
 def _content(path: Path) -> bytes:
-    """The content of a file; of files with dates and durations only whether they are whole."""
+    """The content of a file; of files with dates and durations only whether they are whole.
+
+    Of Parquet files the rows: a run that was continued has other groups of rows.
+    """
     from vim_deploy.engines.container import read_engine
     from vim_deploy.errors import EngineError
 
     data = path.read_bytes()
     if path.suffix == ".html":
         return _WHOLE if data.rstrip().endswith(b"</html>") else data
+    if path.suffix == ".parquet":
+        from pyarrow.parquet import read_table
+
+        with contextlib.suppress(ValueError, OSError):
+            return repr(read_table(path).to_pylist()).encode()
     if path.suffix == ".engine":
         with contextlib.suppress(EngineError):
             read_engine(path)
