@@ -17,12 +17,16 @@ class EagerModel:
     """A task's network with the reference scan, one image at a time to keep memory low.
 
     The scan is plain PyTorch, not the kernel that the operator library also uses. With `float64` all weights
-    and activations are float64.
+    and activations are float64. `settings`: of the task's scalar inputs; by default those that networks are
+    compared with.
     """
 
-    def __init__(self, task: TaskModule, *, float64: bool = False) -> None:
+    def __init__(
+        self, task: TaskModule, *, float64: bool = False, settings: Mapping[str, float] | None = None
+    ) -> None:
         self.label = "eager float64" if float64 else "eager float32"
         self._task = (task.of(copy.deepcopy(task.model).double()) if float64 else task).eval()
+        self._settings = task.spec.settings if settings is None else settings
         self._dtype = torch.float64 if float64 else torch.float32
 
     def run(self, pixels: np.ndarray | Mapping[str, np.ndarray]) -> list[np.ndarray]:
@@ -32,7 +36,7 @@ class EagerModel:
         `float64`.
         """
         task = self._task
-        settings = [torch.tensor(value) for value in task.spec.settings.values()]
+        settings = [torch.tensor(value) for value in self._settings.values()]
         with torch.inference_mode(), use_scan("reference"), exportable(task):
             if isinstance(pixels, Mapping):
                 return self._arrays(task(*map(torch.from_numpy, pixels.values())))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 from dense.golden_detector import golden_config, golden_weights
+from PIL import Image
+from small_detector import annotations
 
 from vim_deploy.cli.export import main as export
 from vim_deploy.cli.validate import main as validate
@@ -78,6 +81,23 @@ def test_the_layers_of_files_and_engines_are_compared(place):
         assert {"level 6", "proposals", "stage 3", "detections", "masks"} <= {
             part["name"] for part in artifact["layers"]["parts"]
         }
+
+
+def test_average_precision_is_measured_on_annotated_images(place, tmp_path):
+    pytest.importorskip("pycocotools", reason="average precision needs pycocotools")
+    for index in range(2):
+        pixels = np.random.default_rng(index).integers(0, 256, (100, 128, 3), np.uint8)
+        (tmp_path / "images").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "images" / f"{index}.png")
+    boxes = {f"{index}.png": ((128, 100), {0: (10, 10, 60, 60)}) for index in range(2)}
+    categories = [{"id": 11 + index, "name": str(index)} for index in range(5)]
+    truth = annotations(tmp_path / "truth.json", boxes, categories=categories)
+    result = run(
+        place, place / "small.engine", "--images", tmp_path / "images", "--ground-truth", truth,
+        "--random", 0, "--no-hard", "--no-function-body",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "AP of masks; interval by 200 bootstrap samples of the images" in result.stdout
 
 
 def test_labels_are_refused(place, tmp_path):

@@ -40,6 +40,7 @@ _NEEDS = {
     "synsets": "labels",
     "max_labelled": "labels",
     "labels": "images",
+    "ground_truth": "images",
 }
 
 
@@ -112,6 +113,11 @@ _NEEDS = {
 @click.option(
     "--max-labelled", type=click.IntRange(min=1), help="With --labels: use only the first N labelled images."
 )
+@path_option(
+    "--ground-truth",
+    help="Measure mIoU or average precision on all --images: a folder of label maps for a segmenter, COCO "
+    "annotations for a detector.",
+)
 @path_option("--html", help="Write a self-contained HTML report.")
 @click.option(
     "--sign",
@@ -171,7 +177,12 @@ def _check_outputs(model: str, artifacts: tuple[Path, ...], options: dict[str, A
 
     kinds = {"html": PAGE_FILE, "plot": PLOT_FILE}
     outputs = [OutputFile(f"--{name}", options[name], kind) for name, kind in kinds.items() if options[name]]
-    texts = [*options["images"], options["labels"] or "", options["synsets"] or ""]
+    texts = [
+        *options["images"],
+        options["labels"] or "",
+        options["synsets"] or "",
+        options["ground_truth"] or "",
+    ]
     check_output_files(
         outputs, [*artifacts, *model_files(model, options), *input_paths(texts)], options["force"]
     )
@@ -202,7 +213,7 @@ def _request(model: str, artifacts: tuple[Path, ...], options: dict[str, Any]) -
     if options["sign"]:
         check_signable([target for path in artifacts for target in targets_of(path)])
     of_request = ("images", "max_images", "random_images", "hard", "function_body", "threads", "layers",
-                  "block", "invariance")  # fmt: skip
+                  "block", "invariance", "ground_truth")  # fmt: skip
     labels = None
     if options["labels"] is not None:
         labels = LabelSource(options["labels"], options["synsets"], options["max_labelled"])

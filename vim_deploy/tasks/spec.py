@@ -33,6 +33,8 @@ class TaskSpec:
     `arrays`: whether networks take and return named arrays, which each file names, instead of images and
     `outputs`; the task then has no handler.
     `draw` draws a prediction on its image, None for predictions that cannot be drawn.
+    `ground_truth`: the option of vim-infer that has the ground truth, and `quality`: a function of rows,
+    class names and ground truth that returns a `vim_deploy.tasks.quality.Quality`, for vim-validate.
     `difference` compares the outputs of two networks, the reference first. `class_count` gives the number of
     classes from the model's configuration, and `check` raises EngineError for a configuration that the task
     cannot be run with; its arguments are the file's name, the configuration and the class names.
@@ -58,6 +60,8 @@ class TaskSpec:
     )
     arrays: bool = False
     difference: str | None = None  # a function (Outputs, Outputs) -> Difference
+    ground_truth: str | None = None
+    quality: str | None = None
     class_count: Callable[[Mapping[str, Any]], int] | None = None
     check: Callable[[str, Mapping[str, Any], Sequence[str] | None], None] | None = None
 

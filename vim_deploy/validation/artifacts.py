@@ -16,6 +16,7 @@ from vim_deploy.engines.onnxruntime.backend import OrtRunner
 from vim_deploy.engines.onnxruntime.session import make_session, run_session
 from vim_deploy.engines.open import OpenEngine, open_engine
 from vim_deploy.engines.source import SourceModel, read_source
+from vim_deploy.engines.tensors import BatchRange, TensorSpec
 from vim_deploy.errors import EngineError
 from vim_deploy.files import sha256_of_file
 from vim_deploy.metadata import ModelMetadata
@@ -72,6 +73,34 @@ class Artifact(AbstractContextManager["Artifact"]):
     def batch(self) -> int | None:
         """The fixed batch size; None for a dynamic one."""
         return self._network.input.shape[0]
+
+    # As tasks see a network, see tasks/base.py.
+
+    @property
+    def path(self) -> str:
+        return str(self.target.path)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes; their indices if the model has no names."""
+        if self.metadata.class_names is not None:
+            return self.metadata.class_names
+        spec, count = TASKS.get(self.metadata.task), 0
+        if spec.class_count is not None:
+            count = spec.class_count(self.metadata.config)
+        elif spec.class_axis is not None:
+            count = self.output_spec.shape[spec.class_axis] or 0
+        return tuple(map(str, range(count)))
+
+    @property
+    def output_spec(self) -> TensorSpec:
+        network = self._network
+        runner = network.runner if isinstance(network, OpenEngine) else network
+        return next(spec for spec in runner.outputs if spec.name == self.output)
+
+    @property
+    def batches(self) -> BatchRange:
+        return self._network.batches
 
     def run_all(self, pixels: np.ndarray, size: int | None = None) -> dict[str, np.ndarray]:
         """All outputs for pixels (images, channels, height, width), in supported batches of about `size`.

@@ -12,6 +12,7 @@ from vim_deploy.validation.compare import Report, plain_json
 from vim_deploy.validation.inputs import Input
 from vim_deploy.validation.invariance import Invariance
 from vim_deploy.validation.layers import LayerReport
+from vim_deploy.validation.quality import QualityDifference
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class TargetResult:
     layers: LayerReport | None = None
     invariance: Invariance | None = None
     accuracy: Accuracy | None = None
+    quality: QualityDifference | None = None
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -63,6 +65,7 @@ class TargetResult:
             "layers": self.layers and plain_json(self.layers.to_dict()),
             "invariance": self.invariance and self.invariance.to_dict(),
             "accuracy": self.accuracy and self.accuracy.to_dict(),
+            "quality": self.quality and self.quality.to_dict(),
         }
 
 

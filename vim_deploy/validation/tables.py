@@ -18,6 +18,7 @@ from vim_deploy.validation.accuracy import Accuracy
 from vim_deploy.validation.compare import ALL, Group, Report
 from vim_deploy.validation.invariance import Variation
 from vim_deploy.validation.layers import LayerReport, PartFigures
+from vim_deploy.validation.quality import QualityDifference
 from vim_deploy.validation.results import TargetResult, Validation
 
 if TYPE_CHECKING:
@@ -168,6 +169,9 @@ def sections(validation: Validation, block: int | None = None) -> Iterator[Secti
         title = "accuracy; confidence interval by Newcombe, p by McNemar"
         yield Section(title, ACCURACY, list(accuracy_rows(accuracies)))
 
+    if qualities := [(item.target.label, item.quality) for item in validation.results if item.quality]:
+        yield _quality(qualities)
+
 
 def _blocks(report: LayerReport) -> Section:
     fault, blocks = report.first_fault, {row[0]: row for row in report.blocks()}
@@ -196,3 +200,14 @@ def _parts(report: LayerReport, block: int) -> Section:
 
 def _local(part: PartFigures) -> tuple[str, str]:
     return f"{part.local_error:.1e}", f"{part.limit:.1e}"
+
+
+def _quality(results: Sequence[tuple[str, QualityDifference]]) -> Section:
+    first = results[0][1]
+    rows: list[tuple[str, ...]] = [("eager", str(first.images), f"{first.reference:.2%}", "", "")]
+    for label, found in results:
+        low, high = found.interval
+        apart = f"{found.value - found.reference:+.2%}"
+        rows.append((label, str(found.images), f"{found.value:.2%}", apart, f"{low:+.2%} to {high:+.2%}"))
+    title = f"{first.metric}; interval by {first.resamples} bootstrap samples of the images"
+    return Section(title, ("model", "images", first.metric, "difference", "95 % interval"), rows)

@@ -36,6 +36,7 @@ from vim_deploy.validation.labels import LabelSource, labelled_images
 from vim_deploy.validation.layers import compare_layers
 from vim_deploy.validation.outputs import Found, check_same_form, report_of, run_artifact, run_eager
 from vim_deploy.validation.probes import open_probed
+from vim_deploy.validation.quality import ArtifactNetwork, EagerNetwork, compare_quality, quality_of
 from vim_deploy.validation.results import TargetResult, Validation
 
 LAYER_IMAGES = 2
@@ -59,6 +60,7 @@ class ValidationRequest:
     block: int | None = None  # of --layers, to show in detail
     invariance: bool = False
     labels: LabelSource | None = None
+    ground_truth: Path | None = None  # of `images`, to measure mIoU or average precision
     tolerance: Tolerance | None = None  # instead of that of an artifact's precision
 
 
@@ -93,6 +95,8 @@ def validate(request: ValidationRequest, progress: Progress = lambda stage: None
     results = [_result(target, request, reference, progress) for target in targets]
     if request.labels is not None:
         results = _with_accuracy(results, request, request.labels, reference, progress)
+    if request.ground_truth is not None:
+        results = _with_quality(results, request, request.ground_truth, reference, progress)
     return Validation(
         reference.model.origin,
         tuple(reference.inputs),
@@ -228,6 +232,27 @@ def _with_accuracy(
             reference.metadata.preprocessing,
         )
     return [replace(item, accuracy=accuracy) for item, accuracy in zip(results, found, strict=True)]
+
+
+def _with_quality(
+    results: list[TargetResult],
+    request: ValidationRequest,
+    ground_truth: Path,
+    reference: _Reference,
+    progress: Progress,
+) -> list[TargetResult]:
+    task = reference.model.task
+    eager = EagerModel(task, settings=task.settings)
+    found, expected = [], None
+    for result in results:
+        with open_artifact(result.target, request.threads) as artifact:
+            if expected is None:
+                progress(f"{eager.label} on the images with ground truth")
+                expected = quality_of(EagerNetwork(eager, artifact), request.images, ground_truth)
+            progress(f"{artifact.label} on the images with ground truth")
+            actual = quality_of(ArtifactNetwork(artifact), request.images, ground_truth)
+        found.append(replace(result, quality=compare_quality(expected, actual)))
+    return found
 
 
 def _with_layers(result: TargetResult, request: ValidationRequest, reference: _Reference) -> TargetResult:

@@ -57,6 +57,56 @@ def average_precision(
     return found
 
 
+class Resampled:
+    """AP at IoU 0.5 to 0.95 for selections of images; the objects of each image are matched once.
+
+    `kind`: "segm", or "bbox" if the annotations have no masks.
+    """
+
+    def __init__(
+        self, annotations: Annotations, results: list[dict[str, Any]], image_ids: Sequence[int]
+    ) -> None:
+        coco_class, evaluation_class = _pycocotools()
+        has_masks = any(entry.get("segmentation") for entry in annotations.content["annotations"])
+        self.kind = "segm" if has_masks else "bbox"
+        self._evaluation: Any = None
+        if not results:
+            return
+        with contextlib.redirect_stdout(io.StringIO()):
+            ground_truth = coco_class()
+            ground_truth.dataset = annotations.content
+            ground_truth.createIndex()
+            loaded = ground_truth.loadRes([dict(entry) for entry in results])
+            evaluation = evaluation_class(ground_truth, loaded, self.kind)
+            # In the given order, which `average_precision` refers to.
+            evaluation.params.imgIds = list(image_ids)
+            evaluation.params.areaRng, evaluation.params.areaRngLbl = evaluation.params.areaRng[:1], ["all"]
+            evaluation.evaluate()
+        self._evaluation, self._images = evaluation, len(image_ids)
+        # COCOeval sorts the ids.
+        place = {number: index for index, number in enumerate(evaluation.params.imgIds)}
+        self._order = [place[number] for number in image_ids]
+        self._matches = evaluation.evalImgs
+
+    def average_precision(self, chosen: Any) -> float:
+        """AP over the images with these numbers, which may repeat; 0 without objects."""
+        if self._evaluation is None:
+            return 0.0
+        evaluation, images = self._evaluation, self._images
+        numbers = [self._order[number] for number in chosen]
+        # Matches are in the order of categories, areas (one) and images.
+        categories = len(self._matches) // images
+        evaluation.evalImgs = [
+            self._matches[category * images + number] for category in range(categories) for number in numbers
+        ]
+        ids = list(range(len(numbers)))
+        evaluation.params.imgIds = evaluation._paramsEval.imgIds = ids
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluation.accumulate()
+        precision = evaluation.eval["precision"][:, :, :, 0, -1]
+        return float(precision[precision >= 0].mean()) if (precision >= 0).any() else 0.0
+
+
 def _by_class(annotations: Annotations, evaluation: Any) -> dict[str, float]:
     """From COCOeval's array of precisions: (IoUs, recalls, classes, areas, numbers of objects)."""
     names = {entry["id"]: entry["name"] for entry in annotations.content["categories"]}

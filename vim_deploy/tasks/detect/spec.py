@@ -56,6 +56,8 @@ SPEC = TaskSpec(
     # A higher threshold might leave nothing to compare.
     settings={"score_threshold": 0.0},
     difference="vim_deploy.tasks.detect.difference:difference",
+    ground_truth="annotations",
+    quality="vim_deploy.tasks.detect.quality:precision_of",
     class_count=_class_count,
     check=_check,
 )

@@ -14,4 +14,6 @@ SPEC = TaskSpec(
     draw="vim_deploy.tasks.segment.visualization:draw",
     result="vim_deploy.tasks.segment.model_result:SegmentResult",
     class_axis=1,
+    ground_truth="ground_truth",
+    quality="vim_deploy.tasks.segment.quality:mean_iou",
 )
