@@ -55,7 +55,7 @@ def _engine(description: Mapping[str, Any]) -> Iterator[Fact]:
     yield "built for", ", ".join(f"{name} {value}" for name, value in environment.items())
     yield "usable here", "yes" if description["usable"] else f"no: {description['problem']}"
     yield from _model(description["model"], manifest["precision"])
-    yield "input", _tensor(manifest["input"])
+    yield "input", ", ".join(map(_tensor, manifest["inputs"]))
     yield "outputs", ", ".join(map(_tensor, manifest["outputs"]))
     yield "scan", str(manifest["operator"].get("implementation", "see --json"))
     yield "exported file", f"{manifest['source']['name']}, SHA-256 {manifest['source']['sha256']}"
