@@ -192,7 +192,7 @@ def test_failed_write_leaves_the_old_engine(model, engine, monkeypatch):
 
 def test_invalid_output_paths(model, tmp_path):
     for output, message in (
-        (tmp_path, "Is a directory"),
+        (tmp_path, "not a regular file"),
         (tmp_path / "none" / "x.engine", "does not exist"),
         (model, "is an input of this run"),
         ("/dev/null", "not a regular file"),
