@@ -95,5 +95,5 @@ def test_the_tuned_scan_stays_within_its_budget() -> None:
 def test_the_tuned_pair_stays_within_its_budget() -> None:
     tuned = counts(PAIR)[0]
     assert tuned.mufu == 18  # the gate's two are shared by the directions
-    assert tuned.shfl == 1 and tuned.instructions <= 150
+    assert tuned.shfl == 1 and tuned.instructions <= 155
     assert tuned.registers <= 168  # three blocks on a multiprocessor
