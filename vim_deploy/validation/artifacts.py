@@ -51,7 +51,7 @@ class Target:
 
 
 class Artifact(AbstractContextManager["Artifact"]):
-    """An opened artifact; a context manager."""
+    """An opened artifact; a context manager. Raises EngineError for a task without images as inputs."""
 
     def __init__(
         self,
@@ -63,7 +63,13 @@ class Artifact(AbstractContextManager["Artifact"]):
     ) -> None:
         self.target, self.metadata, self.precision, self.manifest = target, metadata, precision, manifest
         self._network = network
-        self.output = TASKS.get(metadata.task).primary_output
+        spec = TASKS.get(metadata.task)
+        if spec.arrays:
+            raise EngineError(
+                f"{target.path} is for the task {spec.name}, whose inputs are no images; vim-validate does "
+                "not compare it. vim-export and vim-build compare all outputs."
+            )
+        self.output = spec.primary_output
 
     @property
     def label(self) -> str:
