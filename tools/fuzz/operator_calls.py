@@ -80,7 +80,7 @@ def _session(graph: onnx.GraphProto, inputs: dict[str, np.ndarray], fed: list[st
 
 
 def _versions() -> dict[str, int]:
-    from vim_deploy.engines.onnxruntime.fusion.domain import FUSED_DOMAIN, FUSED_VERSION
+    from vim_deploy.engines.fusion.domain import FUSED_DOMAIN, FUSED_VERSION
     from vim_deploy.ops.signature import CONTRACT_VERSION, OP_DOMAIN
 
     return {OP_DOMAIN: CONTRACT_VERSION, FUSED_DOMAIN: FUSED_VERSION}

@@ -91,8 +91,8 @@ def _recorded_nodes(models: list[Path], folder: Path) -> Path:
     """A folder with one graph per node of our operators, whose initializers are the inputs of a real run."""
     import onnx
 
+    from vim_deploy.engines.fusion.rewrite import fuse
     from vim_deploy.engines.onnxruntime.fusion.matmul import fuse_matmuls
-    from vim_deploy.engines.onnxruntime.fusion.rewrite import fuse
     from vim_deploy.engines.source import read_source
 
     nodes = folder / "nodes"
