@@ -6,13 +6,23 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up-$(shell find vim_deploy export engines -name "*.py" | sort | cksum | cut -d" " -f1)
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find plugins -type f)
 
-.PHONY: demo test setup check format clean
+.PHONY: demo test test-networks setup check format clean
 
 demo: setup
 	$(BIN)/python examples/demo.py
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+# Public networks in an environment of their own, which also sees the project's; needs the package index.
+NETWORKS := .venv-networks
+test-networks: setup
+	test -x $(NETWORKS)/bin/python || $(BIN)/python -m venv $(NETWORKS)
+	$(NETWORKS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	    -r tools/networks/requirements.txt
+	$(BIN)/python -c "import site; print(site.getsitepackages()[0])" \
+	    > $(NETWORKS)/lib/python3.11/site-packages/project.pth
+	PYTHONPATH=. $(NETWORKS)/bin/python -m pytest -p no:cacheprovider tools/networks
 
 setup: $(STAMP)
 
