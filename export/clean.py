@@ -12,6 +12,8 @@ from onnxscript import optimizer
 from onnxscript.rewriter import RewriteRuleSet
 from onnxscript.rewriter.rules.common import collapse_slice_rule
 
+from vim_deploy.export.shapes import make_shapes_constant
+
 _SCOPES = "pkg.torch.onnx.name_scopes"
 # Their results are larger than their inputs, and only small ones are worth storing.
 _EXPANDING = {"ConstantOfShape", "Expand", "Tile"}
@@ -33,6 +35,7 @@ def simplify(model: ir.Model) -> None:
         should_fold=lambda node: node.op_type not in _EXPANDING,
     )
     RewriteRuleSet([collapse_slice_rule]).apply_to_model(model)
+    make_shapes_constant(model)
     for apply in (
         passes.IdentityEliminationPass(),
         passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),

@@ -15,6 +15,7 @@ from vim_deploy.engines.tensorrt.accumulation import accumulate_in_fp32
 from vim_deploy.engines.tensorrt.fused import fuse_for_plugins, fused_nodes, fused_problems
 from vim_deploy.engines.tensorrt.parser_8_6 import has_bounds, rewrite_for_8_6
 from vim_deploy.engines.tensorrt.parser_rules import PLUGIN_OPERATORS, Constants, detection_problems
+from vim_deploy.engines.tensorrt.slices import simplify_slices
 from vim_deploy.errors import EngineError
 from vim_deploy.ops.signature import (
     ATTRIBUTES,
@@ -78,9 +79,9 @@ def prepare(
 ) -> PreparedGraph:
     """The graph of an exported file for TensorRT `major`.
 
-    Removes the function body, adds the plugin's attributes, fixes inputs with a default to it, and for 8.6
-    rewrites what its parser does not support. `fp32_accumulation`: see `accumulate_in_fp32`. `fuse`: replace
-    the scans and convolutions of a block with two plugins.
+    Removes the function body, adds the plugin's attributes, fixes inputs with a default to it, simplifies
+    slices, and for 8.6 rewrites what its parser does not support. `fp32_accumulation`: see
+    `accumulate_in_fp32`. `fuse`: replace the scans and convolutions of a block with two plugins.
 
     Raises EngineError that names the parser's rules that the graph violates, or for a graph in another
     precision than its metadata.
@@ -92,6 +93,7 @@ def prepare(
     fused = fuse_for_plugins(model, types) if fuse else {}
     del model.functions[:]
     _fix_optional_inputs(model)
+    simplify_slices(model, open_only=major < 10)
     del model.graph.value_info[:]  # possibly stale; TensorRT infers the types from the nodes
     scans = [node for node in model.graph.node if (node.domain, node.op_type) == (OP_DOMAIN, OP_NAME)]
     for node in scans:
