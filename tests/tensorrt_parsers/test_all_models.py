@@ -1,5 +1,7 @@
 """All reference classifiers, the trained examples, Vim-Ti and DeiT-Ti in TensorRT's parsers.
 
+The graphs are those of `vim-build`, with fused operators.
+
 Takes minutes; the largest differences are recorded as properties of the test (`--junit-xml`).
 """
 
@@ -33,7 +35,7 @@ FORM_NAMES = [f"{precision}-{'dynamic' if batch is None else 'fixed'}" for preci
 
 
 def check(recorder, plugins, folder, record_property, data: bytes) -> None:
-    parsed, found = checked(recorder, plugins, data, folder)
+    parsed, found = checked(recorder, plugins, data, folder, fuse=True)
     record_property("tensorrt", str(recorder.installation))
     record_property("layers", len(parsed.recording.layers))
     record_property("difference", max(found.values()))

@@ -202,3 +202,43 @@ def test_a_scan_with_a_type_that_the_plugin_refuses_is_an_error():
     inputs[2] = inputs[2].astype(np.float16)
     with pytest.raises(ComputeError, match=r"A is torch.float16, the plugin expects torch.float32"):
         scan(inputs, fields=FIELDS)
+
+
+def fused(
+    name: str, inputs: list[np.ndarray], shapes: list[tuple[int, ...]], **fields: int
+) -> list[np.ndarray]:
+    plugin = {
+        "namespace": "vim_deploy.fused",
+        "name": name,
+        "fields": {key: [value] for key, value in fields.items()},
+    }
+    return one_layer("Plugin", {}, inputs, [(shape, "float32") for shape in shapes], plugin=plugin)
+
+
+def numbers(*shape: int) -> np.ndarray:
+    return GENERATOR.standard_normal(shape).astype(np.float32)
+
+
+def test_a_pair_of_convolutions():
+    xz, taps, bias, taps_b, bias_b = numbers(1, 5, 4), numbers(3, 2), numbers(2), numbers(3, 2), numbers(2)
+    found = fused("CausalConvPair", [xz, taps, bias, taps_b, bias_b], 2 * [(1, 5, 2)])
+    x = np.pad(xz[0, :, :2], ((2, 2), (0, 0)))
+    for output, (weights, offset, start) in zip(found, ((taps, bias, 0), (taps_b, bias_b, 2)), strict=True):
+        sums = np.array([offset + (weights * x[start + t :][:3]).sum(0) for t in range(5)])
+        assert np.allclose(output[0], sums / (1 + np.exp(-sums)), atol=1e-6)
+
+
+def test_a_pair_of_scans_is_the_gated_sum_of_both_directions():
+    xz = numbers(1, 3, 4)
+    sides = [
+        [numbers(1, 3, 2), numbers(1, 3, 3 + 2 * 4), numbers(3, 2), numbers(4, 2), numbers(2), numbers(2)]
+        for _ in (0, 1)
+    ]
+    given = [xz, *sides[0], *sides[1]]
+    (found,) = fused("ScanPair", given, [(1, 3, 2)], delta_softplus=1, average_directions=1)
+    expected = np.zeros((1, 3, 2), np.float32)
+    for reverse, (u, projection, weight, A, D, bias) in enumerate(sides):
+        B, C = projection[..., 3:7], projection[..., 7:]
+        inputs = [u, projection[..., :3] @ weight, A.T.copy(), B, C, D, xz[..., 2:], bias]
+        expected += scan(inputs, fields={**FIELDS, "reverse": [reverse]}) / 2
+    assert np.allclose(found, expected, rtol=1e-4, atol=1e-6)
