@@ -12,6 +12,7 @@ from changed_engine import changed_engine
 from click.testing import CliRunner, Result
 from small_onnx import COLOURS, colour_model, save
 
+import vim_deploy
 from vim_deploy.cli.inspect import main
 from vim_deploy.engines.build import build_engine
 from vim_deploy.files import sha256_of_file
@@ -95,6 +96,16 @@ def test_classes_without_names_are_counted():
     save(colour_model(class_names=None), Path("numbers.onnx"))
     assert described("numbers.onnx")["model"]["class_count"] == 3
     assert "3 classes without names" in inspect("numbers.onnx").stdout
+
+
+def test_a_network_that_takes_no_images():
+    torch = pytest.importorskip("torch", reason="export_module needs PyTorch")
+    vim_deploy.export_module(torch.nn.Tanh(), {"values": torch.zeros(2, 3)}, Path("raw.onnx"))
+    vim_deploy.build("raw.onnx", "raw.engine")
+    for name in ("raw.onnx", "raw.engine"):
+        assert described(name)["model"]["task"] == "raw"
+        text = inspect(name).stdout
+        assert "values float32" in text and "preprocessing" not in text
 
 
 @pytest.mark.parametrize(

@@ -96,21 +96,30 @@ def _checkpoint(description: Mapping[str, Any]) -> Iterator[Fact]:
 
 
 def _model(model: Mapping[str, Any], precision: str) -> Iterator[Fact]:
-    checkpoint, preprocessing = model["checkpoint"], model["preprocessing"]
+    checkpoint = model["checkpoint"]
     yield "task", model["task"]
-    yield "model", f"{model['variant']}, {by(preprocessing['image_size'])}"
+    yield "model", ", ".join([model["variant"], *_image_size(model["preprocessing"])])
     yield "classes", _classes(model)
     yield "precision", precision
-    yield (
-        "preprocessing",
-        f"crop ratio {preprocessing['crop_ratio']:g}, mean {_numbers(preprocessing['mean'])}, "
-        f"std {_numbers(preprocessing['std'])}, {plural(preprocessing['channels'], 'channel')}",
-    )
+    if model["preprocessing"]:
+        yield "preprocessing", _preprocessing(model["preprocessing"])
     hashed = f", SHA-256 {checkpoint['sha256']}" if checkpoint.get("sha256") else ""
     seed = "" if checkpoint.get("seed") is None else f" (seed {checkpoint['seed']})"
     yield "weights", f"{checkpoint.get('source')}{seed}{hashed}"
     yield "parity", parity_in_words(model["parity"])
     yield "exported with", ", ".join(f"{name} {version}" for name, version in model["versions"].items())
+
+
+def _image_size(preprocessing: Mapping[str, Any]) -> list[str]:
+    """Empty for a network that does not take images."""
+    return [by(preprocessing["image_size"])] if preprocessing else []
+
+
+def _preprocessing(values: Mapping[str, Any]) -> str:
+    return (
+        f"crop ratio {values['crop_ratio']:g}, mean {_numbers(values['mean'])}, std "
+        f"{_numbers(values['std'])}, {plural(values['channels'], 'channel')}"
+    )
 
 
 def _classes(model: Mapping[str, Any]) -> str:
