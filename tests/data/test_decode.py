@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -135,8 +137,35 @@ def test_16_bit_colour_is_reported(tmp_path):
     assert (decoded.flags, decoded.image.getpixel((0, 0))) == (("from_16bit",), (0xAB,) * 3)
     write_tiff(path, pixels >> 4)
     assert decode(path).flags == ("from_16bit", "low_16bit")
-    with pytest.raises(ImageError, match="16-bit colour cannot be read with a depth of 12 bits"):
+    decoded = decode(path, Limits(depth=12))
+    assert (decoded.flags, decoded.image.getpixel((0, 0))) == (("from_12bit",), (0xAB,) * 3)
+    write_tiff(path, pixels)
+    with pytest.raises(ImageError, match="samples up to 43981 need more than 12 bits"):
         decode(path, Limits(depth=12))
+
+
+def test_12_bit_colour_in_a_png_is_read_and_rotated(tmp_path):
+    # Pillow cannot write it: a PNG file with 16-bit RGB, an EXIF orientation, and the filter 0 in every row.
+    samples = np.random.default_rng(0).integers(0, 4096, (5, 7, 3)).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in samples)
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", 7, 5, 16, 2, 0, 0, 0)),
+        (b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    ]
+    content = b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+    path = tmp_path / "image.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+    decoded = decode(path, Limits(depth=12))
+    assert decoded.flags == ("rotated", "from_12bit")
+    np.testing.assert_array_equal(np.asarray(decoded.image), samples[::-1, ::-1] >> 4)
+    assert decode(path).flags == ("rotated", "from_16bit", "low_16bit")
 
 
 def test_heic_with_pillow_heif(tmp_path):

@@ -117,7 +117,7 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
     "--depth",
     type=click.IntRange(9, 16),
     default=16,
-    help="Bits that grayscale samples in 16-bit files use, such as 12 for the images of some cameras.",
+    help="Bits that samples in 16-bit files use, such as 12 for the images of some cameras.",
 )
 @click.option("--null", "null_separated", is_flag=True, help="Paths on stdin are separated by zero bytes.")
 @click.option(

@@ -5,10 +5,10 @@
 - Only the first frame or page is read (flag `first_frame` if there are more).
 - EXIF orientation is applied (flag `rotated`). ICC profiles are ignored: values are used as stored.
 - Transparency of any kind is composited on white (flag `alpha`).
-- CMYK is converted to RGB by Pillow, without colour management (flag `from_cmyk`).
-- 16-bit samples are reduced to their high byte (flag `from_16bit`); Pillow does the same for 16-bit colour.
+- CMYK is converted to RGB by Pillow, without color management (flag `from_cmyk`).
+- 16-bit samples are reduced to their high byte (flag `from_16bit`); Pillow does the same for 16-bit color.
   If no sample needs more than 12 bits, the image is almost black (flag `low_16bit`). With another `depth` in
-  the limits, grayscale samples are numbers of so many bits, and the highest 8 are kept (flag `from_12bit`).
+  the limits, samples are numbers of so many bits, and the highest 8 are kept (flag `from_12bit`).
 - Floating-point samples must be in 0..1 and are scaled to 0..255 and rounded (flag `from_float`).
 - Images with more pixels or metadata than the limits are refused before they are decoded.
 - On request, a JPEG file is decoded at a half, a quarter or an eighth of its size, but not below the minimum
@@ -24,10 +24,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, Any, TypeAlias
 
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from vim_deploy.data.formats import formats_of
-from vim_deploy.data.samples import FULL_DEPTH, Samples, to_8bit
+from vim_deploy.data.samples import FULL_DEPTH, Samples, from_16bit, full_samples, to_8bit
 from vim_deploy.data.unsupported import reason_of
 from vim_deploy.errors import ImageError
 from vim_deploy.files import open_regular
@@ -46,7 +46,7 @@ class Limits:
     """Limits for one file. `seconds` and `memory` apply only to decoder processes; None: no limit.
 
     `reduced_jpeg`: decode JPEG files at a reduced size if the caller of `decode` gives a minimum size.
-    `depth`: the bits that grayscale samples in 16-bit files use.
+    `depth`: the bits that samples in 16-bit files use.
     """
 
     max_pixels: int = 89_478_485
@@ -111,8 +111,13 @@ def decode_pillow(image: Image.Image, limits: Limits | None = None) -> DecodedIm
         raise ImageError(f"damaged {_one_line(error)}") from error
 
 
-def convert(image: Image.Image, depth: int = FULL_DEPTH) -> DecodedImage:
-    """Apply the module's rules to an image that Pillow has opened. Raises ImageError."""
+def convert(
+    image: Image.Image, depth: int = FULL_DEPTH, reopen: Callable[[], ImageFile.ImageFile] | None = None
+) -> DecodedImage:
+    """Apply the module's rules to an image that Pillow has opened. Raises ImageError.
+
+    `reopen` opens the same file again, which 16-bit color with another depth needs.
+    """
     flags = []
     if getattr(image, "is_animated", False):
         flags.append("first_frame")
@@ -120,12 +125,21 @@ def convert(image: Image.Image, depth: int = FULL_DEPTH) -> DecodedImage:
         raise ImageError(f"the image is empty ({image.width} x {image.height} pixels)")
     orientation, samples = _orientation(image), Samples.of(image)
     image.load()
+    depth_flags: tuple[str, ...] = ()
+    if samples.was_16bit and depth != FULL_DEPTH and reopen is not None:
+        with reopen() as again:
+            full = full_samples(image, again)
+        if full is not None:
+            values, depth_flags = from_16bit(full, depth)
+            left = _orientation(image)  # that load() has not applied
+            image, samples = Image.fromarray(values), Samples()
+            image.getexif()[ExifTags.Base.Orientation] = left
     if 2 <= orientation <= 8:
         flags.append("rotated")
         # load() has already rotated TIFF images; this does nothing then.
         image = ImageOps.exif_transpose(image)
     image, conversions = to_8bit(image, samples, depth)
-    return DecodedImage(image, image.size, (*flags, *conversions))
+    return DecodedImage(image, image.size, (*flags, *depth_flags, *conversions))
 
 
 def _state(file: IO[bytes]) -> tuple[int, int]:
@@ -146,7 +160,7 @@ def _decode_file(
             _check_limits(image, limits)
             if minimum_size is not None and limits.reduced_jpeg and image.format == "JPEG":
                 return _reduced(image, minimum_size)
-            return convert(image, limits.depth)
+            return convert(image, limits.depth, lambda: Image.open(file, formats=formats_of(file, name)))
     except UnidentifiedImageError:
         raise ImageError(reason_of(file)) from None
     except (ImageError, MemoryError):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from vim_deploy.errors import ImageError
 
@@ -52,11 +54,32 @@ def to_8bit(image: Image.Image, samples: Samples, depth: int) -> tuple[Image.Ima
         return converted, flags
     if depth != FULL_DEPTH:
         raise ImageError(
-            f"16-bit colour cannot be read with a depth of {depth} bits, which is only for grayscale; "
-            "convert the image to 8 bits"
+            f"16-bit samples with transparency cannot be read with a depth of {depth} bits; convert the "
+            "image to 8 bits"
         )
     low = int(np.max(np.asarray(converted), initial=0)) < 1 << (LOW_DEPTH - 8)
     return converted, (*flags, "from_16bit", *((LOW_FLAG,) if low else ()))
+
+
+def full_samples(image: Image.Image, again: ImageFile.ImageFile) -> np.ndarray | None:
+    """The 16-bit samples (height, width, 3) of a loaded RGB image, of which Pillow keeps the high bytes.
+
+    `again`: the same file, opened and not loaded. It is loaded in the other byte order, in which Pillow takes
+    the low bytes. None for an image with transparency.
+    """
+    if image.mode != "RGB" or "transparency" in image.info:
+        return None
+    again.tile = [tile._replace(args=_swapped(tile.args)) for tile in again.tile]
+    again.load()
+    high, low = (np.asarray(part).astype(np.uint16) for part in (image, again))
+    return high << 8 | low
+
+
+def _swapped(args: Any) -> Any:
+    """A decoder's arguments with the raw mode in the other byte order, such as "RGB;16B"."""
+    mode, *rest = (args,) if isinstance(args, str) else args
+    other = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}[mode[-1]]
+    return f"{mode[:-1]}{other}" if isinstance(args, str) else (f"{mode[:-1]}{other}", *rest)
 
 
 def _to_plain(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
