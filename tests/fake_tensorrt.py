@@ -128,10 +128,13 @@ class _Registry:
 
     def load_library(self, path: str) -> None:
         self._recorder.calls.append(("load_library", path))
-        if not self._recorder.refuses_plugin:
+        if self._recorder.refuses_plugin:
+            return
+        plugins = [("vim_deploy", "SelectiveScan", "2")]
+        plugins += [("vim_deploy.fused", name, "4") for name in ("ScanPair", "CausalConvPair")]
+        for name_space, name, version in plugins:
             creator: Any = ModuleType("creator")
-            creator.name, creator.plugin_version = "SelectiveScan", "2"
-            creator.plugin_namespace = "vim_deploy"
+            creator.plugin_namespace, creator.name, creator.plugin_version = name_space, name, version
             self.creators.append(creator)
 
 

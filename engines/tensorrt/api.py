@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from vim_deploy.engines.fusion.domain import CONV_PAIR, FUSED_DOMAIN, FUSED_VERSION, SCAN_PAIR
 from vim_deploy.engines.tensorrt.driver import cuda_major
 from vim_deploy.engines.tensorrt.graph import PLUGIN_NAMESPACE, PLUGIN_VERSION
 from vim_deploy.errors import EngineError, MissingDependencyError, OperatorLibraryError
@@ -100,15 +101,14 @@ def load_plugin(trt: ModuleType) -> Path:
     path = tensorrt_library(major(trt))
     trt.init_libnvinfer_plugins(None, "")
     registry = trt.get_plugin_registry()
-    if not _is_listed(registry):
+    if _missing(registry):
         _check_library(path, _EXPORTS[major(trt)])
         registry.load_library(str(path))
-    if not _is_listed(registry):
+    if missing := _missing(registry):
         raise OperatorLibraryError(
             f"TensorRT {trt.__version__} does not accept {path}: after loading it, the registry has no "
-            f"plugin {PLUGIN_NAMESPACE}::{OP_NAME} of version {PLUGIN_VERSION}. It was built for another "
-            "major version of TensorRT, or is damaged: build it with TENSORRT_ROOT set to this version's "
-            "headers."
+            f"plugin {', '.join(missing)}. It was built for another major version of TensorRT or from other "
+            "sources, or is damaged: build it with TENSORRT_ROOT set to this version's headers."
         )
     return path
 
@@ -134,13 +134,18 @@ def load_roi_align(trt: ModuleType, name: str) -> None:
     )
 
 
-def _is_listed(registry: Any) -> bool:
+def _missing(registry: Any) -> list[str]:
+    """The plugins of our library that the registry does not have."""
     # `all_creators` has both plugin generations; it was added in 10.
     creators = registry.all_creators if hasattr(registry, "all_creators") else registry.plugin_creator_list
-    wanted = (OP_NAME, PLUGIN_VERSION, PLUGIN_NAMESPACE)
-    return any(
-        (creator.name, creator.plugin_version, creator.plugin_namespace) == wanted for creator in creators
-    )
+    listed = {
+        f"{creator.plugin_namespace}::{creator.name} of version {creator.plugin_version}"
+        for creator in creators
+    }
+    wanted = [(PLUGIN_NAMESPACE, OP_NAME, PLUGIN_VERSION)]
+    wanted += [(FUSED_DOMAIN, name, str(FUSED_VERSION)) for name in (SCAN_PAIR, CONV_PAIR)]
+    names = [f"{domain}::{name} of version {version}" for domain, name, version in wanted]
+    return [name for name in names if name not in listed]
 
 
 def _open(path: Path) -> ctypes.CDLL:

@@ -10,7 +10,7 @@ target_include_directories(vim_pair_cuda_shim_test PRIVATE ../selective_scan ../
 target_compile_options(vim_pair_cuda_shim_test PRIVATE -fno-strict-aliasing -Wno-unknown-pragmas)
 add_test(NAME cuda_pairs_on_cpu COMMAND vim_pair_cuda_shim_test)
 
-add_executable(vim_cuda_plan_test test_cuda_plan.cpp ../selective_scan/scan_cuda_plan.cpp)
+add_executable(vim_cuda_plan_test test_cuda_plan.cpp ${VIM_CUDA_PLANS})
 add_executable(vim_trt_core_test test_trt_core.cpp ../selective_scan/trt_plugin_core.cpp
   ../selective_scan/gpu_operators.cpp ${VIM_CUDA_PLANS})
 set(VIM_ORT_CUDA_FILES ort_cuda_op.cpp ort_tensor.cpp ort_domain.cpp gpu_operators.cpp)

@@ -3,7 +3,9 @@
 #include <cstdio>
 #include <cstring>
 #include <initializer_list>
+#include <vector>
 
+#include "pair_cuda_plan.h"
 #include "scan_cuda_plan.h"
 
 namespace {
@@ -49,6 +51,36 @@ void check_all_rules() {
       }
     }
   }
+}
+
+// Plans of both directions in one launch.
+void check_pair_rules(int batch, int length, int channels, int multiprocessors) {
+  constexpr int kState = 16;
+  const CudaPlan plan = vim_fused::plan_pair(batch, length, channels, kState, multiprocessors);
+  const CudaVariant& shape = vim_fused::kPairVariants[plan.variant];
+  const int width = vim_fused::kPairThreads / shape.lanes * shape.channels;
+  check(plan.chunks * plan.chunk_length >= length, "pair: every token is in a chunk", plan);
+  check((plan.chunks - 1) * plan.chunk_length < length, "pair: no chunk is empty", plan);
+  check(plan.channel_tiles * width >= channels, "pair: every channel is in a tile", plan);
+  check(plan.blocks == batch * plan.chunks * plan.channel_tiles, "pair: one block per element, chunk and tile", plan);
+  std::vector<char> memory(vim_fused::pair_workspace_bytes(batch, length, channels, kState));
+  vim_fused::CudaScanPair scan{};
+  scan.batch = batch, scan.length = length, scan.channels = channels, scan.state = kState, scan.rank = 12;
+  scan.workspace = memory.data();
+  const vim_fused::PairKernelArguments arguments = vim_fused::pair_arguments(scan, plan);
+  const char* last = reinterpret_cast<const char*>(arguments.summaries[1]) + plan.workspace_bytes;
+  check(last <= memory.data() + memory.size(), "pair: the workspace is sufficient", plan);
+}
+
+void check_all_pair_rules() {
+  for (const int batch : {1, 3, 64})
+    for (const int length : {1, 17, 197, 730})
+      for (const int channels : {1, 5, 384, 1536})
+        for (const int multiprocessors : {1, 16, 132}) check_pair_rules(batch, length, channels, multiprocessors);
+  const CudaPlan full = vim_fused::plan_pair(64, 197, 384, 16, 132);
+  check(full.variant == 0 && full.chunks == 1 && full.blocks == 384, "pair: a full GPU", full);
+  const CudaPlan single = vim_fused::plan_pair(1, 197, 384, 16, 132);
+  check(single.variant == 1 && single.chunks == 1 && single.blocks == 96, "pair: one short image", single);
 }
 
 // The plan that each variant is intended for.
@@ -103,6 +135,7 @@ int main(int count, char** arguments) {
     return 0;
   }
   check_all_rules();
+  check_all_pair_rules();
   check_choices();
   check_refusals();
   std::printf("CUDA plans: %d failures\n", failures);

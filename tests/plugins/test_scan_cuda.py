@@ -40,7 +40,7 @@ def test_kernel_source_with_polynomial_decays(tmp_path: Path) -> None:
 
 
 def test_plans_are_valid(tmp_path: Path) -> None:
-    sources = [PROGRAMS / "test_cuda_plan.cpp", PLAN_SOURCE]
+    sources = [PROGRAMS / "test_cuda_plan.cpp", PLAN_SOURCE, FUSED / "pair_cuda_plan.cpp"]
     assert ": 0 failures" in run(build(tmp_path / "plan", sources, *SANITIZERS, *WARNINGS))
 
 
