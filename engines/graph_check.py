@@ -66,6 +66,25 @@ def check_graph(name: str, model: onnx.ModelProto, size: int, domains: Sequence[
         _check_bodies(name, node)
 
 
+def check_values(name: str, model: onnx.ModelProto) -> None:
+    """Raises EngineError for a tensor whose data do not fit its type and shape.
+
+    Call it after `check_graph`: it would read external data.
+    """
+    import onnx
+
+    for tensor in _messages(model):
+        if not isinstance(tensor, onnx.TensorProto):
+            continue
+        try:
+            onnx.numpy_helper.to_array(tensor)
+        except Exception as error:  # the library has many types of errors
+            raise EngineError(
+                f"{name}: tensor {tensor.name!r} cannot be read: {first_line(error)}. The file was edited or "
+                "damaged; export the model again."
+            ) from None
+
+
 def check_sizes(name: str, model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Raises EngineError if a tensor has more than MAX_ELEMENTS elements for inputs of these shapes.
 

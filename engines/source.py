@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vim_deploy.engines.graph_check import check_graph, check_sizes, first_line, parse_model
+from vim_deploy.engines.graph_check import check_graph, check_sizes, check_values, first_line, parse_model
 from vim_deploy.engines.manifest import FileRecord, read_metadata
 from vim_deploy.engines.selfcheck import example_shapes
 from vim_deploy.engines.tensors import MAX_ELEMENTS, NUMBERS, TensorSpec
@@ -57,6 +57,7 @@ def read_source(path: str | os.PathLike[str]) -> SourceModel:
     model = parse_model(name, data)
     _check_contract(name, model)
     check_graph(name, model, len(data))
+    check_values(name, model)
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError) as error:  # ValueError: names that are not UTF-8

@@ -205,3 +205,12 @@ def test_errors_of_the_shape_inference_are_messages(tmp_path: Path):
     save(model, tmp_path / "model.onnx")
     with pytest.raises(EngineError, match=r"model\.onnx is not valid ONNX"):
         check_sizes("model.onnx", model, {"pixels": (2, 3, 8, 8)})
+
+
+@pytest.mark.parametrize("dims", [[2], []])
+def test_tensors_whose_data_do_not_fit_their_shape_are_refused(tmp_path: Path, dims):
+    model = colour_model()
+    model.graph.initializer[0].dims[:] = dims
+    model.graph.initializer[0].raw_data += bytes(8)
+    with pytest.raises(EngineError, match="tensor 'ten' cannot be read"):
+        read_source(save(model, tmp_path / "model.onnx"))
