@@ -60,22 +60,24 @@ def matmul(gpu: Gpu, rows: int, depth: int, columns: int) -> float:
     return kernel(gpu, moved, flops=2.0 * rows * depth * columns)
 
 
-def scan(gpu: Gpu, batch: int, length: int, cycles: float, few_cycles: float, moved: float) -> float:
-    """Both directions. `cycles` per element and direction.
+def scan(gpu: Gpu, batch: int, length: int, *, fused: bool) -> float:
+    """Both directions, in one launch or in two that follow one another.
 
     Few rows take the variant with a lane for each state, or chunks with a second launch.
     """
-    elements = 2.0 * batch * length * CHANNELS
-    clock = gpu.clock * PEAK_CLOCK
+    cycles, few_cycles, launches = (PAIR, FEW_PAIR, 1) if fused else (SCAN, FEW_SCAN, 2)
+    rows = batch * length
+    # Fused: u twice, z and y, and the sums in float32 written and read. Otherwise four tensors twice.
+    moved = 8.0 * ELEMENT * rows * CHANNELS + 2.0 * ELEMENT * rows * COLUMNS
+    elements, clock = 2.0 * rows * CHANNELS, gpu.clock * PEAK_CLOCK
     full = kernel(gpu, moved, cycles=elements * cycles)
-    blocks = batch * CHANNELS / 64
-    if blocks >= 2 * gpu.multiprocessors:
+    if batch * CHANNELS / 64 >= 2 * gpu.multiprocessors:
         return full
-    # 8 channels and directions in a block: each token after the other, and each tile of 16 tokens.
-    token = 1.3 * 8 * few_cycles + 8
-    alone = length * token / clock + length / 16 * TILE_CYCLES / clock
-    chain = gpu.launch + max(alone, elements * few_cycles / (gpu.multiprocessors * clock))
-    chunked = 1.75 * full + 2 * gpu.launch + 32 * TILE_CYCLES / clock
+    # A block has 8 channels, or 4 in both directions: one token after the other, and tiles of 16 tokens.
+    alone = length * (1.3 * 8 * few_cycles + 8) / clock + length / 16 * TILE_CYCLES / clock
+    shared = elements / launches * few_cycles / (gpu.multiprocessors * clock)
+    chain = launches * (gpu.launch + max(alone, shared))
+    chunked = 1.75 * full + 2 * launches * gpu.launch + launches * 32 * TILE_CYCLES / clock
     return min(chain, chunked)
 
 
@@ -92,16 +94,15 @@ def block(gpu: Gpu, batch: int, length: int, *, fused: bool) -> tuple[float, int
     ]
     projections = 2.0 * ELEMENT * rows * COLUMNS
     if fused:
-        times.append(
-            kernel(gpu, 3 * wide, cycles=rows * CHANNELS * 0.25)
-        )  # convolutions: 4 special functions
-        times.append(scan(gpu, batch, length, PAIR, FEW_PAIR, 4 * wide + projections + 4 * wide))  # and sums
+        # The convolutions compute 4 special functions for each element.
+        times.append(kernel(gpu, 3 * wide, cycles=rows * CHANNELS * 0.25))
+        times.append(scan(gpu, batch, length, fused=True))
         return sum(times), len(times)
     times += [kernel(gpu, 2 * wide)] * 2  # padding
     times += [kernel(gpu, 3 * wide)] * 2  # convolution and SiLU, if TensorRT makes one kernel of them
     times += [matmul(gpu, rows, RANK, CHANNELS) for _ in range(2)]
     times += [kernel(gpu, 2 * wide), kernel(gpu, projections), kernel(gpu, projections)]  # copies of slices
-    times.append(scan(gpu, batch, length, SCAN, FEW_SCAN, 8 * wide + projections))
+    times.append(scan(gpu, batch, length, fused=False))
     times.append(kernel(gpu, 3 * wide))  # sum and half
     return sum(times), len(times) + 1
 
