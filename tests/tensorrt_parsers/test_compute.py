@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ pytest.importorskip("torch", reason="recorded networks are computed with PyTorch
 from tensorrt_parsers.compute import ComputeError, compute
 from tensorrt_parsers.recording import read_recording
 
+_ROI_FIELDS = ("coordinate_transformation_mode", "mode", "output_height", "output_width", "sampling_ratio")
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.standard_normal((2, 3, 4, 5)).astype(np.float32)
 
@@ -242,3 +244,65 @@ def test_a_pair_of_scans_is_the_gated_sum_of_both_directions():
         inputs = [u, projection[..., :3] @ weight, A.T.copy(), B, C, D, xz[..., 2:], bias]
         expected += scan(inputs, fields={**FIELDS, "reverse": [reverse]}) / 2
     assert np.allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_slice_can_wrap_around():
+    settings = {"start": [0, 0, 0, 0], "size": [2, 3, 4, 12], "stride": [1, 1, 1, 1], "mode": 1}
+    (found,) = one_layer("Slice", settings, [X], [((2, 3, 4, 12), "float32")])
+    assert np.array_equal(found, np.tile(X, (1, 1, 1, 3))[..., :12])
+
+
+def test_suppression_returns_rows_by_class_and_their_number():
+    boxes = np.array([[[0, 0, 4, 4], [0, 0, 4, 3], [8, 8, 9, 9]]], np.float32)
+    scores = np.array([[[0.5, 0.0], [0.75, 0.25], [0.25, 0.5]]], np.float32)  # (image, box, class)
+    limit, iou, threshold = np.array(2, np.int32), np.array(0.5, np.float32), np.array(0, np.float32)
+    outputs = [((-1, 3), "int32"), ((), "int32")]
+    rows, count = one_layer("NMS", {}, [boxes, scores, limit, iou, threshold], outputs)
+    assert rows.tolist() == [[0, 0, 1], [0, 0, 2], [0, 1, 2], [0, 1, 1]]
+    assert count == 4
+
+
+@pytest.mark.parametrize("generation", ["data", "fields"])
+def test_roi_align_of_both_generations_of_plugins(generation):
+    level = np.broadcast_to(np.arange(8, dtype=np.float32), (1, 2, 8, 8)).copy()
+    boxes = np.array([[0, 0, 16, 16], [4, 4, 12, 12]], np.float32)
+    values = (1, 1, 2, 2, 0)
+    plugin = {
+        "data": {"data": struct.pack("<5if", *values, 0.5).hex() + "00" * 16},
+        "fields": {
+            "fields": {**dict(zip(_ROI_FIELDS, ([v] for v in values), strict=True)), "spatial_scale": [0.5]}
+        },
+    }[generation]
+    given = {"namespace": "", "name": "ROIAlign_TRT", **plugin}
+    inputs = [level, boxes, np.zeros(2, np.int32)]
+    (found,) = one_layer("Plugin", {}, inputs, [((2, 2, 2, 2), "float32")], plugin=given)
+    assert np.allclose(found[0, 0], [[1.5, 5.5]] * 2)
+    assert np.allclose(found[1, 1], [[2.5, 4.5]] * 2)
+
+
+def test_layers_are_computed_after_those_that_they_read():
+    """The parser adds the constant k of a TopK after it."""
+    x, k = (
+        {"id": 0, "name": "x", "dims": [1, 4], "type": "float32"},
+        {"id": 1, "name": "k", "dims": [], "type": "int32"},
+    )
+    y, places = (
+        {"id": n, "name": f"y{n}", "dims": [1, 2], "type": t} for n, t in ((2, "float32"), (3, "int32"))
+    )
+    weights = {"type": "int32", "count": 1, "offset": 0}
+    description = {
+        "parsed": True, "errors": [], "messages": [], "mismatches": [], "not_implemented": [],
+        "inputs": [x], "outputs": [y],
+        "layers": [
+            {"kind": "TopK", "name": "best", "inputs": [x, k], "outputs": [y, places],
+             "settings": {"operation": 0, "k": 1, "reduce_axes": 2}},
+            {"kind": "Constant", "name": "two", "inputs": [], "outputs": [k],
+             "settings": {"weights": weights, "dimensions": []}},
+        ],
+    }  # fmt: skip
+    values = np.array([[1, 4, 3, 2]], np.float32)
+    (found,) = compute(read_recording(description, np.int32(2).tobytes()), {"x": values}).values()
+    assert found.tolist() == [[4, 3]]
+    description["layers"].pop()
+    with pytest.raises(ComputeError, match="TopK best has an input that no layer computes"):
+        compute(read_recording(description, b""), {"x": values})

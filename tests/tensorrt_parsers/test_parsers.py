@@ -65,12 +65,21 @@ def test_other_tasks(recorder, plugins, tmp_path, task):
     checked(recorder, plugins, EXPORTS[task]().SerializeToString(), tmp_path)
 
 
-def test_detectors_are_parsed(recorder, plugins, tmp_path):
+def test_detectors_with_a_fixed_number_of_rows(recorder, plugins, tmp_path):
     data = EXPORTS["detect"]().SerializeToString()
     recording = parse(recorder, "detector.onnx", data, plugins, tmp_path).recording
     if any("ROIAlign plugin was not found" in error for error in recording.errors):
         pytest.skip("RoiAlign is a plugin of TensorRT's libraries, which are not in TENSORRT_ROOT")
-    assert not recording.problems()
+    parsed, _ = checked(recorder, plugins, data, tmp_path)
+    rows = {output.name: output.dims for output in parsed.recording.outputs}
+    assert rows == {
+        "boxes": (100, 4),
+        "scores": (100,),
+        "classes": (100,),
+        "masks": (100, 28, 28),
+        "count": (1,),
+        "exceeded": (2,),
+    }
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])

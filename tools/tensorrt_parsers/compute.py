@@ -22,9 +22,10 @@ Values = dict[int, torch.Tensor]  # by the tensor's id
 def compute(network: Recording, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The outputs by name. Raises ComputeError that names the layer, or KeyError for a missing input."""
     values: Values = {tensor.id: torch.from_numpy(inputs[tensor.name]) for tensor in network.inputs}
-    last_use = _last_uses(network)
+    layers = _in_order(network)
+    last_use = _last_uses(network, layers)
     with torch.no_grad():
-        for position, layer in enumerate(network.layers):
+        for position, layer in enumerate(layers):
             _compute_layer(network, layer, values)
             for tensor in filter(None, layer.inputs):
                 if last_use[tensor.id] == position:
@@ -36,11 +37,30 @@ class ComputeError(Exception):
     """A layer cannot be computed, or its result does not have the recorded shape."""
 
 
-def _last_uses(network: Recording) -> dict[int, int]:
+def _in_order(network: Recording) -> list[Layer]:
+    """The layers, each after those that compute its inputs: the parser adds the k of a TopK after it."""
+    available = {tensor.id for tensor in network.inputs}
+    ordered: list[Layer] = []
+    waiting = list(network.layers)
+    while waiting:
+        later = []
+        for layer in waiting:
+            if all(tensor is None or tensor.id in available for tensor in layer.inputs):
+                ordered.append(layer)
+                available.update(tensor.id for tensor in layer.outputs)
+            else:
+                later.append(layer)
+        if len(later) == len(waiting):
+            raise ComputeError(f"{later[0].kind} {later[0].name} has an input that no layer computes")
+        waiting = later
+    return ordered
+
+
+def _last_uses(network: Recording, layers: list[Layer]) -> dict[int, int]:
     """The position of the last layer that reads a tensor; never for outputs of the network."""
     uses = {
         tensor.id: position
-        for position, layer in enumerate(network.layers)
+        for position, layer in enumerate(layers)
         for tensor in layer.inputs
         if tensor is not None
     }

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812
 
+from tensorrt_parsers.detection import suppression
 from tensorrt_parsers.recording import Layer, Recording
 
 Function = Callable[..., torch.Tensor | tuple[torch.Tensor, ...]]
@@ -206,6 +207,7 @@ LAYERS: dict[str, Function] = {
     "Deconvolution": _deconvolution,
     "ElementWise": _elementwise,
     "MatrixMultiply": _matrix_multiply,
+    "NMS": suppression,
     "Normalization": _normalization,
     "Pooling": _pooling,
     "Reduce": _reduce,

@@ -10,7 +10,7 @@ from tensorrt_parsers.layers import Function, weights_of
 from tensorrt_parsers.recording import Layer, Recording
 
 _ELEMENT, _ND = 1, 2  # modes of a gather
-_STRICT, _CLAMP, _FILL = 0, 2, 3  # modes of a slice
+_STRICT, _WRAP, _CLAMP, _FILL = 0, 1, 2, 3  # modes of a slice
 
 
 def _given(layer: Layer, tensor: torch.Tensor | None, name: str) -> list[int] | None:
@@ -116,8 +116,10 @@ def _sliced(x: torch.Tensor, axis: int, bounds: list[int], mode: int, padding: t
     outside = (index < 0) | (index >= x.shape[axis])
     if mode == _STRICT and bool(outside.any()):
         raise ValueError(f"axis {axis} from {first}, {count} by {step}, of {x.shape[axis]}")
-    if mode not in (_STRICT, _CLAMP, _FILL):
+    if mode not in (_STRICT, _WRAP, _CLAMP, _FILL):
         raise NotImplementedError(f"a slice of mode {mode}")
+    if mode == _WRAP:
+        index = index % x.shape[axis]
     x = x.index_select(axis, index.clamp(0, x.shape[axis] - 1))
     if mode != _FILL:
         return x

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from tensorrt_parsers.detection import roi_align_plugin
 from tensorrt_parsers.recording import Layer, Recording
 from vim_deploy.engines.fusion.domain import ATTRIBUTES, CONV_PAIR, FUSED_DOMAIN, SCAN_PAIR, TYPED_INPUTS
 from vim_deploy.engines.tensorrt.graph import PLUGIN_FIELDS
@@ -94,4 +95,5 @@ PLUGINS: dict[tuple[str, str], Callable[..., torch.Tensor | tuple[torch.Tensor, 
     (OP_DOMAIN, OP_NAME): _selective_scan,
     (FUSED_DOMAIN, CONV_PAIR): _causal_conv_pair,
     (FUSED_DOMAIN, SCAN_PAIR): _scan_pair,
+    ("", "ROIAlign_TRT"): roi_align_plugin,
 }
