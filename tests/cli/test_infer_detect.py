@@ -60,7 +60,7 @@ def test_rows_have_each_object_in_pixels_of_the_original_image():
             # A pixel of the scaled image; rounded edges of enlarged rectangles.
             np.testing.assert_allclose(entry["box"], boxes[entry["index"]], atol=max(size) / 32)
             assert entry["score"] == pytest.approx(SCORES[entry["index"]])
-    assert "5 objects: red: 2, green: 2, blue: 1" in result.output
+    assert "5 objects (red: 2, green: 2, blue: 1)" in result.output
 
 
 def test_coco_results_have_boxes_categories_and_masks():

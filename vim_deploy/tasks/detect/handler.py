@@ -178,7 +178,7 @@ class DetectHandler(WholeImageHandler):
         rest = self._counts.total() - sum(count for _, count in self._counts.most_common(_MAX_NAMED))
         text = ", ".join([*named, f"other: {rest}"] if rest else named)
         total = plural(self._counts.total(), "object")
-        lines = [f"{total}: {text}" if text else total]
+        lines = [f"{total} ({text})" if text else total]
         lines += [
             f"{plural(count, 'image')} with {_BOUNDS[flag]} (flag {flag})"
             for flag, count in self._bounded.items()
