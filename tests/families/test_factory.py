@@ -172,7 +172,7 @@ class UnusedState(LastState):
     ("kind", "message"),
     [
         (DataDependent, r"DataDependent.*control flow depends on values"),
-        (FixedBatch, r"fixes the batch size.*--batch-size 1"),
+        (FixedBatch, r"fixes axis 0 of pixels.*--batch-size 1"),
         (Unsupported, r"bessel_j0.*no translation"),
         (LastState, "uses the last state of a scan"),
     ],
