@@ -188,7 +188,7 @@ def test_more_than_one_image_is_refused(place):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("vim_tiny", (), "vim_tiny is for --task classify or features, not detect"),
+        ("vim_tiny", (), "vim_tiny is for --task classify or features or raw, not detect"),
         ("cascade_vim_tiny", ("--checkpoint", "model_final.pth"), "is not a cascade_vim_tiny"),
         ("auto", (), "needs --checkpoint"),
         (
