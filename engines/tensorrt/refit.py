@@ -1,9 +1,9 @@
 """Restoring the weights of a stripped engine.
 
 TensorRT's parser sets the weights that it finds in the graph, then fails if the engine has others. Those are
-constants that the parser itself made while it parsed the graph, named like tmp_weight_1: in 10.10 the axes of
-a Squeeze, with a dynamic batch size; in 10.1 the paddings of a Pad, of convolutions that are not fused. The
-file has no such weights, so they are taken from the network that the parser makes of the same graph.
+constants that the parser itself made while it parsed the graph, named like tmp_weight_1, such as numbers for
+a LayerNormalization in 10.10 and the paddings of a Pad in 10.1. The file has no such weights, so they are
+taken from the network that the parser makes of the same graph.
 """
 
 from __future__ import annotations

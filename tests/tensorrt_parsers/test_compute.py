@@ -149,6 +149,27 @@ def test_a_result_of_another_shape_than_recorded_is_an_error():
     assert one_layer("Identity", {}, [X], [((-1, 3, -1, 5), "float32")])[0].shape == X.shape
 
 
+def test_layers_in_any_order_are_computed_after_their_inputs():
+    def tensor(id: int) -> dict[str, Any]:
+        return {"id": id, "name": f"t{id}", "dims": list(X.shape), "type": "float32"}
+
+    def unary(name: str, operation: int, source: int, target: int) -> dict[str, Any]:
+        settings = {"operation": operation}
+        ends = {"inputs": [tensor(source)], "outputs": [tensor(target)]}
+        return {"kind": "Unary", "name": name, "settings": settings, **ends}
+
+    description: dict[str, Any] = {
+        "parsed": True, "errors": [], "messages": [], "mismatches": [], "not_implemented": [],
+        "inputs": [tensor(0)], "outputs": [tensor(2)],
+        "layers": [unary("exp", 0, 1, 2), unary("abs", 4, 0, 1)],
+    }  # fmt: skip
+    (found,) = compute(read_recording(description, b""), {"t0": X}).values()
+    assert np.allclose(found, np.exp(np.abs(X)))
+    del description["layers"][1]
+    with pytest.raises(ComputeError, match="Unary exp has an input that no layer computes"):
+        compute(read_recording(description, b""), {"t0": X})
+
+
 def test_unknown_layers_and_plugins_are_errors():
     with pytest.raises(ComputeError, match=r"KeyError\('Loop'\)"):
         one_layer("Loop", {}, [X], [(X.shape, "float32")])
