@@ -47,6 +47,8 @@ __device__ __forceinline__ Place pair_place(const PairKernelArguments& arguments
   Place place;
   const std::uint32_t row = block / arguments.channel_tiles;
   place.first_channel = static_cast<int>(block - row * arguments.channel_tiles) * channels_per_block;
+  place.end_channel = static_cast<int>(arguments.scan.channels);
+  place.group = 0;
   place.batch = row / arguments.chunks;
   const std::uint32_t chunk = row % arguments.chunks;
   const std::int64_t begin = chunk * arguments.chunk_length;

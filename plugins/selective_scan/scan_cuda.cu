@@ -31,12 +31,14 @@ const char* launch_planned(const CudaArguments& arguments, const CudaPlan& plan,
 
 const char* launch_cuda(const CudaArguments& arguments, cudaStream_t stream) {
   const CudaArguments& a = arguments;
-  if (const char* wrong = cuda_sizes_error(a.batch, a.length, a.channels, a.state)) return wrong;
-  if (a.groups != 1 || a.z == nullptr) return "SelectiveScan: the CUDA kernel needs z and one group";
+  if (a.groups < 1 || a.channels % a.groups != 0) return "SelectiveScan: the groups do not divide the channels";
+  // Blocks treat a group like a batch element with fewer channels.
+  const std::int64_t sequences = a.batch * a.groups, channels = a.channels / a.groups;
+  if (const char* wrong = cuda_sizes_error(sequences, a.length, channels, a.state)) return wrong;
   if (a.batch == 0) return nullptr;
   int multiprocessors = 0;
   if (const char* error = error_text(count_multiprocessors(multiprocessors))) return error;
-  return launch_planned(a, plan_cuda(a.batch, a.length, a.channels, a.state, multiprocessors), stream);
+  return launch_planned(a, plan_cuda(sequences, a.length, channels, a.state, multiprocessors), stream);
 }
 
 }  // namespace vim_scan

@@ -5,8 +5,8 @@
 
 namespace vim_scan {
 
-// The thread's row i of the output: sum over the states plus skip term, times the gate.
-template <class Element, class S>
+// The thread's row i of the output: sum over the states plus skip term, times the gate if there is one.
+template <bool kGated, class Element, class S>
 __device__ __forceinline__ void finish_row(Run<Element, S::kWidth>& y, const Shared<S>& shared,
                                            const Run<Element, S::kWidth>& u, const Run<Element, S::kWidth>& z,
                                            const float (&D)[S::kWidth], const Part<S>& part, int i) {
@@ -15,12 +15,14 @@ __device__ __forceinline__ void finish_row(Run<Element, S::kWidth>& y, const Sha
   clear(y);
 #pragma unroll
   for (int c = 0; c < S::kWidth; ++c) {
-    put_bits(y, c, Element::from_float(fmaf(D[c], get(u, c), sums[c]) * silu(get(z, c))));
+    float value = fmaf(D[c], get(u, c), sums[c]);
+    if constexpr (kGated) value *= silu(get(z, c));
+    put_bits(y, c, Element::from_float(value));
   }
 }
 
 // Stores the thread's part of a tile of which `left` tokens exist.
-template <class Element, class S>
+template <bool kGated, class Element, class S>
 __device__ __forceinline__ void store_tile(const Shared<S>& shared, const Rows<Element, S>& u,
                                            const Rows<Element, S>& z, const float (&D)[S::kWidth],
                                            const Cursor<typename Element::Bits>& cursor, int step, bool wide,
@@ -29,7 +31,7 @@ __device__ __forceinline__ void store_tile(const Shared<S>& shared, const Rows<E
   if (wide && part.whole && left >= S::kTime) {
 #pragma unroll
     for (int i = 0; i < S::kRows; ++i) {
-      finish_row<Element>(y, shared, u.row[i], z.row[i], D, part, i);
+      finish_row<kGated, Element>(y, shared, u.row[i], z.row[i], D, part, i);
       store_wide(y, cursor.at + std::int64_t{i} * step);
     }
     return;
@@ -37,7 +39,7 @@ __device__ __forceinline__ void store_tile(const Shared<S>& shared, const Rows<E
 #pragma unroll
   for (int i = 0; i < S::kRows; ++i) {
     if (!part.has(i, left)) continue;
-    finish_row<Element>(y, shared, u.row[i], z.row[i], D, part, i);
+    finish_row<kGated, Element>(y, shared, u.row[i], z.row[i], D, part, i);
     store_some(y, cursor.at + std::int64_t{i} * step, part.count);
   }
 }
@@ -59,12 +61,17 @@ struct Inputs {
   __device__ __forceinline__ Inputs(const CudaArguments& scan, const Place& place, const Part<S>& part, int thread)
       : u(row_cursor(elements<Element>(scan.u), scan.channels, place, part, part.channel)),
         delta(row_cursor(elements<Element>(scan.delta), scan.channels, place, part, part.channel)),
-        B(elements<Element>(scan.B), scan.state, place, S::kTime, thread * S::kProjectionRun / S::kPadded,
-          thread * S::kProjectionRun % S::kPadded),
-        C(elements<Element>(scan.C), scan.state, place, S::kTime, thread * S::kProjectionRun / S::kPadded,
-          thread * S::kProjectionRun % S::kPadded),
+        B(elements<Element>(scan.B), scan.groups * scan.state, place, S::kTime,
+          thread * S::kProjectionRun / S::kPadded, first_state(scan, place, thread)),
+        C(elements<Element>(scan.C), scan.groups * scan.state, place, S::kTime,
+          thread * S::kProjectionRun / S::kPadded, first_state(scan, place, thread)),
         step(row_step<S>(place, scan.channels)), token(thread * S::kProjectionRun / S::kPadded),
         states(static_cast<int>(scan.state) - thread * S::kProjectionRun % S::kPadded) {}
+
+  // The element of a row of B and C that the thread's run starts with.
+  static __device__ __forceinline__ int first_state(const CudaArguments& scan, const Place& place, int thread) {
+    return static_cast<int>(place.group) * static_cast<int>(scan.state) + thread * S::kProjectionRun % S::kPadded;
+  }
 
   // Starts loading a tile of which `left` tokens exist, and advances.
   __device__ __forceinline__ void load(Loaded<Element, S>& loaded, const KernelArguments& arguments,
@@ -85,9 +92,9 @@ __device__ __forceinline__ void scan_block(const KernelArguments& arguments, Sha
   const CudaArguments& scan = arguments.scan;
   const int thread = static_cast<int>(threadIdx.x);
   const Place place = find_place(arguments, blockIdx.x, scan.reverse, S::kChannels);
-  const Part<S> part(place, scan.channels, thread);
+  const Part<S> part(place, place.end_channel, thread);
+  const bool gated = scan.z != nullptr;
   Inputs<kOutput, Element, S> inputs(scan, place, part, thread);
-  Input<Element> z_cursor = row_cursor(elements<Element>(scan.z), scan.channels, place, part, part.channel);
   auto y_cursor =
       row_cursor(static_cast<typename Element::Bits*>(scan.y), scan.channels, place, part, part.channel);
   Loaded<Element, S> loaded;
@@ -98,9 +105,11 @@ __device__ __forceinline__ void scan_block(const KernelArguments& arguments, Sha
   const int lane = S::lane_of(thread);
   const int channel = place.first_channel + S::unit_of(thread) * S::kWidth;
   States<S> states;
-  start_states(states, scan.A, scan.state, 1, channel, scan.channels, static_cast<int>(scan.state), lane);
-  const Summaries<S> summaries(scan.workspace, scan.batch, scan.channels, arguments.chunks, place);
-  if constexpr (kOutput) carry_in(states, summaries, place.chunk, channel, lane);
+  start_states(states, scan.A, scan.state, 1, channel, place.end_channel, static_cast<int>(scan.state), lane);
+  if constexpr (kOutput) {
+    const Summaries<S> summaries(scan.workspace, scan.batch, scan.channels, arguments.chunks, place);
+    carry_in(states, summaries, place.chunk, channel, lane);
+  }
 
 #pragma unroll 1
   for (int left = place.tokens; left > 0; left -= S::kTime) {
@@ -117,16 +126,31 @@ __device__ __forceinline__ void scan_block(const KernelArguments& arguments, Sha
     Rows<Element, S> z;
     __syncthreads();
     // The gate of this tile and the next tile are loaded during the recurrence.
-    if constexpr (kOutput) load_rows<Element>(z, z_cursor.at, inputs.step, arguments.wide_rows, part, left);
+    if (kOutput && gated) {
+      // z has the shape of y.
+      const auto offset = y_cursor.at - static_cast<const typename Element::Bits*>(scan.y);
+      load_rows<Element>(z, elements<Element>(scan.z) + offset, inputs.step, arguments.wide_rows, part, left);
+    }
     inputs.load(loaded, arguments, part, left - S::kTime);
     scan_tile<kOutput>(states, shared, thread, token_groups<S>(left));
     __syncthreads();
     if constexpr (kOutput) {
-      store_tile(shared, u, z, D, y_cursor, inputs.step, arguments.wide_rows, part, left);
-      z_cursor.advance(), y_cursor.advance();
+      if (gated) {
+        store_tile<true>(shared, u, z, D, y_cursor, inputs.step, arguments.wide_rows, part, left);
+      } else {
+        store_tile<false>(shared, u, z, D, y_cursor, inputs.step, arguments.wide_rows, part, left);
+      }
+      y_cursor.advance();
     }
   }
-  if constexpr (!kOutput) write_summary(states, summaries, place.chunk, channel, lane);
+  if constexpr (!kOutput) {
+    // Computed again, so that these values do not occupy registers during the loop.
+    std::uint32_t block = blockIdx.x;
+    asm volatile("" : "+r"(block));
+    const Place again = find_place(arguments, block, scan.reverse, S::kChannels);
+    const Summaries<S> summaries(scan.workspace, scan.batch, scan.channels, arguments.chunks, again);
+    write_summary(states, summaries, again.chunk, again.first_channel + S::unit_of(thread) * S::kWidth, lane);
+  }
 }
 
 }  // namespace vim_scan

@@ -155,7 +155,7 @@ KernelArguments kernel_arguments(const CudaArguments& arguments, const CudaPlan&
   result.chunks = static_cast<std::uint32_t>(plan.chunks);
   result.grid_chunks = result.chunks;
   result.channel_tiles = static_cast<std::uint32_t>(plan.channel_tiles);
-  result.wide_rows = arguments.channels % shape.channels == 0 && aligned(arguments.u, row_bytes) &&
+  result.wide_rows = arguments.channels / arguments.groups % shape.channels == 0 && aligned(arguments.u, row_bytes) &&
                      aligned(arguments.delta, row_bytes) && aligned(arguments.z, row_bytes) &&
                      aligned(arguments.y, row_bytes);
   result.wide_projections = arguments.state == padded_state(shape) && aligned(arguments.B, projection_bytes) &&

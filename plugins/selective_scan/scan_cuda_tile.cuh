@@ -65,7 +65,8 @@ struct Place {
   int tokens;
   bool reverse;
   int first_channel;
-  std::uint32_t batch, chunk;
+  int end_channel;  // of the channels that share B and C
+  std::uint32_t batch, group, chunk;
 };
 
 // `block`: the block's index; `reverse`: the direction.
@@ -74,9 +75,14 @@ __device__ __forceinline__ Place find_place(const KernelArguments& arguments, st
   const CudaArguments& scan = arguments.scan;
   Place place;
   const std::uint32_t row = block / arguments.channel_tiles;
-  place.first_channel = static_cast<int>(block - row * arguments.channel_tiles) * channels_per_block;
-  place.batch = row / arguments.grid_chunks;
+  const std::uint32_t sequence = row / arguments.grid_chunks;  // a group of a batch element
+  const int group_channels = static_cast<int>(scan.channels) / scan.groups;
+  place.batch = sequence / static_cast<std::uint32_t>(scan.groups);
+  place.group = sequence - place.batch * static_cast<std::uint32_t>(scan.groups);
   place.chunk = row % arguments.grid_chunks;
+  const int group_start = static_cast<int>(place.group) * group_channels;
+  place.first_channel = group_start + static_cast<int>(block - row * arguments.channel_tiles) * channels_per_block;
+  place.end_channel = group_start + group_channels;
   const std::int64_t begin = place.chunk * arguments.chunk_length;
   const std::int64_t left = scan.length - begin;
   place.tokens = static_cast<int>(left < arguments.chunk_length ? left : arguments.chunk_length);
@@ -310,10 +316,11 @@ struct Summaries {
   float* dt_sums;
   std::int64_t channels;
   std::int64_t first;  // summary of the batch element's first chunk
+  int end;             // the channels of the block are before this one
 
   __device__ __forceinline__ Summaries(void* workspace, std::int64_t batch, std::int64_t channel_count,
                                        std::uint32_t chunks, const Place& place)
-      : states(static_cast<float*>(workspace)), channels(channel_count) {
+      : states(static_cast<float*>(workspace)), channels(channel_count), end(place.end_channel) {
     const std::int64_t per_batch = chunks - 1;
     dt_sums = states + batch * per_batch * channels * S::kPadded;
     first = place.batch * per_batch;
@@ -335,7 +342,7 @@ __device__ __forceinline__ void carry_in(States<S>& states, const Summaries<S>& 
   for (std::uint32_t chunk = 0; chunk < chunks; ++chunk) {
 #pragma unroll
     for (int c = 0; c < S::kWidth; ++c) {
-      if (channel + c >= summaries.channels) continue;
+      if (channel + c >= summaries.end) continue;
       float gained[S::kStates];
       load_floats(gained, summaries.state(chunk, channel + c, lane));
       const float dt_sum = *summaries.dt_sum(chunk, channel + c);
@@ -352,7 +359,7 @@ __device__ __forceinline__ void write_summary(const States<S>& states, const Sum
                                               std::uint32_t chunk, int channel, int lane) {
 #pragma unroll
   for (int c = 0; c < S::kWidth; ++c) {
-    if (channel + c >= summaries.channels) continue;
+    if (channel + c >= summaries.end) continue;
     float* to = summaries.state(chunk, channel + c, lane);
 #pragma unroll
     for (int n = 0; n < S::kStates; ++n) to[n] = states.h[c][n];

@@ -25,10 +25,12 @@ struct Case {
   int parts;  // approximate number of chunks
   bool delta_softplus, reverse, unaligned;
   bool extreme = false;
+  int groups = 1;
+  bool gated = true;
 };
 
 vim_scan::CudaPlan plan_for(const Case& c) {
-  return vim_scan::lay_out_cuda(c.variant, c.batch, c.length, c.channels, c.parts);
+  return vim_scan::lay_out_cuda(c.variant, c.batch * c.groups, c.length, c.channels / c.groups, c.parts);
 }
 
 template <bool kOutput, class Element, int kVariant>
@@ -70,7 +72,8 @@ template <class Element>
 double run_case(const Case& c, Type type, cuda_shim::Order order) {
   using Bits = typename Element::Bits;
   const std::size_t shift = c.unaligned ? sizeof(Bits) : 0;
-  Problem p = cuda_test::make_problem(c.batch, c.length, c.channels, c.state, c.delta_softplus, c.reverse, 7);
+  Problem p = cuda_test::make_problem(c.batch, c.length, c.channels, c.state, c.delta_softplus, c.reverse, 7, c.groups);
+  p.gated = c.gated;
   if (c.extreme) cuda_test::make_extreme(p, 8);
   Buffer u(p.u.size() * sizeof(Bits), shift), delta(p.delta.size() * sizeof(Bits), shift);
   Buffer B(p.B.size() * sizeof(Bits), shift), C(p.C.size() * sizeof(Bits), shift);
@@ -83,8 +86,8 @@ double run_case(const Case& c, Type type, cuda_shim::Order order) {
   Buffer workspace(plan.workspace_bytes);
   const vim_scan::CudaArguments arguments{
       c.batch, c.length, c.channels, c.state, type, c.delta_softplus, c.reverse,
-      u.as<void>(), delta.as<void>(), A.as<float>(), B.as<void>(), C.as<void>(), D.as<float>(), z.as<void>(),
-      delta_bias.as<float>(), y.as<void>(), workspace.as<void>()};
+      u.as<void>(), delta.as<void>(), A.as<float>(), B.as<void>(), C.as<void>(), D.as<float>(),
+      c.gated ? z.as<void>() : nullptr, delta_bias.as<float>(), y.as<void>(), workspace.as<void>(), c.groups};
   launch_variant<Element>(vim_scan::kernel_arguments(arguments, plan), plan, order);
   const std::vector<double> expected = p.solve();
   double error = 0, scale = 0;
@@ -116,9 +119,9 @@ void check(const Case& c, Type type, cuda_shim::Order order) {
   if (error <= kTolerance[index]) return;
   ++failures;
   std::printf("FAILED type %d variant %d batch %d length %d channels %d state %d parts %d softplus %d reverse %d "
-              "unaligned %d extreme %d: error %.2e, tolerance %.2e\n",
+              "unaligned %d extreme %d groups %d gated %d: error %.2e, tolerance %.2e\n",
               index, c.variant, c.batch, c.length, c.channels, c.state, c.parts, c.delta_softplus, c.reverse,
-              c.unaligned, c.extreme, error, kTolerance[index]);
+              c.unaligned, c.extreme, c.groups, c.gated, error, kTolerance[index]);
 }
 
 constexpr Type kTypes[] = {Type::kFloat32, Type::kFloat16, Type::kBFloat16};
@@ -135,6 +138,10 @@ std::vector<Case> cases() {
     all.push_back({variant, 1, time - 1, width, full, 1, true, false, true});             // element-wise accesses
     all.push_back({variant, 2, 2 * time + 5, width + 1, full, 3, true, true, false});  // three chunks
     all.push_back({variant, 1, 4 * time, width, full - 1, 2, true, false, true});
+    all.push_back({variant, 2, time + 3, width, full, 1, true, false, false, false, 1, false});         // no gate
+    all.push_back({variant, 2, time + 1, 2 * width, full, 1, true, true, false, false, 2, true});       // whole tiles
+    all.push_back({variant, 2, 2 * time + 5, 3 * (width + 1), full - 1, 3, true, false, false, false, 3, false});
+    all.push_back({variant, 2, 3 * time, 5, full, 2, true, true, false, false, 5, false});  // one channel each
   }
   for (const int variant : {1, 2}) {  // the tuned state size at the network's length
     all.push_back({variant, 1, 197, 40, 16, 1, true, variant == 1, false});
