@@ -89,9 +89,15 @@ def test_dict_round_trip():
     assert Preprocessing.from_dict(preprocess.to_dict()) == preprocess
 
 
-@pytest.mark.parametrize("values", [{}, {**Preprocessing().to_dict(), "mean": 3}])
-def test_malformed_dict_is_refused(values):
-    with pytest.raises(ConfigError, match="incomplete or malformed"):
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "preprocessing lacks image_size, crop_ratio, mean, std, channels"),
+        ({**Preprocessing().to_dict(), "mean": 3}, "mean is 3; expected a list of numbers"),
+    ],
+)
+def test_malformed_dict_is_refused(values, message):
+    with pytest.raises(ConfigError, match=message):
         Preprocessing.from_dict(values)
 
 
