@@ -6,6 +6,8 @@ cannot be used, because it has no adapter for Split from 18 to 17.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
@@ -31,11 +33,12 @@ def lower_to_opset_17(model: onnx.ModelProto) -> None:
     Raises ExportError for nodes without an equivalent in opset 17.
     """
     constants = {item.name: item for item in model.graph.initializer}
+    freed: set[str] = set()
     for node in model.graph.node:
         if node.domain not in ("", "ai.onnx") or node.op_type not in _CHANGED_IN_18:
             continue
         if node.op_type in _REDUCTIONS:
-            _axes_to_attribute(node, constants)
+            freed.update(_axes_to_attribute(node, constants))
         elif node.op_type == "Split":
             _drop_split_count(node)
         elif node.op_type == "Resize":
@@ -46,23 +49,37 @@ def lower_to_opset_17(model: onnx.ModelProto) -> None:
             raise ExportError(
                 f"node {node.name}: operator {node.op_type} has no equivalent in opset {OPSET}."
             )
+    for name in freed.difference(_inputs_of_nodes(model.graph)):
+        model.graph.initializer.remove(constants[name])
     for entry in model.opset_import:
         if entry.domain in ("", "ai.onnx"):
             entry.version = OPSET
     model.ir_version = IR_VERSION
 
 
-def _axes_to_attribute(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> None:
+def _inputs_of_nodes(graph: onnx.GraphProto) -> Iterator[str]:
+    """Including those of subgraphs."""
+    for node in graph.node:
+        yield from node.input
+        for attribute in node.attribute:
+            for subgraph in (attribute.g, *attribute.graphs):
+                yield from _inputs_of_nodes(subgraph)
+
+
+def _axes_to_attribute(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> list[str]:
+    """Returns the inputs that are no longer used."""
     _drop_attributes(node, {"noop_with_empty_axes"})
     if len(node.input) < 2 or not node.input[1]:
-        return
+        return []
     if node.input[1] not in constants:
         raise ExportError(
             f"node {node.name}: the axes of {node.op_type} are not constant; expected constant axes."
         )
     axes = numpy_helper.to_array(constants[node.input[1]])
     node.attribute.append(helper.make_attribute("axes", np.atleast_1d(axes).tolist()))
+    freed = list(node.input[1:])
     del node.input[1:]
+    return freed
 
 
 def _drop_split_count(node: onnx.NodeProto) -> None:

@@ -97,7 +97,7 @@ def test_tensorrt_gets_two_plugins_for_each_block(precision: Any, major: int) ->
         assert attributes["plugin_version"] == str(domain.FUSED_VERSION).encode()
         assert attributes["plugin_namespace"] == domain.FUSED_DOMAIN.encode()
     nodes = len(onnx.load_model_from_string(plain.data).graph.node)
-    assert nodes - len(graph.node) == 37 * BLOCKS
+    assert nodes - len(graph.node) == 35 * BLOCKS
 
 
 def test_a_fused_node_that_is_not_the_plugins_is_refused() -> None:

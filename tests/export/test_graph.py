@@ -50,6 +50,11 @@ def test_opset_and_ir_version_are_supported_by_old_runtimes(exported):
     onnx.checker.check_model(exported, full_check=False)
 
 
+def test_all_initializers_are_used(exported):
+    used = {name for node in exported.graph.node for name in node.input}
+    assert {item.name for item in exported.graph.initializer} <= used
+
+
 def test_the_file_can_be_quantized_by_onnxruntime(exported, tmp_path):
     quantization = pytest.importorskip("onnxruntime.quantization", reason="quantizes with onnxruntime")
     onnx.save_model(exported, str(tmp_path / "model.onnx"))
