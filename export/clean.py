@@ -93,12 +93,13 @@ def _module_of(node: onnx.NodeProto, root: str) -> str | None:
 def tidy(model: onnx.ModelProto, open_dimension: str | None) -> None:
     """Remove the exporter's metadata, and rename the dynamic dimension if there is a name, in place.
 
-    Initializers get no value_info: it repeats their shape, and tools that replace an initializer by one of
-    another shape, such as quantizers of ONNX Runtime, would fail on the contradiction.
+    Only outputs of nodes keep their value_info. That of an initializer repeats its shape, and tools that
+    replace an initializer by one of another shape, such as quantizers of ONNX Runtime, would fail on the
+    contradiction.
     """
     graph = model.graph
-    initializers = {item.name for item in graph.initializer}
-    values = [item for item in graph.value_info if item.name not in initializers]
+    outputs = {name for node in graph.node for name in node.output}
+    values = [item for item in graph.value_info if item.name in outputs]
     del graph.value_info[:]
     graph.value_info.extend(values)
     graph.name = "vision_mamba"
