@@ -145,16 +145,17 @@ def test_a_process_that_ends_for_lack_of_memory_names_the_limit(folder, monkeypa
         build_engine(model, folder / "colours.engine")
 
 
-def _processes_with(text: str) -> list[int]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if text.encode() in (entry / "cmdline").read_bytes():
-                    found.append(int(entry.name))
-            except OSError:
-                pass
-    return found
+def _children(process: int) -> list[int]:
+    """The processes that all threads of a process have started."""
+    lists = Path(f"/proc/{process}/task").glob("*/children")
+    return [int(child) for path in lists for child in path.read_text().split()]
+
+
+def _is_running(process: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _wait_for(condition, seconds: float = 60) -> None:
@@ -166,7 +167,7 @@ def _wait_for(condition, seconds: float = 60) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
 def test_the_process_ends_with_vim_build(folder, number, code):
-    name = f"slow-{os.getpid()}-{int(number)}.onnx"
+    name = "slow.onnx"
     save(_slow_model(), folder / name)
     command = [
         sys.executable,
@@ -178,9 +179,14 @@ def test_the_process_ends_with_vim_build(folder, number, code):
     ]
     environment = {**os.environ, MEMORY_VARIABLE: "4"}
     with subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) as parent:
-        _wait_for(lambda: len(_processes_with(name)) == 2)
-        parent.send_signal(number)
+        try:
+            _wait_for(lambda: _children(parent.pid))
+            (child,) = _children(parent.pid)
+            parent.send_signal(number)
+        except BaseException:
+            parent.kill()
+            raise
         assert parent.wait(60) == code
         assert parent.stderr is not None and "Traceback" not in parent.stderr.read()
-    _wait_for(lambda: not _processes_with(name))
+    _wait_for(lambda: not _is_running(child))
     assert _files(folder) == {name, "temporary"}
