@@ -21,8 +21,8 @@ from vim_deploy.errors import ExportError, ImageError, os_errors
 from vim_deploy.export.model import ExportModel, open_export_model
 from vim_deploy.export.onnx import to_onnx
 from vim_deploy.export.reduced import compare_reduced, in_precision
-from vim_deploy.export.task import TaskModule
-from vim_deploy.export.verify import Inputs, compare_with_eager
+from vim_deploy.export.task import Inputs, TaskModule
+from vim_deploy.export.verify import compare_with_eager
 from vim_deploy.families.family import ModelSource
 from vim_deploy.metadata import ASSUMED, FROM_CHECKPOINT, GIVEN, PRODUCER, ModelMetadata
 from vim_deploy.ops.signature import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
@@ -177,11 +177,8 @@ def _described(pixels: Inputs) -> str:
 
 
 def _check_pixels(request: ExportRequest, task: TaskModule, preprocessing: Preprocessing) -> Inputs:
-    if task.spec.arrays:
-        arrays: Inputs = task.random_inputs(np.random.default_rng(_CHECK_SEED))
-        return arrays
-    if not request.check_images:
-        return task.random_pixels(np.random.default_rng(_CHECK_SEED))
+    if task.spec.arrays or not request.check_images:
+        return task.random_inputs(np.random.default_rng(_CHECK_SEED))
     items = list(islice(Discovery(request.check_images), request.check_count))
     if not items:
         raise ExportError(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from typing import Any, ClassVar, Protocol
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -15,6 +15,8 @@ from vim_deploy.parity.difference import Difference
 from vim_deploy.registry import load_object
 from vim_deploy.tasks.options import task_options
 from vim_deploy.tasks.spec import TaskSpec
+
+Inputs: TypeAlias = "np.ndarray | Mapping[str, np.ndarray]"  # pixels, or inputs by name
 
 INPUT_NAME = "pixels"
 RANDOM_IMAGES = 2
@@ -112,14 +114,14 @@ class TaskModule(nn.Module):
         """The model input for an image: float32 (channels, height, width)."""
         return preprocessing(image)
 
+    def random_inputs(self, generator: np.random.Generator) -> Inputs:
+        """Random inputs to compare on."""
+        return self.random_pixels(generator)
+
     def random_pixels(self, generator: np.random.Generator) -> np.ndarray:
-        """Normally distributed float32 pixels to compare on: two images, or `fixed_batch`."""
+        """Normally distributed float32 pixels: two images, or `fixed_batch`."""
         shape = (self.fixed_batch or RANDOM_IMAGES, self.channels, *self.image_size)
         return generator.standard_normal(shape, dtype=np.float32)
-
-    def random_inputs(self, generator: np.random.Generator) -> dict[str, np.ndarray]:
-        """Random inputs by name, for tasks with named arrays."""
-        raise NotImplementedError(self.spec.name)
 
     def join(self, parts: list[list[np.ndarray]]) -> list[np.ndarray]:
         """Concatenate the outputs of several batches."""

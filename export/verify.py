@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from vim_deploy.engines.onnxruntime.session import make_session
 from vim_deploy.errors import ExportError
 from vim_deploy.export.eager import EagerModel
-from vim_deploy.export.task import INPUT_NAME, TaskModule
+from vim_deploy.export.task import INPUT_NAME, Inputs, TaskModule
 from vim_deploy.ops import ort_library
 from vim_deploy.parity.difference import Difference
 from vim_deploy.precision import Precision
-
-Inputs: TypeAlias = "np.ndarray | Mapping[str, np.ndarray]"  # pixels, or inputs by name
 
 
 def compare_with_eager(path: Path, task: TaskModule, pixels: Inputs) -> dict[str, dict[str, Any]]:

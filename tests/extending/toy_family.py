@@ -12,6 +12,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from vim_deploy.errors import ExportError
 from vim_deploy.families.family import Family
 from vim_deploy.files import sha256_of_file
 from vim_deploy.model.checkpoint_read import CONFIG_KEY
@@ -73,7 +74,7 @@ class ToyMamba(nn.Module):
         return tokens.mean(1)
 
     def cast_weights(self, dtype: torch.dtype) -> None:
-        raise NotImplementedError("this family is exported in fp32 only")
+        raise ExportError("this family is exported in fp32 only; leave out --precision.")
 
 
 def load(checkpoint: str, *, config: ToyConfig | None = None, **adjustments: Any) -> tuple[ToyMamba, Any]:

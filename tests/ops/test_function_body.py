@@ -59,8 +59,8 @@ def test_half_precision_keeps_the_state_in_float32():
     halves = {
         name: value if name in ALWAYS_FLOAT32 else value.astype("float16") for name, value in inputs.items()
     }
-    widened = {name: value.astype("float32") for name, value in halves.items()}
-    same_values = body_session(node).run(None, widened)[0]
+    rounded = {name: value.astype("float32") for name, value in halves.items()}
+    same_values = body_session(node).run(None, rounded)[0]
     found = body_session(node, TensorProto.FLOAT16).run(None, halves)[0]
     assert found.dtype == "float16"
     # Equals the float32 result for the same inputs, except for the rounding of the stored output.
