@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from vim_deploy.errors import OutputError
+from vim_deploy.pipeline.image_files import ImageFiles
 from vim_deploy.results import Format, Row, Start, open_output
-from vim_deploy.results.output import FileOutput
+from vim_deploy.results.output import FileOutput, companions
+from vim_deploy.results.recognize import check_companions
 from vim_deploy.tasks.classify.columns import ScoreColumns
 from vim_deploy.tasks.classify.result import Classification, Score
 
@@ -185,3 +187,29 @@ def test_nothing_to_resume_is_an_error(tmp_path):
     with pytest.raises(OutputError, match="no interrupted run to resume"):
         opened(tmp_path / "out.csv", Format.CSV)
     assert (tmp_path / "out.csv").read_text() == "complete"
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_files_of_a_killed_run_still_belong_to_it_after_a_run_that_ended_before_its_first_row(
+    tmp_path, format
+):
+    path, overlay = tmp_path / "out", tmp_path / "overlay.jpg"
+    output = opened(path, format)
+    list(output.previous())
+    ImageFiles(companions(path).image_files).claim([overlay], "image.png")
+    overlay.write_bytes(b"an overlay")
+    output.close()  # killed before the row
+
+    output = opened(path, format)
+    list(output.previous())
+    output.discard()  # ended before the first row
+    output.close()
+
+    check_companions(path)
+    output = opened(path, format)
+    list(output.previous())
+    ImageFiles(companions(path).image_files).claim([overlay], "image.png")
+    assert not overlay.exists()
+    output.discard()
+    output.close()
+    assert not list(tmp_path.iterdir())

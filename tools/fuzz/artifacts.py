@@ -37,7 +37,8 @@ def run(models: list[Path], count: int, seed: int, folder: Path, keep: Path) -> 
     engines = []
     for index, model in enumerate(models):
         engines.append(folder / f"{index}.engine")
-        _in_child(lambda model=model: build_engine(model, engines[-1]))
+        if _in_child(lambda model=model: build_engine(model, engines[-1])):
+            raise SystemExit(f"{model}: no engine can be built; run vim-build to see why")
     sources = [path.read_bytes() for path in (*models, *engines)]
     results: Counter[str] = Counter()
     failures: list[str] = []

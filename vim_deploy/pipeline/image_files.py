@@ -8,23 +8,22 @@ from pathlib import Path
 
 from vim_deploy.errors import ImageError, OutputError
 from vim_deploy.results.escape import escape
+from vim_deploy.results.file_list import FileList
 from vim_deploy.results.output import output_errors
 
 
 class ImageFiles:
     """Remembers which image has which files.
 
-    `record` lists the files of a run that can be resumed, one escaped path per line, each before it is
-    written.
-    A killed run may have written files for images without a row; the record shows that they belong to it.
+    `record`: where a run that can be resumed lists its files.
+    A killed run may have written files for images without a row; the list shows that they belong to it.
     """
 
     def __init__(self, record: Path | None) -> None:
         self._record = record
+        self._list = None if record is None else FileList(record)
         self._owners: dict[Path, str] = {}  # escaped image paths, by the first file
-        self._listed: set[str] = set()
-        if record is not None and record.exists():
-            self._listed = set(record.read_text("utf-8").splitlines())
+        self._listed = set() if self._list is None else self._list.read()
 
     def remember(self, files: Sequence[Path], image: str) -> None:
         """Record that `image`, an escaped path, has a row and its files."""
@@ -34,7 +33,7 @@ class ImageFiles:
     def check(self, files: Sequence[Path]) -> None:
         """Raises OutputError if one of the files exists and this run did not write it."""
         for path in files:
-            if os.path.lexists(path) and _listed_as(path) not in self._listed:
+            if os.path.lexists(path) and path.absolute() not in self._listed:
                 shown = escape(os.fspath(path))
                 raise OutputError(f"{shown} exists; give another folder for new files, or remove the file.")
 
@@ -51,16 +50,11 @@ class ImageFiles:
             raise ImageError(f"its files would replace those of {owner}, which has the same name")
         present = [path for path in files if os.path.lexists(path)]
         for path in present:
-            if files[0] not in self._owners and _listed_as(path) not in self._listed:
+            if files[0] not in self._owners and path.absolute() not in self._listed:
                 raise ImageError(f"{escape(os.fspath(path))} exists, and this run did not write it")
         with output_errors(self._record):
             for path in present:
                 path.unlink()
-            if self._record is not None:
-                with self._record.open("a", encoding="utf-8") as file:
-                    file.writelines(f"{_listed_as(path)}\n" for path in files)
+            if self._list is not None:
+                self._list.append(files)
         self._owners[files[0]] = image
-
-
-def _listed_as(path: Path) -> str:
-    return escape(os.fspath(path.absolute()))

@@ -12,6 +12,7 @@ from typing import IO, Any, NamedTuple, Protocol
 
 from vim_deploy.errors import OutputError
 from vim_deploy.results.columns import Columns
+from vim_deploy.results.file_list import FileList
 from vim_deploy.results.formats import Format, check_format
 from vim_deploy.results.parquet import PartsStore, adopt_part
 from vim_deploy.results.row import Row
@@ -48,7 +49,10 @@ class Output(Protocol):
     def close(self) -> None: ...
 
     def discard(self) -> None:
-        """Remove all files of a run that has no saved row."""
+        """Remove all files of a run that has no saved row.
+
+        If a killed run wrote files for images, the record that they belong to the run is kept.
+        """
         ...
 
 
@@ -132,7 +136,8 @@ class FileOutput:
         self.path = path
         target = path.resolve()
         self._target = target
-        self.partial, self.record, self._image_files = companions(target)
+        self.partial, self.record, image_files = companions(target)
+        self._image_files = FileList(image_files)
         self._identity, self._start, self._format = identity, start, format
         with output_errors(path):
             self._restore_finished()
@@ -222,12 +227,14 @@ class FileOutput:
         self._store.close()
 
     def discard(self) -> None:
-        if self._started:  # else the rows of the interrupted run are still there
-            self._store.discard()
+        if not self._started:  # the rows of the interrupted run are still there
+            return
+        self._store.discard()
+        if not self._image_files.any_exists():
             self._remove_record()
 
     def _remove_record(self) -> None:
-        self._image_files.unlink(missing_ok=True)
+        self._image_files.remove()
         self.record.unlink(missing_ok=True)
         self.record.with_name(self.record.name + ".tmp").unlink(missing_ok=True)
 
