@@ -19,6 +19,7 @@ from vim_deploy.data.decode import Limits
 from vim_deploy.data.discover import Item
 from vim_deploy.data.isolation import ProcessLoader
 from vim_deploy.data.loading import ThreadLoader
+from vim_deploy.data.memory import EncodedImage, PixelImage
 from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.errors import DecoderError
 
@@ -30,6 +31,9 @@ original = module.decode
 def decode(path, limits, minimum_size):
     import ctypes, os, signal, sys, time
     name = os.path.basename(path)
+    if path.startswith("/proc/"):
+        with open(path, "rb") as file:
+            name = {b"crash": "crash.png", b"hangs": "hang.png"}.get(file.read(5), name)
     if name == "hang.png":
         time.sleep(1000)
     if name == "crash.png":
@@ -172,3 +176,30 @@ def test_max_pixels_may_exceed_the_limit_of_pillow(tmp_path):
             found = loader.load(Item(os.fspath(path)))
             assert (found.pixels is not None) == fine, found.reason
             assert fine or "200000000" in found.reason or "are more than the limit" in found.reason
+
+
+def test_contents_are_decoded_in_the_process(tmp_path, failing):
+    item = image_item(tmp_path, "a.png")
+    content = Path(item.path).read_bytes()
+    given = [EncodedImage(b"crash"), EncodedImage(content), item, EncodedImage(b"hangs"), EncodedImage(b"?")]
+    loader = ProcessLoader(PREPROCESSING, Limits(seconds=3.0))
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    with contextlib.closing(loader):
+        found = list(loader.load_many(given))
+        assert len(list(Path("/proc/self/fd").iterdir())) <= descriptors + 1  # the connection
+    expected = ThreadLoader(PREPROCESSING, Limits()).load(item)
+    assert [entry.given for entry in found] == given
+    for entry in found[1:3]:
+        np.testing.assert_array_equal(entry.pixels, expected.pixels)
+        assert (entry.size, entry.flags) == (expected.size, expected.flags)
+    assert "SIGSEGV" in found[0].reason
+    assert "longer than 3 s" in found[3].reason
+    assert found[4].reason and found[4].pixels is None
+
+
+def test_images_that_were_decoded_before_stay_in_this_process(tmp_path):
+    decoded = ThreadLoader(PREPROCESSING, Limits())._decode(image_item(tmp_path, "a.png"))
+    loader = ProcessLoader(PREPROCESSING, Limits())
+    with contextlib.closing(loader):
+        assert loader.load(PixelImage(decoded)).pixels is not None
+        assert loader._processes == []

@@ -1,7 +1,8 @@
 """Decodes files in separate processes, so that a decoder that hangs or crashes costs one row only.
 
 Each thread that calls `load` has one process, which receives paths and returns cropped 8-bit pixels; see
-decoder_process.py for the messages. The replies are not executed or unpickled.
+decoder_process.py for the messages. The replies are not executed or unpickled. The content of a file is
+passed as a file in memory, which has a path below /proc.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from vim_deploy.data.decode import Limits
 from vim_deploy.data.decoder_process import READY, send
 from vim_deploy.data.discover import MAX_PATH_BYTES, Item
 from vim_deploy.data.loading import Input, Loaded, ThreadLoader
+from vim_deploy.data.memory import EncodedImage
 from vim_deploy.data.preparation import Preparation
 from vim_deploy.errors import DecoderError
 
@@ -38,7 +40,7 @@ _Reply: TypeAlias = tuple[dict[str, Any], np.ndarray | None]
 
 
 class ProcessLoader:
-    """Decodes files in processes, and images in memory in the calling thread."""
+    """Decodes files and their contents in processes, and other images in memory in the calling thread."""
 
     def __init__(self, preparation: Preparation, limits: Limits) -> None:
         self._preparation, self._limits = preparation, limits
@@ -53,21 +55,22 @@ class ProcessLoader:
 
     def load_many(self, inputs: Sequence[Input]) -> Iterator[Loaded]:
         """Several at once, so that the process decodes while this thread works."""
-        paths = [given.path for given in inputs if isinstance(given, Item)]
-        replies = self._decoder().request(paths) if paths else iter(())
-        for given in inputs:
-            if isinstance(given, Item):
-                yield self._loaded(given, *next(replies))
-            else:
-                yield self._in_memory.load(given)
+        with contextlib.ExitStack() as opened:
+            paths = [_path_of(given, opened) for given in inputs if isinstance(given, (Item, EncodedImage))]
+            replies = self._decoder().request(paths) if paths else iter(())
+            for given in inputs:
+                if isinstance(given, (Item, EncodedImage)):
+                    yield self._loaded(given, *next(replies))
+                else:
+                    yield self._in_memory.load(given)
 
-    def _loaded(self, item: Item, reply: dict[str, Any], values: np.ndarray | None) -> Loaded:
+    def _loaded(self, given: Input, reply: dict[str, Any], values: np.ndarray | None) -> Loaded:
         if values is None:
-            return Loaded(item, reason=str(reply["reason"]))
+            return Loaded(given, reason=str(reply["reason"]))
         width, height = reply["size"]
         flags = tuple(str(flag) for flag in reply["flags"])
         pixels = self._preparation.normalise(values)
-        return Loaded(item, size=(int(width), int(height)), flags=flags, pixels=pixels)
+        return Loaded(given, size=(int(width), int(height)), flags=flags, pixels=pixels)
 
     def _decoder(self) -> _Decoder:
         decoder = getattr(self._local, "decoder", None)
@@ -85,6 +88,16 @@ class ProcessLoader:
             self._closed = True
             for decoder in self._processes:
                 decoder.close()
+
+
+def _path_of(given: Item | EncodedImage, opened: contextlib.ExitStack) -> str:
+    """A path that a decoder process can read until `opened` is closed."""
+    if isinstance(given, Item):
+        return given.path
+    file = opened.enter_context(os.fdopen(os.memfd_create("image"), "wb"))
+    file.write(given.content)
+    file.flush()
+    return f"/proc/{os.getpid()}/fd/{file.fileno()}"
 
 
 class _StoppedError(Exception):
