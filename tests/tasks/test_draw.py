@@ -11,7 +11,7 @@ from vim_deploy.prediction import Prediction
 from vim_deploy.tasks.classify.result import Classification, Score
 from vim_deploy.tasks.detect.result import Detection, Detections
 from vim_deploy.tasks.draw import draw
-from vim_deploy.tasks.drawing import with_legend
+from vim_deploy.tasks.legend import with_legend
 from vim_deploy.tasks.palette import color_of
 from vim_deploy.tasks.registry import TASKS
 from vim_deploy.tasks.segment.result import ClassArea, Segmentation

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from PIL import Image
 
 from vim_deploy.prediction import Prediction
-from vim_deploy.tasks.drawing import with_legend
+from vim_deploy.tasks.legend import with_legend
 
 
 def draw(

@@ -12,7 +12,7 @@ from vim_deploy.prediction import Prediction
 from vim_deploy.tasks.detect.options import PICTURE_THRESHOLD
 from vim_deploy.tasks.detect.paste import paste_into_box
 from vim_deploy.tasks.detect.result import Detection
-from vim_deploy.tasks.drawing import Font, font_for, height_of, text_color, with_legend
+from vim_deploy.tasks.legend import Font, font_for, height_of, text_color, with_legend
 from vim_deploy.tasks.palette import color_of
 
 OPACITY = 0.45  # of the masks

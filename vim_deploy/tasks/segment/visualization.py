@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from vim_deploy.prediction import Prediction
-from vim_deploy.tasks.drawing import LegendEntry, with_legend
+from vim_deploy.tasks.legend import LegendEntry, with_legend
 from vim_deploy.tasks.palette import color_of, encoded, palette
 from vim_deploy.tasks.segment.ground_truth import class_pixels, strips
 
