@@ -20,7 +20,8 @@ from vim_deploy.errors import ExportError
 from vim_deploy.export.clean import name_after_modules, simplify, tidy
 from vim_deploy.export.gate import gate_after_scan
 from vim_deploy.export.opset import IR_VERSION, lower_to_opset_17
-from vim_deploy.export.problems import explained, last_state_message
+from vim_deploy.export.problems import FixedSizeError, explained, last_state_message
+from vim_deploy.export.symbolic_int import symbolic_int
 from vim_deploy.export.task import TaskModule
 from vim_deploy.integrations.mamba_ssm import exportable
 from vim_deploy.ops.function_body import body_for
@@ -34,6 +35,8 @@ from vim_deploy.ops.signature import (
     is_gated,
 )
 
+_log = logging.getLogger("vim_deploy")
+
 _EXPORTER_OPSET = 18  # the exporter's lowest
 _FLOATS = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"]
 
@@ -45,6 +48,17 @@ def to_onnx(task: TaskModule, *, batch: int | None = None) -> onnx.ModelProto:
     fails.
     """
     batch = _batch(task, batch)
+    try:
+        return _model(task, batch)
+    except FixedSizeError:
+        with symbolic_int(task.model) as lines:
+            model = _model(task, batch)
+    _log.info("int() of a dynamic size was kept symbolic during the export, in %s", ", ".join(lines))
+    return model
+
+
+def _model(task: TaskModule, batch: int | None) -> onnx.ModelProto:
+    """Raises FixedSizeError if the network's code fixes a size that should be dynamic."""
     inputs, dynamic = task.example_inputs(batch), task.dynamic_shapes(batch)
     root = ".".join(filter(None, ("model", getattr(task.model, "root", ""))))
     program = _traced(
@@ -73,11 +87,11 @@ def to_onnx(task: TaskModule, *, batch: int | None = None) -> onnx.ModelProto:
 
 
 def _check_dynamic(model: onnx.ModelProto, task: TaskModule) -> None:
-    """Raises ExportError if the exporter has made a dynamic size a constant, which it does silently."""
+    """Raises FixedSizeError if the exporter has made a dynamic size a constant, which it does silently."""
     for value in model.graph.input:
         for axis, size in enumerate(value.type.tensor_type.shape.dim):
             if axis in task.dynamic_axes(value.name) and size.HasField("dim_value"):
-                raise ExportError(
+                raise FixedSizeError(
                     f"the network's code fixes axis {axis} of {value.name} (to {size.dim_value} in this "
                     "export), for example with int() of a shape or a loop over images; export with a fixed "
                     "size (--batch-size 1, or without that axis in dynamic_axes), or change that code."

@@ -10,11 +10,12 @@ from torch import nn
 from vim_deploy.errors import ExportError, VimDeployError
 
 _SHOWN = 600
+_FIXED_SIZE = r"Constraints violated|specialized it to be a constant|ConstraintViolation"
 _LAST_STATE = "scan_last_state"
 # A pattern in the message or the name of an error, and what to do. The first one that matches applies.
 _ADVICE = (
     (
-        r"Constraints violated|specialized it to be a constant|ConstraintViolation",
+        _FIXED_SIZE,
         "The network's code fixes a size that should be dynamic, for example with int() of a shape; export "
         "with a fixed batch size (--batch-size 1; no dynamic_axes), or change that code.",
     ),
@@ -41,6 +42,10 @@ _ADVICE = (
 _ANY = "Run the network in eager mode with the same inputs first."
 
 
+class FixedSizeError(ExportError):
+    """The network's code makes a size that should be dynamic a constant."""
+
+
 def explained(error: Exception, exported: nn.Module, root: str) -> Exception:
     """An ExportError for an error of the exporter, or the error itself if it already says what to do.
 
@@ -56,7 +61,8 @@ def explained(error: Exception, exported: nn.Module, root: str) -> Exception:
         return ExportError(last_state_message())
     advice = next((advice for pattern, advice in _ADVICE if re.search(pattern, text, re.IGNORECASE)), _ANY)
     where, what = _place(chain, network), _root_message(chain)
-    return ExportError(f"{type(network).__name__} cannot be exported{where}: {what} {advice}")
+    kind = FixedSizeError if re.search(_FIXED_SIZE, text, re.IGNORECASE) else ExportError
+    return kind(f"{type(network).__name__} cannot be exported{where}: {what} {advice}")
 
 
 def last_state_message() -> str:

@@ -118,6 +118,10 @@ class TaskModule(nn.Module):
         """Random inputs to compare on."""
         return self.random_pixels(generator)
 
+    def further_inputs(self, generator: np.random.Generator) -> list[Inputs]:
+        """Random inputs of other sizes than `random_inputs`, to find sizes that the file fixes."""
+        return []
+
     def random_pixels(self, generator: np.random.Generator) -> np.ndarray:
         """Normally distributed float32 pixels: two images, or `fixed_batch`."""
         shape = (self.fixed_batch or RANDOM_IMAGES, self.channels, *self.image_size)

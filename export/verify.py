@@ -9,36 +9,49 @@ from typing import Any
 
 import numpy as np
 
-from vim_deploy.engines.onnxruntime.session import make_session
-from vim_deploy.errors import ExportError
+from vim_deploy.engines.onnxruntime.session import make_session, run_session
+from vim_deploy.errors import EngineError, ExportError
 from vim_deploy.export.eager import EagerModel
 from vim_deploy.export.task import INPUT_NAME, Inputs, TaskModule
 from vim_deploy.ops import ort_library
 from vim_deploy.parity.difference import Difference
 from vim_deploy.precision import Precision
 
+_SEED = 1
+_FIXED = (
+    "The network's code probably fixes a size that should be dynamic; leave its axis out of dynamic_axes, or "
+    "change that code."
+)
+
 
 def compare_with_eager(path: Path, task: TaskModule, pixels: Inputs) -> dict[str, dict[str, Any]]:
     """Compare a float32 file, run with our operator library and without it, with the eager model.
 
-    `pixels` (images, channels, height, width) float32. Returns the differences for the metadata, as `library`
-    and `function_body`. Raises ExportError if one of them is beyond the tolerance.
+    `pixels` (images, channels, height, width) float32, or arrays by name; the task may add inputs of other
+    sizes. Returns the largest differences for the metadata, as `library` and `function_body`. Raises
+    ExportError if one of them is beyond the tolerance.
     """
-    expected = EagerModel(task).run(pixels)
-    figures = {}
-    for name, library in (("library", ort_library()), ("function_body", None)):
-        found = task.difference(expected, run_file(task, path, pixels, library))
-        check_difference(path, name, found)
-        figures[name] = asdict(found)
-    return figures
+    eager = EagerModel(task)
+    figures: dict[str, Difference] = {}
+    for inputs in (pixels, *task.further_inputs(np.random.default_rng(_SEED))):
+        expected = eager.run(inputs)
+        for name, library in (("library", ort_library()), ("function_body", None)):
+            actual = run_file(task, path, inputs, library)
+            _check_shapes(path, expected, actual)
+            found = task.difference(expected, actual)
+            check_difference(path, name, found)
+            figures[name] = max(figures.get(name, found), found, key=lambda item: item.relative)
+    return {name: asdict(found) for name, found in figures.items()}
 
 
 def run_file(task: TaskModule, model: Path | bytes, pixels: Inputs, library: Path | None) -> list[np.ndarray]:
     """The outputs of a file, or of its bytes, on the CPU; without `library`, of the function body."""
     session = make_session(model, library=library)
     if isinstance(pixels, Mapping):
-        arrays: list[np.ndarray] = session.run(list(task.outputs), dict(pixels))
-        return arrays
+        try:
+            return list(run_session(session, task.outputs, pixels).values())
+        except EngineError as error:
+            raise ExportError(f"{error} {_FIXED}") from None
     size = session.get_inputs()[0].shape[0]
     step = size if isinstance(size, int) else 1
     # For a fixed batch size, the last image is repeated to fill the last batch.
@@ -51,6 +64,12 @@ def run_file(task: TaskModule, model: Path | bytes, pixels: Inputs, library: Pat
     ]
     joined = task.join(parts)
     return joined if len(padded) == len(pixels) else [values[: len(pixels)] for values in joined]
+
+
+def _check_shapes(path: Path, expected: list[np.ndarray], found: list[np.ndarray]) -> None:
+    shapes, others = ([values.shape for values in outputs] for outputs in (expected, found))
+    if shapes != others:
+        raise ExportError(f"{path} returns outputs of shapes {others}, the eager model {shapes}. {_FIXED}")
 
 
 def check_difference(path: Path, how: str, found: Difference) -> None:

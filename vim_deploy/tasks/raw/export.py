@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vim_deploy.arrays import INPUTS_KEY, ArrayInput
 from vim_deploy.errors import ExportError
-from vim_deploy.export.task import Network, TaskModule
+from vim_deploy.export.task import Inputs, Network, TaskModule
 from vim_deploy.tasks.raw.spec import SPEC
 
 
@@ -90,13 +90,19 @@ class RawModule(TaskModule):
 
     def random_inputs(self, generator: np.random.Generator) -> dict[str, np.ndarray]:
         """Random arrays; every dynamic axis is one longer than in the example."""
-        return {
-            item.name: item.random(
-                generator,
-                tuple(size + (axis in self.axes.get(item.name, {})) for axis, size in enumerate(item.shape)),
-            )
-            for item in self.inputs
-        }
+        return self._random(generator, lambda size: size + 1)
+
+    def further_inputs(self, generator: np.random.Generator) -> list[Inputs]:
+        """Random arrays; every dynamic axis is more than twice as long as in the example."""
+        return [self._random(generator, lambda size: 2 * size + 3)] if self.axes else []
+
+    def _random(self, generator: np.random.Generator, size_of: Callable[[int], int]) -> dict[str, np.ndarray]:
+        found = {}
+        for item in self.inputs:
+            dynamic = self.axes.get(item.name, {})
+            shape = tuple(size_of(size) if axis in dynamic else size for axis, size in enumerate(item.shape))
+            found[item.name] = item.random(generator, shape)
+        return found
 
     def _found_names(self) -> tuple[str, ...]:
         with torch.inference_mode():
