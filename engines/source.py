@@ -174,7 +174,12 @@ def check_interface(
                 f"{expected_sides}; export the model again."
             )
     if task.class_axis is not None:
-        _check_classes(name, primary.shape[task.class_axis] if primary.shape[1:] else None, metadata)
+        if len(primary.shape) < 2:
+            raise EngineError(
+                f"{name}: {primary.name!r} has shape {primary.shape}; expected an axis for images and one for "
+                "classes."
+            )
+        _check_classes(name, primary.shape[task.class_axis], metadata)
     if task.check is not None:
         task.check(name, metadata.config, metadata.class_names)
 

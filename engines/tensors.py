@@ -29,6 +29,8 @@ class TensorSpec:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TensorSpec:
         """Reads `to_dict`. Raises TypeError, KeyError or ValueError for anything else."""
+        if type(values["shape"]) is not list:
+            raise TypeError(f"shape {values['shape']!r:.100}")
         shape = tuple(values["shape"])
         if not all(size is None or (type(size) is int and size >= 0) for size in shape):
             raise ValueError(f"shape {shape!r}")

@@ -139,6 +139,7 @@ def test_manifests_with_valid_hashes_are_checked(engine, changes, message):
         ({"self_check": {"max_relative_diff": "0"}}, "max_relative_diff is '0'"),
         ({"outputs": [{"name": "logits", "dtype": "object", "shape": [None, 3]}]}, "of type 'object'"),
         ({"outputs": [{"name": 1, "dtype": "float32", "shape": [None, 3]}]}, "tensor 1"),
+        ({"outputs": [{"name": "logits", "dtype": "float32", "shape": ""}]}, "shape ''"),
     ],
 )
 def test_values_that_no_build_records_are_refused(engine, changes, message):
@@ -154,6 +155,12 @@ def test_outputs_that_differ_from_the_manifest_are_refused(engine):
     path = forged(engine, metadata=metadata(class_names=names).to_props(), outputs=promised)
     with load(path) as opened, pytest.raises(EngineError, match=r"shape \(1, 3\)"):
         opened.predict(Image.new("RGB", (5, 5)))
+
+
+def test_outputs_without_an_axis_for_classes_are_refused(engine):
+    path = forged(engine, outputs=(TensorSpec("logits", "float32", ()),))
+    with pytest.raises(EngineError, match=r"'logits' has shape \(\); expected an axis for images"):
+        load(path)
 
 
 @pytest.mark.parametrize("name", ["a\nb", "\x1b[31m", "\u2028", "x" * 5000, "\ud800", "\u202egnp"])
