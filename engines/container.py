@@ -131,7 +131,7 @@ class _EngineFile:
             )
         try:
             return self.archive.read(info)
-        except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError) as error:
             raise EngineError(
                 f"{self.path} was edited or damaged: {name}: {error}. Build the engine again."
             ) from None

@@ -70,6 +70,16 @@ def test_every_flipped_byte_is_detected_or_harmless(engine):
             continue
 
 
+def test_a_name_that_is_not_utf8_is_refused(engine):
+    data = bytearray(engine.read_bytes())
+    local, central = data.index(b"PK\3\4"), data.index(b"PK\1\2")
+    data[central + 9] |= 0x08  # names are UTF-8
+    data[local + 30] = 0xC2  # the first byte of a name
+    engine.write_bytes(data)
+    with pytest.raises(EngineError, match="was edited or damaged"):
+        load(engine)
+
+
 def test_edited_manifest_is_refused(engine):
     with zipfile.ZipFile(engine) as archive:
         values = json.loads(archive.read("manifest.json"))
