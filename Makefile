@@ -30,7 +30,8 @@ $(STAMP): $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --upgrade pip
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	    -e '.[cpu,export,parquet,detect,plots,urls,examples,test,dev]'
+	    -C cmake.define.VIM_DEPLOY_CUDA=AUTO -C cmake.define.VIM_DEPLOY_TRT=AUTO \
+	    -e '.[cpu,export,torch,parquet,detect,plots,urls,examples,test,dev]'
 	touch $@
 
 # A change is ready when `make check test` passes.

@@ -30,7 +30,7 @@ development environment (`setup`).
 |---|---|---|
 """
 # The extras that `make setup` installs, in the order in which they are named.
-EXTRAS = ("cpu", "export", "parquet", "detect", "plots", "urls", "examples", "test", "dev")
+EXTRAS = ("cpu", "export", "torch", "parquet", "detect", "plots", "urls", "examples", "test", "dev")
 _LONGEST = 120  # characters; longer texts are whole licences
 
 

@@ -97,9 +97,21 @@ def os_errors(error: type[VimDeployError], what: str, advice: str = "") -> Itera
         raise error(f"{what}: {problem.strerror or problem}. {advice}".rstrip()) from None
 
 
+# No extra can choose between these builds: they are on different package indexes.
+INSTALL_PYTORCH = (
+    '`pip install "vim-deploy[torch]" --extra-index-url https://download.pytorch.org/whl/cpu` for the CPU '
+    'build of PyTorch, or `pip install "vim-deploy[torch]"` for the CUDA build (Linux on x86-64, several GB)'
+)
+
+
+def install_command(package: str, extra: str) -> str:
+    """What to run if `package`, which is part of `extra` or is PyTorch, is not installed."""
+    return INSTALL_PYTORCH if package == "torch" else f'`pip install "vim-deploy[{extra}]"`'
+
+
 @contextlib.contextmanager
 def needs_extra(name: str) -> Iterator[None]:
-    """Around imports: a missing package raises MissingDependencyError naming the extra to install."""
+    """Around imports: a missing package raises MissingDependencyError with the command that installs it."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -107,5 +119,5 @@ def needs_extra(name: str) -> Iterator[None]:
         if package in ("", "vim_deploy"):
             raise
         raise MissingDependencyError(
-            f'the package {package} is not installed; run `pip install "vim-deploy[{name}]"`.'
+            f"the package {package} is not installed; run {install_command(package, name)}."
         ) from None

@@ -58,7 +58,7 @@ def _cuda_operator_library() -> list[Finding]:
     from vim_deploy.ops.library import ort_cuda_library
 
     name = "operator library for CUDA"
-    advice = "only required for --backend onnxruntime --device cuda: build it with CUDA's nvcc on PATH"
+    advice = "only required for --backend onnxruntime --device cuda: install vim-deploy-cuda13"
     try:
         path = ort_cuda_library()
     except VimDeployError as error:

@@ -1,6 +1,9 @@
 # The CUDA kernels, the operators for ONNX Runtime's CUDA provider and the TensorRT plugin. One status line for each part
 # reports that it is built, or why it is skipped.
 set(TENSORRT_ROOT "$ENV{TENSORRT_ROOT}" CACHE PATH "TensorRT installation: the folder that contains include/")
+# The package vim-deploy-cuda13 sets both.
+set(VIM_DEPLOY_CUDA_MAJOR "" CACHE STRING "If set, the major version that CUDA must have")
+set(VIM_DEPLOY_CUDA_DESTINATION "vim_deploy/lib" CACHE STRING "Folder of the GPU libraries in the installation")
 
 # Sets VIM_TRT_INCLUDE and VIM_TRT_VERSION (major.minor) if headers are found.
 function(vim_find_tensorrt)
@@ -50,6 +53,9 @@ endif()
 
 set(VIM_CUDA_PARTS "CUDA kernels, ONNX Runtime operator for CUDA and TensorRT plugin")
 if(VIM_DEPLOY_CUDA STREQUAL "OFF")
+  if(VIM_DEPLOY_TRT STREQUAL "ON")
+    message(FATAL_ERROR "vim_deploy: VIM_DEPLOY_TRT=ON needs VIM_DEPLOY_CUDA=ON, which is OFF")
+  endif()
   message(STATUS "vim_deploy: ${VIM_CUDA_PARTS}: skipped, VIM_DEPLOY_CUDA=OFF")
   return()
 endif()
@@ -77,6 +83,9 @@ set(CMAKE_CUDA_STANDARD_REQUIRED ON)
 set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
 set(CMAKE_CUDA_VISIBILITY_PRESET hidden)
 enable_language(CUDA)
+if(VIM_DEPLOY_CUDA_MAJOR AND NOT CMAKE_CUDA_COMPILER_VERSION MATCHES "^${VIM_DEPLOY_CUDA_MAJOR}\\.")
+  message(FATAL_ERROR "vim_deploy: nvcc is version ${CMAKE_CUDA_COMPILER_VERSION}, expected ${VIM_DEPLOY_CUDA_MAJOR}")
+endif()
 list(JOIN CMAKE_CUDA_ARCHITECTURES " " VIM_CUDA_TARGETS)
 message(STATUS "vim_deploy: CUDA kernels: nvcc ${CMAKE_CUDA_COMPILER_VERSION}, for ${VIM_CUDA_TARGETS}")
 
@@ -98,7 +107,7 @@ function(vim_cuda_module name)
     target_link_options(${name} PRIVATE
       LINKER:--exclude-libs,ALL LINKER:--no-undefined -static-libstdc++ -static-libgcc)
   endif()
-  install(TARGETS ${name} LIBRARY DESTINATION vim_deploy/lib COMPONENT python)
+  install(TARGETS ${name} LIBRARY DESTINATION ${VIM_DEPLOY_CUDA_DESTINATION} COMPONENT cuda)
 endfunction()
 
 if(VIM_DEPLOY_ORT)

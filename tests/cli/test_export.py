@@ -277,4 +277,7 @@ def test_without_pytorch_the_extra_is_named(tmp_path, monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     result = run("vim_tiny", "-o", tmp_path / "x.onnx")
     assert result.exit_code == 2
-    assert 'the package torch is not installed; run `pip install "vim-deploy[export]"`' in result.stderr
+    assert (
+        'the package torch is not installed; run `pip install "vim-deploy[torch]" --extra-index-url'
+        in result.stderr
+    )

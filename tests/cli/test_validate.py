@@ -242,7 +242,10 @@ def test_without_pytorch_the_extra_is_named(made, monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     result = run(made, made / "small.onnx")
     assert result.exit_code == 2
-    assert 'the package torch is not installed; run `pip install "vim-deploy[export]"`' in result.stderr
+    assert (
+        'the package torch is not installed; run `pip install "vim-deploy[torch]" --extra-index-url'
+        in result.stderr
+    )
 
 
 def test_help_needs_no_framework():

@@ -6,6 +6,7 @@ import platform
 import sys
 
 from vim_deploy.engines.registry import BACKENDS
+from vim_deploy.errors import install_command
 from vim_deploy.finding import Check, Finding, package_finding
 from vim_deploy.registry import load_object
 from vim_deploy.text import plural
@@ -16,9 +17,10 @@ _REINSTALL_PILLOW = "install Pillow from a wheel: `pip install --force-reinstall
 EXTRAS = {
     "export": (
         "vim-export and vim-validate",
-        {"torch": "torch", "onnxscript": "onnxscript", "onnx_ir": "onnx_ir", "safetensors": "safetensors",
+        {"onnxscript": "onnxscript", "onnx_ir": "onnx_ir", "safetensors": "safetensors",
          "huggingface_hub": "huggingface_hub", "pyyaml": "yaml"},
     ),
+    "torch": ("vim-export and vim-validate", {"torch": "torch"}),
     "parquet": ("Parquet results", {"pyarrow": "pyarrow"}),
     "heif": ("HEIC images", {"pillow-heif": "pillow_heif"}),
     "detect": ("COCO results and average precision", {"pycocotools": "pycocotools"}),
@@ -57,7 +59,7 @@ def _image_formats() -> list[Finding]:
 
 def _optional() -> list[Finding]:
     return [
-        package_finding(name, module, f'only required for {purpose}: `pip install "vim-deploy[{extra}]"`')
+        package_finding(name, module, f"only required for {purpose}: {install_command(name, extra)}")
         for extra, (purpose, packages) in EXTRAS.items()
         for name, module in packages.items()
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vim_deploy.errors import CheckpointError, MissingDependencyError
+from vim_deploy.errors import CheckpointError, MissingDependencyError, install_command
 from vim_deploy.families.family import Family
 from vim_deploy.families.registry import families
 from vim_deploy.registry import load_object
@@ -22,8 +22,8 @@ def describe_checkpoint(source: str) -> dict[str, Any]:
         from vim_deploy.model.loading import LoadedCheckpoint, locate
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
-            f"{source} is read as a checkpoint, which needs {error.name}; install it with `pip install "
-            '"vim-deploy[export]"`.'
+            f"{source} is read as a checkpoint, which needs {error.name}; run "
+            f"{install_command(error.name or '', 'export')}."
         ) from None
     path, _ = locate(source)
     loaded: LoadedCheckpoint[Any]

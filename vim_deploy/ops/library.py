@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vim_deploy.errors import OperatorLibraryError, OperatorLibraryMissingError
 from vim_deploy.ops.signature import CONTRACT_VERSION
-from vim_deploy.package import folders
+from vim_deploy.package import cuda_folders, folders
 
 LIBRARY_VARIABLE = "VIM_DEPLOY_ORT_LIBRARY"
 LIBRARY_NAME = "libvim_deploy_ort.so"
@@ -24,11 +24,12 @@ _BUILD_HINT = (
     "build it in a checkout with `cmake -S . -B build && cmake --build build`, or install the package"
 )
 _CUDA_BUILD_HINT = (
-    "build it with CUDA's nvcc on PATH: `cmake -S . -B build && cmake --build build`, or `pip install .`"
+    "install vim-deploy-cuda13, or build it with CUDA's nvcc: `cmake -S . -B build -DVIM_DEPLOY_CUDA=ON && "
+    "cmake --build build`, or `pip install . -C cmake.define.VIM_DEPLOY_CUDA=ON`"
 )
 _TENSORRT_BUILD_HINT = (
-    "build it with CUDA's nvcc and TensorRT's headers: "
-    "`TENSORRT_ROOT=... cmake -S . -B build && cmake --build build`"
+    "install vim-deploy-cuda13 (TensorRT 10 and 11), or build it with CUDA's nvcc and TensorRT's headers: "
+    "`cmake -S . -B build -DVIM_DEPLOY_TRT=ON -DTENSORRT_ROOT=... && cmake --build build`"
 )
 
 
@@ -79,6 +80,7 @@ def _find(variable: str, name: str, what: str, hint: str) -> Path:
 def _candidates(name: str) -> Iterator[Path]:
     # In an editable installation the Python files are in the checkout and the library is elsewhere.
     yield from (folder / "lib" / name for folder in folders())
+    yield from (folder / "lib" / name for folder in cuda_folders())
     yield Path(__file__).resolve().parents[2] / "build" / "lib" / name
 
 

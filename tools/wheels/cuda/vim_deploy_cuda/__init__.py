@@ -1,0 +1,1 @@
+"""The folder `lib` has the GPU libraries of vim_deploy."""
