@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up-$(shell find vim_deploy export engines -name "*.py" | sort | cksum | cut -d" " -f1)
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find plugins -type f)
 
-.PHONY: demo test test-networks setup check format clean
+.PHONY: demo test test-networks wheels test-wheels setup check format clean
 
 demo: setup
 	$(BIN)/python examples/demo.py
@@ -23,6 +23,22 @@ test-networks: setup
 	$(BIN)/python -c "import site; print(site.getsitepackages()[0])" \
 	    > $(NETWORKS)/lib/python3.11/site-packages/project.pth
 	PYTHONPATH=. $(NETWORKS)/bin/python -m pytest -p no:cacheprovider tools/networks
+
+# The release in dist/: the sdist and wheels for x86-64 and aarch64. ARCHITECTURE=x86_64 builds one of them.
+# CUDA=1 TENSORRT_ROOT=... also builds the wheel with the GPU libraries.
+WHEELS := .venv-wheels
+$(WHEELS)/.set-up: tools/wheels/requirements.txt
+	test -x $(WHEELS)/bin/python || $(PYTHON) -m venv $(WHEELS)
+	$(WHEELS)/bin/python -m pip install --quiet --disable-pip-version-check -r tools/wheels/requirements.txt
+	touch $@
+
+wheels: $(WHEELS)/.set-up
+	$(WHEELS)/bin/python tools/wheels/release.py $(addprefix --architecture ,$(ARCHITECTURE)) \
+	    $(if $(CUDA),--cuda) $(if $(TENSORRT_ROOT),--tensorrt-root "$(TENSORRT_ROOT)")
+
+# Builds the release twice, and installs it with every Python from 3.10 to 3.14 that is found.
+test-wheels: setup $(WHEELS)/.set-up
+	$(BIN)/python -m pytest -p no:cacheprovider -v tools/wheels
 
 setup: $(STAMP)
 
@@ -48,4 +64,4 @@ format: setup
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf build $(VENV) demo-output
+	rm -rf build $(VENV) $(WHEELS) dist demo-output

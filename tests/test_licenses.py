@@ -37,3 +37,8 @@ def test_packages_are_those_of_an_extra_and_of_their_own_dependencies():
     needed = licenses.needed_by("cpu")
     assert {"onnxruntime", "numpy", "flatbuffers"} <= needed
     assert not needed & {"torch", "pytest", "vim-deploy"}
+
+
+def test_only_the_extra_torch_and_the_tests_install_pytorch():
+    """pip would choose the CUDA build, several GB, without asking."""
+    assert {extra for extra in licenses.EXTRAS if "torch" in licenses.needed_by(extra)} == {"torch", "test"}

