@@ -71,9 +71,8 @@ def wheel_of(built: Path, architecture: str) -> Path:
 def digits(tmp_path_factory) -> tuple[Path, Path]:
     """The exported digits model, and the folder of images."""
     folder = tmp_path_factory.mktemp("digits")
-    code = "import sys, pathlib, write_digits; write_digits.write_digits(pathlib.Path(sys.argv[1]))"
     variables = {**os.environ, "PYTHONPATH": str(ROOT)}
-    run(sys.executable, "-c", code, folder / "images", cwd=ROOT / "examples", env=variables)
+    run(sys.executable, ROOT / "examples/write_digits.py", folder / "images", env=variables)
     export = ["auto", "--checkpoint", DIGITS / "digits.safetensors", "--class-names", DIGITS / "digits.json"]
     export += ["--preprocessing", DIGITS / "digits.json", "-o", folder / "digits.onnx"]
     run(sys.executable, "-m", "vim_deploy", "export", *export, env=variables)
