@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -34,20 +35,37 @@ def build_engine(
     existing files of other kinds. Raises OutputError for an output that must not be written, EngineError for
     an invalid file, and OperatorLibraryError or MissingDependencyError for missing parts.
     """
-    paths = paths_of(dataclasses.fields(options), vars(options)) if options else RunPaths()
-    check_output_files(
-        [OutputFile("-o", Path(output), ENGINE_FILE), *paths.outputs],
-        [Path(onnx_path), *paths.inputs],
-        force,
-    )
+    check_outputs([OutputFile("-o", Path(output), ENGINE_FILE)], onnx_path, options, force)
     return build_from_source(read_source(onnx_path), output, options)
+
+
+def check_outputs(
+    outputs: Sequence[OutputFile],
+    onnx_path: str | os.PathLike[str],
+    options: BuildOptions | None,
+    force: bool,
+) -> list[Path]:
+    """Raises OutputError if a build must not write one of these files or of its options' files.
+
+    Returns the files that it reads.
+    """
+    paths = paths_of(dataclasses.fields(options), vars(options)) if options else RunPaths()
+    inputs = [Path(onnx_path), *paths.inputs]
+    check_output_files([*outputs, *paths.outputs], inputs, force)
+    return inputs
 
 
 def build_from_source(
     source: SourceModel, output: str | os.PathLike[str], options: BuildOptions | None = None
 ) -> Manifest:
     """`build_engine` for a file that was already read and checked."""
-    options = options or BACKENDS.get(DEFAULT_BACKEND).default_options()
+    manifest, payload = built_engine(source, options or BACKENDS.get(DEFAULT_BACKEND).default_options())
+    write_engine(output, manifest, payload)
+    return manifest
+
+
+def built_engine(source: SourceModel, options: BuildOptions) -> tuple[Manifest, bytes]:
+    """The manifest and the payload of an engine. Raises what `build_engine` raises."""
     _check_task(source, options.backend)
     built = backend_module(options.backend).build(source, options)
     manifest = Manifest(
@@ -65,8 +83,7 @@ def build_from_source(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         tool_version=VERSION,
     )
-    write_engine(output, manifest, built.payload)
-    return manifest
+    return manifest, built.payload
 
 
 def _check_task(source: SourceModel, backend: str) -> None:

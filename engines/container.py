@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 from vim_deploy.engines.graph_check import check_graph, check_sizes, parse_model
 from vim_deploy.engines.manifest import Manifest
@@ -38,13 +40,25 @@ ENGINE_FILE = FileKind("an engine written by vim-build", _is_engine)
 def write_engine(path: str | os.PathLike[str], manifest: Manifest, payload: bytes) -> None:
     """Write an engine atomically: on failure no new file is left. Raises EngineError."""
     try:
-        with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            archive.writestr(MANIFEST_NAME, manifest.to_json())
-            archive.writestr(manifest.payload.name, payload)
+        with atomic_write(path) as file:
+            _write(file, manifest, payload)
     except OSError as error:
         raise EngineError(
             f"{os.fspath(path)} cannot be written: {error.strerror or error}. Choose another folder with -o."
         ) from None
+
+
+def engine_bytes(manifest: Manifest, payload: bytes) -> bytes:
+    """The content of an engine file."""
+    file = io.BytesIO()
+    _write(file, manifest, payload)
+    return file.getvalue()
+
+
+def _write(file: IO[bytes], manifest: Manifest, payload: bytes) -> None:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(MANIFEST_NAME, manifest.to_json())
+        archive.writestr(manifest.payload.name, payload)
 
 
 def read_manifest(path: str | os.PathLike[str]) -> Manifest:

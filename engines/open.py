@@ -12,6 +12,7 @@ import numpy as np
 from vim_deploy import machine
 from vim_deploy.engines.base import Runner, RunOptions, backend_module
 from vim_deploy.engines.cache import cached_engine
+from vim_deploy.engines.class_names import class_names_of
 from vim_deploy.engines.container import read_engine
 from vim_deploy.engines.manifest import Manifest
 from vim_deploy.engines.registry import BACKENDS, DEFAULT_BACKEND
@@ -67,14 +68,7 @@ class OpenEngine:
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes; their indices if the model has no names."""
-        if self.metadata.class_names is not None:
-            return self.metadata.class_names
-        count = 0
-        if self._task.class_count is not None:
-            count = self._task.class_count(self.metadata.config)
-        elif self._task.class_axis is not None:
-            count = self.output.shape[self._task.class_axis] or 0
-        return tuple(map(str, range(count)))
+        return class_names_of(self.metadata, self.runner.outputs)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:

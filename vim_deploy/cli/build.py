@@ -20,11 +20,13 @@ from vim_deploy.cli.common import (
     path_option,
     quiet_option,
     stages,
+    with_options,
 )
 from vim_deploy.cli.registry_type import RegistryType
 from vim_deploy.cli.sections import SectionedCommand
 from vim_deploy.engines.registry import BACKENDS, DEFAULT_BACKEND, all_devices
 from vim_deploy.options import click_option
+from vim_deploy.serving import SERVER_BACKENDS
 
 if TYPE_CHECKING:
     from vim_deploy.engines.manifest import Manifest
@@ -69,6 +71,26 @@ def build_options(context: click.Context) -> BuildOptions:
     return BACKENDS.get(backend).options(**{name: given[name] for name in {*own, "device"} & given.keys()})
 
 
+_REPOSITORY_OPTIONS = (
+    path_option(
+        "--triton",
+        metavar="FOLDER",
+        help="Write a model repository of Triton Inference Server to this folder instead of an engine.",
+    ),
+    click.option("--name", help="With --triton: the model's name.  [default: that of the file]"),
+    click.option(
+        "--triton-backend",
+        "server_backend",
+        type=click.Choice(SERVER_BACKENDS),
+        help="With --triton: the server's backend that runs the network. 'python' runs an engine with this "
+        f"package.  [default: {SERVER_BACKENDS[0]}]",
+    ),
+    path_option(
+        "--served-from",
+        metavar="PATH",
+        help="With --triton: path of the folder on the server, where it differs.",
+    ),
+)
 _DEFAULT_DEVICES = ", ".join(f"{BACKENDS.get(name).devices[0]} for {name}" for name in BACKENDS.names())
 
 
@@ -78,10 +100,11 @@ _DEFAULT_DEVICES = ", ".join(f"{BACKENDS.get(name).devices[0]} for {name}" for n
         "vim-build vim_tiny.onnx -o vim_tiny.engine",
         "vim-build vim_tiny.onnx -o vim_tiny.engine --cpu-precision bf16",
         "vim-build vim_tiny.onnx -o vim_tiny_trt.engine --backend tensorrt",
+        "vim-build vim_tiny.onnx --triton repository/ --name vim_tiny",
     ),
 )
 @click.argument("model", type=click.Path(path_type=Path))
-@path_option("-o", "--output", required=True, help="Engine file to write.")
+@path_option("-o", "--output", help="Engine file to write. Required without --triton.")
 @click.option(
     "--backend",
     type=RegistryType(BACKENDS),
@@ -93,6 +116,7 @@ _DEFAULT_DEVICES = ", ".join(f"{BACKENDS.get(name).devices[0]} for {name}" for n
     type=click.Choice(all_devices()),
     help=f"Device that the engine runs on.  [default: {_DEFAULT_DEVICES}]",
 )
+@with_options(_REPOSITORY_OPTIONS)
 @force_option
 @click.option("--json", "as_json", is_flag=True, help="Print the engine's manifest to stdout.")
 @quiet_option
@@ -100,7 +124,8 @@ _DEFAULT_DEVICES = ", ".join(f"{BACKENDS.get(name).devices[0]} for {name}" for n
 def main(
     context: click.Context,
     model: Path,
-    output: Path,
+    output: Path | None,
+    triton: Path | None,
     force: bool,
     as_json: bool,
     quiet: bool,
@@ -111,23 +136,40 @@ def main(
     An engine file contains the optimized network and a manifest: what it was built from, with which options,
     and for which machine. Before it is written, the engine is compared with MODEL on random pixels.
 
+    With --triton, a folder for Triton Inference Server is written instead: a model that takes tensors, and
+    one that takes encoded images.
+
     Exit codes: 0 built, 2 user error (the message says how to fix it).
     """
     from vim_deploy.engines.build import build_engine
+    from vim_deploy.serving.repository import write_repository
 
+    names = ("name", "server_backend", "served_from")
+    repository_options = {name: values[name] for name in names if values[name] is not None}
+    if (output is None) == (triton is None):
+        raise click.UsageError("Give either -o / --output or --triton.")
+    if triton is None and repository_options:
+        raise click.UsageError("--name, --triton-backend and --served-from are only valid with --triton.")
     options = build_options(context)
     log_to_stderr(quiet)
     started = time.perf_counter()
     with stages("vim-build", quiet) as report:
-        report(f"{output.name} for {options.backend}")
-        manifest = build_engine(model, output, options, force=force)
+        if output is not None:
+            report(f"{output.name} for {options.backend}")
+            manifest = build_engine(model, output, options, force=force)
+            written = f"{output}: {manifest.payload.bytes / 1e6:.1f} MB"
+        else:
+            assert triton is not None
+            report(f"{triton.name} for {options.backend}")
+            repository = write_repository(model, triton, options, force=force, **repository_options)
+            manifest, written = repository.manifest, f"{triton}: {' and '.join(repository.models)}"
     if as_json:
         echo(json.dumps(manifest.to_dict(), indent=2, sort_keys=True))
     if not quiet:
-        echo(_summary(output, manifest, time.perf_counter() - started), err=True)
+        echo(_summary(written, manifest, time.perf_counter() - started), err=True)
 
 
-def _summary(output: Path, manifest: Manifest, seconds: float) -> str:
+def _summary(written: str, manifest: Manifest, seconds: float) -> str:
     scan = {
         "library": "operator library",
         "plugin": "plugin",
@@ -143,6 +185,6 @@ def _summary(output: Path, manifest: Manifest, seconds: float) -> str:
     else:
         compared = f"NOT compared with {manifest.source.name}"
     return (
-        f"{output}: {manifest.payload.bytes / 1e6:.1f} MB in {seconds:.1f} s, {manifest.backend} on "
-        f"{manifest.device}, {manifest.precision}, selective scan: {scan}, {compared}"
+        f"{written} in {seconds:.1f} s, {manifest.backend} on {manifest.device}, {manifest.precision}, "
+        f"selective scan: {scan}, {compared}"
     )

@@ -32,7 +32,8 @@ class TaskSpec:
     pixels, with the values used when two networks are compared.
     `arrays`: whether networks take and return named arrays, which each file names, instead of images and
     `outputs`; the task then has no handler.
-    `draw` draws a prediction on its image, None for predictions that cannot be drawn.
+    `draw` draws a prediction on its image, None for predictions that cannot be drawn. `served`: what a
+    service returns for an image, None if there is no service for images.
     `ground_truth`: the option of vim-infer that has the ground truth, and `quality`: a function of rows,
     class names and ground truth that returns a `vim_deploy.tasks.quality.Quality`, for vim-validate.
     `difference` compares the outputs of two networks, the reference first. `class_count` gives the number of
@@ -50,6 +51,7 @@ class TaskSpec:
         "vim_deploy.tasks.options:NoOptions"  # a dataclass of `option` fields, see tasks/options.py
     )
     result: str = "vim_deploy.tasks.model_result:Result"  # its subclass that Model.predict returns
+    served: str | None = None  # a `Served`, see tasks/served.py
     class_axis: int | None = None
     batchable: bool = True
     fixed_size_option: str | None = None

@@ -13,6 +13,7 @@ SPEC = TaskSpec(
     options="vim_deploy.tasks.classify.options:ClassifyOptions",
     draw="vim_deploy.tasks.classify.visualization:draw",
     result="vim_deploy.tasks.classify.model_result:ClassifyResult",
+    served="vim_deploy.tasks.classify.served:SERVED",
     class_axis=-1,
     labelled=True,
 )

@@ -51,6 +51,7 @@ SPEC = TaskSpec(
     options="vim_deploy.tasks.detect.options:DetectOptions",
     draw="vim_deploy.tasks.detect.visualization:draw",
     result="vim_deploy.tasks.detect.model_result:DetectResult",
+    served="vim_deploy.tasks.detect.served:SERVED",
     batchable=False,
     fixed_size_option="--fixed-rows",
     # A higher threshold might leave nothing to compare.

@@ -12,5 +12,6 @@ SPEC = TaskSpec(
     module="vim_deploy.tasks.features.export:FeaturesModule",
     options="vim_deploy.tasks.features.options:FeatureOptions",
     result="vim_deploy.tasks.features.model_result:FeaturesResult",
+    served="vim_deploy.tasks.features.served:SERVED",
     export_options="vim_deploy.tasks.features.options:FeatureExportOptions",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +14,20 @@ TILE = 64  # side of the part of a label map that is computed at once, in pixels
 Logits = NDArray[np.float32]  # of one window: (cells down, cells across, classes)
 
 
+def label_type(classes: int) -> np.dtype[Any]:
+    """The type of a label map's values."""
+    return np.dtype(np.uint8 if classes <= 256 else np.uint16)
+
+
 def label_map(
     rows: Axis, columns: Axis, classes: int, bands: Callable[[list[int]], dict[int, list[Logits]]]
 ) -> np.ndarray:
-    """Class indices, 8-bit (16-bit for more than 256 classes), shape (rows.original, columns.original).
+    """Class indices of `label_type`, shape (rows.original, columns.original).
 
     `bands` returns the logits of rows of windows by their indices, each from left to right. A row below all
     requested indices is never requested again.
     """
-    labels = np.empty((rows.original, columns.original), np.uint8 if classes <= 256 else np.uint16)
+    labels = np.empty((rows.original, columns.original), label_type(classes))
     across = [(first, list(columns.shares(first, end))) for first, end in _tiles(columns.original)]
     for top, bottom in _tiles(rows.original):
         down = list(rows.shares(top, bottom))

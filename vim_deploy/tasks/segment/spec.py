@@ -13,6 +13,7 @@ SPEC = TaskSpec(
     options="vim_deploy.tasks.segment.options:SegmentOptions",
     draw="vim_deploy.tasks.segment.visualization:draw",
     result="vim_deploy.tasks.segment.model_result:SegmentResult",
+    served="vim_deploy.tasks.segment.served:SERVED",
     class_axis=1,
     ground_truth="ground_truth",
     quality="vim_deploy.tasks.segment.quality:mean_iou",
