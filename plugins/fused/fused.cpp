@@ -35,6 +35,10 @@ const Kernels& kernels() {
 #if defined(VIM_SCAN_AVX2)
   if (std::strcmp(wanted, kAvx2.name) == 0) return kAvx2;
 #endif
+#if defined(VIM_SCAN_NEON)
+  if (std::strcmp(wanted, kNeonBFloat16.name) == 0) return kNeonBFloat16;
+  if (std::strcmp(wanted, kNeon.name) == 0) return kNeon;
+#endif
   (void)wanted;
   return kPortable;
 }

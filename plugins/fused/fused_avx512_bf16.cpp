@@ -6,15 +6,16 @@ namespace vim_fused {
 namespace {
 
 // Like BFloat16, with the dot product instructions for bfloat16. They treat values below 2^-126 as 0.
-struct NativeBFloat16 {
-  using Lanes = vim_scan::Avx512;
-  using Float = Lanes::Float;
+struct NativeBFloat16 : SingleRows<vim_scan::Avx512> {
   using Input = uint32_t;
   using Weight = uint32_t;
-  static constexpr int depth = 2;
+  static constexpr int panel_depth = 2;
   static constexpr int rows = 8;
 
-  static __m512i load(const Weight* from) { return _mm512_loadu_si512(from); }
+  template <bool>
+  static __m512i load(const Weight* from) {
+    return _mm512_loadu_si512(from);
+  }
   static __m512i broadcast(Input x) { return _mm512_set1_epi32(static_cast<int>(x)); }
   static Float multiply_add(Float sum, __m512i x, __m512i w) {
     return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(x), reinterpret_cast<__m512bh>(w));
@@ -42,7 +43,7 @@ struct NativeBFloat16 {
     }
     return reinterpret_cast<const Input*>(buffer);
   }
-  static int64_t input_pitch(int64_t, int64_t size) { return blocks(size, depth); }
+  static int64_t input_pitch(int64_t, int64_t size) { return blocks(size, panel_depth); }
 };
 
 }  // namespace

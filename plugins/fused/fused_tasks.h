@@ -30,5 +30,7 @@ extern const Kernels kPortable;
 extern const Kernels kAvx2;
 extern const Kernels kAvx512;
 extern const Kernels kAvx512BFloat16;
+extern const Kernels kNeon;
+extern const Kernels kNeonBFloat16;
 
 }  // namespace vim_fused

@@ -13,19 +13,33 @@ using std::uint32_t;
 
 constexpr int kTileVectors = 3;  // columns of a tile, in vectors; panels are multiples of a tile
 
-// Arithmetic policies. `Input`: the values of an input row that one step along the depth consumes; `Weight`: those of
-// one column of the weights; `depth`: their number; `rows`: rows of a tile, limited by the number of registers.
+// Arithmetic policies. A step along the depth reads one `Input` for each block of `block_rows` input rows, and
+// `panel_rows` rows of a panel of weights, each with `panel_depth` values along the depth for each column. `Sum`: the
+// sums of a block of rows and one vector of columns; `rows`: rows of a tile, limited by the number of registers.
+
+// One row in a block, one row of a panel in a step.
+template <class M>
+struct SingleRows {
+  using Lanes = M;
+  using Float = typename M::Float;
+  using Sum = Float;
+  static constexpr int block_rows = 1;
+  static constexpr int panel_rows = 1;
+  static Float row(Sum sum, int) { return sum; }
+};
 
 template <class M>
-struct Float32 {
-  using Lanes = M;
+struct Float32 : SingleRows<M> {
   using Float = typename M::Float;
   using Input = float;
   using Weight = float;
-  static constexpr int depth = 1;
-  static constexpr int rows = M::width == 16 ? 8 : 4;
+  static constexpr int panel_depth = 1;
+  static constexpr int rows = M::registers == 32 ? 8 : 4;
 
-  static Float load(const Weight* from) { return M::load(from); }
+  template <bool>
+  static Float load(const Weight* from) {
+    return M::load(from);
+  }
   static Float broadcast(Input x) { return M::splat(x); }
   static Float multiply_add(Float sum, Float x, Float w) { return x * w + sum; }
 
@@ -36,20 +50,20 @@ struct Float32 {
 // bfloat16 inputs and weights, two values per step. The arithmetic is float32, in which a product of two bfloat16 values
 // is exact.
 template <class M>
-struct BFloat16 {
-  using Lanes = M;
+struct BFloat16 : SingleRows<M> {
   using Float = typename M::Float;
   using Int = typename M::Int;
   struct Input {
     float even, odd;
   };
   using Weight = uint32_t;  // the odd value in the upper half
-  static constexpr int depth = 2;
+  static constexpr int panel_depth = 2;
   static constexpr int rows = 4;
   struct Pair {
     Float even, odd;
   };
 
+  template <bool>
   static Pair load(const Weight* from) {
     Int both;
     __builtin_memcpy(&both, from, sizeof both);
@@ -76,7 +90,7 @@ struct BFloat16 {
     }
     return reinterpret_cast<const Input*>(buffer);
   }
-  static int64_t input_pitch(int64_t, int64_t size) { return blocks(size, depth); }
+  static int64_t input_pitch(int64_t, int64_t size) { return blocks(size, panel_depth); }
 };
 
 // Output rows, `pitch` floats apart; `add`: rows of the same layout that are added, or null.
@@ -86,49 +100,58 @@ struct Output {
   const float* add;
 };
 
-// `Rows` rows by `kTileVectors` vectors of columns, of which `columns` exist.
-template <class P, int Rows>
-void matmul_tile(const typename P::Input* input, int64_t input_pitch, const typename P::Weight* weights, int64_t steps,
-                 const Output& output, int64_t columns) {
-  using M = typename P::Lanes;
-  using Float = typename M::Float;
-  Float sum[Rows][kTileVectors] = {};
-  for (int64_t step = 0; step < steps; ++step, weights += kPanel) {
-    decltype(P::load(weights)) w[kTileVectors];
+// One step: `Whole` unless the panel has fewer rows left than a step reads.
+template <class P, bool Whole, int Blocks>
+void matmul_step(typename P::Sum (&sum)[Blocks][kTileVectors], const typename P::Input* input, int64_t input_pitch,
+                 const typename P::Weight* weights) {
+  decltype(P::template load<Whole>(weights)) w[kTileVectors];
 #pragma GCC unroll 4
-    for (int v = 0; v < kTileVectors; ++v) w[v] = P::load(weights + v * M::width);
+  for (int v = 0; v < kTileVectors; ++v) w[v] = P::template load<Whole>(weights + v * P::Lanes::width);
 #pragma GCC unroll 8
-    for (int row = 0; row < Rows; ++row) {
-      const auto x = P::broadcast(input[row * input_pitch + step]);
+  for (int block = 0; block < Blocks; ++block) {
+    const auto x = P::broadcast(input[block * input_pitch]);
 #pragma GCC unroll 4
-      for (int v = 0; v < kTileVectors; ++v) sum[row][v] = P::multiply_add(sum[row][v], x, w[v]);
-    }
+    for (int v = 0; v < kTileVectors; ++v) sum[block][v] = P::multiply_add(sum[block][v], x, w[v]);
   }
+}
+
+// `Blocks` blocks of rows by `kTileVectors` vectors of columns, of which `rows` and `columns` exist.
+template <class P, int Blocks>
+void matmul_tile(const typename P::Input* input, int64_t input_pitch, const typename P::Weight* weights,
+                 int64_t panel_rows, const Output& output, int64_t rows, int64_t columns) {
+  using M = typename P::Lanes;
+  typename P::Sum sum[Blocks][kTileVectors] = {};
+  for (; panel_rows >= P::panel_rows; panel_rows -= P::panel_rows, weights += P::panel_rows * kPanel)
+    matmul_step<P, true>(sum, input++, input_pitch, weights);
+  if (P::panel_rows > 1 && panel_rows > 0) matmul_step<P, false>(sum, input, input_pitch, weights);
 #pragma GCC unroll 8
-  for (int row = 0; row < Rows; ++row)
+  for (int row = 0; row < Blocks * P::block_rows; ++row) {
+    if (P::block_rows > 1 && row >= rows) break;
 #pragma GCC unroll 4
     for (int v = 0; v < kTileVectors; ++v) {
       const int64_t at = row * output.pitch + v * M::width;
       const int64_t remaining = columns - v * M::width;
+      auto y = P::row(sum[row / P::block_rows][v], row % P::block_rows);
       if (remaining >= M::width) {
-        if (output.add != nullptr) sum[row][v] = sum[row][v] + M::load(output.add + at);
-        M::store(output.y + at, sum[row][v]);
+        if (output.add != nullptr) y = y + M::load(output.add + at);
+        M::store(output.y + at, y);
       } else if (remaining > 0) {
         const int lanes = static_cast<int>(remaining);
-        if (output.add != nullptr)
-          sum[row][v] = sum[row][v] + vim_scan::load_lanes<M, false>(output.add + at, lanes);
-        vim_scan::store_lanes<M, false>(output.y + at, sum[row][v], lanes);
+        if (output.add != nullptr) y = y + vim_scan::load_lanes<M, false>(output.add + at, lanes);
+        vim_scan::store_lanes<M, false>(output.y + at, y, lanes);
       }
     }
+  }
 }
 
-template <class P, int Rows>
-void matmul_rows(int count, const typename P::Input* input, int64_t input_pitch, const typename P::Weight* weights,
-                 int64_t steps, const Output& output, int64_t columns) {
-  if (count == Rows)
-    matmul_tile<P, Rows>(input, input_pitch, weights, steps, output, columns);
-  else if constexpr (Rows > 1)
-    matmul_rows<P, Rows - 1>(count, input, input_pitch, weights, steps, output, columns);
+template <class P, int Blocks>
+void matmul_blocks(int64_t count, const typename P::Input* input, int64_t input_pitch,
+                   const typename P::Weight* weights, int64_t panel_rows, const Output& output, int64_t rows,
+                   int64_t columns) {
+  if (count == Blocks)
+    matmul_tile<P, Blocks>(input, input_pitch, weights, panel_rows, output, rows, columns);
+  else if constexpr (Blocks > 1)
+    matmul_blocks<P, Blocks - 1>(count, input, input_pitch, weights, panel_rows, output, rows, columns);
 }
 
 // output = x @ weights for `count` rows of `x`, `pitch` floats apart. `buffer`: memory for the inputs in P's type.
@@ -138,18 +161,19 @@ void matmul(const float* x, int64_t pitch, int64_t count, const Weights& weights
   using M = typename P::Lanes;
   const auto* input = P::prepare(x, pitch, count, weights.depth, buffer);
   const int64_t input_pitch = P::input_pitch(pitch, weights.depth);
-  const int64_t steps = blocks(weights.depth, P::depth);
-  const int64_t groups = blocks(count, P::rows);  // of rows, of similar size: tiles of few rows are slow
+  const int64_t panel_rows = blocks(weights.depth, P::panel_depth);
+  const int64_t row_blocks = blocks(count, P::block_rows);
+  const int64_t groups = blocks(count, P::rows);  // of blocks, of similar size: tiles of few rows are slow
   constexpr int64_t tile = kTileVectors * M::width;
   for (int64_t column = 0; column < weights.columns; column += tile) {
     const auto* panel = static_cast<const typename P::Weight*>(weights.panels) +
-                        column / kPanel * steps * kPanel + column % kPanel;
+                        column / kPanel * panel_rows * kPanel + column % kPanel;
     for (int64_t group = 0; group < groups; ++group) {
-      const int64_t from = count * group / groups, to = count * (group + 1) / groups;
-      const int64_t at = from * output.pitch + column;
+      const int64_t from = row_blocks * group / groups, to = row_blocks * (group + 1) / groups;
+      const int64_t row = from * P::block_rows, at = row * output.pitch + column;
       const Output tile_output = {output.y + at, output.pitch, output.add != nullptr ? output.add + at : nullptr};
-      matmul_rows<P, P::rows>(static_cast<int>(to - from), input + from * input_pitch, input_pitch, panel, steps,
-                              tile_output, weights.columns - column);
+      matmul_blocks<P, P::rows / P::block_rows>(to - from, input + from * input_pitch, input_pitch, panel, panel_rows,
+                                                tile_output, count - row, weights.columns - column);
     }
   }
 }

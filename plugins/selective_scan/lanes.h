@@ -19,6 +19,8 @@ constexpr float kLog2E = 1.44269504f;
 template <int W, class Self>
 struct Lanes {
   static constexpr int width = W;
+  static constexpr int registers = 16;   // of vectors
+  static constexpr int interleaved = 2;  // states whose exponentials are computed interleaved
   typedef float Float __attribute__((vector_size(W * sizeof(float))));
   typedef int32_t Int __attribute__((vector_size(W * sizeof(int32_t))));
 
@@ -32,7 +34,7 @@ struct Lanes {
   static Int bits(Float x) { return reinterpret_cast<Int>(x); }
   static Float from_bits(Int x) { return reinterpret_cast<Float>(x); }
 
-  // If one of the two is NaN, the result is the second.
+  // If the second is NaN, so is the result; if only the first is NaN, the result is the second or NaN.
   static Float larger(Float x, Float y) { return x > y ? x : y; }
   static Float smaller(Float x, Float y) { return x < y ? x : y; }
   // A NaN in x propagates.
@@ -45,15 +47,18 @@ struct Lanes {
   static constexpr float kShift = 12582912.0f + 127.0f;  // 1.5 * 2^23 + bias
   static Float power_of_two(Float shifted) { return from_bits(bits(shifted) << 23); }
 
-  // 2^f for |f| <= 0.5: 1 + f*ln2 + ..., relative error 1.1e-7 plus rounding. The first two coefficients are
-  // exact, so that 2^0 = 1 and a long memory (f near 0, thousands of tokens) decays at the right rate.
+  // 2^f = 1 + kPower[0] * f + kPower[1] * f^2 + ... for |f| <= 0.5, relative error 1.1e-7 plus rounding. The first two
+  // coefficients, 1 and ln 2, are exact, so that 2^0 = 1 and a long memory (f near 0, thousands of tokens) decays at
+  // the right rate.
+  static constexpr float kPower[] = {6.931471825e-1f, 2.402228117e-1f, 5.550559983e-2f, 9.669709019e-3f,
+                                     1.330026425e-3f};
   template <int K>
   static void fraction_power(Float (&f)[K]) {
     Float p[K];
-    for (int k = 0; k < K; ++k) p[k] = splat(1.330026425e-3f) * f[k] + splat(9.669709019e-3f);
-    for (int k = 0; k < K; ++k) p[k] = p[k] * f[k] + splat(5.550559983e-2f);
-    for (int k = 0; k < K; ++k) p[k] = p[k] * f[k] + splat(2.402228117e-1f);
-    for (int k = 0; k < K; ++k) p[k] = p[k] * f[k] + splat(6.931471825e-1f);
+    for (int k = 0; k < K; ++k) p[k] = splat(kPower[4]) * f[k] + splat(kPower[3]);
+    for (int k = 0; k < K; ++k) p[k] = p[k] * f[k] + splat(kPower[2]);
+    for (int k = 0; k < K; ++k) p[k] = p[k] * f[k] + splat(kPower[1]);
+    for (int k = 0; k < K; ++k) p[k] = p[k] * f[k] + splat(kPower[0]);
     for (int k = 0; k < K; ++k) f[k] = p[k] * f[k] + splat(1.0f);
   }
 
@@ -69,6 +74,13 @@ struct Lanes {
     for (int k = 0; k < K; ++k) f[k] = x[k] - (shifted[k] - splat(kShift));
     fraction_power(f);
     for (int k = 0; k < K; ++k) x[k] = f[k] * power_of_two(shifted[k]);
+  }
+
+  // 2^(dt * rate) for K vectors of rates.
+  template <bool Clamped, int K>
+  static void decays(Float dt, const float* rate, Float (&decay)[K]) {
+    for (int k = 0; k < K; ++k) decay[k] = dt * load(rate + k * W);
+    Self::template exp2<Clamped>(decay);
   }
 
   // e^x with the argument reduced in two parts: unlike 2^(x * log2 e), its relative error is about 2e-7 also if x is

@@ -11,6 +11,7 @@ namespace {
 // The masked intrinsics with all lanes selected compile to the unmasked instructions; for the unmasked intrinsics,
 // GCC 12 warns about its own header.
 struct Avx512 : Lanes<16, Avx512> {
+  static constexpr int registers = 32;
   static constexpr __mmask16 all = 0xffff;
 
   // If one operand is NaN, these instructions return the second one, too.

@@ -1,4 +1,4 @@
-// Four lanes: what every x86-64 (SSE2) and 64-bit ARM (NEON) CPU has.
+// Four lanes: what every x86-64 (SSE2) and 64-bit Arm (NEON) CPU has.
 #pragma once
 
 #if defined(__SSE2__)

@@ -7,6 +7,10 @@
 
 #include "scan_tasks.h"
 
+#if defined(VIM_SCAN_NEON)
+#include <sys/auxv.h>
+#endif
+
 namespace vim_scan {
 namespace {
 
@@ -19,6 +23,12 @@ bool has_avx512() {
          __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
 }
 bool has_avx512_bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
+#endif
+#if defined(VIM_SCAN_NEON)
+bool has_neon_bf16() {
+  constexpr unsigned long bf16 = 1ul << 14;  // HWCAP2_BF16, which headers before Linux 5.7 do not define
+  return (getauxval(AT_HWCAP2) & bf16) != 0;
+}
 #endif
 bool always() { return true; }
 
@@ -35,6 +45,10 @@ constexpr InstructionSet kInstructionSets[] = {  // best first
 #endif
 #if defined(VIM_SCAN_AVX2)
     {"avx2", has_avx2, run_tasks_avx2},
+#endif
+#if defined(VIM_SCAN_NEON)
+    {"neon_bf16", has_neon_bf16, run_tasks_neon},  // likewise
+    {"neon", always, run_tasks_neon},
 #endif
     {"portable", always, run_tasks_portable},
 };

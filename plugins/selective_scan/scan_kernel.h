@@ -14,7 +14,6 @@ namespace {
 
 constexpr int kChunk = 32;               // tokens; the buffers of a chunk fit into the L1 cache
 constexpr int kGroup = 16;               // states in registers; more are processed in groups, which accumulate in y
-constexpr int kInterleaved = 2;          // states whose exponentials are computed interleaved
 constexpr int kProjected = 4;            // tokens whose time steps are projected interleaved
 constexpr float kSafeExponent = 126.0f;  // exponents of 2 up to this size need no clamping
 
@@ -150,7 +149,7 @@ template <class M, int States, bool Clamped>
 void recurrence(Chunk<M>& chunk, const Sequence& rows, const NextRows& next_rows, int64_t first, int tokens,
                 int64_t first_state, const float* rate, float* state) {
   using Float = typename M::Float;
-  constexpr int interleaved = States < kInterleaved ? States : kInterleaved;
+  constexpr int interleaved = States < M::interleaved ? States : M::interleaved;
   Float h[States];
   for (int n = 0; n < States; ++n) h[n] = M::load(state + n * M::width);
   for (int t = 0; t < tokens; ++t) {
@@ -164,8 +163,7 @@ void recurrence(Chunk<M>& chunk, const Sequence& rows, const NextRows& next_rows
 #pragma GCC unroll 16
     for (int n = 0; n < States; n += interleaved) {
       Float decay[interleaved];
-      for (int k = 0; k < interleaved; ++k) decay[k] = dt * M::load(rate + (n + k) * M::width);
-      M::template exp2<Clamped>(decay);
+      M::template decays<Clamped>(dt, rate + n * M::width, decay);
       for (int k = 0; k < interleaved; ++k) {
         h[n + k] = decay[k] * h[n + k] + dt_u * M::splat(B[n + k]);
         Float& sum = k % 2 == 0 ? even : odd;

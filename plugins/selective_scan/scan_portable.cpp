@@ -1,4 +1,4 @@
-// Four lanes: what every x86-64 (SSE2) and 64-bit ARM (NEON) CPU has.
+// Four lanes: what every x86-64 (SSE2) and 64-bit Arm (NEON) CPU has.
 #include "lanes_portable.h"
 #include "scan_kernel.h"
 

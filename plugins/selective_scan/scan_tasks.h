@@ -25,5 +25,6 @@ static constexpr std::int64_t channel_blocks(std::int64_t channels, std::int64_t
 void run_tasks_portable(const Arguments& arguments, std::int64_t first, std::int64_t last);
 void run_tasks_avx2(const Arguments& arguments, std::int64_t first, std::int64_t last);
 void run_tasks_avx512(const Arguments& arguments, std::int64_t first, std::int64_t last);
+void run_tasks_neon(const Arguments& arguments, std::int64_t first, std::int64_t last);
 
 }  // namespace vim_scan

@@ -40,11 +40,15 @@ Kernels kernels_named(const char* name) {
 std::vector<Kernels> kernels_here() {
   std::vector<Kernels> kernels = {kernels_named<Plain<4>>("4 lanes"), kernels_named<Plain<8>>("8 lanes"),
                                   kernels_named<Plain<16>>("16 lanes"), vim_fused::kPortable};
+  [[maybe_unused]] const char* usable = vim_scan::usable_instruction_sets();
 #if defined(VIM_SCAN_AVX2)
-  const char* usable = vim_scan::usable_instruction_sets();
   if (std::strstr(usable, "avx2") != nullptr) kernels.push_back(vim_fused::kAvx2);
   if (std::strstr(usable, "avx512") != nullptr) kernels.push_back(vim_fused::kAvx512);
   if (std::strstr(usable, "avx512_bf16") != nullptr) kernels.push_back(vim_fused::kAvx512BFloat16);
+#endif
+#if defined(VIM_SCAN_NEON)
+  kernels.push_back(vim_fused::kNeon);
+  if (std::strstr(usable, "neon_bf16") != nullptr) kernels.push_back(vim_fused::kNeonBFloat16);
 #endif
   return kernels;
 }

@@ -126,6 +126,9 @@ std::vector<Kernel> kernels_here() {
   }
   if (std::strstr(usable, "avx512") != nullptr) kernels.push_back({"avx512", vim_scan::run_tasks_avx512});
 #endif
+#if defined(VIM_SCAN_NEON)
+  kernels.push_back({"neon", vim_scan::run_tasks_neon});
+#endif
   return kernels;
 }
 

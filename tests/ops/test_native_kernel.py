@@ -23,7 +23,7 @@ def test_kernel_equals_the_expected_values(case):
     case.check(y, "native")
 
 
-@pytest.mark.parametrize("name", ["avx512", "avx2", "portable"])
+@pytest.mark.parametrize("name", ["avx512", "avx2", "neon", "portable"])
 def test_these_tests_pass_with_every_instruction_set(name):
     if name not in usable_instruction_sets():
         pytest.skip(f"this build on this CPU has {', '.join(usable_instruction_sets())}, not {name}")

@@ -93,7 +93,7 @@ def load_library() -> ctypes.CDLL:
 
 
 def instruction_set() -> str:
-    """The instruction set that the kernel uses: "avx512_bf16", "avx512", "avx2" or "portable"."""
+    """The instruction set that the kernel uses, see `plugins/selective_scan/README.md`."""
     name: bytes = load_library().vim_deploy_instruction_set()
     return name.decode()
 
