@@ -209,6 +209,15 @@ def test_causal_convolution_does_not_see_later_tokens(activation):
     )
 
 
+def test_convolving_one_token_is_refused():
+    """Public code imports the function together with causal_conv1d_fn."""
+    with install():
+        from causal_conv1d import causal_conv1d_update
+
+    with pytest.raises(ValueError, match="one token at a time"):
+        causal_conv1d_update(torch.ones(1, 2), torch.ones(1, 2, 3), torch.ones(2, 3))
+
+
 def test_causal_convolution_of_parts_is_refused():
     x, weight = torch.randn(2, 3, 8), torch.randn(3, 4)
     with pytest.raises(ValueError, match="seq_idx"):

@@ -97,10 +97,12 @@ def test_wrong_arrays_are_refused(exported, arrays, message):
         model.run(**arrays)
 
 
-def test_commands_for_images_say_that_it_has_none(exported, tmp_path):
+def test_images_are_refused(exported, tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "image.png")
     result = CliRunner().invoke(infer.main, [str(exported), str(tmp_path), "-o", str(tmp_path / "x.csv")])
-    assert result.exit_code == 2 and "takes named arrays" in result.output, result.output
+    assert result.exit_code == 2 and "no arrays found" in result.output, result.output
+    with vim_deploy.load(exported) as model, pytest.raises(EngineError, match="takes named arrays"):
+        model.predict(tmp_path / "image.png")
 
 
 def test_images_with_preprocessing(tmp_path):

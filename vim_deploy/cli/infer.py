@@ -143,8 +143,10 @@ def main(engine: Path, images: tuple[str, ...], as_json: bool, quiet: bool, **gi
     """Run ENGINE on IMAGES: files, folders (searched recursively), globs; - reads paths from stdin.
 
     ENGINE is a file written by vim-build, or an ONNX file written by vim-export, for which an engine is built
-    and cached. The results have one row per image, in order; the row of an image that cannot be read has the
-    reason. Paths from stdin are processed once input pauses for 0.2 s.
+    and cached. For a model with named arrays (task raw), IMAGES are .npz files with one array per
+    input; each is one run, whose outputs are written to --outputs. The results have one row per image, in
+    order; the row of an image that cannot be read has the reason. Paths from stdin are processed once input
+    pauses for 0.2 s.
 
     Exit codes: 0 success, 1 finished with failed images, 2 user error (the message says how to fix it),
     3 stopped early, continue with --resume.

@@ -2,8 +2,8 @@
 
 - A file is used whatever its name. A path that exists is never read as a glob.
 - A folder is searched recursively, names in sorted order, files of a folder before its subfolders. Hidden
-  entries (leading dot) are skipped. Files with the suffix or the first bytes of an image are used; others are
-  counted in `Discovery.other_files`.
+  entries (leading dot) are skipped. Files that `Discovery.accepts`, by default those with the suffix or the
+  first bytes of an image, are used; others are counted in `Discovery.other_files`.
 - A glob (`*`, `?`, `[...]`, `**`) is expanded in sorted order; matching folders are searched too.
 - `-` stands for a list of paths on standard input, separated by newlines or, with `null_separated`, by zero
   bytes. Paths are processed as they arrive, and once input pauses, all that have arrived are completed. A
@@ -59,6 +59,11 @@ class FlushMarker:
     """Marks a pause among the inputs: all inputs before it are to be completed now."""
 
 
+def is_image(path: str, name: str) -> bool:
+    """Whether a file in a folder has the suffix or the first bytes of an image."""
+    return name.rpartition(".")[2].lower() in _IMAGE_SUFFIXES or starts_like_an_image(path)
+
+
 @dataclass
 class Discovery:
     """Iterating yields the items; the counts are complete once it has ended."""
@@ -67,6 +72,7 @@ class Discovery:
     label_of: LabelOf = lambda path: None
     excluded: Sequence[Path] = ()
     null_separated: bool = False
+    accepts: Callable[[str, str], bool] = is_image  # path and name of a file in a folder
     stopped: Callable[[], bool] = lambda: False  # ends the wait for standard input
     other_files: int = 0
     notes: list[str] = field(default_factory=list)
@@ -119,7 +125,7 @@ class Discovery:
             path = os.path.join(folder, name)  # noqa: PTH118 - Path objects are slow for a million names
             if name in own and is_one_of(path, self.excluded):
                 continue
-            if _is_image(path, name):
+            if self.accepts(path, name):
                 yield self._item(path)
             else:
                 self.other_files += 1
@@ -187,10 +193,6 @@ def _is_dir(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link to itself
         return False
-
-
-def _is_image(path: str, name: str) -> bool:
-    return name.rpartition(".")[2].lower() in _IMAGE_SUFFIXES or starts_like_an_image(path)
 
 
 def starts_like_an_image(path: str | os.PathLike[str]) -> bool:

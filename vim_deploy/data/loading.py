@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -21,13 +21,21 @@ MAX_DEFAULT_WORKERS = 8
 
 @dataclass(frozen=True)
 class Loaded:
-    """A decoded input. `pixels`: the output of the task's preparation; None if it failed for `reason`."""
+    """A decoded input: `pixels` are the output of the task's preparation, or `arrays` were read from a file.
+
+    Neither: it failed for `reason`.
+    """
 
     given: Input
     reason: str = ""
     size: tuple[int, int] | None = None
     flags: tuple[str, ...] = ()
     pixels: np.ndarray | None = None
+    arrays: Mapping[str, np.ndarray] | None = None
+
+    @property
+    def failed(self) -> bool:
+        return self.pixels is None and self.arrays is None
 
     @property
     def path(self) -> str | None:

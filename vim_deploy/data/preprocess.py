@@ -30,8 +30,8 @@ _LARGEST_RESIZED = 1 << 26
 
 
 ARRAYS_ONLY = (
-    "the model takes named arrays, not images (task raw); call vim_deploy.load(...).run(NAME=array, ...) in "
-    "Python."
+    "the model takes named arrays, not images (task raw); use vim-infer with .npz files, or "
+    "vim_deploy.load(...).run(NAME=array, ...) in Python."
 )
 
 

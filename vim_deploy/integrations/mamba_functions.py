@@ -6,7 +6,7 @@ Names, arguments and results follow the public interfaces of these packages. All
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -19,6 +19,7 @@ __all__ = [
     "RMSNorm",
     "bimamba_inner_fn",
     "causal_conv1d_fn",
+    "causal_conv1d_update",
     "layer_norm_fn",
     "mamba_inner_fn",
     "mamba_inner_fn_no_out_proj",
@@ -58,6 +59,14 @@ def causal_conv1d_fn(
     channels, width = weight.shape
     y = F.conv1d(F.pad(x, (width - 1, 0)), weight[:, None].to(x.dtype), _like(bias, x), groups=channels)
     return y if activation is None else F.silu(y)
+
+
+def causal_conv1d_update(*arguments: Any, **keywords: Any) -> NoReturn:
+    """Networks that generate token by token import it. Raises ValueError."""
+    raise ValueError(
+        "causal_conv1d_update: convolving one token at a time is not supported; expected a whole sequence "
+        "(causal_conv1d_fn)."
+    )
 
 
 def mamba_inner_fn(

@@ -31,10 +31,11 @@ _PROVIDED = {
     ),
     "mamba_ssm.ops.triton.layer_norm": _NORMS,
     "mamba_ssm.ops.triton.layernorm": _NORMS,
-    "causal_conv1d": ("causal_conv1d_fn",),
+    "causal_conv1d": ("causal_conv1d_fn", "causal_conv1d_update"),
 }
 _REPLACED = {  # what `exportable` replaces; RMSNorm calls rms_norm_fn
-    name: tuple(item for item in items if item != "RMSNorm") for name, items in _PROVIDED.items()
+    name: tuple(item for item in items if item not in ("RMSNorm", "causal_conv1d_update"))
+    for name, items in _PROVIDED.items()
 }
 
 

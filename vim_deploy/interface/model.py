@@ -13,6 +13,7 @@ import numpy as np
 
 from vim_deploy.data.decode import Limits
 from vim_deploy.data.loading import ThreadLoader
+from vim_deploy.data.preprocess import ARRAYS_ONLY
 from vim_deploy.engines.base import Runner
 from vim_deploy.engines.open import OpenEngine
 from vim_deploy.errors import EngineError, ImageError, InputError
@@ -156,6 +157,8 @@ class Model(OpenEngine, Generic[AnyResult]):
         super().close()
 
     def _open_task(self, options: dict[str, Any]) -> TaskHandler:
+        if TASKS.get(self.task).arrays:
+            raise EngineError(ARRAYS_ONLY)
         return open_task(self, python_options(TASKS.get(self.task), options))
 
     def _results(

@@ -10,7 +10,6 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from vim_deploy.data.discover import STANDARD_INPUT, Discovery, FlushMarker, Item
-from vim_deploy.data.isolation import ProcessLoader
 from vim_deploy.data.preparation import minimum_size_of
 from vim_deploy.engines.manifest import Manifest
 from vim_deploy.engines.open import OpenEngine, open_engine
@@ -29,7 +28,7 @@ from vim_deploy.pipeline.image_outputs import ImageOutputs
 from vim_deploy.pipeline.inputs import remaining, watched
 from vim_deploy.pipeline.labels import RunLabels, labels_of, require_labels
 from vim_deploy.pipeline.options import InferenceOptions
-from vim_deploy.pipeline.outputs import check_outputs, make_folders
+from vim_deploy.pipeline.outputs import check_for_arrays, check_outputs, make_folders
 from vim_deploy.pipeline.overlays import Overlays
 from vim_deploy.pipeline.progress import with_progress
 from vim_deploy.pipeline.run_report import open_report, write_report
@@ -37,12 +36,15 @@ from vim_deploy.pipeline.stop import StoppedRunError, StopSignals
 from vim_deploy.pipeline.stream import batch_size_of, predict_stream
 from vim_deploy.pipeline.summary import Summary
 from vim_deploy.prediction import Prediction
+from vim_deploy.registry import load_object
 from vim_deploy.results import Format, Output, Row, Start, format_of, open_output
 from vim_deploy.results.escape import escape, unescaped_path
 from vim_deploy.results.output import companions
 from vim_deploy.tasks.base import TaskHandler
 from vim_deploy.tasks.open import open_task
 from vim_deploy.tasks.options import task_paths
+from vim_deploy.tasks.registry import TASKS
+from vim_deploy.tasks.spec import TaskSpec
 from vim_deploy.text import plural
 
 if TYPE_CHECKING:
@@ -85,8 +87,11 @@ def _run(
     console: Console | None,
 ) -> Summary:
     labels = labels_of(options, engine)
-    discovery = _discovery(options, labels)
-    items = discovery if options.watch else _require_items(discovery)
+    spec = TASKS.get(engine.metadata.task)
+    if spec.arrays:
+        check_for_arrays(options, engine.path)
+    discovery = _discovery(options, labels, spec)
+    items = discovery if options.watch else _require_items(discovery, spec)
     require_labels(options, _known_inputs(options, discovery))
     stop.defer()
     task = open_task(engine, options.task_options, options.inputs)
@@ -124,7 +129,12 @@ class _Run:
         self._output, self._stop = output, stop
         self._image_outputs, self._report, self._manifest = image_outputs, report, manifest
         self.summary = Summary(
-            str(options.engine), manifest.backend, manifest.device, manifest.precision, task=task
+            str(options.engine),
+            manifest.backend,
+            manifest.device,
+            manifest.precision,
+            task=task,
+            noun=task.spec.noun,
         )
 
     def write(self, items: Iterable[Item | FlushMarker], console: Console | None) -> None:
@@ -163,13 +173,13 @@ class _Run:
             inputs,
             batch_size=options.batch_size,
             workers=options.worker_count,
-            loader=ProcessLoader(self._task.preparation, options.limits),
+            loader=self._task.loader(options.limits),
             stopped=self._stop.requested,
         )
         started = time.perf_counter()
         with contextlib.closing(stream):
             try:
-                for prediction in with_progress(stream, self._count_inputs, console):
+                for prediction in with_progress(stream, self._count_inputs, console, summary.noun):
                     row = self._image_outputs.write(prediction)
                     self._output.write(row)
                     self._count(row, prediction)
@@ -207,8 +217,8 @@ class _Run:
         if limit.exceeded(summary.failed, summary.images):
             reasons = "; ".join(summary.reasons.lines(3))
             raise StoppedRunError(
-                f"{summary.failed} of {plural(summary.images, 'image')} failed, more than --max-failures "
-                f"{limit} allows ({reasons})",
+                f"{summary.failed} of {plural(summary.images, summary.noun)} failed, more than "
+                f"--max-failures {limit} allows ({reasons})",
                 self._output.resumable,
             )
 
@@ -231,13 +241,17 @@ class _Run:
         return None if inputs is None else sum(1 for _ in inputs) - self.summary.resumed
 
 
-def _discovery(options: InferenceOptions, labels: RunLabels) -> Discovery:
+def _discovery(options: InferenceOptions, labels: RunLabels, spec: TaskSpec) -> Discovery:
     excluded = [options.output, *companions(options.output.resolve())] if options.output is not None else []
     if options.report is not None:
         excluded.append(options.report)
     excluded += [output.path for output in task_paths(options.task_options).outputs]
     return Discovery(
-        options.inputs, labels.label_of, excluded=excluded, null_separated=options.null_separated
+        options.inputs,
+        labels.label_of,
+        excluded=excluded,
+        null_separated=options.null_separated,
+        accepts=load_object(spec.accepts),
     )
 
 
@@ -245,7 +259,9 @@ def _known_inputs(options: InferenceOptions, discovery: Discovery) -> Iterator[I
     """The inputs, found by another search; None if they are not known before they are processed."""
     if options.watch or STANDARD_INPUT in options.inputs:
         return None
-    again = Discovery(options.inputs, discovery.label_of, excluded=discovery.excluded)
+    again = Discovery(
+        options.inputs, discovery.label_of, excluded=discovery.excluded, accepts=discovery.accepts
+    )
     return (item for item in again if options.shard.has(item.path))
 
 
@@ -264,15 +280,18 @@ def _image_outputs(options: InferenceOptions, discovery: Discovery, task: TaskHa
     return outputs
 
 
-def _require_items(discovery: Discovery) -> Iterator[Item | FlushMarker]:
+def _require_items(discovery: Discovery, spec: TaskSpec) -> Iterator[Item | FlushMarker]:
     """All items. Raises ImageError if there are none."""
     items = discovery.stream()
     first = next((given for given in items if isinstance(given, Item)), None)
     if first is None:
         inputs = ", ".join(f"'{escape(str(given))}'" for given in discovery.inputs)
+        what, expected = "images", "of images"
+        if spec.arrays:
+            what, expected = "arrays", "of arrays (.npz, or .npy for a model with one input)"
         raise ImageError(
-            f"no images found in {inputs} ({plural(discovery.other_files, 'other file')}); give folders or "
-            "files of images."
+            f"no {what} found in {inputs} ({plural(discovery.other_files, 'other file')}); give folders or "
+            f"files {expected}."
         )
     return chain([first], items)
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from vim_deploy.data.discover import STANDARD_INPUT
-from vim_deploy.errors import OutputError, os_errors
+from vim_deploy.errors import EngineError, OutputError, os_errors
 from vim_deploy.files import is_file, is_folder
 from vim_deploy.output_files import FileKind, OutputFile, check_output_files, containing, input_paths
 from vim_deploy.pipeline.options import InferenceOptions
@@ -54,6 +54,21 @@ def _check_picture_options(options: InferenceOptions) -> None:
     if flags and options.overlays is None and options.report is None:
         raise OutputError(
             f"{', '.join(flags)}: only valid with --overlays or --report; give one of them, or leave it out."
+        )
+
+
+def check_for_arrays(options: InferenceOptions, engine: str) -> None:
+    """Raises EngineError for options that concern images, for a model with named arrays."""
+    flags = {
+        "--report": options.report is not None,
+        "--overlays": options.overlays is not None,
+        "--batch-size": options.batch_size is not None,
+        "--reduced-jpeg": options.limits.reduced_jpeg,
+    }
+    if given := [flag for flag, present in flags.items() if present]:
+        raise EngineError(
+            f"{', '.join(given)}: only for models that take images, and {engine} takes named arrays (task "
+            "raw), one run per file. Leave it out."
         )
 
 

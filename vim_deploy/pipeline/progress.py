@@ -13,15 +13,18 @@ if TYPE_CHECKING:
 
 
 def with_progress(
-    stream: Iterator[Prediction], count_inputs: Callable[[], int | None], console: Console | None
+    stream: Iterator[Prediction], count_inputs: Callable[[], int | None], console: Console | None, noun: str
 ) -> Iterator[Prediction]:
-    """The stream, with a progress bar on a terminal. `count_inputs` gives the total, None if unknown."""
+    """The stream, with a progress bar on a terminal. `count_inputs` gives the total, None if unknown.
+
+    `noun`: what an input is.
+    """
     if console is None or not console.is_terminal:
         yield from stream
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    rate = TextColumn("{task.fields[rate]:.1f} images/s")
+    rate = TextColumn("{task.fields[rate]:.1f} " + f"{noun}s/s")
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -30,7 +33,7 @@ def with_progress(
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("images", total=count_inputs(), rate=0.0)
+        task = progress.add_task(f"{noun}s", total=count_inputs(), rate=0.0)
         started = time.perf_counter()
         for done, prediction in enumerate(stream, 1):
             yield prediction

@@ -47,7 +47,7 @@ def predict_stream(
         for loaded in queue:
             if loaded is not None:
                 waiting.append(loaded)
-                count += loaded.pixels is not None
+                count += not loaded.failed
             # The last limit is for long series of damaged files, which do not count.
             if loaded is None or count == size or len(waiting) >= 4 * size:
                 yield from task.predict(waiting, size)

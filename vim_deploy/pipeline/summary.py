@@ -45,6 +45,7 @@ class Summary:
     other_files: int = 0
     seconds: float = 0.0
     task: Counts | None = None
+    noun: str = "image"  # what an input is
 
     def count(self, row: Row) -> None:
         self.images += 1
@@ -61,7 +62,7 @@ class Summary:
 
     def to_dict(self) -> dict[str, Any]:
         values = dataclasses.asdict(dataclasses.replace(self, task=None))
-        del values["top1_correct"], values["top5_correct"], values["task"]
+        del values["top1_correct"], values["top5_correct"], values["task"], values["noun"]
         values["reasons"] = self.reasons.to_dict()
         values["ok"] = self.images - self.failed
         values["images_per_second"] = self.rate
@@ -76,8 +77,8 @@ class Summary:
     def text(self) -> str:
         values = self.to_dict()
         lines = [
-            f"{plural(self.images - self.resumed, 'image')} in {self.seconds:.2f} s ({self.rate or 0:.1f} "
-            f"images/s, including decoding and writing), {self.failed} failed"
+            f"{plural(self.images - self.resumed, self.noun)} in {self.seconds:.2f} s ({self.rate or 0:.1f} "
+            f"{self.noun}s/s, including decoding and writing), {self.failed} failed"
         ]
         if self.resumed:
             lines.append(f"{plural(self.resumed, 'row')} resumed, {self.images} in total")
@@ -95,5 +96,6 @@ class Summary:
                 "bits, which are almost black; use --depth with the number of bits of the camera"
             )
         if self.other_files:
-            lines.append(f"{plural(self.other_files, 'file')} skipped: not images by name or content")
+            kind = "images by name or content" if self.noun == "image" else ".npz or .npy files"
+            lines.append(f"{plural(self.other_files, 'file')} skipped: not {kind}")
         return "\n".join(lines)

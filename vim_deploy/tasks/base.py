@@ -10,7 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from vim_deploy.data.loading import Loaded
+from vim_deploy.data.decode import Limits
+from vim_deploy.data.isolation import ProcessLoader
+from vim_deploy.data.loading import Loaded, Loader
 from vim_deploy.data.preparation import Preparation
 from vim_deploy.errors import EngineError
 from vim_deploy.metadata import ModelMetadata
@@ -20,6 +22,7 @@ from vim_deploy.results.row import Row
 from vim_deploy.results.tables import TaskReport
 from vim_deploy.tasks.draw import draw
 from vim_deploy.tasks.registry import TASKS
+from vim_deploy.tasks.spec import TaskSpec
 from vim_deploy.text import plural
 
 DEFAULT_BATCH = 8
@@ -92,6 +95,14 @@ class TaskHandler(ABC):
         """How many inputs a decoding worker takes at a time."""
         return min(batch, MAX_CHUNK)
 
+    @property
+    def spec(self) -> TaskSpec:
+        return TASKS.get(self.network.metadata.task)
+
+    def loader(self, limits: Limits) -> Loader:
+        """Reads the input files of a run."""
+        return ProcessLoader(self.preparation, limits)
+
     def prefetch(self, batch: int) -> int:
         """How many decoded inputs may wait, in addition to those that workers are decoding."""
         return 2 * batch
@@ -107,8 +118,7 @@ class TaskHandler(ABC):
 
     def draw(self, image: Image.Image, prediction: Prediction, legend: bool = True) -> Image.Image:
         """A picture of the prediction, see `tasks.draw`. Raises EngineError if the task has no pictures."""
-        spec = TASKS.get(self.network.metadata.task)
-        return draw(spec, image, prediction, self.network.class_names, legend=legend)
+        return draw(self.spec, image, prediction, self.network.class_names, legend=legend)
 
     def network_input(self, prepared: np.ndarray) -> np.ndarray:
         """The pixels (channels, height, width) that the network is given for a prepared image.

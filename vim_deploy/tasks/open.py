@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vim_deploy.data.preprocess import ARRAYS_ONLY
 from vim_deploy.errors import EngineError
 from vim_deploy.registry import load_object
 from vim_deploy.tasks.base import Network, TaskHandler
@@ -23,11 +22,8 @@ def open_task(network: Network, given: Mapping[str, Any], inputs: Sequence[str] 
     Raises EngineError, ConfigError or OutputError for options that do not fit the network.
     """
     spec = TASKS.get(network.metadata.task)
-    if spec.arrays:
-        raise EngineError(ARRAYS_ONLY)
     options = task_options(spec, given, network.path)
-    channels = network.metadata.preprocessing.channels
-    if channels not in _IMAGE_CHANNELS:
+    if not spec.arrays and (channels := network.metadata.preprocessing.channels) not in _IMAGE_CHANNELS:
         raise EngineError(
             f"the model takes {plural(channels, 'channel')}, but images have 1 or 3; prepare the pixels "
             "yourself and call Model.run(pixels)."

@@ -31,7 +31,8 @@ class TaskSpec:
     has one true class, which accuracy is measured with. `settings`: scalar inputs of the network besides the
     pixels, with the values used when two networks are compared.
     `arrays`: whether networks take and return named arrays, which each file names, instead of images and
-    `outputs`; the task then has no handler.
+    `outputs`. `noun`: what an input file is; `accepts`: a function (path, name) that says whether a file in a
+    folder is one.
     `draw` draws a prediction on its image, None for predictions that cannot be drawn. `served`: what a
     service returns for an image, None if there is no service for images.
     `ground_truth`: the option of vim-infer that has the ground truth, and `quality`: a function of rows,
@@ -61,6 +62,8 @@ class TaskSpec:
         None  # a function (image, Prediction, class names, **options) -> image; see tasks/draw.py
     )
     arrays: bool = False
+    noun: str = "image"
+    accepts: str = "vim_deploy.data.discover:is_image"
     difference: str | None = None  # a function (Outputs, Outputs) -> Difference
     ground_truth: str | None = None
     quality: str | None = None

@@ -8,8 +8,11 @@ SPEC = TaskSpec(
     name="raw",
     outputs=(),
     model_kinds=("classifier",),
-    handler="",
+    handler="vim_deploy.tasks.raw.handler:RawHandler",
     module="vim_deploy.tasks.raw.export:RawModule",
+    options="vim_deploy.tasks.raw.options:RawOptions",
     arrays=True,
+    noun="file",
+    accepts="vim_deploy.tasks.raw.files:is_array_file",
     batchable=False,
 )
