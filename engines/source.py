@@ -176,8 +176,8 @@ def check_interface(
     if task.class_axis is not None:
         if len(primary.shape) < 2:
             raise EngineError(
-                f"{name}: {primary.name!r} has shape {primary.shape}; expected an axis for images and one for "
-                "classes."
+                f"{name}: {primary.name!r} has shape {primary.shape}; expected an axis for images and one "
+                "for classes."
             )
         _check_classes(name, primary.shape[task.class_axis], metadata)
     if task.check is not None:
