@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from vim_deploy.engines.manifest import Manifest
+from vim_deploy.engines.payload import Payload
 from vim_deploy.engines.registry import BACKENDS
 from vim_deploy.engines.source import SourceModel
 from vim_deploy.engines.tensors import BatchRange, TensorSpec
@@ -51,7 +52,7 @@ class RunOptions:
 class Built:
     """The result of a build; it becomes part of the manifest."""
 
-    payload: bytes
+    payload: Payload
     payload_name: str
     environment: dict[str, str]  # what must be the same where the engine is opened
     operator: dict[str, Any]
@@ -78,7 +79,7 @@ class BackendModule(Protocol):
         """The current values of the fields that `manifest.environment` records."""
         ...
 
-    def open_payload(self, payload: bytes, manifest: Manifest, options: RunOptions) -> Runner: ...
+    def open_payload(self, payload: Payload, manifest: Manifest, options: RunOptions) -> Runner: ...
 
 
 def backend_module(name: str) -> BackendModule:

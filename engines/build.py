@@ -11,11 +11,11 @@ from pathlib import Path
 from vim_deploy.engines.base import backend_module
 from vim_deploy.engines.container import ENGINE_FILE, write_engine
 from vim_deploy.engines.manifest import FileRecord, Manifest
+from vim_deploy.engines.payload import Payload
 from vim_deploy.engines.registry import BACKENDS, DEFAULT_BACKEND
 from vim_deploy.engines.source import SourceModel, read_source
 from vim_deploy.engines.spec import BuildOptions
 from vim_deploy.errors import EngineError
-from vim_deploy.files import sha256_of
 from vim_deploy.options import RunPaths, paths_of
 from vim_deploy.output_files import OutputFile, check_output_files
 from vim_deploy.package import VERSION
@@ -64,14 +64,15 @@ def build_from_source(
     return manifest
 
 
-def built_engine(source: SourceModel, options: BuildOptions) -> tuple[Manifest, bytes]:
+def built_engine(source: SourceModel, options: BuildOptions) -> tuple[Manifest, Payload]:
     """The manifest and the payload of an engine. Raises what `build_engine` raises."""
     _check_task(source, options.backend)
     built = backend_module(options.backend).build(source, options)
     manifest = Manifest(
         options=options,
         precision=built.precision or source.metadata.precision,
-        payload=FileRecord(built.payload_name, sha256_of(built.payload), len(built.payload)),
+        payload=FileRecord(built.payload_name, built.payload.sha256, built.payload.bytes),
+        offsets=dict(built.payload.offsets),
         source=source.record,
         environment=built.environment,
         operator=built.operator,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -11,8 +10,10 @@ from pathlib import Path
 from vim_deploy.engines import manifest as manifest_module
 from vim_deploy.engines.base import backend_module
 from vim_deploy.engines.build import build_from_source
+from vim_deploy.engines.cache_folder import cache_subfolder, mark_used
 from vim_deploy.engines.container import read_engine
 from vim_deploy.engines.manifest import Manifest
+from vim_deploy.engines.payload import Payload
 from vim_deploy.engines.source import read_source
 from vim_deploy.engines.spec import BuildOptions
 from vim_deploy.errors import EngineError, os_errors
@@ -22,14 +23,7 @@ from vim_deploy.package import VERSION
 _log = logging.getLogger("vim_deploy")
 
 
-def cache_folder() -> Path:
-    """`$VIM_DEPLOY_CACHE`, or `vim_deploy` in the user's cache folder."""
-    if chosen := os.environ.get("VIM_DEPLOY_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vim_deploy"
-
-
-def cached_engine(onnx_path: str | os.PathLike[str], options: BuildOptions) -> tuple[Path, Manifest, bytes]:
+def cached_engine(onnx_path: str | os.PathLike[str], options: BuildOptions) -> tuple[Path, Manifest, Payload]:
     """The engine of an ONNX file: from the cache if there is a valid one, otherwise built into it.
 
     The name of a cache entry is a hash of the file and of everything else the build depends on. Entries are
@@ -50,7 +44,7 @@ def cached_engine(onnx_path: str | os.PathLike[str], options: BuildOptions) -> t
     entry = cache_subfolder("engines") / f"{key[:40]}.engine"
     if entry.exists():
         try:
-            manifest, payload = read_engine(entry)
+            manifest, payload = read_engine(entry, share=True)
             manifest.check_environment(str(entry), module.environment(manifest))
             if manifest.source.sha256 != source_hash:
                 raise manifest.refuse(str(entry), "source.sha256", manifest.source.sha256, source_hash)
@@ -62,19 +56,4 @@ def cached_engine(onnx_path: str | os.PathLike[str], options: BuildOptions) -> t
     else:
         _log.info("building an engine for %s into %s", os.fspath(onnx_path), entry.parent)
     build_from_source(read_source(onnx_path), entry, options)
-    return (entry, *read_engine(entry))
-
-
-def mark_used(entry: Path) -> None:
-    """Set the modification time of an entry, from which its last use is known."""
-    with contextlib.suppress(OSError):  # the cache may be read-only
-        os.utime(entry)
-
-
-def cache_subfolder(name: str) -> Path:
-    """A folder in the cache folder, created on first use. Raises EngineError."""
-    folder = cache_folder() / name
-    advice = "Set VIM_DEPLOY_CACHE to a writable folder, or build the engine with vim-build."
-    with os_errors(EngineError, f"the cache folder {folder} cannot be created", advice):
-        folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return (entry, *read_engine(entry, share=True))

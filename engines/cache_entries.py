@@ -1,4 +1,4 @@
-"""What is in the cache folder: engines built for ONNX files, and ONNX files exported from checkpoints."""
+"""What is in the cache folder: engines of ONNX files, ONNX files of checkpoints, and weights of engines."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from vim_deploy.engines.base import backend_module
-from vim_deploy.engines.cache import cache_folder
+from vim_deploy.engines.cache_folder import cache_folder
 from vim_deploy.engines.container import read_manifest
+from vim_deploy.engines.shared_weights import FOLDER as WEIGHTS_FOLDER
 from vim_deploy.errors import EngineError, VimDeployError, os_errors
 
 # Only files with the names of entries are listed and removed.
-_NAMES = {"engines": re.compile(r"[0-9a-f]{40}\.engine"), "exports": re.compile(r".*-[0-9a-f]{40}\.onnx")}
+_NAMES = {
+    "engines": re.compile(r"[0-9a-f]{40}\.engine"),
+    "exports": re.compile(r".*-[0-9a-f]{40}\.onnx"),
+    WEIGHTS_FOLDER: re.compile(r"[0-9a-f]{64}\.weights"),
+}
 
 
 @dataclass(frozen=True)
@@ -60,8 +65,14 @@ def _entries() -> Iterator[CacheEntry]:
                 continue
             status = path.stat()
             used = datetime.fromtimestamp(status.st_mtime, timezone.utc)
-            content, problem = _engine(path) if name == "engines" else (path.stem[:-41], None)
+            content, problem = _described(name, path)
             yield CacheEntry(path, status.st_size, used, content, problem)
+
+
+def _described(folder: str, path: Path) -> tuple[str, str | None]:
+    if folder == "engines":
+        return _engine(path)
+    return (path.stem[:-41] if folder == "exports" else "weights of opened engines"), None
 
 
 def _engine(path: Path) -> tuple[str, str | None]:

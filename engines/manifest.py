@@ -18,7 +18,7 @@ from vim_deploy.options import from_record, to_record, to_words
 from vim_deploy.precision import Precision
 from vim_deploy.text import is_printable
 
-FORMAT = 3
+FORMAT = 4
 MAX_CLASS_NAME_LENGTH = 1000
 _SHOWN = 500  # characters of a value in messages
 
@@ -36,10 +36,11 @@ class FileRecord:
 class Manifest:
     """Everything there is to know about an engine without opening its payload.
 
-    `environment`: what must be the same where the engine runs (runtime version, CPU architecture, instruction
-    set, the operator's contract version ...). `operator`: the implementation of the custom operator.
-    `build_info`: what the build found and chose. `metadata`: the properties of the ONNX file, unchanged. The
-    hash over the manifest detects damage and accidental edits; it is not a signature.
+    `payload`: size and hash of the graph and its weights together. `offsets`: of tensors in the weights, see
+    `engines/payload.py`. `environment`: what must be the same where the engine runs (runtime version, CPU
+    architecture, instruction set, the operator's contract version ...). `operator`: the implementation of the
+    custom operator. `build_info`: what the build found and chose. `metadata`: the properties of the ONNX
+    file, unchanged. The hash over the manifest detects damage and accidental edits; it is not a signature.
     """
 
     options: BuildOptions  # as given for the build
@@ -55,6 +56,7 @@ class Manifest:
     metadata: dict[str, str]
     created: str  # ISO 8601, UTC
     tool_version: str
+    offsets: dict[str, int] = dataclasses.field(default_factory=dict)
     validation: dict[str, Any] | None = None  # written by vim-validate --sign; see `validated`
     format: int = FORMAT
 
@@ -92,7 +94,7 @@ class Manifest:
         if type(given) is not int or given != FORMAT:
             raise EngineError(
                 f"{path}: the engine's format is {given!r:.100}; this version of vim-deploy reads {FORMAT}. "
-                "Build the engine again."
+                f"Build the engine again{_how(values, path)}."
             )
         try:
             return cls(**_typed(values))
@@ -173,11 +175,11 @@ def _typed(values: dict[str, Any]) -> dict[str, Any]:
         _expect(values, name, str)
     if values.get("validation") is not None:
         _expect(values, "validation", dict)
-    for name in ("options", "environment", "operator", "build_info", "self_check", "metadata"):
+    for name in ("options", "environment", "operator", "build_info", "self_check", "metadata", "offsets"):
         _expect(values, name, dict)
-    for name in ("environment", "metadata"):
+    for name, kind in (("environment", str), ("metadata", str), ("offsets", int)):
         for key in values[name]:
-            _expect(values[name], key, str)
+            _expect(values[name], key, kind)
     for key in values["self_check"].keys() & {"max_abs_diff", "max_relative_diff", "tolerance"}:
         _expect(values["self_check"], key, float)
     typed = dict(values)
@@ -194,6 +196,15 @@ def _typed(values: dict[str, Any]) -> dict[str, Any]:
     if not typed["inputs"]:
         raise ValueError("no inputs")
     return typed
+
+
+def _how(values: dict[str, Any], path: str) -> str:
+    """The command that builds an engine of another format again, if its manifest has the same fields."""
+    try:
+        manifest = Manifest(**_typed({"offsets": {}, **values}))
+    except (ValueError, TypeError, KeyError, EngineError):
+        return ""
+    return f": {manifest.rebuild_command(path)}"
 
 
 def _expect(values: dict[str, Any], name: str, kind: type) -> None:

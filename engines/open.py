@@ -126,7 +126,7 @@ def open_engine(
     if threads is not None:
         _check_threads(threads)
     if _is_engine(name):
-        manifest, payload = read_engine(name)
+        manifest, payload = read_engine(name, share=True)
         module = backend_module(manifest.backend)
         manifest.check_environment(name, module.environment(manifest))
     else:

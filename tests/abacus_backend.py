@@ -12,6 +12,7 @@ from onnx.reference import ReferenceEvaluator
 
 from vim_deploy.engines.base import Built, RunOptions
 from vim_deploy.engines.manifest import Manifest
+from vim_deploy.engines.payload import Payload
 from vim_deploy.engines.selfcheck import random_pixels
 from vim_deploy.engines.source import SourceModel
 from vim_deploy.engines.spec import BackendSpec, BuildOptions, device_option
@@ -55,7 +56,7 @@ class AbacusRunner:
 def build(source: SourceModel, options: AbacusOptions) -> Built:
     pixels = random_pixels(source.input, source.metadata.preprocessing)
     return Built(
-        payload=source.data,
+        payload=Payload(source.data),
         payload_name="model.onnx",
         environment={"beads": str(options.beads)},
         operator={"implementation": "none"},
@@ -73,5 +74,5 @@ def environment(manifest: Manifest) -> dict[str, Any]:
     return {"beads": str(manifest.options.beads)}
 
 
-def open_payload(payload: bytes, manifest: Manifest, options: RunOptions) -> AbacusRunner:
-    return AbacusRunner(payload, manifest)
+def open_payload(payload: Payload, manifest: Manifest, options: RunOptions) -> AbacusRunner:
+    return AbacusRunner(payload.data, manifest)

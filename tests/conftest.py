@@ -1,6 +1,10 @@
 """The environment of all tests."""
 
+import os
 import signal
+from collections.abc import Iterator
+
+import pytest
 
 # Tests import onnxruntime themselves; vim_deploy turns off its telemetry when it is imported first.
 import vim_deploy  # noqa: F401
@@ -9,3 +13,12 @@ import vim_deploy  # noqa: F401
 for number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.SIG_DFL)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test writes to the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "VIM_DEPLOY_CACHE" not in os.environ:
+            patch.setenv("VIM_DEPLOY_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

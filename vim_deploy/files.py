@@ -17,6 +17,24 @@ try:
 except ImportError:  # no file locks on this system
     fcntl = None  # type: ignore[assignment]
 
+_NETWORK_FILE_SYSTEMS = frozenset(
+    (
+        "9p",
+        "afs",
+        "beegfs",
+        "ceph",
+        "cifs",
+        "gfs2",
+        "gpfs",
+        "lustre",
+        "nfs",
+        "nfs4",
+        "ocfs2",
+        "smb3",
+        "vboxsf",
+        "virtiofs",
+    )
+)
 _SAFE_FLAGS = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
 
 
@@ -68,6 +86,24 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
+def is_on_local_disk(path: str | os.PathLike[str]) -> bool:
+    """Whether no other machine can change the files of a folder, as on a network file system.
+
+    True where it is not known. Raises OSError for a path that does not exist.
+    """
+    device = Path(path).stat().st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    except OSError:
+        return True
+    # See proc(5): fields, " - ", then the type of the file system.
+    found = [line.partition(" - ")[2].split()[:1] for line in lines if line.split()[2] == wanted]
+    return not any(
+        kind in _NETWORK_FILE_SYSTEMS or kind.startswith("fuse") for (kind,) in filter(None, found)
+    )
+
+
 def sha256_of_file(path: str | os.PathLike[str]) -> str:
     digest = hashlib.sha256()
     with open_regular(path) as file:
@@ -77,8 +113,12 @@ def sha256_of_file(path: str | os.PathLike[str]) -> str:
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | os.PathLike[str], replace: bool = True) -> Iterator[IO[bytes]]:
+def atomic_write(
+    path: str | os.PathLike[str], replace: bool = True, durable: bool = True
+) -> Iterator[IO[bytes]]:
     """A file object whose content replaces `path` atomically when the block ends without an error.
+
+    `durable`: wait until the content is on the disk, so that it is complete after a power failure too.
 
     Raises OSError when writing fails, also for a file that exists if not `replace`; nothing is left behind
     then. A killed process leaves at most one temporary file, which the next write to `path` replaces.
@@ -92,7 +132,8 @@ def atomic_write(path: str | os.PathLike[str], replace: bool = True) -> Iterator
         with file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
             # Before the file is closed, which releases its lock.
             if replace:
                 temporary.replace(target)

@@ -31,7 +31,9 @@ from vim_deploy.engines.onnxruntime.placement import check_on_cuda, read_profile
 from vim_deploy.engines.onnxruntime.providers import check_device, providers_of
 from vim_deploy.engines.onnxruntime.reference import reference_outputs
 from vim_deploy.engines.onnxruntime.session import make_session, run_session, runtime
+from vim_deploy.engines.payload import Payload
 from vim_deploy.engines.selfcheck import Arrays, compare, random_arrays
+from vim_deploy.engines.shared_weights import release_pages
 from vim_deploy.engines.source import SourceModel
 from vim_deploy.engines.tensors import BatchRange, TensorSpec
 from vim_deploy.errors import EngineError, OperatorLibraryError
@@ -62,7 +64,8 @@ def build(source: SourceModel, options: OnnxruntimeOptions) -> Built:
     else:
         # First on the CPU, with limits: this bounds what the graph can do on the GPU.
         expected = reference_outputs(source, pixels)
-        payload, found, built = _built_for_cuda(source, graph.payload, pixels, options, uses_library)
+        data, found, built = _built_for_cuda(source, graph.payload, pixels, options, uses_library)
+        payload = Payload(data)
         build_info |= built
     precision = graph.precision or source.metadata.precision
     return Built(
@@ -93,7 +96,7 @@ def _rewritten(source: SourceModel, options: OnnxruntimeOptions, uses_library: b
 
 def _built_for_cpu(
     source: SourceModel, graph: bytes, pixels: Arrays, options: OnnxruntimeOptions, uses_library: bool
-) -> tuple[bytes, dict[str, np.ndarray], dict[str, np.ndarray]]:
+) -> tuple[Payload, dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The payload, the outputs of the file, and those of the payload."""
     runs = run_limited(
         source,
@@ -104,6 +107,7 @@ def _built_for_cpu(
         graph=graph,
         optimization=options.optimization,
     )
+    assert runs.payload is not None
     assert runs.found is not None
     return runs.payload, runs.expected, runs.found
 
@@ -156,7 +160,7 @@ def environment(manifest: Manifest) -> dict[str, str]:
     return _environment(_options_of(manifest), uses_library, fused=bool(manifest.build_info.get("fused")))
 
 
-def open_payload(payload: bytes, manifest: Manifest, options: RunOptions) -> OrtRunner:
+def open_payload(payload: Payload, manifest: Manifest, options: RunOptions) -> OrtRunner:
     """A session for the payload of an engine whose manifest was checked. Raises EngineError."""
     check_device(manifest.device)
     library = None
@@ -185,6 +189,7 @@ def open_payload(payload: bytes, manifest: Manifest, options: RunOptions) -> Ort
         threads=threads,
         optimization="none",
     )
+    release_pages(payload.weights)  # of weights that the session packed, nothing is used any more
     task = TASKS.get(manifest.model_metadata("the engine").task)
     splits = manifest.device == "cpu" and can_split(task, manifest.input, manifest.outputs)
     return OrtRunner(session, manifest.input, manifest.outputs, threads if splits else None)

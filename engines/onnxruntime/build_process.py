@@ -3,7 +3,7 @@
 Its input is `packed` arrays: `request` (JSON with the arguments of `run_limited`), `model`, `input0`,
 `input1` ... and, if it is to be optimized, `graph`. It writes one line of JSON, which is empty or has an
 error, and `packed` arrays: `expected0`, `expected1` ... are the outputs of the model, `found0`, `found1` ...
-those of `payload`, the optimized graph.
+those of the optimized graph, whose payload is `payload`, `weights` and `offsets` (JSON).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 
 from vim_deploy.engines.onnxruntime.limited import packed, unpacked
 from vim_deploy.engines.onnxruntime.session import make_session, run_session
+from vim_deploy.engines.stored_tensors import split_weights
 from vim_deploy.errors import VimDeployError
 
 
@@ -52,9 +53,13 @@ def _run_all(given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     run = partial(_run, pixels=feeds, outputs=request["outputs"], settings=request["settings"])
     arrays = run("expected", session(given["model"].tobytes(), optimization=request["model_optimization"]))
     if "graph" in given:
-        payload = _optimized(given["graph"].tobytes(), request["optimization"], session)
+        optimized = _optimized(given["graph"].tobytes(), request["optimization"], session)
+        del given["graph"]
+        payload = split_weights(optimized)
         arrays |= run("found", session(payload, optimization="none"))
-        arrays["payload"] = np.frombuffer(payload, np.uint8)
+        for name, content in (("payload", payload.data), ("weights", payload.weights)):
+            arrays[name] = np.frombuffer(content, np.uint8)
+        arrays["offsets"] = np.frombuffer(json.dumps(dict(payload.offsets)).encode(), np.uint8)
     return arrays
 
 

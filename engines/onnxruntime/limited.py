@@ -16,6 +16,7 @@ import numpy as np
 
 from vim_deploy import child, errors, machine
 from vim_deploy.engines.limits import MEMORY_VARIABLE, SECONDS_VARIABLE, Limits, limits_for
+from vim_deploy.engines.payload import Payload
 from vim_deploy.engines.selfcheck import Arrays
 from vim_deploy.engines.source import SourceModel
 from vim_deploy.errors import EngineError, VimDeployError
@@ -34,7 +35,7 @@ class GraphRuns:
     """Outputs by name. `payload` and `found` are those of the optimized graph, if one was given."""
 
     expected: dict[str, np.ndarray]
-    payload: bytes = b""
+    payload: Payload | None = None
     found: dict[str, np.ndarray] | None = None
 
 
@@ -129,7 +130,10 @@ def _runs(name: str, result: child.Result, limits: Limits, outputs: Sequence[str
 
     if "payload" not in arrays:
         return GraphRuns(run("expected"))
-    return GraphRuns(run("expected"), arrays["payload"].tobytes(), run("found"))
+    payload = Payload(
+        arrays["payload"].tobytes(), arrays["weights"].tobytes(), json.loads(arrays["offsets"].tobytes())
+    )
+    return GraphRuns(run("expected"), payload, run("found"))
 
 
 def _error(kind: str, message: str, name: str, limits: Limits) -> VimDeployError:

@@ -12,6 +12,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from vim_deploy.engines.onnxruntime.weights import with_weights
+from vim_deploy.engines.payload import Payload
 from vim_deploy.errors import EngineError, MissingDependencyError, OperatorLibraryError
 
 _log = logging.getLogger("vim_deploy")
@@ -55,7 +57,7 @@ def runtime() -> ModuleType:
 
 
 def make_session(
-    model: bytes | Path,
+    model: bytes | Path | Payload,
     *,
     name: str = "the model",
     providers: Sequence[Provider] = (CPU,),
@@ -66,7 +68,7 @@ def make_session(
     profile_to: Path | None = None,
     quiet: bool = False,
 ) -> Any:
-    """An InferenceSession for a file or its bytes.
+    """An InferenceSession for a file, its bytes, or the payload of an engine.
 
     `name` is the file's name in messages. `library`: operator library to register. `threads` None: ONNX
     Runtime's default. `optimization`: none, basic, extended or all. `save_to`: file for the optimized graph.
@@ -84,6 +86,9 @@ def make_session(
             raise OperatorLibraryError(
                 f"ONNX Runtime {onnxruntime.__version__} does not load {library}: {error}"
             ) from None
+    weights: list[Any] = []
+    if isinstance(model, Payload):
+        model, weights = with_weights(onnxruntime, options, model)
     try:
         # The fallback of the Python layer would continue with other providers after a failure.
         session = onnxruntime.InferenceSession(
@@ -101,6 +106,7 @@ def make_session(
             raise EngineError(f"{wanted} does not start; ONNX Runtime fell back to {', '.join(started)}.")
     if hasattr(session, "_model_bytes"):
         session._model_bytes = None  # a copy of the file, needed only to change providers
+    session.weights_in_use = weights  # the session has pointers to this memory
     return session
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from vim_deploy.engines.base import Built, RunOptions
 from vim_deploy.engines.manifest import Manifest
 from vim_deploy.engines.onnxruntime.reference import reference_outputs
+from vim_deploy.engines.payload import Payload
 from vim_deploy.engines.selfcheck import compare, random_pixels
 from vim_deploy.engines.source import SourceModel
 from vim_deploy.engines.tensorrt.api import (
@@ -80,7 +81,7 @@ def build(source: SourceModel, options: TensorrtOptions) -> Built:
         "layers": check_precision(information, graph, precision),
     }
     return Built(
-        payload=plan,
+        payload=Payload(plan),
         payload_name=PAYLOAD_NAME,
         environment=_environment(trt, device, options, library),
         operator=_operator_record(library),
@@ -107,7 +108,7 @@ def environment(manifest: Manifest) -> dict[str, str]:
     return _environment(trt, device, _options_of(manifest), library)
 
 
-def open_payload(payload: bytes, manifest: Manifest, options: RunOptions) -> TensorrtRunner:
+def open_payload(payload: Payload, manifest: Manifest, options: RunOptions) -> TensorrtRunner:
     if options.threads is not None:
         raise EngineError("a TensorRT engine runs on the GPU and has no threads; leave out --threads.")
     gpu()
@@ -117,7 +118,7 @@ def open_payload(payload: bytes, manifest: Manifest, options: RunOptions) -> Ten
     library = load_plugin(trt) if _uses_plugin(manifest) else None
     built_with = _options_of(manifest)
     allow_code = built_with.version_compatible and code_is_allowed()
-    engine = deserialize(trt, logger, payload, library, allow_code)
+    engine = deserialize(trt, logger, payload.data, library, allow_code)
     if built_with.strip:
         refit(trt, logger, engine, _weights(manifest, built_with, options.source, major(trt)))
     low, _, high = _recorded_profile(manifest)

@@ -20,6 +20,7 @@ from vim_deploy.cli.validate import main
 from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.container import read_manifest, write_engine
 from vim_deploy.engines.onnxruntime.options import OnnxruntimeOptions
+from vim_deploy.engines.payload import Payload
 from vim_deploy.export.exporter import ExportRequest, export
 from vim_deploy.families.family import ModelSource
 
@@ -184,7 +185,7 @@ def test_signature_is_shown_and_bound_to_the_payload(made, tmp_path):
     assert read_manifest(engine).validated.startswith("not validated")
 
 
-def engine_payload(path: Path) -> bytes:
+def engine_payload(path: Path) -> Payload:
     from vim_deploy.engines.container import read_engine
 
     return read_engine(path)[1]

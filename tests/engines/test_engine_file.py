@@ -19,6 +19,7 @@ from vim_deploy.engines.container import read_engine, read_manifest, write_engin
 from vim_deploy.engines.onnxruntime import backend
 from vim_deploy.engines.onnxruntime import session as onnxruntime_session
 from vim_deploy.engines.onnxruntime.options import OnnxruntimeOptions
+from vim_deploy.engines.payload import Payload
 from vim_deploy.errors import EngineError, MissingDependencyError, OperatorLibraryError, OutputError
 from vim_deploy.files import sha256_of_file
 
@@ -94,10 +95,10 @@ def test_edited_manifest_is_refused(engine):
 
 def test_replaced_payload_is_refused(engine):
     manifest, payload = read_engine(engine)
-    write_engine(engine, manifest, payload[:-1] + b"x")
+    write_engine(engine, manifest, Payload(payload.data[:-1] + b"x"))
     with pytest.raises(EngineError, match=r"payload\.sha256.*vim-build colours.onnx"):
         load(engine)
-    write_engine(engine, manifest, payload + b"x")
+    write_engine(engine, manifest, Payload(payload.data + b"x"))
     with pytest.raises(EngineError, match="bytes"):
         load(engine)
 
@@ -138,7 +139,8 @@ def test_engine_for_another_environment_is_refused_with_the_field(engine, field,
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 4}, "format is 4"),
+        ({"format": 5}, "format is 5.*vim-build colours.onnx -o"),
+        ({"offsets": {"x": "0"}}, "malformed"),
         ({"metadata": {}}, "has no metadata field"),
         ({"metadata": {"vim_deploy.task": 3}}, "malformed manifest|manifest is malformed"),
         ({"build_info": 5}, "malformed"),

@@ -17,6 +17,7 @@ from vim_deploy import load
 from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.container import read_engine, read_manifest, write_engine
 from vim_deploy.engines.manifest import FileRecord, Manifest
+from vim_deploy.engines.payload import Payload
 from vim_deploy.engines.source import read_source
 from vim_deploy.engines.tensors import TensorSpec
 from vim_deploy.errors import EngineError
@@ -33,9 +34,9 @@ def engine(tmp_path: Path) -> Path:
 def forged(engine: Path, payload: bytes | None = None, name: str | None = None, **changes: Any) -> Path:
     """The engine with changed content and valid hashes; `name`: of the payload."""
     manifest, before = read_engine(engine)
-    payload = before if payload is None else payload
-    record = FileRecord(name or manifest.payload.name, sha256_of(payload), len(payload))
-    write_engine(engine, dataclasses.replace(manifest, **{"payload": record, **changes}), payload)
+    content = before if payload is None else Payload(payload)
+    record = FileRecord(name or manifest.payload.name, content.sha256, content.bytes)
+    write_engine(engine, dataclasses.replace(manifest, **{"payload": record, **changes}), content)
     return engine
 
 
@@ -46,7 +47,7 @@ def hashed(values: dict[str, Any]) -> bytes:
 
 
 def edited(engine: Path, change: Any) -> bytes:
-    model = onnx.load_model_from_string(read_engine(engine)[1])
+    model = onnx.load_model_from_string(read_engine(engine)[1].data)
     change(model)
     return model.SerializeToString()
 
@@ -99,7 +100,7 @@ def test_payloads_are_checked_before_the_runtime_loads_them(engine, change, mess
 
 def test_payloads_in_the_runtimes_own_format_are_not_loaded(engine):
     """The first one is also valid ONNX: its bytes 4 to 8 are the identifier of the runtime's format."""
-    payload = b"\x12\x06xxORTM" + read_engine(engine)[1]
+    payload = b"\x12\x06xxORTM" + read_engine(engine)[1].data
     load(forged(engine, payload)).close()
     with pytest.raises(EngineError, match="is not an ONNX file"):
         load(forged(engine, b"\x08\0\0\0ORTM" + bytes(100), "model.bin"))

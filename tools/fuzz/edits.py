@@ -175,17 +175,20 @@ _GRAPH_EDITS: tuple[_Edit, ...] = (
 
 def _edited_engine(data: bytes, generator: random.Random) -> bytes:
     """Edit the manifest or payload and update all hashes, as a deliberate forgery would."""
+    from vim_deploy.engines.container import WEIGHTS_NAME
     from vim_deploy.engines.manifest import Manifest
     from vim_deploy.files import sha256_of
 
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         manifest = Manifest.from_json(archive.read("manifest.json"), "seed")
         payload = archive.read(manifest.payload.name)
+        weights = archive.read(WEIGHTS_NAME) if manifest.offsets else b""
     values = manifest.to_dict()
     if generator.random() < 0.5:
         edits = _GRAPH_EDITS if generator.random() < 0.7 else None
         payload = _edited(payload, generator, edits) if edits else mutate(payload, generator)
-        record = dataclasses.replace(manifest.payload, sha256=sha256_of(payload), bytes=len(payload))
+        content = payload + weights
+        record = dataclasses.replace(manifest.payload, sha256=sha256_of(content), bytes=len(content))
         values["payload"] = dataclasses.asdict(record)
     else:
         values = _edited_value(values, generator)
@@ -196,4 +199,6 @@ def _edited_engine(data: bytes, generator: random.Random) -> bytes:
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("manifest.json", json.dumps({**values, "self_hash": sha256_of(text.encode())}))
         archive.writestr(manifest.payload.name, payload)
+        if weights:
+            archive.writestr(WEIGHTS_NAME, weights)
     return file.getvalue()

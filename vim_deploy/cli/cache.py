@@ -34,15 +34,16 @@ if TYPE_CHECKING:
 def main(action: str, unused_days: float | None, everything: bool, dry_run: bool, as_json: bool) -> None:
     """List the cache, or remove engines from it that cannot be opened here any more.
 
-    The cache has the engines that are built when vim-infer, vim-bench or Python opens an ONNX file, and the
-    ONNX files that Python exports from checkpoints. It is in the folder of the environment variable
-    VIM_DEPLOY_CACHE, by default in ~/.cache/vim_deploy. Each line shows when an entry was last used, its size
-    and what it was made from. Removed entries are made again when they are needed.
+    The cache has the engines that are built when vim-infer, vim-bench or Python opens an ONNX file, the ONNX
+    files that Python exports from checkpoints, and the weights of opened engines, which processes share. It
+    is in the folder of the environment variable VIM_DEPLOY_CACHE, by default in ~/.cache/vim_deploy. Each
+    line shows when an entry was last used, its size and what it was made from. Removed entries are made again
+    when they are needed.
 
     Exit codes: 0 success, 2 user error; the message says how to fix it.
     """
-    from vim_deploy.engines.cache import cache_folder
     from vim_deploy.engines.cache_entries import cache_entries, remove_entry
+    from vim_deploy.engines.cache_folder import cache_folder
 
     log_to_stderr()
     if action == "list" and (unused_days is not None or everything or dry_run):

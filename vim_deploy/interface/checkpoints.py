@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vim_deploy.engines.cache import cache_subfolder, mark_used
+from vim_deploy.engines.cache_folder import cache_subfolder, mark_used
 from vim_deploy.errors import CheckpointError, ConfigError, os_errors
 from vim_deploy.files import sha256_of, sha256_of_file
 from vim_deploy.interface.convert import export

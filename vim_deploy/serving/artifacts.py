@@ -99,7 +99,7 @@ def _tensorrt(source: SourceModel, options: BuildOptions, folder: PurePath) -> A
         raise EngineError("--strip: the server cannot add the weights to a plan without them; leave it out.")
     manifest, plan = built_engine(source, options)
     library = tensorrt_library(int(manifest.environment["tensorrt"].partition(".")[0]))
-    files = {"1/model.plan": plan, library.name: library.read_bytes()}
+    files = {"1/model.plan": plan.data, library.name: library.read_bytes()}
     config = {"platform": "tensorrt_plan", "default_model_filename": "model.plan"}
     return Artifact(manifest, files, config, library.name)
 

@@ -11,6 +11,7 @@ from toy_backend.spec import ToyOptions
 from vim_deploy.engines.base import Built, RunOptions
 from vim_deploy.engines.manifest import Manifest
 from vim_deploy.engines.onnxruntime.reference import reference_outputs
+from vim_deploy.engines.payload import Payload
 from vim_deploy.engines.selfcheck import compare, random_pixels
 from vim_deploy.engines.source import SourceModel
 from vim_deploy.engines.tensors import BatchRange, TensorSpec
@@ -52,7 +53,7 @@ def build(source: SourceModel, options: ToyOptions) -> Built:
     expected = reference_outputs(source, pixels)
     precision = source.metadata.precision
     return Built(
-        payload=source.data,
+        payload=Payload(source.data),
         payload_name=PAYLOAD_NAME,
         environment={"onnx": onnx.__version__},
         operator={"implementation": "library"},
@@ -71,6 +72,6 @@ def environment(manifest: Manifest) -> dict[str, str]:
     return {"onnx": onnx.__version__}
 
 
-def open_payload(payload: bytes, manifest: Manifest, options: RunOptions) -> ToyRunner:
+def open_payload(payload: Payload, manifest: Manifest, options: RunOptions) -> ToyRunner:
     assert isinstance(manifest.options, ToyOptions)
-    return ToyRunner(payload, manifest.input, manifest.outputs, manifest.options.decimals)
+    return ToyRunner(payload.data, manifest.input, manifest.outputs, manifest.options.decimals)
