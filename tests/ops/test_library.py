@@ -131,3 +131,19 @@ def test_library_exports_only_its_functions_and_depends_only_on_libc():
         else:
             needed = {line.split()[1] for line in text.splitlines() if line.lstrip().startswith("NEEDED")}
             assert all(name.startswith(("libc.", "libm.", "ld-linux")) for name in needed)
+
+
+def test_gpu_libraries_are_found_in_the_package_of_their_own(monkeypatch, tmp_path):
+    folder = tmp_path / "vim_deploy_cuda" / "lib"
+    folder.mkdir(parents=True)
+    (folder.parent / "__init__.py").touch()
+    monkeypatch.setattr(library, "folders", list)  # no other library is installed
+    for name in (library.CUDA_LIBRARY_VARIABLE, library.TENSORRT_LIBRARY_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    for name in (library.CUDA_LIBRARY_NAME, library.TENSORRT_LIBRARY_NAME):
+        (folder / name).touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert library.ort_cuda_library() == folder / library.CUDA_LIBRARY_NAME
+    assert library.tensorrt_library(10) == folder / library.TENSORRT_LIBRARY_NAME
+    with pytest.raises(OperatorLibraryError, match=r"vim_deploy_cuda/lib/libvim_deploy_trt8\.so"):
+        library.tensorrt_library(8)
