@@ -32,7 +32,7 @@ COMMAND = re.compile(r"\b(vim-[a-z]+)\b")
 NOT_MODULES = {"vim_deploy.config", "vim_deploy.fused"}  # a metadata key and an operator domain
 # Of cmake, of every command, and of pip.
 OTHER_OPTIONS = {"--build", "--help", "--require-hashes", "--no-deps", "--no-build-isolation"}
-OTHER_OPTIONS |= {"--extra-index-url", "--find-links", "--torch-backend"}
+OTHER_OPTIONS |= {"--extra-index-url", "--find-links", "--torch-backend", "--variant", "--include"}
 
 
 def commands() -> dict[str, click.Command]:
