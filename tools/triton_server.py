@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import importlib.util
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -68,7 +69,9 @@ class TritonServer:
                     return
             time.sleep(0.1)
         end = "ended" if self.process.poll() is not None else f"was not ready after {seconds:g} s"
-        raise ServerError(f"the server {end}. Its log ends with:\n{self.log.read_text()[-4000:]}")
+        lines = self.log.read_text(errors="replace").splitlines()
+        errors = [line for line in lines if re.match(r"E\d|error", line)]
+        raise ServerError("\n".join([f"the server {end}. The errors in its log:", *(errors or lines)]))
 
     def stop(self) -> None:
         """End the server and the processes of its models."""

@@ -26,6 +26,10 @@ EXTRAS = {
     "detect": ("COCO results and average precision", {"pycocotools": "pycocotools"}),
     "plots": ("the plots of vim-validate", {"matplotlib": "matplotlib"}),
     "urls": ("images at URLs", {"fsspec": "fsspec"}),
+    "triton": (
+        "Triton Inference Server on this machine and its clients",
+        {"nvidia-pytriton": "pytriton", "tritonclient": "tritonclient.grpc"},
+    ),
 }  # fmt: skip
 
 

@@ -98,10 +98,16 @@ def _tensorrt(source: SourceModel, options: BuildOptions, folder: PurePath) -> A
     if options.strip:
         raise EngineError("--strip: the server cannot add the weights to a plan without them; leave it out.")
     manifest, plan = built_engine(source, options)
-    library = tensorrt_library(int(manifest.environment["tensorrt"].partition(".")[0]))
+    library = tensorrt_library(int(tensorrt_version(manifest).partition(".")[0]))
     files = {"1/model.plan": plan.data, library.name: library.read_bytes()}
     config = {"platform": "tensorrt_plan", "default_model_filename": "model.plan"}
     return Artifact(manifest, files, config, library.name)
+
+
+def tensorrt_version(manifest: Manifest) -> str:
+    """The version that a plan needs; the major version, for one that runs in all of it."""
+    environment = manifest.environment
+    return environment.get("tensorrt") or environment["tensorrt_major"]
 
 
 def _other_engine(name: str, options: BuildOptions) -> EngineError:

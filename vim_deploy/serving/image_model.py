@@ -55,8 +55,10 @@ class Settings:
         max_bytes = values.pop("max_bytes", DEFAULT_MAX_BYTES)
         numbers = {"decoders": decoders, "max_bytes": max_bytes, **dataclasses.asdict(limits)}
         for name, value in numbers.items():
-            if isinstance(value, str) or (value is not None and value < 0):
-                raise EngineError(f"the parameter {name} is {value!r}; expected a number above 0.")
+            if value is None and name in ("decoders", "seconds"):
+                continue  # the default number, and no limit
+            if not isinstance(value, (int, float) if name == "seconds" else int) or not value >= 0:
+                raise EngineError(f"the parameter {name} is {value!r}; expected a number of 0 or more.")
         return cls(limits, decoders or default_workers(limits), max_bytes, values)
 
 

@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 from vim_deploy.engines.manifest import FileRecord
 from vim_deploy.package import VERSION
-from vim_deploy.serving.artifacts import Artifact
+from vim_deploy.serving.artifacts import Artifact, tensorrt_version
 
 _PYTHON = """\
 Both models run in the server's Python backend. Install the package into the Python that the server starts,
@@ -46,8 +46,8 @@ tritonserver --model-repository={repository} \\
     --backend-config=tensorrt,plugins={repository}/{name}/{library}{flags}
 ```
 
-Servers that do not know this option load the library with `LD_PRELOAD`. A plan runs only with TensorRT
-{tensorrt}, the version that built it, and on the GPU that it was built for: {gpu}.
+Servers that do not know this option load the library with `LD_PRELOAD`. The plan runs only with TensorRT
+{tensorrt}, and on the GPU that it was built for: {gpu}.
 """
 _CODE = " \\\n    --backend-config=tensorrt,version-compatible=true"
 
@@ -86,7 +86,7 @@ def readme(
         code = getattr(manifest.options, "version_compatible", False)
         text = _OWN.format(**values, title="TensorRT") + _TENSORRT.format(
             **values,
-            tensorrt=manifest.environment["tensorrt"],
+            tensorrt=tensorrt_version(manifest),
             gpu=manifest.environment.get("gpu", "any"),
             flags=_CODE if code else "",
         )
