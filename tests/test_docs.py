@@ -30,8 +30,15 @@ MODULE = re.compile(r"\b(?:vim_deploy|benchmarks)(?:\.\w+)+")
 OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 COMMAND = re.compile(r"\b(vim-[a-z]+)\b")
 NOT_MODULES = {"vim_deploy.config", "vim_deploy.fused"}  # a metadata key and an operator domain
-# Of cmake, of every command, and of pip.
-OTHER_OPTIONS = {"--build", "--help", "--require-hashes", "--no-deps", "--no-build-isolation"}
+# Of cmake, of every command, of pip, and of tritonserver.
+OTHER_OPTIONS = {
+    "--model-repository",
+    "--build",
+    "--help",
+    "--require-hashes",
+    "--no-deps",
+    "--no-build-isolation",
+}
 OTHER_OPTIONS |= {"--extra-index-url", "--find-links", "--torch-backend", "--variant", "--include"}
 
 

@@ -260,6 +260,25 @@ def test_a_decoder_that_is_killed_costs_one_request_at_most(served):
         assert served.classify(encoded(seed)).as_numpy("classes").shape == (1, 5)
 
 
+@pytest.mark.parametrize("protocol", [[], ["--grpc"]], ids=["http", "grpc"])
+def test_the_example_client_prints_results_and_errors(served, tmp_path, protocol):
+    (tmp_path / "good.png").write_bytes(encoded())
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    url = served.server.grpc if protocol else served.server.http
+    command = [sys.executable, str(ROOT / "examples" / "triton_client.py"), "small_image"]
+    result = subprocess.run(
+        [*command, "good.png", "bad.png", "--url", url, *protocol],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    good, bad = map(json.loads, result.stdout.splitlines())
+    assert result.returncode == 1
+    assert good["path"] == "good.png" and len(good["classes"]) == 5
+    assert bad["error"].startswith("image 0: ")
+
+
 def test_metrics_count_requests(served):
     served.classify(encoded())
     deadline = time.monotonic() + 30
