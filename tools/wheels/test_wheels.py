@@ -155,6 +155,21 @@ def test_wheels_have_the_cpu_library_of_their_architecture_and_no_other(built, a
     assert "vim_deploy/py.typed" in files
 
 
+def test_the_wheel_with_gpu_libraries_is_named_after_cuda_and_has_no_cpu_library(tmp_path):
+    if not (shutil.which("nvcc") and os.environ.get("TENSORRT_ROOT")):
+        pytest.skip("nvcc is not on PATH, or TENSORRT_ROOT is not set")
+    options = ["--output", tmp_path, "--architecture", platform.machine(), "--cuda"]
+    options += ["--tensorrt-root", os.environ["TENSORRT_ROOT"]]
+    run(TOOLS, ROOT / "tools/wheels/release.py", *options)
+    (wheel,) = tmp_path.glob("vim_deploy_cuda13-*.whl")
+    files = contents(wheel)
+    assert {name for name in files if ".so" in name} == {
+        "vim_deploy_cuda/lib/libvim_deploy_ort_cuda.so",
+        "vim_deploy_cuda/lib/libvim_deploy_trt.so",
+    }
+    assert any(name.endswith("/licenses/LICENSE") for name in files)
+
+
 @pytest.mark.parametrize("minor", release.PYTHON_MINORS)
 def test_the_wheel_runs_the_digits_without_a_compiler(built, digits, minor):
     accuracy = json.loads((DIGITS / "digits.json").read_text())["held_out"]["accuracy"]
