@@ -29,9 +29,11 @@ MAX_VALUES = 100
 def ask(module: ModuleType, client: Any, model: str, path: Path) -> dict[str, Any]:
     """The outputs for one image, or the reason why there are none."""
     image = module.InferInput("image", [1, 1], "BYTES")
-    image.set_data_from_numpy(np.array([[path.read_bytes()]], object))
     try:
+        image.set_data_from_numpy(np.array([[path.read_bytes()]], object))
         answer = client.infer(model, [image])
+    except OSError as error:
+        return {"path": str(path), "error": error.strerror or str(error)}
     except InferenceServerException as error:
         return {"path": str(path), "error": error.message()}
     return {"path": str(path), **{name: plain(answer.as_numpy(name)[0]) for name in names_of(answer)}}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import importlib.util
 import os
 import re
@@ -22,12 +23,13 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 ADDRESS = "127.0.0.1"
 START_SECONDS = 180.0
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _STOP_SECONDS = 40.0  # the server itself waits 30 s for requests
 
 
@@ -123,6 +125,16 @@ def environment() -> dict[str, str]:
     }
 
 
+def _end_with_parent() -> Callable[[], None]:
+    """For the new process: end it when this one ends, also by SIGKILL."""
+    libc = ctypes.CDLL(None)  # before the fork
+    return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _stop(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
 @contextlib.contextmanager
 def running(repository: Path, ports: Ports | None = None) -> Iterator[TritonServer]:
     """A server that is ready, and is stopped at the end. Raises ServerError."""
@@ -144,7 +156,13 @@ def running(repository: Path, ports: Ports | None = None) -> Iterator[TritonServ
         with log.open("wb") as file:
             # In its own group, so that `stop` also ends processes of models that are left.
             process = subprocess.Popen(
-                command, stdout=file, stderr=file, env=environment(), cwd=folder, start_new_session=True
+                command,
+                stdout=file,
+                stderr=file,
+                env=environment(),
+                cwd=folder,
+                start_new_session=True,
+                preexec_fn=_end_with_parent(),
             )
         server = TritonServer(process, ports, log)
         try:
@@ -166,6 +184,8 @@ def main(arguments: list[str]) -> int:
             f"error: {given.repository} is not a folder; write one with vim-build --triton.", file=sys.stderr
         )
         return 2
+    for number in (signal.SIGINT, signal.SIGTERM):  # a background job of a shell ignores the first
+        signal.signal(number, _stop)
     try:
         with running(given.repository, Ports(given.http_port, given.grpc_port, given.metrics_port)) as server:
             print(f"ready: HTTP {server.http}, gRPC {server.grpc}, metrics {server.metrics}", flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import io
 import json
@@ -246,15 +247,10 @@ def test_malformed_requests_are_errors(served, content):
 
 def test_a_decoder_that_is_killed_costs_one_request_at_most(served):
     """Kill the decoder processes of the model for images; the following requests are served again."""
-    killed = 0
-    for status in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = status.read_bytes()
-        except OSError:
-            continue
-        if b"decoder_process" in words and str(served.folder / "models" / "small_image").encode() in words:
-            os.kill(int(status.parent.name), signal.SIGKILL)
-            killed += 1
+    model = served.folder / "models" / "small_image"
+    killed = [number for number in processes_with(model) if b"decoder_process" in command_of(number)]
+    for number in killed:
+        os.kill(number, signal.SIGKILL)
     assert killed
     for seed in range(8):
         assert served.classify(encoded(seed)).as_numpy("classes").shape == (1, 5)
@@ -267,16 +263,17 @@ def test_the_example_client_prints_results_and_errors(served, tmp_path, protocol
     url = served.server.grpc if protocol else served.server.http
     command = [sys.executable, str(ROOT / "examples" / "triton_client.py"), "small_image"]
     result = subprocess.run(
-        [*command, "good.png", "bad.png", "--url", url, *protocol],
+        [*command, "good.png", "bad.png", "none.png", "--url", url, *protocol],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
     )
-    good, bad = map(json.loads, result.stdout.splitlines())
+    good, bad, missing = map(json.loads, result.stdout.splitlines())
     assert result.returncode == 1
     assert good["path"] == "good.png" and len(good["classes"]) == 5
     assert bad["error"].startswith("image 0: ")
+    assert missing["error"] == "No such file or directory"
 
 
 def test_metrics_count_requests(served):
@@ -313,15 +310,40 @@ def test_an_engine_of_another_machine_is_not_loaded(served, tmp_path):
         pass
 
 
-def test_the_server_and_its_processes_end(served, tmp_path):
-    script = f"""
-import sys; sys.path.insert(0, {str(ROOT / "tools")!r})
-import triton_server
-from pathlib import Path
-with triton_server.running(Path({str(served.folder / "models")!r})) as server:
-    print(server.process.pid, flush=True)
-"""
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    group = int(result.stdout)
-    with pytest.raises(ProcessLookupError):
-        os.killpg(group, 0)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_the_server_and_its_processes_end(served, tmp_path, number):
+    """Whatever ends the process that started it."""
+    shutil.copytree(served.folder / "models" / "small", tmp_path / "models" / "small")
+    ports = triton_server.free_ports()
+    listen = [
+        word for name in ("http", "grpc", "metrics") for word in (f"--{name}-port", str(getattr(ports, name)))
+    ]
+    command = [sys.executable, str(ROOT / "tools" / "triton_server.py"), "models", *listen]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == (
+            f"ready: HTTP 127.0.0.1:{ports.http}, gRPC 127.0.0.1:{ports.grpc}, "
+            f"metrics http://127.0.0.1:{ports.metrics}/metrics\n"
+        )
+        assert len(processes_with(tmp_path)) == 3  # the script, the server, the model
+        process.send_signal(number)
+    deadline = time.monotonic() + 60
+    while processes_with(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert processes_with(tmp_path) == []
+
+
+def processes_with(folder: Path) -> list[int]:
+    """Processes that work in a folder, or have it in their command line."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*"):
+        number = int(status.name)
+        with contextlib.suppress(OSError):
+            if str(folder).encode() in command_of(number) or (status / "cwd").readlink() == folder:
+                found.append(number)
+    return found
+
+
+def command_of(number: int) -> bytes:
+    """The command line of a process. Raises OSError if it has ended."""
+    return Path(f"/proc/{number}/cmdline").read_bytes()
