@@ -85,6 +85,27 @@ def test_wheels_that_do_not_install_anywhere_are_refused(name, message):
         release.check_wheel(Path(name), "x86_64")
 
 
+def test_only_tracked_files_are_released_and_changes_are_noticed(tmp_path):
+    root, copy = tmp_path / "checkout", tmp_path / "copy"
+    root.mkdir()
+    with pytest.raises(release.BuildError, match="is not a git checkout"):
+        release.tracked_files(root)
+    git = ["git", "-C", str(root), "-c", "user.name=a", "-c", "user.email=a@example.com"]
+    (root / "folder").mkdir()
+    for name in ("folder/kept", "deleted", "changed"):
+        (root / name).write_text("first")
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *command], check=True)
+    (root / "untracked").touch()
+    assert not release.has_changes(root)
+    (root / "changed").write_text("second")
+    (root / "deleted").unlink()
+    assert release.has_changes(root)
+    release.copy_tracked(root, copy)
+    assert {path.name for path in copy.rglob("*") if path.is_file()} == {"kept", "changed"}
+    assert (copy / "changed").read_text() == "second"
+
+
 def test_wheels_for_older_systems_are_accepted():
     release.check_wheel(Path("a-1-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl"), "x86_64")
     release.check_wheel(Path("a-1-py3-none-manylinux_2_28_aarch64.whl"), "aarch64")

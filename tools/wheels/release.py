@@ -36,8 +36,14 @@ def tracked_files(root: Path) -> list[Path]:
     """The files that git tracks, relative to `root`, a checkout."""
     done = subprocess.run(["git", "-C", root, "ls-files", "-z"], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise BuildError(f"wheels are built from a checkout, and {root} is none: {done.stderr.strip()}")
+        raise BuildError(f"{root} is not a git checkout, which wheels are built from: {done.stderr.strip()}")
     return [Path(name) for name in done.stdout.split("\0") if name]
+
+
+def has_changes(root: Path) -> bool:
+    """Whether tracked files differ from the last commit."""
+    command = ["git", "-C", root, "status", "--porcelain", "--untracked-files=no"]
+    return bool(subprocess.check_output(command))
 
 
 def copy_tracked(root: Path, target: Path) -> None:
@@ -159,6 +165,8 @@ def release(output: Path, architectures: list[str], cuda: dict[str, str] | None 
     for architecture in architectures:
         cross_settings(architecture)  # so that a missing compiler is reported first
     variables = environment(ROOT)
+    if has_changes(ROOT):
+        print("warning: the release contains changes that are not committed", file=sys.stderr)
     files = []
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
