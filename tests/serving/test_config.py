@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
+import fake_onnxruntime
 import pytest
 from small_exports import CLASSES, small_export
 from small_onnx import save
@@ -124,6 +126,28 @@ def test_the_onnxruntime_backend(tmp_path, optimization, level):
     assert config.parameters["intra_op_thread_count"].string_value == "2"
     assert config.HasField("optimization") == (level is not None)
     assert config.optimization.graph.level == (level or 0)
+
+
+@pytest.mark.parametrize(("precision", "tf32"), [("fp32", "0"), ("fp16", None), ("bf16", None)])
+def test_the_onnxruntime_backend_on_a_gpu(tmp_path, monkeypatch, precision, tf32):
+    """With a fake of ONNX Runtime for GPUs. TF32 never rounds a float32 file."""
+    library = tmp_path / "libvim_deploy_ort_cuda_fake.so"
+    library.write_bytes(b"the operator")
+    monkeypatch.setenv("VIM_DEPLOY_ORT_CUDA_LIBRARY", str(library))
+    monkeypatch.setitem(sys.modules, "onnxruntime", fake_onnxruntime.fake(fake_onnxruntime.Behaviour()))
+    folder = written(tmp_path, OnnxruntimeOptions("cuda"), "onnxruntime", precision=precision)
+    assert (folder / "small" / library.name).read_bytes() == b"the operator"
+    # bf16: some operators are computed in float32.
+    same = (folder / "small" / "1" / "model.onnx").read_bytes() == (tmp_path / "small.onnx").read_bytes()
+    assert same == (precision != "bf16")
+    config = read_config(folder / "small")
+    check_files(folder / "small", config)
+    assert config.instance_group[0].Kind.Name(config.instance_group[0].kind) == "KIND_GPU"
+    found = [
+        (item.name, dict(item.parameters))
+        for item in config.optimization.execution_accelerators.gpu_execution_accelerator
+    ]
+    assert found == ([] if tf32 is None else [("cuda", {"use_tf32": tf32})])
 
 
 @pytest.fixture

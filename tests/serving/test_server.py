@@ -29,10 +29,12 @@ from changed_engine import changed_engine
 from PIL import Image
 from small_detector import colour_detector, with_rectangles
 from small_exports import IMAGE_SIZE, small_export
+from small_networks import language_model
 from small_onnx import save
 from small_segmenter import colour_segmenter, striped
 
 import vim_deploy
+from vim_deploy.integrations.mamba_ssm import install
 
 WITHOUT = 'the server is not installed; run "make test-scale"'
 http = pytest.importorskip("tritonclient.http", reason=WITHOUT)
@@ -40,8 +42,9 @@ grpc = pytest.importorskip("tritonclient.grpc", reason=WITHOUT)
 if importlib.util.find_spec("pytriton") is None:  # it is not imported: only its server is used
     pytest.skip(WITHOUT, allow_module_level=True)
 pytest.importorskip("onnxruntime")
+torch = pytest.importorskip("torch")
 ROOT = Path(__file__).resolve().parents[2]
-MODELS = {"small": "small.onnx", "segmenter": "segmenter.onnx", "detector": "detector.onnx"}
+MODELS = {name: f"{name}.onnx" for name in ("small", "segmenter", "detector", "language")}
 
 
 @dataclass
@@ -77,6 +80,15 @@ def served(tmp_path_factory) -> Iterator[Served]:
     save(colour_detector(), folder / "detector.onnx")
     striped(folder / "striped.png")
     with_rectangles(folder / "rectangles.png", (64, 48), {0: (4, 4, 20, 20), 2: (30, 30, 40, 40)})
+    examples = {"tokens": torch.randint(0, 11, (2, 6)), "mask": torch.ones(2, 6)}
+    with install():
+        vim_deploy.export_module(
+            language_model(),
+            examples,
+            folder / "language.onnx",
+            output_names=["logits", "state"],
+            dynamic_axes={name: {0: "batch", 1: "length"} for name in examples},
+        )
     for file in MODELS.values():
         command = [sys.executable, "-m", "vim_deploy", "build", file, "--triton", "models"]
         subprocess.run(command, cwd=folder, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
@@ -148,6 +160,22 @@ def test_an_image_without_objects_has_empty_outputs(served):
     found = served.classify(black.getvalue(), model="detector_image")
     assert found.as_numpy("boxes").shape == (1, 0, 4)
     assert found.as_numpy("classes").shape == (1, 0)
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_named_arrays_of_any_size(served, protocol):
+    given = {"tokens": np.random.default_rng(0).integers(0, 11, (3, 7)), "mask": np.ones((3, 7), np.float32)}
+    module, client = served.clients[protocol]
+    inputs = []
+    for (name, values), kind in zip(given.items(), ("INT64", "FP32"), strict=True):
+        inputs.append(module.InferInput(name, list(values.shape), kind))
+        inputs[-1].set_data_from_numpy(values)
+    found = client.infer("language", inputs)
+    with vim_deploy.load(served.folder / "models" / "language" / "1" / "model.engine") as model:
+        expected = model.run(**given)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found.as_numpy(name), values)
+    assert not (served.folder / "models" / "language_image").exists()
 
 
 def test_label_files_name_the_classes(served):

@@ -10,6 +10,7 @@ from typing import Any
 from vim_deploy.engines.build import built_engine
 from vim_deploy.engines.container import engine_bytes
 from vim_deploy.engines.manifest import Manifest
+from vim_deploy.engines.onnxruntime.cuda_bfloat16 import upcast_unsupported
 from vim_deploy.engines.onnxruntime.options import OnnxruntimeOptions
 from vim_deploy.engines.source import SourceModel
 from vim_deploy.engines.spec import BuildOptions
@@ -58,7 +59,10 @@ def _python(source: SourceModel, options: BuildOptions, folder: PurePath) -> Art
 
 
 def _onnxruntime(source: SourceModel, options: BuildOptions, folder: PurePath) -> Artifact:
-    """The ONNX file itself: the server's version of ONNX Runtime optimizes it."""
+    """The ONNX file itself: the server's version of ONNX Runtime optimizes it.
+
+    On GPUs, operators for which ONNX Runtime has no bfloat16 kernels are computed in float32, as in engines.
+    """
     if not isinstance(options, OnnxruntimeOptions):
         raise _other_engine("onnxruntime", options)
     if options.cpu_precision != Precision.FP32:
@@ -67,7 +71,10 @@ def _onnxruntime(source: SourceModel, options: BuildOptions, folder: PurePath) -
             "leave it out, or use --triton-backend python."
         )
     manifest, _ = built_engine(source, replace(options, fuse=False))
-    files, config = {"1/model.onnx": source.data}, {"backend": "onnxruntime"} | _session(options, manifest)
+    data = source.data
+    if source.metadata.precision == Precision.BF16:
+        data = upcast_unsupported(data)
+    files, config = {"1/model.onnx": data}, {"backend": "onnxruntime"} | _session(options, manifest)
     if manifest.operator["implementation"] != "library":
         return Artifact(manifest, files, config)
     library = ort_cuda_library() if options.device == "cuda" else ort_library()

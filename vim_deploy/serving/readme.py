@@ -30,8 +30,8 @@ _ONNXRUNTIME = """
 tritonserver --model-repository={repository}
 ```
 {library}
-The file is the one that vim-export wrote. The server's version of ONNX Runtime optimizes it when the model is
-loaded; fused operators are only in engines, for the Python backend.
+The server's version of ONNX Runtime optimizes the ONNX file when the model is loaded. Fused operators are
+only in engines, for the Python backend.
 """
 _ONNXRUNTIME_LIBRARY = """
 The server reads the operator library from the path in `config.pbtxt` (`model_operations`), which is not
