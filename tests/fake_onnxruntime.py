@@ -49,7 +49,12 @@ def fake(behaviour: Behaviour) -> ModuleType:
 
     class InferenceSession:
         def __init__(
-            self, model: bytes, options: Any, providers: list[Any], enable_fallback: bool = True
+            self,
+            model: bytes,
+            options: Any,
+            providers: list[Any],
+            enable_fallback: bool = True,
+            disabled_optimizers: list[str] | None = None,
         ) -> None:
             names = [name if isinstance(name, str) else name[0] for name in providers]
             self._on_cuda = CUDA in names
@@ -61,7 +66,9 @@ def fake(behaviour: Behaviour) -> ModuleType:
             if self._saved:
                 Path(self._saved).write_bytes(model)
             data = upcast_to_fp32(onnx.load_model_from_string(model)).SerializeToString()
-            self._real = real.InferenceSession(data, options, providers=[CPU])
+            self._real = real.InferenceSession(
+                data, options, providers=[CPU], disabled_optimizers=disabled_optimizers
+            )
 
         def get_providers(self) -> list[str]:
             return [CUDA, CPU] if self._on_cuda else [CPU]

@@ -25,6 +25,7 @@ from vim_deploy.engines.onnxruntime.fusion.apply import (
     fuse_for_cuda,
     fuse_graph,
 )
+from vim_deploy.engines.onnxruntime.layout import has_blocks
 from vim_deploy.engines.onnxruntime.limited import run_limited
 from vim_deploy.engines.onnxruntime.options import OnnxruntimeOptions
 from vim_deploy.engines.onnxruntime.placement import check_on_cuda, read_profile
@@ -38,7 +39,7 @@ from vim_deploy.engines.source import SourceModel
 from vim_deploy.engines.tensors import BatchRange, TensorSpec
 from vim_deploy.errors import EngineError, OperatorLibraryError
 from vim_deploy.files import sha256_of_file
-from vim_deploy.ops.library import ort_cuda_library, ort_library
+from vim_deploy.ops.library import instruction_set, ort_cuda_library, ort_library
 from vim_deploy.ops.signature import CONTRACT_VERSION
 from vim_deploy.options import to_record
 from vim_deploy.precision import Precision
@@ -71,7 +72,7 @@ def build(source: SourceModel, options: OnnxruntimeOptions) -> Built:
     return Built(
         payload=payload,
         payload_name=PAYLOAD_NAME,
-        environment=_environment(options, uses_library, fused=bool(graph.operators)),
+        environment=_recorded(options, payload, uses_library, fused=bool(graph.operators)),
         operator=operator,
         build_info=build_info,
         inputs=source.inputs,
@@ -173,6 +174,13 @@ def open_payload(payload: Payload, manifest: Manifest, options: RunOptions) -> O
                 manifest.operator.get("library_sha256"),
                 found,
             )
+        if (checked := manifest.operator.get("kernels", "")) not in ("", here := instruction_set()):
+            _log.warning(
+                "this engine was checked with the kernels for %.20s; those for %s run here, whose results "
+                "differ in the last digits",
+                checked,
+                here,
+            )
     if manifest.precision == Precision.BF16_MATMUL:
         _log.info(
             "matmul inputs are in bfloat16: in the self-check this engine differed from %s by %.1e of the "
@@ -263,17 +271,30 @@ def _operator_record(source: SourceModel, options: OnnxruntimeOptions) -> dict[s
         return {"implementation": "none"}
     if not options.use_library:
         return {"implementation": "function"}
-    return {
+    record = {
         "implementation": "library",
         "contract": CONTRACT_VERSION,
         "library_sha256": sha256_of_file(_library(options.device)),
     }
+    if options.device == "cpu":
+        record["kernels"] = instruction_set()  # that the self-check ran
+    return record
+
+
+def _recorded(
+    options: OnnxruntimeOptions, payload: Payload, uses_library: bool, *, fused: bool
+) -> dict[str, str]:
+    """The environment that a payload needs."""
+    values = _environment(options, uses_library, fused=fused)
+    if not has_blocks(payload.data):
+        values.pop("instruction_set", None)
+    return values
 
 
 def _environment(options: OnnxruntimeOptions, uses_library: bool, *, fused: bool) -> dict[str, str]:
     values = {"onnxruntime": str(runtime().__version__), "architecture": machine.architecture()}
     if options.optimization == "all" and options.device == "cpu":
-        # At this level the layout of the weights depends on the vector width of the CPU.
+        # At this level the layout of convolutions can depend on the vector width of the CPU.
         values["instruction_set"] = machine.instruction_set()
     if uses_library:
         values["operator_contract"] = str(CONTRACT_VERSION)

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from vim_deploy.engines.onnxruntime.layout import BLOCKING_OPTIMIZER, needs_blocks
 from vim_deploy.engines.onnxruntime.limited import packed, unpacked
 from vim_deploy.engines.onnxruntime.session import make_session, run_session
 from vim_deploy.engines.stored_tensors import split_weights
@@ -77,12 +78,15 @@ def _run(
 def _optimized(graph: bytes, level: str, session: Callable[..., Any]) -> bytes:
     if level == "none":
         return graph
+    optimize = partial(
+        session, graph, optimization=level, disabled=[] if needs_blocks(graph) else [BLOCKING_OPTIMIZER]
+    )
     if not hasattr(os, "memfd_create"):
         with tempfile.TemporaryDirectory(prefix="vim-build-") as folder:
             path = Path(folder) / "model.onnx"
-            session(graph, optimization=level, save_to=path)
+            optimize(save_to=path)
             return path.read_bytes()
     # A file without a name cannot be left behind, not even when this process is killed.
     with os.fdopen(os.memfd_create("optimized"), "rb") as file:
-        session(graph, optimization=level, save_to=Path(f"/proc/self/fd/{file.fileno()}"))
+        optimize(save_to=Path(f"/proc/self/fd/{file.fileno()}"))
         return file.read()

@@ -29,7 +29,8 @@ class OnnxruntimeOptions(BuildOptions):
     optimization: str = option(
         "all",
         type=click.Choice(OPTIMIZATIONS),
-        help="Graph optimization level. 'all' ties a CPU engine to this CPU's instruction set.",
+        help="Graph optimization level. 'all' ties CPU engines of networks with several convolutions, such "
+        "as segmenters and detectors, to this CPU's instruction set.",
     )
     use_library: bool = option(
         True,

@@ -64,6 +64,7 @@ def make_session(
     library: Path | None = None,
     threads: int | None = None,
     optimization: str = "all",
+    disabled: Sequence[str] = (),
     save_to: Path | None = None,
     profile_to: Path | None = None,
     quiet: bool = False,
@@ -71,8 +72,9 @@ def make_session(
     """An InferenceSession for a file, its bytes, or the payload of an engine.
 
     `name` is the file's name in messages. `library`: operator library to register. `threads` None: ONNX
-    Runtime's default. `optimization`: none, basic, extended or all. `save_to`: file for the optimized graph.
-    `profile_to`: prefix of the profile's file name. `quiet` suppresses the runtime's error log.
+    Runtime's default. `optimization`: none, basic, extended or all. `disabled`: names of optimizers that are
+    left out. `save_to`: file for the optimized graph. `profile_to`: prefix of the profile's file name.
+    `quiet` suppresses the runtime's error log.
 
     Raises EngineError, also when one of the providers does not start; OperatorLibraryError when the library
     does not load; MissingDependencyError when ONNX Runtime is not installed.
@@ -96,6 +98,7 @@ def make_session(
             options,
             providers=list(providers),
             enable_fallback=False,
+            disabled_optimizers=list(disabled),
         )
     except Exception as error:
         raise EngineError(f"ONNX Runtime {onnxruntime.__version__} does not load {name}: {error}") from None

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 from changed_engine import changed_engine
-from small_onnx import colour_model, save, scan_model
+from onnx import helper, numpy_helper
+from small_onnx import colour_model, finish, metadata, save, scan_model
 
-from vim_deploy import load
+from vim_deploy import load, machine
 from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.container import read_engine, read_manifest, write_engine
 from vim_deploy.engines.onnxruntime import backend
@@ -22,6 +27,7 @@ from vim_deploy.engines.onnxruntime.options import OnnxruntimeOptions
 from vim_deploy.engines.payload import Payload
 from vim_deploy.errors import EngineError, MissingDependencyError, OperatorLibraryError, OutputError
 from vim_deploy.files import sha256_of_file
+from vim_deploy.ops.library import usable_instruction_sets
 
 
 @pytest.fixture
@@ -42,7 +48,7 @@ def test_manifest_describes_the_build(model, engine):
     assert manifest.source.sha256 == sha256_of_file(model)
     assert manifest.options == OnnxruntimeOptions(optimization="all", threads=None)
     assert manifest.build_info == {}
-    assert set(manifest.environment) == {"onnxruntime", "architecture", "instruction_set"}
+    assert set(manifest.environment) == {"onnxruntime", "architecture"}
     assert manifest.operator == {"implementation": "none"}
     assert manifest.self_check["max_abs_diff"] <= manifest.self_check["tolerance"]
     assert manifest.model_metadata("it").class_names == ("red", "green", "blue")
@@ -167,8 +173,6 @@ def test_other_device_and_invalid_options_are_refused(engine):
 
 
 def test_more_threads_than_cpus_are_reported(engine, monkeypatch, caplog):
-    from vim_deploy import machine
-
     monkeypatch.setattr(machine, "usable_cpus", lambda: 2)
     with load(engine, threads=2):
         assert not caplog.records
@@ -219,8 +223,37 @@ def test_optimizations(model, tmp_path, optimization):
         model, tmp_path / "x.engine", OnnxruntimeOptions(optimization=optimization, threads=1)
     )
     assert manifest.options.optimization == optimization
-    assert ("instruction_set" in manifest.environment) == (optimization == "all")
+    assert "instruction_set" not in manifest.environment
     load(tmp_path / "x.engine").close()
+
+
+@pytest.mark.parametrize(("convolutions", "optimization"), [(1, "all"), (2, "all"), (2, "extended")])
+def test_only_networks_of_convolutions_are_tied_to_the_instruction_set(tmp_path, convolutions, optimization):
+    model = save(convolution_model(convolutions), tmp_path / "x.onnx")
+    manifest = build_engine(model, tmp_path / "x.engine", OnnxruntimeOptions(optimization=optimization))
+    tied = (
+        convolutions > 1 and optimization == "all" and machine.instruction_set() in ("avx", "avx2", "avx512f")
+    )
+    assert ("instruction_set" in manifest.environment) == tied
+    load(tmp_path / "x.engine").close()
+
+
+def convolution_model(count: int) -> onnx.ModelProto:
+    """Convolutions of 32 channels, and the mean of the first three channels."""
+    generator = np.random.default_rng(0)
+    nodes, value, weights = [], "pixels", []
+    for index in range(count):
+        kernel = generator.standard_normal((32, 32 if index else 3, 3, 3)).astype(np.float32) / 32
+        weights.append(numpy_helper.from_array(kernel, f"kernel{index}"))
+        nodes.append(helper.make_node("Conv", [value, f"kernel{index}"], [f"conv{index}"]))
+        value = f"conv{index}"
+    nodes.append(helper.make_node("ReduceMean", [value], ["mean"], axes=[2, 3], keepdims=0))
+    nodes.append(helper.make_node("Slice", ["mean", "first", "end", "axis"], ["logits"]))
+    for name, number in (("first", 0), ("end", 3), ("axis", 1)):
+        weights.append(numpy_helper.from_array(np.array([number], np.int64), name))
+    pixels = helper.make_tensor_value_info("pixels", onnx.TensorProto.FLOAT, ["batch", 3, 8, 8])
+    logits = helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["batch", 3])
+    return finish(helper.make_graph(nodes, "convolutions", [pixels], [logits], weights), metadata())
 
 
 def test_wrong_build_is_detected(model, tmp_path, monkeypatch):
@@ -269,6 +302,19 @@ def test_damaged_library_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setenv("VIM_DEPLOY_ORT_LIBRARY", str(tmp_path / "not.so"))
     with pytest.raises(OperatorLibraryError, match=r"not\.so"):
         build_engine(model, tmp_path / "scan.engine")
+
+
+def test_kernels_for_another_instruction_set_are_a_warning(tmp_path):
+    build_engine(save(scan_model(), tmp_path / "scan.onnx"), tmp_path / "scan.engine")
+    used, *others = usable_instruction_sets()
+    code = f"from vim_deploy import load; load({str(tmp_path / 'scan.engine')!r}).close()"
+    for name in (used, *others[-1:]):
+        environment = {**os.environ, "VIM_DEPLOY_ISA": name, "PYTHONPATH": os.pathsep.join(sys.path)}
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+        )
+        expected = f"was checked with the kernels for {used}; those for {name} run here"
+        assert (expected in done.stderr) == (name != used), done.stderr
 
 
 def test_another_build_of_the_library_is_a_warning(tmp_path, caplog):

@@ -1,0 +1,44 @@
+"""Memory of several processes with one engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from small_onnx import colour_model, save
+
+from benchmarks.memory import main, measured
+from vim_deploy.bench import memory
+from vim_deploy.engines.build import build_engine
+
+pytest.importorskip("onnxruntime", reason="building engines needs onnxruntime")
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> str:
+    build_engine(save(colour_model(), tmp_path / "colours.onnx"), tmp_path / "colours.engine")
+    return str(tmp_path / "colours.engine")
+
+
+def test_own_memory_counts_in_both_figures():
+    before = memory.shares()
+    ballast = b"x" * 30_000_000
+    grown = {key: value - before[key] for key, value in memory.shares().items()}
+    assert len(ballast) == pytest.approx(grown["anonymous"], rel=0.1)
+    assert len(ballast) == pytest.approx(grown["proportional"], rel=0.1)
+
+
+def test_a_small_engine_takes_little_memory(engine):
+    found = measured(engine, processes=2)
+    assert 0 < found["anonymous"] <= found["peak"] < 60e6
+
+
+def test_a_row_per_number_of_processes(engine):
+    result = CliRunner().invoke(main, [engine, "--processes", "1,2"])
+    assert result.exit_code == 0, result.output
+    rows = [line.split("|")[1:4] for line in result.stdout.splitlines()[2:]]
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        ["colours.engine", "0", "1"],
+        ["colours.engine", "0", "2"],
+    ]
