@@ -10,13 +10,15 @@ class Precision(str, Enum):
     """Spelled in metadata and options by its value.
 
     A file is in FP32, FP16 or BF16: the type of its blocks' weights and activations. An engine has the
-    precision of its file, or BF16_MATMUL: float32 except for the inputs of matmuls, which are bfloat16.
+    precision of its file, or BF16_MATMUL or INT8_MATMUL: float32 except for the inputs of matmuls, which are
+    bfloat16, or int8 with one scale per token and per column of the weights.
     """
 
     FP32 = "fp32"
     FP16 = "fp16"
     BF16 = "bf16"
     BF16_MATMUL = "bf16-matmul"
+    INT8_MATMUL = "int8-matmul"
 
     def __str__(self) -> str:
         return str(self.value)
@@ -54,6 +56,9 @@ _FACTS = {
     Precision.FP16: (2e-2, "float16"),
     Precision.BF16: (1e-1, "bfloat16"),
     Precision.BF16_MATMUL: (2e-1, "float32"),
+    Precision.INT8_MATMUL: (2e-1, "float32"),
 }
 # What vim-export can write.
 FILE_PRECISIONS = (Precision.FP32, Precision.FP16, Precision.BF16)
+# The precisions of engines whose matmuls have another precision than their file, by the precision of matmuls.
+MATMUL_PRECISIONS = {"bf16": Precision.BF16_MATMUL, "int8": Precision.INT8_MATMUL}

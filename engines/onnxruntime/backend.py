@@ -42,7 +42,7 @@ from vim_deploy.files import sha256_of_file
 from vim_deploy.ops.library import instruction_set, ort_cuda_library, ort_library
 from vim_deploy.ops.signature import CONTRACT_VERSION
 from vim_deploy.options import to_record
-from vim_deploy.precision import Precision
+from vim_deploy.precision import MATMUL_PRECISIONS, Precision
 from vim_deploy.tasks.registry import TASKS
 
 _log = logging.getLogger("vim_deploy")
@@ -181,10 +181,11 @@ def open_payload(payload: Payload, manifest: Manifest, options: RunOptions) -> O
                 checked,
                 here,
             )
-    if manifest.precision == Precision.BF16_MATMUL:
+    if manifest.precision in MATMUL_PRECISIONS.values():
         _log.info(
-            "matmul inputs are in bfloat16: in the self-check this engine differed from %s by %.1e of the "
-            "largest value",
+            "matmul inputs are in %s: in the self-check this engine differed from %s by %.1e of the largest "
+            "value",
+            _options_of(manifest).cpu_precision,
             manifest.source.name,
             manifest.self_check.get("max_relative_diff", float("nan")),
         )

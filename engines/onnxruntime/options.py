@@ -9,7 +9,7 @@ import click
 
 from vim_deploy.engines.spec import MAX_THREADS, BuildOptions, device_option, fusion_option
 from vim_deploy.options import option
-from vim_deploy.precision import Precision
+from vim_deploy.precision import MATMUL_PRECISIONS, Precision
 
 OPTIMIZATIONS = ("all", "extended", "basic", "none")
 
@@ -41,9 +41,9 @@ class OnnxruntimeOptions(BuildOptions):
     fuse: bool = fusion_option()
     cpu_precision: str = option(
         Precision.FP32.value,
-        type=click.Choice((Precision.FP32.value, Precision.BF16.value)),
-        help="On CPU: precision of matmul inputs. bf16 is faster on CPUs with bfloat16 instructions; sums, "
-        "norms and the scan stay in fp32. The manifest records the error.",
+        type=click.Choice((Precision.FP32.value, *MATMUL_PRECISIONS)),
+        help="On CPU: precision of matmul inputs. bf16 is faster on CPUs with bfloat16 instructions, int8 on "
+        "all CPUs; norms and the scan stay in fp32. The manifest records the error.",
     )
 
     @property

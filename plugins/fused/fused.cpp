@@ -27,19 +27,24 @@ std::int64_t task_count(const ConvProject& conv) {
 }
 
 const Kernels& kernels() {
-  const char* wanted = vim_scan::instruction_set();
+  static const Kernels* const all[] = {
 #if defined(VIM_SCAN_AVX512)
-  if (std::strcmp(wanted, kAvx512BFloat16.name) == 0) return kAvx512BFloat16;
-  if (std::strcmp(wanted, kAvx512.name) == 0) return kAvx512;
+      &kAvx512BFloat16, &kAvx512Vnni, &kAvx512,
+#endif
+#if defined(VIM_SCAN_AVX_VNNI)
+      &kAvx2Vnni,
 #endif
 #if defined(VIM_SCAN_AVX2)
-  if (std::strcmp(wanted, kAvx2.name) == 0) return kAvx2;
+      &kAvx2,
 #endif
 #if defined(VIM_SCAN_NEON)
-  if (std::strcmp(wanted, kNeonBFloat16.name) == 0) return kNeonBFloat16;
-  if (std::strcmp(wanted, kNeon.name) == 0) return kNeon;
+      &kNeonBFloat16, &kNeon,
 #endif
-  (void)wanted;
+      &kPortable,
+  };
+  const char* wanted = vim_scan::instruction_set();
+  for (const Kernels* candidate : all)
+    if (std::strcmp(wanted, candidate->name) == 0) return *candidate;
   return kPortable;
 }
 

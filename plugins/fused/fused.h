@@ -34,17 +34,21 @@ struct ConvPair {
   } directions[2];
 };
 
-enum class WeightType { kFloat32, kBFloat16 };
+enum class WeightType { kFloat32, kBFloat16, kInt8 };
 
 // The weights of a matmul, (depth, columns), packed into panels of kPanel columns, the last one padded with zeros.
-// The inputs are rounded to the weights' type; sums and outputs are float32.
+// The inputs are rounded to the weights' type; outputs are float32, and sums float32 or, for int8, int32.
 struct Weights {
   std::int64_t depth;
   std::int64_t columns;
   WeightType type;
-  const void* panels;  // float32: (panels, depth, kPanel); bfloat16: (panels, (depth + 1) / 2, kPanel, 2)
+  // float32: (panels, depth, kPanel); bfloat16: (panels, (depth + 1) / 2, kPanel, 2); int8: (panels, kInt8Rows +
+  // (depth + 3) / 4, kPanel, 4), where the first rows of a panel are the columns' offsets (int32) and scales (float32).
+  const void* panels;
+  const float* smoothing = nullptr;  // int8: (depth), factors of the inputs before they are rounded; null: none
 };
 constexpr std::int64_t kPanel = 48;
+constexpr std::int64_t kInt8Rows = 2;
 
 // The largest supported depth of a matmul.
 constexpr std::int64_t kMaxDepth = 3072;

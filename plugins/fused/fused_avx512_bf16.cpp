@@ -1,6 +1,7 @@
-// Sixteen lanes with bfloat16 matmul instructions; compiled like fused_avx512.cpp, and with -mavx512bf16.
+// Sixteen lanes with bfloat16 matmul instructions; compiled like fused_avx512_vnni.cpp, and with -mavx512bf16.
 #include "lanes_avx512.h"
 #include "fused_kernel.h"
+#include "dot_avx512.h"
 
 namespace vim_fused {
 namespace {
@@ -48,6 +49,6 @@ struct NativeBFloat16 : SingleRows<vim_scan::Avx512> {
 
 }  // namespace
 
-constexpr Kernels kAvx512BFloat16 = kernels_of<vim_scan::Avx512, NativeBFloat16>("avx512_bf16");
+constexpr Kernels kAvx512BFloat16 = kernels_of<vim_scan::Avx512, NativeBFloat16, Int8Dot<DotAvx512>>("avx512_bf16");
 
 }  // namespace vim_fused

@@ -5,27 +5,16 @@
 #include "fused_tasks.h"
 #include "lanes.h"
 #include "matmul.h"
+#include "matmul_int8.h"
 #include "scan_kernel.h"
 
 namespace vim_fused {
 namespace {
 
 using std::int64_t;
+using vim_scan::for_vectors;
 using vim_scan::load_lanes;
 using vim_scan::store_lanes;
-
-template <bool Value>
-struct Constant {
-  static constexpr bool value = Value;
-};
-
-// Calls work(channel, lanes, full) for each vector of a row; `full.value` is a compile-time constant.
-template <class M, class Work>
-void for_vectors(int64_t channels, const Work& work) {
-  int64_t channel = 0;
-  for (; channel + M::width <= channels; channel += M::width) work(channel, M::width, Constant<true>());
-  if (channel < channels) work(channel, static_cast<int>(channels - channel), Constant<false>());
-}
 
 template <class M>
 void normalize_row(const Norm& norm, int64_t row) {
@@ -138,17 +127,28 @@ struct Scratch {
   alignas(64) float normalized[kScratchFloats];
 };
 
-// x @ weights in the arithmetic of the weights' type; H: the policy for bfloat16.
-template <class M, class H>
+// The policies for the matmuls of an instruction set, by the type of the weights.
+template <class M, class H, class Q>
+struct Policies {
+  using Lanes = M;
+  using ForFloat32 = Float32<M>;
+  using ForBFloat16 = H;
+  using ForInt8 = Q;
+};
+
+// x @ weights in the arithmetic of the weights' type.
+template <class P>
 void project(const float* x, int64_t pitch, int64_t rows, const Weights& weights, const Output& output,
              Scratch& scratch) {
-  if (weights.type == WeightType::kBFloat16)
-    matmul<H>(x, pitch, rows, weights, output, scratch.inputs);
+  if (weights.type == WeightType::kInt8)
+    matmul_int8<typename P::ForInt8>(x, pitch, rows, weights, output, scratch.inputs);
+  else if (weights.type == WeightType::kBFloat16)
+    matmul<typename P::ForBFloat16>(x, pitch, rows, weights, output, scratch.inputs);
   else
-    matmul<Float32<M>>(x, pitch, rows, weights, output, scratch.inputs);
+    matmul<typename P::ForFloat32>(x, pitch, rows, weights, output, scratch.inputs);
 }
 
-template <class M, class H>
+template <class P>
 void norm_project_tasks(const NormProject& problem, int64_t first, int64_t last) {
   Scratch scratch;
   const int64_t tasks = task_count(problem), depth = problem.before.depth, columns = problem.after.columns;
@@ -159,16 +159,16 @@ void norm_project_tasks(const NormProject& problem, int64_t first, int64_t last)
                  nullptr};
     if (problem.before.panels != nullptr) {
       const Output sum = {problem.sum + at, problem.size, problem.residual + at};
-      project<M, H>(problem.x + from * depth, depth, rows, problem.before, sum, scratch);
+      project<P>(problem.x + from * depth, depth, rows, problem.before, sum, scratch);
       norm.x = sum.y;
     }
-    for (int64_t row = 0; row < rows; ++row) normalize_row<M>(norm, row);
+    for (int64_t row = 0; row < rows; ++row) normalize_row<typename P::Lanes>(norm, row);
     const Output y = {problem.y + from * columns, columns, nullptr};
-    project<M, H>(scratch.normalized, problem.size, rows, problem.after, y, scratch);
+    project<P>(scratch.normalized, problem.size, rows, problem.after, y, scratch);
   }
 }
 
-template <class M, class H>
+template <class P>
 void conv_project_tasks(const ConvProject& problem, int64_t first, int64_t last) {
   Scratch scratch;
   const ConvPair& conv = problem.conv;
@@ -176,12 +176,12 @@ void conv_project_tasks(const ConvProject& problem, int64_t first, int64_t last)
   for (int64_t task = first; task < last; ++task) {
     const int64_t part = task % per_element, element_row = task / per_element * conv.length;
     const int64_t from = conv.length * part / per_element, to = conv.length * (part + 1) / per_element;
-    convolve_tokens<M>(conv, element_row, from, to);
+    convolve_tokens<typename P::Lanes>(conv, element_row, from, to);
     for (int index = 0; index < 2; ++index) {
       const Weights& weights = problem.directions[index].weights;
       float* projection = problem.directions[index].projection + (element_row + from) * weights.columns;
       const float* u = conv.directions[index].u + (element_row + from) * conv.channels;
-      project<M, H>(u, conv.channels, to - from, weights, {projection, weights.columns, nullptr}, scratch);
+      project<P>(u, conv.channels, to - from, weights, {projection, weights.columns, nullptr}, scratch);
     }
   }
 }
@@ -227,10 +227,11 @@ void scan_tasks(const ScanPair& scan, int64_t first, int64_t last) {
   }
 }
 
-// H: the policy for matmuls in bfloat16.
-template <class M, class H = BFloat16<M>>
+// H, Q: the policies for matmuls in bfloat16 and int8.
+template <class M, class H = BFloat16<M>, class Q = Int8Pairs<M>>
 constexpr Kernels kernels_of(const char* name) {
-  return {name, norm_tasks<M>, conv_tasks<M>, scan_tasks<M>, norm_project_tasks<M, H>, conv_project_tasks<M, H>};
+  using P = Policies<M, H, Q>;
+  return {name, norm_tasks<M>, conv_tasks<M>, scan_tasks<M>, norm_project_tasks<P>, conv_project_tasks<P>};
 }
 
 }  // namespace

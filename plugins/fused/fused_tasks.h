@@ -28,7 +28,9 @@ static constexpr std::int64_t matmul_tasks(std::int64_t rows, std::int64_t depth
 // Each may only be used if the CPU supports its instruction set.
 extern const Kernels kPortable;
 extern const Kernels kAvx2;
+extern const Kernels kAvx2Vnni;
 extern const Kernels kAvx512;
+extern const Kernels kAvx512Vnni;
 extern const Kernels kAvx512BFloat16;
 extern const Kernels kNeon;
 extern const Kernels kNeonBFloat16;

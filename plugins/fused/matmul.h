@@ -98,7 +98,18 @@ struct Output {
   float* y;
   int64_t pitch;
   const float* add;
+
+  Output at(int64_t row, int64_t column) const {
+    const int64_t offset = row * pitch + column;
+    return {y + offset, pitch, add != nullptr ? add + offset : nullptr};
+  }
 };
+
+template <class M, bool Full>
+void store_output(const Output& output, typename M::Float y, int lanes) {
+  if (output.add != nullptr) y = y + vim_scan::load_lanes<M, Full>(output.add, lanes);
+  vim_scan::store_lanes<M, Full>(output.y, y, lanes);
+}
 
 // One step: `Whole` unless the panel has fewer rows left than a step reads.
 template <class P, bool Whole, int Blocks>
@@ -129,17 +140,13 @@ void matmul_tile(const typename P::Input* input, int64_t input_pitch, const type
     if (P::block_rows > 1 && row >= rows) break;
 #pragma GCC unroll 4
     for (int v = 0; v < kTileVectors; ++v) {
-      const int64_t at = row * output.pitch + v * M::width;
       const int64_t remaining = columns - v * M::width;
-      auto y = P::row(sum[row / P::block_rows][v], row % P::block_rows);
-      if (remaining >= M::width) {
-        if (output.add != nullptr) y = y + M::load(output.add + at);
-        M::store(output.y + at, y);
-      } else if (remaining > 0) {
-        const int lanes = static_cast<int>(remaining);
-        if (output.add != nullptr) y = y + vim_scan::load_lanes<M, false>(output.add + at, lanes);
-        vim_scan::store_lanes<M, false>(output.y + at, y, lanes);
-      }
+      const auto y = P::row(sum[row / P::block_rows][v], row % P::block_rows);
+      const Output to = output.at(row, v * M::width);
+      if (remaining >= M::width)
+        store_output<M, true>(to, y, M::width);
+      else if (remaining > 0)
+        store_output<M, false>(to, y, static_cast<int>(remaining));
     }
   }
 }
@@ -170,10 +177,9 @@ void matmul(const float* x, int64_t pitch, int64_t count, const Weights& weights
                         column / kPanel * panel_rows * kPanel + column % kPanel;
     for (int64_t group = 0; group < groups; ++group) {
       const int64_t from = row_blocks * group / groups, to = row_blocks * (group + 1) / groups;
-      const int64_t row = from * P::block_rows, at = row * output.pitch + column;
-      const Output tile_output = {output.y + at, output.pitch, output.add != nullptr ? output.add + at : nullptr};
+      const int64_t row = from * P::block_rows;
       matmul_blocks<P, P::rows / P::block_rows>(to - from, input + from * input_pitch, input_pitch, panel, panel_rows,
-                                                tile_output, count - row, weights.columns - column);
+                                                output.at(row, column), count - row, weights.columns - column);
     }
   }
 }

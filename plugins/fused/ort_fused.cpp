@@ -178,8 +178,9 @@ const CustomOp kConvOperator = describe_conv();
 const CustomOp kScanOperator = describe_scan();
 const CustomOp* const kOperators[] = {&kNormOperator, &kAddNormOperator, &kConvOperator, &kScanOperator,
                                       kMatmulOperators[0], kMatmulOperators[1], kMatmulOperators[2],
-                                      kMatmulOperators[3], kMatmulOperators[4], kMatmulOperators[5]};
-static_assert(kMatmulOperatorCount == 6, "");
+                                      kMatmulOperators[3], kMatmulOperators[4], kMatmulOperators[5],
+                                      kMatmulOperators[6], kMatmulOperators[7], kMatmulOperators[8]};
+static_assert(kMatmulOperatorCount == 9, "");
 
 }  // namespace
 

@@ -82,7 +82,7 @@ CustomOp describe() {
 }
 
 // The operators of ort_matmul.cpp.
-constexpr std::size_t kMatmulOperatorCount = 6;
+constexpr std::size_t kMatmulOperatorCount = 9;
 extern const CustomOp* const kMatmulOperators[kMatmulOperatorCount];
 
 }  // namespace vim_fused

@@ -1,4 +1,4 @@
-// The fused operators with matmuls for ONNX Runtime, each for weights in float32 and in bfloat16.
+// The fused operators with matmuls for ONNX Runtime, each for weights in float32, bfloat16 and int8.
 #include "ort_kernel.h"
 
 namespace vim_fused {
@@ -13,18 +13,29 @@ constexpr InputSpec kAfter = {"after", 3, "packed (size, columns)"};
 constexpr InputSpec kXz = {"xz", 3, "(batch, length, 2 * channels)"};
 constexpr const char* kPackedConv = "packed (channels, columns)";
 
+constexpr InputSpec kBeforeSmoothing = {"before_smoothing", 1, "(depth)"};
+
 // The operator's name, which depends on the weights' type.
-#define VIM_NAME(name) (Type == WeightType::kBFloat16 ? "vim_deploy.fused::" name "Bfloat16" : "vim_deploy.fused::" name)
+#define VIM_KIND(name) \
+  (Type == WeightType::kInt8 ? name "Int8" : Type == WeightType::kBFloat16 ? name "Bfloat16" : name)
+#define VIM_NAME(name) VIM_KIND("vim_deploy.fused::" name)
 
 template <WeightType Type>
 Shape packed(std::int64_t depth, std::int64_t columns) {
   const std::int64_t panels = columns / kPanel + (columns % kPanel != 0);  // does not overflow
+  if (Type == WeightType::kInt8) return {3, {panels, kInt8Rows + (depth + 3) / 4, 4 * kPanel}};
   if (Type == WeightType::kBFloat16) return {3, {panels, (depth + 1) / 2, 2 * kPanel}};
   return {3, {panels, depth, kPanel}};
 }
 
 constexpr ElementType element_type(WeightType type) {
-  return type == WeightType::kBFloat16 ? kBFloat16 : kFloat;
+  return type == WeightType::kInt8 ? kInt8 : type == WeightType::kBFloat16 ? kBFloat16 : kFloat;
+}
+
+// The number of inputs: operators with int8 weights have further ones, with smoothing factors.
+template <WeightType Type>
+constexpr std::size_t inputs(std::size_t common, std::size_t smoothing) {
+  return Type == WeightType::kInt8 ? common + smoothing : common;
 }
 
 Status* create(const ApiTable* table, const KernelInfo* info, const char* name, bool has_norm, void** kernel) {
@@ -45,16 +56,32 @@ Status* create(const ApiTable* table, const KernelInfo* info, const char* name, 
   return nullptr;
 }
 
+// Reads the inputs from `first` on.
 template <std::size_t N>
 Status* read_all(const Api& api, const char* name, const KernelContext* context, const InputSpec (&specs)[N],
-                 const void* (&data)[N], Shape (&shapes)[N]) {
+                 const void* (&data)[N], Shape (&shapes)[N], std::size_t first = 0) {
   const Value* value = nullptr;
   for (std::size_t i = 0; i < N; ++i)
-    if (Status* failure = read_value(api, name, context, i, specs[i], &value, &data[i], &shapes[i])) return failure;
+    if (Status* failure = read_value(api, name, context, first + i, specs[i], &value, &data[i], &shapes[i]))
+      return failure;
   return nullptr;
 }
 
 const float* floats(const void* data) { return static_cast<const float*>(data); }
+
+// Reads the smoothing factors of inputs of matmuls, of `depth` values each, from input `first` on.
+template <std::size_t N>
+Status* read_smoothing(const Api& api, const char* name, const KernelContext* context, std::size_t first,
+                       const InputSpec (&specs)[N], std::int64_t depth, Weights* const (&weights)[N]) {
+  const void* data[N];
+  Shape shapes[N];
+  if (Status* failure = read_all(api, name, context, specs, data, shapes, first)) return failure;
+  for (std::size_t i = 0; i < N; ++i) {
+    if (Status* failure = expect_shape(api, name, specs[i], shapes[i], {1, {depth}}, "the weights")) return failure;
+    weights[i]->smoothing = floats(data[i]);
+  }
+  return nullptr;
+}
 
 Status* check_depth(const Api& api, const char* name, std::int64_t depth) {
   if (depth <= kMaxDepth) return nullptr;
@@ -114,6 +141,10 @@ Status* compute_project_norm_project(void* state, KernelContext* context) {
   problem.residual = floats(data[2]);
   problem.weight = floats(data[3]);
   problem.after = {size, kernel.columns, Type, data[4]};
+  if constexpr (Type == WeightType::kInt8) {
+    Status* failure = read_smoothing(api, name, context, 5, {kBeforeSmoothing}, depth, {&problem.before});
+    if (failure != nullptr) return failure;
+  }
   const Shape y = {3, {x.size[0], x.size[1], kernel.columns}};
   if (Status* failure = make_output(api, context, 0, y, &problem.y)) return failure;
   if (Status* failure = make_output(api, context, 1, residual, &problem.sum)) return failure;
@@ -159,13 +190,19 @@ Status* compute_conv_project(void* state, KernelContext* context) {
     Status* failure = make_output(api, context, 2 + i, projection, &problem.directions[i].projection);
     if (failure != nullptr) return failure;
   }
+  if constexpr (Type == WeightType::kInt8) {
+    constexpr InputSpec smoothing[] = {{"smoothing", 1, "(channels)"}, {"smoothing_b", 1, "(channels)"}};
+    Weights* const weights_of[] = {&problem.directions[0].weights, &problem.directions[1].weights};
+    Status* failure = read_smoothing(api, name, context, 7, smoothing, conv.channels, weights_of);
+    if (failure != nullptr) return failure;
+  }
   return run<ConvProject, &Kernels::conv_project>(api, context, problem);
 }
 
 template <WeightType Type>
 CustomOp describe_norm_project() {
   CustomOp op = describe<3, 1>();
-  op.GetName = [](const CustomOp*) { return Type == WeightType::kBFloat16 ? "NormProjectBfloat16" : "NormProject"; };
+  op.GetName = [](const CustomOp*) { return VIM_KIND("NormProject"); };
   op.GetInputType = [](const CustomOp*, std::size_t i) { return i == 2 ? element_type(Type) : kFloat; };
   op.CreateKernelV2 = [](const CustomOp*, const ApiTable* table, const KernelInfo* info, void** kernel) {
     return create(table, info, VIM_NAME("NormProject"), true, kernel);
@@ -176,10 +213,8 @@ CustomOp describe_norm_project() {
 
 template <WeightType Type>
 CustomOp describe_project_norm_project() {
-  CustomOp op = describe<5, 2>();
-  op.GetName = [](const CustomOp*) {
-    return Type == WeightType::kBFloat16 ? "ProjectNormProjectBfloat16" : "ProjectNormProject";
-  };
+  CustomOp op = describe<inputs<Type>(5, 1), 2>();
+  op.GetName = [](const CustomOp*) { return VIM_KIND("ProjectNormProject"); };
   op.GetInputType = [](const CustomOp*, std::size_t i) {
     return i == 1 || i == 4 ? element_type(Type) : kFloat;
   };
@@ -192,8 +227,8 @@ CustomOp describe_project_norm_project() {
 
 template <WeightType Type>
 CustomOp describe_conv_project() {
-  CustomOp op = describe<7, 4>();
-  op.GetName = [](const CustomOp*) { return Type == WeightType::kBFloat16 ? "ConvProjectBfloat16" : "ConvProject"; };
+  CustomOp op = describe<inputs<Type>(7, 2), 4>();
+  op.GetName = [](const CustomOp*) { return VIM_KIND("ConvProject"); };
   op.GetInputType = [](const CustomOp*, std::size_t i) {
     return i == 3 || i == 6 ? element_type(Type) : kFloat;
   };
@@ -204,16 +239,20 @@ CustomOp describe_conv_project() {
   return op;
 }
 
-const CustomOp kNormProject[] = {describe_norm_project<WeightType::kFloat32>(),
-                                 describe_norm_project<WeightType::kBFloat16>()};
-const CustomOp kProjectNormProject[] = {describe_project_norm_project<WeightType::kFloat32>(),
-                                        describe_project_norm_project<WeightType::kBFloat16>()};
-const CustomOp kConvProject[] = {describe_conv_project<WeightType::kFloat32>(),
-                                 describe_conv_project<WeightType::kBFloat16>()};
+const CustomOp kOfFloat32[] = {describe_norm_project<WeightType::kFloat32>(),
+                               describe_project_norm_project<WeightType::kFloat32>(),
+                               describe_conv_project<WeightType::kFloat32>()};
+const CustomOp kOfBFloat16[] = {describe_norm_project<WeightType::kBFloat16>(),
+                                describe_project_norm_project<WeightType::kBFloat16>(),
+                                describe_conv_project<WeightType::kBFloat16>()};
+const CustomOp kOfInt8[] = {describe_norm_project<WeightType::kInt8>(),
+                            describe_project_norm_project<WeightType::kInt8>(),
+                            describe_conv_project<WeightType::kInt8>()};
 
 }  // namespace
 
-const CustomOp* const kMatmulOperators[] = {&kNormProject[0],        &kNormProject[1], &kProjectNormProject[0],
-                                            &kProjectNormProject[1], &kConvProject[0], &kConvProject[1]};
+const CustomOp* const kMatmulOperators[] = {&kOfFloat32[0],  &kOfFloat32[1],  &kOfFloat32[2],
+                                            &kOfBFloat16[0], &kOfBFloat16[1], &kOfBFloat16[2],
+                                            &kOfInt8[0],     &kOfInt8[1],     &kOfInt8[2]};
 
 }  // namespace vim_fused

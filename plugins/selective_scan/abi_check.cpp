@@ -44,6 +44,7 @@ static_assert(offsetof(OrtApiBase, GetVersionString) == offsetof(ort_abi::ApiBas
 static_assert(ORT_API_VERSION >= ort_abi::kCudaApiVersion);
 static_assert(int{ORT_FAIL} == ort_abi::kFail && int{ORT_INVALID_ARGUMENT} == ort_abi::kInvalidArgument);
 static_assert(int{ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT} == ort_abi::kFloat);
+static_assert(int{ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8} == ort_abi::kInt8);
 static_assert(int{ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16} == ort_abi::kFloat16);
 static_assert(int{ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16} == ort_abi::kBFloat16);
 static_assert(int{INPUT_OUTPUT_REQUIRED} == ort_abi::kRequired);

@@ -9,6 +9,7 @@
 namespace vim_scan {
 namespace {
 
+using std::int16_t;
 using std::int32_t;
 using std::int64_t;
 
@@ -23,6 +24,7 @@ struct Lanes {
   static constexpr int interleaved = 2;  // states whose exponentials are computed interleaved
   typedef float Float __attribute__((vector_size(W * sizeof(float))));
   typedef int32_t Int __attribute__((vector_size(W * sizeof(int32_t))));
+  typedef int16_t Halves __attribute__((vector_size(W * sizeof(int32_t))));  // two per lane
 
   static Float load(const float* from) {
     Float x;
@@ -41,6 +43,20 @@ struct Lanes {
   static Float at_least(Float x, float low) { return Self::larger(splat(low), x); }
   static Float at_most(Float x, float high) { return Self::smaller(splat(high), x); }
   static Float magnitude(Float x) { return from_bits(bits(x) & 0x7fffffff); }
+
+  // The nearest integer, ties to even, for |x| below 2^22.
+  static Int nearest(Float x) {
+    constexpr float shift = 12582912.0f;  // 1.5 * 2^23
+    // Opaque: a fused multiply-add with the factors of x would round differently.
+    asm("" : "+m"(x));
+    return bits(x + splat(shift)) - bits(splat(shift));
+  }
+
+  // In each lane the sum of two products: lower halves, and upper halves.
+  static Int multiply_pairs(Halves x, Halves y) {
+    const Int a = reinterpret_cast<Int>(x), b = reinterpret_cast<Int>(y);
+    return (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16);
+  }
 
   // 2^x as p * 2^i, i the integer nearest to x. Adding kShift leaves i + 127 in the lowest bits of the sum,
   // which shifted left by 23 are the float 2^i: 0 for i = -127, infinity for i = 128, where x is clamped.
@@ -137,6 +153,19 @@ void store_lanes(float* to, typename M::Float x, int lanes) {
   alignas(64) float padded[M::width];
   M::store(padded, x);
   for (int lane = 0; lane < lanes; ++lane) to[lane] = padded[lane];
+}
+
+template <bool Value>
+struct Constant {
+  static constexpr bool value = Value;
+};
+
+// Calls work(channel, lanes, full) for each vector of a row; `full.value` is a compile-time constant.
+template <class M, class Work>
+void for_vectors(int64_t channels, const Work& work) {
+  int64_t channel = 0;
+  for (; channel + M::width <= channels; channel += M::width) work(channel, M::width, Constant<true>());
+  if (channel < channels) work(channel, static_cast<int>(channels - channel), Constant<false>());
 }
 
 }  // namespace

@@ -17,6 +17,10 @@ struct Avx512 : Lanes<16, Avx512> {
   // If one operand is NaN, these instructions return the second one, too.
   static Float larger(Float x, Float y) { return _mm512_mask_max_ps(x, all, x, y); }
   static Float smaller(Float x, Float y) { return _mm512_mask_min_ps(x, all, x, y); }
+  static Int nearest(Float x) { return reinterpret_cast<Int>(_mm512_maskz_cvtps_epi32(all, x)); }
+  static Int multiply_pairs(Halves x, Halves y) {
+    return reinterpret_cast<Int>(_mm512_madd_epi16(reinterpret_cast<__m512i>(x), reinterpret_cast<__m512i>(y)));
+  }
 
   // `Clamped` needs no clamping here: the instructions that round and scale by a power of two return 0, infinity and
   // NaN where needed. The other form is faster and differs only by rounding.

@@ -32,7 +32,7 @@ struct ApiBase {  // OrtApiBase
 };
 
 enum ErrorCode : int { kFail = 1, kInvalidArgument = 2 };
-enum ElementType : int { kUndefined = 0, kFloat = 1, kFloat16 = 10, kBFloat16 = 16 };
+enum ElementType : int { kUndefined = 0, kFloat = 1, kInt8 = 3, kFloat16 = 10, kBFloat16 = 16 };
 enum Characteristic : int { kRequired = 0, kOptional = 1 };
 
 struct CustomOp {  // OrtCustomOp as of version 18

@@ -22,7 +22,11 @@ bool has_avx512() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
 }
-bool has_avx512_bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
+bool has_avx512_vnni() { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
+bool has_avx512_bf16() { return has_avx512_vnni() && __builtin_cpu_supports("avx512bf16"); }
+#endif
+#if defined(VIM_SCAN_AVX_VNNI)
+bool has_avx_vnni() { return has_avx2() && __builtin_cpu_supports("avxvnni"); }
 #endif
 #if defined(VIM_SCAN_NEON)
 bool has_neon_bf16() {
@@ -40,8 +44,13 @@ struct InstructionSet {
 
 constexpr InstructionSet kInstructionSets[] = {  // best first
 #if defined(VIM_SCAN_AVX512)
-    {"avx512_bf16", has_avx512_bf16, run_tasks_avx512},  // same scan kernel; the fused operators differ
+    // These have the same scan kernel; the fused operators differ.
+    {"avx512_bf16", has_avx512_bf16, run_tasks_avx512},
+    {"avx512_vnni", has_avx512_vnni, run_tasks_avx512},
     {"avx512", has_avx512, run_tasks_avx512},
+#endif
+#if defined(VIM_SCAN_AVX_VNNI)
+    {"avx2_vnni", has_avx_vnni, run_tasks_avx2},
 #endif
 #if defined(VIM_SCAN_AVX2)
     {"avx2", has_avx2, run_tasks_avx2},
@@ -55,7 +64,7 @@ constexpr InstructionSet kInstructionSets[] = {  // best first
 
 struct Choice {
   const InstructionSet* chosen = nullptr;
-  char usable[64] = {};
+  char usable[80] = {};
   char error[240] = {};
 };
 

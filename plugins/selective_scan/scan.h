@@ -44,10 +44,10 @@ std::int64_t task_count(const Arguments& arguments);
 // Runs the tasks first .. last-1. Requires a valid `instruction_set()`.
 void run_tasks(const Arguments& arguments, std::int64_t first, std::int64_t last);
 
-// The instruction set in use ("avx512_bf16", "avx512" or "avx2" on x86-64, "neon_bf16" or "neon" on aarch64, or
-// "portable"): the best of this CPU, or the one in the environment variable VIM_DEPLOY_ISA. It is selected once, when
-// the library is loaded. Null if the variable names an unknown or unsupported one; then `instruction_set_error()` is
-// the message.
+// The instruction set in use ("avx512_bf16", "avx512_vnni", "avx512", "avx2_vnni" or "avx2" on x86-64, "neon_bf16" or
+// "neon" on aarch64, or "portable"): the best of this CPU, or the one in the environment variable VIM_DEPLOY_ISA. It is
+// selected once, when the library is loaded. Null if the variable names an unknown or unsupported one; then
+// `instruction_set_error()` is the message.
 const char* instruction_set();
 const char* instruction_set_error();
 

@@ -1,6 +1,6 @@
 // Compares the fused operators at every width and instruction set with scalar oracles in double precision. Buffers end
 // with the tensors, so that AddressSanitizer detects accesses beyond them.
-#include "fused_kernel.h"
+#include "all_kernels.h"
 
 #include <cmath>
 #include <cstdio>
@@ -28,30 +28,6 @@ constexpr double kScanTolerance = 3e-6;
 // A normalized value may be rounded to another bfloat16 value than in the oracle.
 constexpr double kFlipTolerance = 2e-3;
 constexpr float kUntouched = 123.25f;
-
-template <int W>
-struct Plain : vim_scan::Lanes<W, Plain<W>> {};
-
-template <class M>
-Kernels kernels_named(const char* name) {
-  return vim_fused::kernels_of<M>(name);
-}
-
-std::vector<Kernels> kernels_here() {
-  std::vector<Kernels> kernels = {kernels_named<Plain<4>>("4 lanes"), kernels_named<Plain<8>>("8 lanes"),
-                                  kernels_named<Plain<16>>("16 lanes"), vim_fused::kPortable};
-  [[maybe_unused]] const char* usable = vim_scan::usable_instruction_sets();
-#if defined(VIM_SCAN_AVX2)
-  if (std::strstr(usable, "avx2") != nullptr) kernels.push_back(vim_fused::kAvx2);
-  if (std::strstr(usable, "avx512") != nullptr) kernels.push_back(vim_fused::kAvx512);
-  if (std::strstr(usable, "avx512_bf16") != nullptr) kernels.push_back(vim_fused::kAvx512BFloat16);
-#endif
-#if defined(VIM_SCAN_NEON)
-  kernels.push_back(vim_fused::kNeon);
-  if (std::strstr(usable, "neon_bf16") != nullptr) kernels.push_back(vim_fused::kNeonBFloat16);
-#endif
-  return kernels;
-}
 
 std::mt19937 generator(1);
 
@@ -333,7 +309,7 @@ void check_scan(const std::vector<Kernels>& all, std::int64_t batch, std::int64_
 }  // namespace
 
 int main() {
-  const std::vector<Kernels> all = kernels_here();
+  const std::vector<Kernels> all = vim_test::kernels_here();
   for (std::int64_t size : {1, 3, 4, 7, 8, 9, 15, 16, 17, 31, 33, 192})
     for (std::int64_t rows : {1, 31, 32, 33, 65})
       for (bool add : {false, true}) check_norm(all, rows, size, add);

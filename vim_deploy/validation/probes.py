@@ -15,7 +15,7 @@ from vim_deploy.engines.source import read_source
 from vim_deploy.errors import EngineError
 from vim_deploy.families.parts import UNGATED
 from vim_deploy.ops.signature import INPUT_NAMES
-from vim_deploy.precision import Precision
+from vim_deploy.precision import MATMUL_PRECISIONS
 from vim_deploy.validation.artifacts import Artifact, RunMode, Target, open_artifact, open_source_model
 
 _GATE = 32.0
@@ -88,10 +88,10 @@ def open_probed(
         if target.mode != RunMode.ENGINE:
             return open_source_model(target, read_source(path), threads), probes
         manifest = read_manifest(target.path)
-        if manifest.precision == Precision.BF16_MATMUL:
+        if manifest.precision in MATMUL_PRECISIONS.values():
             raise EngineError(
-                f"{target.path} computes matmuls in bfloat16 inside fused operators, which a graph with "
-                "intermediate outputs does not have; drop --layers, or give an engine built without "
+                f"{target.path} is in {manifest.precision}, which fused operators compute; a graph with "
+                "intermediate outputs does not have them; drop --layers, or give an engine built without "
                 "--cpu-precision."
             )
         engine = path.with_suffix(".engine")

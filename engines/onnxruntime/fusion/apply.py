@@ -1,4 +1,4 @@
-"""Applying fusion to the graph of an engine; on CPUs with matmuls in float32 or bfloat16."""
+"""Applying fusion to the graph of an engine; on CPUs with matmuls in float32, bfloat16 or int8."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from vim_deploy.engines.onnxruntime.options import OnnxruntimeOptions
 from vim_deploy.errors import EngineError
 from vim_deploy.ops.library import instruction_set
-from vim_deploy.precision import Precision
+from vim_deploy.precision import MATMUL_PRECISIONS, Precision
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,13 @@ class FusedGraph:
 
 
 def check_cpu_precision(name: str, options: OnnxruntimeOptions, *, uses_library: bool) -> None:
-    """Raises EngineError for options that exclude matmuls in bfloat16."""
-    if options.cpu_precision == Precision.BF16 and not (
+    """Raises EngineError for options that exclude matmuls in reduced precision."""
+    if options.cpu_precision != Precision.FP32 and not (
         uses_library and options.fuses and options.device == "cpu"
     ):
         raise EngineError(
-            f"{name}: --cpu-precision bf16 needs the fused operators for the CPU; leave out --no-fusion, "
-            "--no-library, --optimization none and --device cuda, or leave out --cpu-precision."
+            f"{name}: --cpu-precision {options.cpu_precision} needs the fused operators for the CPU; leave out "
+            "--no-fusion, --no-library, --optimization none and --device cuda, or leave out --cpu-precision."
         )
 
 
@@ -43,20 +43,23 @@ def fuse_for_cuda(data: bytes) -> FusedGraph:
 
 
 def fuse_graph(name: str, data: bytes, options: OnnxruntimeOptions) -> FusedGraph:
-    """The graph with fused operators. Raises EngineError if no matmul can be in bfloat16 as requested."""
+    """The graph with fused operators. Raises EngineError if no matmul can be in the requested precision."""
     import onnx
 
     from vim_deploy.engines.fusion.rewrite import fuse
-    from vim_deploy.engines.onnxruntime.fusion.matmul import fuse_matmuls
+    from vim_deploy.engines.onnxruntime.fusion.int8 import INT8
+    from vim_deploy.engines.onnxruntime.fusion.matmul import BFLOAT16, FLOAT32, fuse_matmuls
 
     model = onnx.load_model_from_string(data)
     operators = fuse(model)
-    bfloat16 = options.cpu_precision == Precision.BF16
+    wanted = options.cpu_precision
+    weights = {"fp32": FLOAT32, "bf16": BFLOAT16, "int8": INT8}[wanted]
+    reduced = wanted in MATMUL_PRECISIONS
     # With 16 lanes our float32 matmuls are as fast as the runtime's, with fewer lanes slower. Fusing them
     # with their neighbours saves synchronization between threads.
-    if bfloat16 or instruction_set().startswith("avx512"):
-        operators = fuse_matmuls(model, bfloat16=bfloat16)
-    if bfloat16 and not any(kind.endswith("Bfloat16") for kind in operators):
-        raise EngineError(f"{name} has no matmul that can be fused in bfloat16; leave out --cpu-precision.")
+    if reduced or instruction_set().startswith("avx512"):
+        operators = fuse_matmuls(model, weights)
+    if reduced and not any(kind.endswith(weights.suffix) for kind in operators):
+        raise EngineError(f"{name} has no matmul that can be fused in {wanted}; leave out --cpu-precision.")
     payload = model.SerializeToString() if operators else data
-    return FusedGraph(payload, operators, Precision.BF16_MATMUL if bfloat16 else None)
+    return FusedGraph(payload, operators, MATMUL_PRECISIONS.get(wanted))

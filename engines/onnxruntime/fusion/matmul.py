@@ -6,6 +6,8 @@ This is a second pass over graphs from `rewrite.fuse`.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -15,19 +17,35 @@ from vim_deploy.engines.fusion.domain import FUSED_DOMAIN
 from vim_deploy.engines.fusion.edit import Edit
 from vim_deploy.onnx_graph.index import GraphIndex, NoMatchError, demand
 
-_PANEL = 48  # columns
+PANEL = 48  # columns
 _MAX_DEPTH = 3072
 # Indices of ScanPair's inputs: the sequence of each direction, and its projection.
 _DIRECTIONS = ((1, 2), (7, 8))
 
 
-def fuse_matmuls(model: onnx.ModelProto, *, bfloat16: bool) -> dict[str, int]:
-    """Fuse matmuls in place, with weights in bfloat16 or float32.
+@dataclass(frozen=True)
+class WeightFormat:
+    """How operators have the weights of their matmuls.
 
-    Returns the number of fused operators of each kind in the new graph.
+    `suffix`: of the operators' names. `pack`: a function of a name and weights (depth, columns) that returns
+    the packed tensor. `smoothing`: whether matmul inputs are multiplied by smoothing factors.
+    """
+
+    suffix: str
+    pack: Callable[[str, np.ndarray], onnx.TensorProto]
+    smoothing: bool = False
+
+
+def fuse_matmuls(
+    model: onnx.ModelProto, weights: WeightFormat, smoothing: Mapping[str, np.ndarray] | None = None
+) -> dict[str, int]:
+    """Fuse matmuls in place.
+
+    `smoothing`: factors (depth) of a matmul's input, by the name of its output; the weights are divided by
+    them. Returns the number of fused operators of each kind in the new graph.
     """
     index, edit = GraphIndex(model.graph), Edit(model.graph)
-    patterns = _Patterns(index, edit, bfloat16)
+    patterns = _Patterns(index, edit, weights, smoothing or {})
     by_type = {"RMSNorm": patterns.norm, "AddRMSNorm": patterns.add_norm, "ScanPair": patterns.conv}
     for node in model.graph.node:
         if node.domain == FUSED_DOMAIN and node.op_type in by_type:
@@ -42,15 +60,16 @@ def fuse_matmuls(model: onnx.ModelProto, *, bfloat16: bool) -> dict[str, int]:
 class _Patterns:
     """The patterns. Each method adds a replacement or raises NoMatchError."""
 
-    def __init__(self, index: GraphIndex, edit: Edit, bfloat16: bool) -> None:
-        self._index, self._edit, self._bfloat16 = index, edit, bfloat16
+    def __init__(
+        self, index: GraphIndex, edit: Edit, weights: WeightFormat, smoothing: Mapping[str, np.ndarray]
+    ) -> None:
+        self._index, self._edit, self._weights, self._smoothing = index, edit, weights, smoothing
 
     def norm(self, norm: onnx.NodeProto) -> None:
         x, weight = norm.input
         after = self._matmul_of(norm.output[0])
-        self._replace(
-            "NormProject", [norm, after], [x, weight, self._packed(after)], [after.output[0]], after, norm
-        )
+        inputs = [x, self._norm_weight(weight, after), self._packed(after)]
+        self._replace("NormProject", [norm, after], inputs, [after.output[0]], after, norm)
 
     def add_norm(self, norm: onnx.NodeProto) -> None:
         first, second, weight = norm.input
@@ -59,7 +78,9 @@ class _Patterns:
             before, residual = self._matmul(first), second
         except NoMatchError:
             before, residual = self._matmul(second), first
-        inputs = [before.input[0], self._packed(before), residual, weight, self._packed(after)]
+        norm_weight = self._norm_weight(weight, after)
+        inputs = [before.input[0], self._packed(before), residual, norm_weight, self._packed(after)]
+        inputs += self._smoothing_inputs(before)
         outputs = [after.output[0], norm.output[1]]
         self._replace("ProjectNormProject", [before, norm, after], inputs, outputs, after, norm)
 
@@ -73,6 +94,7 @@ class _Patterns:
         xz, taps, bias, taps_b, bias_b = conv.input
         weights = [self._packed(matmul) for matmul in matmuls]
         inputs = [xz, taps, bias, weights[0], taps_b, bias_b, weights[1]]
+        inputs += self._smoothing_inputs(*matmuls)
         outputs = [*sequences, *(matmul.output[0] for matmul in matmuls)]
         self._replace("ConvProject", [conv, *matmuls], inputs, outputs, matmuls[0])
 
@@ -92,10 +114,27 @@ class _Patterns:
 
     def _packed(self, matmul: onnx.NodeProto) -> str:
         weights = self._index.constant(matmul.input[1], rank=2)
-        name = f"{matmul.output[0]}/packed"
-        return self._edit.tensor(
-            _in_bfloat16(name, weights) if self._bfloat16 else _in_float32(name, weights)
-        )
+        if (factors := self._smoothing.get(matmul.output[0])) is not None:
+            weights = weights / factors[:, None]
+        return self._edit.tensor(self._weights.pack(f"{matmul.output[0]}/packed", weights))
+
+    def _norm_weight(self, weight: str, matmul: onnx.NodeProto) -> str:
+        """The weight of a norm, with the smoothing factors of the matmul after it."""
+        factors = self._smoothing.get(matmul.output[0])
+        if factors is None:
+            return weight
+        return self._edit.constant(f"{matmul.output[0]}/norm", self._index.constant(weight) * factors)
+
+    def _smoothing_inputs(self, *matmuls: onnx.NodeProto) -> list[str]:
+        """Smoothing factors as inputs of the operator; 1 without factors."""
+        if not self._weights.smoothing:
+            return []
+        names = []
+        for matmul in matmuls:
+            depth = self._index.constant(matmul.input[1], rank=2).shape[0]
+            factors = self._smoothing.get(matmul.output[0], np.ones(depth, np.float32))
+            names.append(self._edit.constant(f"{matmul.output[0]}/smoothing", factors))
+        return names
 
     def _replace(
         self,
@@ -111,7 +150,7 @@ class _Patterns:
         attributes = {"columns": self._index.constant(last.input[1]).shape[1]}
         if norm is not None:
             attributes |= {item.name: helper.get_attribute_value(item) for item in norm.attribute}
-        kind = f"{kind}Bfloat16" if self._bfloat16 else kind
+        kind += self._weights.suffix
         name = f"{outputs[0].rpartition('/')[0]}/{kind}"
         node = helper.make_node(kind, inputs, outputs, name=name, domain=FUSED_DOMAIN, **attributes)
         self._edit.replace(nodes, [node])
@@ -120,25 +159,29 @@ class _Patterns:
 def _in_float32(name: str, weights: np.ndarray) -> onnx.TensorProto:
     """(panels, depth, columns of a panel)."""
     depth = len(weights)
-    panels = _padded(weights, depth).reshape(depth, -1, _PANEL).transpose(1, 0, 2)
-    return _tensor(name, TensorProto.FLOAT, panels)
+    panels = padded(weights, depth).reshape(depth, -1, PANEL).transpose(1, 0, 2)
+    return packed_tensor(name, TensorProto.FLOAT, panels)
 
 
 def _in_bfloat16(name: str, weights: np.ndarray) -> onnx.TensorProto:
     """(panels, half the depth, pairs of values along the depth for each column of a panel)."""
     steps = (len(weights) + 1) // 2
-    pairs = _padded(weights, 2 * steps).reshape(steps, 2, -1, _PANEL).transpose(2, 0, 3, 1)
+    pairs = padded(weights, 2 * steps).reshape(steps, 2, -1, PANEL).transpose(2, 0, 3, 1)
     bits = np.ascontiguousarray(pairs).view(np.uint32)
     rounded = ((bits + (0x7FFF + (bits >> 16 & 1))) >> 16).astype(np.uint16)  # to nearest, ties to even
-    return _tensor(name, TensorProto.BFLOAT16, rounded.reshape(-1, steps, 2 * _PANEL))
+    return packed_tensor(name, TensorProto.BFLOAT16, rounded.reshape(-1, steps, 2 * PANEL))
 
 
-def _padded(weights: np.ndarray, depth: int) -> np.ndarray:
+def padded(weights: np.ndarray, depth: int) -> np.ndarray:
     """Padded with zeros to this depth and to whole panels."""
     rows, columns = weights.shape
-    return np.pad(weights, ((0, depth - rows), (0, -columns % _PANEL)))
+    return np.pad(weights, ((0, depth - rows), (0, -columns % PANEL)))
 
 
-def _tensor(name: str, kind: int, values: np.ndarray) -> onnx.TensorProto:
+def packed_tensor(name: str, kind: int, values: np.ndarray) -> onnx.TensorProto:
     raw = np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<")).tobytes()
     return helper.make_tensor(name, kind, values.shape, raw, raw=True)
+
+
+FLOAT32 = WeightFormat("", _in_float32)
+BFLOAT16 = WeightFormat("Bfloat16", _in_bfloat16)
