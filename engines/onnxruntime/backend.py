@@ -33,7 +33,7 @@ from vim_deploy.engines.onnxruntime.providers import check_device, providers_of
 from vim_deploy.engines.onnxruntime.reference import reference_outputs
 from vim_deploy.engines.onnxruntime.session import make_session, run_session, runtime
 from vim_deploy.engines.payload import Payload
-from vim_deploy.engines.selfcheck import Arrays, compare, random_arrays
+from vim_deploy.engines.selfcheck import Arrays, compare, compare_quantized, random_arrays
 from vim_deploy.engines.shared_weights import release_pages
 from vim_deploy.engines.source import SourceModel
 from vim_deploy.engines.tensors import BatchRange, TensorSpec
@@ -77,9 +77,24 @@ def build(source: SourceModel, options: OnnxruntimeOptions) -> Built:
         build_info=build_info,
         inputs=source.inputs,
         outputs=source.outputs,
-        self_check=compare(source.record.name, source.metadata.task, precision, expected, found),
+        self_check=_self_check(source, graph, precision, pixels, expected, found),
         precision=precision,
     )
+
+
+def _self_check(
+    source: SourceModel,
+    graph: FusedGraph,
+    precision: Precision,
+    pixels: Arrays,
+    expected: dict[str, np.ndarray],
+    found: dict[str, np.ndarray],
+) -> dict[str, Any]:
+    name, task = source.record.name, source.metadata.task
+    if graph.quantized is None:
+        return compare(name, task, precision, expected, found)
+    quantized = run_limited(source, graph.quantized, pixels, library=ort_library()).expected
+    return compare_quantized(name, task, expected, quantized, found)
 
 
 def _rewritten(source: SourceModel, options: OnnxruntimeOptions, uses_library: bool) -> FusedGraph:

@@ -54,7 +54,7 @@ struct Int8Pairs {
   struct Input {  // four neighbors along the depth, as the weights are unpacked
     int32_t even, odd;
   };
-  static constexpr int vectors = M::registers == 32 ? 3 : 2;  // columns of a tile, in vectors
+  static constexpr int vectors = M::registers == 32 || M::width == 16 ? 3 : 2;  // columns of a tile, in vectors
   static constexpr int rows = M::registers == 32 ? 8 : 6;
   static constexpr bool offset = false;  // whether sums start with the offsets of the columns
   struct Weight {

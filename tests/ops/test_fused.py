@@ -27,23 +27,33 @@ TAPS, BIAS = (WIDTH, CHANNELS), (CHANNELS,)
 COLUMNS, PANEL = 50, 48
 
 
-def packed(depth: int, columns: int, half: bool) -> tuple[int, ...]:
+TYPES = {"": TensorProto.FLOAT, "Bfloat16": TensorProto.BFLOAT16, "Int8": TensorProto.INT8}
+
+
+def packed(depth: int, columns: int, suffix: str) -> tuple[int, ...]:
     """The shape of a matmul's packed weights."""
     panels = -(-columns // PANEL)
-    return (panels, -(-depth // 2), 2 * PANEL) if half else (panels, depth, PANEL)
+    return {
+        "": (panels, depth, PANEL),
+        "Bfloat16": (panels, -(-depth // 2), 2 * PANEL),
+        "Int8": (panels, 2 + -(-depth // 4), 4 * PANEL),
+    }[suffix]
 
 
-def matmuls(half: bool) -> dict[str, dict[str, tuple[int, ...]]]:
-    """The operators with matmuls, for weights in bfloat16 or float32."""
-    after = packed(CHANNELS, COLUMNS, half)
+def matmuls(suffix: str) -> dict[str, dict[str, tuple[int, ...]]]:
+    """The operators with matmuls, for one type of weights."""
+    after = packed(CHANNELS, COLUMNS, suffix)
     norm = {"residual": ONE["u"], "weight": BIAS, "after": after}
     conv = {"taps": TAPS, "bias": BIAS, "weights": after}
     shapes = {
         "NormProject": {"x": ONE["u"], "weight": BIAS, "after": after},
-        "ProjectNormProject": {"x": XZ, "before": packed(XZ[-1], CHANNELS, half), **norm},
+        "ProjectNormProject": {"x": XZ, "before": packed(XZ[-1], CHANNELS, suffix), **norm},
         "ConvProject": {"xz": XZ, **conv, **{f"{name}_b": shape for name, shape in conv.items()}},
     }
-    return {f"{kind}Bfloat16" if half else kind: value for kind, value in shapes.items()}
+    if suffix == "Int8":
+        shapes["ProjectNormProject"]["before_smoothing"] = (XZ[-1],)
+        shapes["ConvProject"] |= {"smoothing": BIAS, "smoothing_b": BIAS}
+    return {kind + suffix: value for kind, value in shapes.items()}
 
 
 SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
@@ -51,10 +61,11 @@ SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
     "AddRMSNorm": {"x": ONE["u"], "residual": ONE["u"], "weight": BIAS},
     "CausalConvPair": {"xz": XZ, "taps": TAPS, "bias": BIAS, "taps_b": TAPS, "bias_b": BIAS},
     "ScanPair": {"xz": XZ, **ONE, **{f"{name}_b": shape for name, shape in ONE.items()}},
-    **matmuls(half=False),
-    **matmuls(half=True),
+    **matmuls(""),
+    **matmuls("Bfloat16"),
+    **matmuls("Int8"),
 }
-PACKED = ("before", "after", "weights", "weights_b")  # bfloat16 if the operator's name ends in Bfloat16
+PACKED = ("before", "after", "weights", "weights_b")  # of the type at the end of the operator's name
 ATTRIBUTES: dict[str, dict[str, Any]] = {
     "RMSNorm": {"epsilon": 1e-5},
     "AddRMSNorm": {"epsilon": 1e-5},
@@ -72,17 +83,17 @@ OUTPUTS = {
 
 def plain(kind: str) -> str:
     """The operator's name without the weights' type."""
-    return kind.removesuffix("Bfloat16")
+    return kind.removesuffix("Bfloat16").removesuffix("Int8")
 
 
-def is_half(kind: str, name: str) -> bool:
-    return kind != plain(kind) and name in PACKED
+def type_of(kind: str, name: str) -> int:
+    return TYPES[kind.removeprefix(plain(kind))] if name in PACKED else TensorProto.FLOAT
 
 
 def session(kind: str, attributes: dict[str, Any] | None = None) -> Any:
     """A session of one node, without shapes."""
     names = [*SHAPES[kind], *(f"out{index}" for index in range(OUTPUTS[plain(kind)]))]
-    types = [TensorProto.BFLOAT16 if is_half(kind, name) else TensorProto.FLOAT for name in names]
+    types = [type_of(kind, name) for name in names]
     values = [helper.make_tensor_value_info(*pair, None) for pair in zip(names, types, strict=True)]
     inputs, outputs = values[: len(SHAPES[kind])], values[len(SHAPES[kind]) :]
     given = ATTRIBUTES[plain(kind)] if attributes is None else attributes
@@ -100,12 +111,12 @@ def session(kind: str, attributes: dict[str, Any] | None = None) -> Any:
 
 def ones(kind: str, **changed: tuple[int, ...]) -> dict[str, Any]:
     shapes = {**SHAPES[kind], **changed}
-    return {name: ones_of(shape, half=is_half(kind, name)) for name, shape in shapes.items()}
+    return {name: ones_of(shape, type_of(kind, name)) for name, shape in shapes.items()}
 
 
-def ones_of(shape: tuple[int, ...], half: bool) -> Any:
-    if not half:
-        return ort.OrtValue.ortvalue_from_numpy(np.ones(shape, np.float32))
+def ones_of(shape: tuple[int, ...], kind: int) -> Any:
+    if kind != TensorProto.BFLOAT16:
+        return ort.OrtValue.ortvalue_from_numpy(np.ones(shape, helper.tensor_dtype_to_np_dtype(kind)))
     bits = np.full(shape, 0x3F80, np.uint16)  # 1 in bfloat16
     return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, TensorProto.BFLOAT16)
 
@@ -151,10 +162,12 @@ def test_the_number_of_columns_does_not_overflow(kind):
         run(opened, ones(kind))
 
 
-@pytest.mark.parametrize("kind", ["NormProject", "NormProjectBfloat16"])
+@pytest.mark.parametrize("kind", ["NormProject", "NormProjectBfloat16", "NormProjectInt8"])
 def test_matmuls_deeper_than_supported_are_refused(kind):
     depth = 3073
-    given = ones(kind, x=(1, 1, depth), weight=(depth,), after=packed(depth, COLUMNS, kind != plain(kind)))
+    given = ones(
+        kind, x=(1, 1, depth), weight=(depth,), after=packed(depth, COLUMNS, kind.removeprefix(plain(kind)))
+    )
     with pytest.raises(Exception, match="matmul of depth 3073; at most 3072 is supported"):
         run(session(kind), given)
 

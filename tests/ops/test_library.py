@@ -30,7 +30,7 @@ def test_library_is_found_and_loads():
     assert library.usable_instruction_sets()[-1] == "portable"
 
 
-@pytest.mark.parametrize("name", ["avx512", "avx2", "neon", "portable"])
+@pytest.mark.parametrize("name", ["avx512_vnni", "avx512", "avx2_vnni", "avx2", "neon", "portable"])
 def test_instruction_set_can_be_forced(name):
     if name not in library.usable_instruction_sets():
         pytest.skip(f"this build on this CPU has no {name}")

@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
+from vim_deploy.precision import Precision
+from vim_deploy.tasks.spec import TaskSpec
 from vim_deploy.validation.accuracy import Accuracy
 from vim_deploy.validation.artifacts import Target
 from vim_deploy.validation.compare import Report, plain_json
+from vim_deploy.validation.criterion import Criterion, judge
 from vim_deploy.validation.inputs import Input
 from vim_deploy.validation.invariance import Invariance
 from vim_deploy.validation.layers import LayerReport
@@ -23,6 +26,7 @@ class TargetResult:
     artifact_sha256: str
     precision: str
     variant: str
+    task: TaskSpec
     float32: Report
     float64: Report
     notes: tuple[str, ...] = ()
@@ -43,7 +47,17 @@ class TargetResult:
             )
         if self.invariance:
             reasons += self.invariance.reasons
+        if (criterion := self.criterion) is not None and criterion.reason is not None:
+            reasons.append(criterion.reason)
         return tuple(reasons)
+
+    @property
+    def criterion(self) -> Criterion | None:
+        """The criterion of quality, for precisions that have no tolerance, unless one was given."""
+        if not Precision(self.precision).judged_by_accuracy or self.float32.tolerance is not None:
+            return None
+        has_quality = self.task.labelled or self.task.quality is not None
+        return judge(has_quality, self.float64, self.accuracy, self.quality)
 
     @property
     def passed(self) -> bool:
@@ -59,6 +73,7 @@ class TargetResult:
             "variant": self.variant,
             "passed": self.passed,
             "reasons": list(self.reasons),
+            "criterion": self.criterion and self.criterion.text,
             "notes": list(self.notes),
             "against_float32": self.float32.to_dict(),
             "against_float64": self.float64.to_dict(),

@@ -65,6 +65,8 @@ def headline(validation: Validation) -> str:
     results = plural(len(validation.results), "result")
     given = any(result.float32.tolerance is not None for result in validation.results)
     tolerance = "the given tolerance" if given else "the tolerance of the precision"
+    if any(result.criterion for result in validation.results):
+        tolerance += " or its criterion"
     return (
         f"{'passed' if validation.passed else 'FAILED'}: {good} of {results} within {tolerance}, on "
         f"{plural(inputs, 'input')}"
@@ -120,6 +122,8 @@ def remarks(result: TargetResult) -> Iterator[str]:
     """The reasons of a failure, the notes, and the images with another predicted class."""
     for reason in result.reasons:
         yield f"{result.target.label}: FAILED: {reason}"
+    if result.criterion:
+        yield f"{result.target.label}: the criterion for {result.precision} is {result.criterion.text}"
     for note in result.notes:
         yield f"{result.target.label}: note: {note}"
     changed = result.float64.changed

@@ -191,6 +191,7 @@ def _result(
             sha256_of_file(target.path),
             artifact.precision,
             artifact.metadata.variant,
+            reference.spec,
             float32,
             float64,
             _notes(artifact, reference.model),

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from vim_deploy.engines.onnxruntime.options import OnnxruntimeOptions
 from vim_deploy.errors import EngineError
 from vim_deploy.ops.library import instruction_set
 from vim_deploy.precision import MATMUL_PRECISIONS, Precision
 
+if TYPE_CHECKING:
+    import onnx
+
 
 @dataclass(frozen=True)
 class FusedGraph:
-    """A graph, its number of fused operators of each kind, and its precision if it is not the file's."""
+    """A graph, its number of fused operators of each kind, and its precision if it is not the file's.
+
+    `quantized`: for matmuls in int8, the file's graph with the same matmuls in standard operators.
+    """
 
     payload: bytes
     operators: dict[str, int] = field(default_factory=dict)
     precision: Precision | None = None
+    quantized: bytes | None = None
 
 
 def check_cpu_precision(name: str, options: OnnxruntimeOptions, *, uses_library: bool) -> None:
@@ -25,8 +33,9 @@ def check_cpu_precision(name: str, options: OnnxruntimeOptions, *, uses_library:
         uses_library and options.fuses and options.device == "cpu"
     ):
         raise EngineError(
-            f"{name}: --cpu-precision {options.cpu_precision} needs the fused operators for the CPU; leave out "
-            "--no-fusion, --no-library, --optimization none and --device cuda, or leave out --cpu-precision."
+            f"{name}: --cpu-precision {options.cpu_precision} needs the fused operators for the CPU; leave "
+            "out --no-fusion, --no-library, --optimization none and --device cuda, or leave out "
+            "--cpu-precision."
         )
 
 
@@ -62,4 +71,18 @@ def fuse_graph(name: str, data: bytes, options: OnnxruntimeOptions) -> FusedGrap
     if reduced and not any(kind.endswith(weights.suffix) for kind in operators):
         raise EngineError(f"{name} has no matmul that can be fused in {wanted}; leave out --cpu-precision.")
     payload = model.SerializeToString() if operators else data
-    return FusedGraph(payload, operators, MATMUL_PRECISIONS.get(wanted))
+    quantized = _quantized(data, model) if weights is INT8 else None
+    return FusedGraph(payload, operators, MATMUL_PRECISIONS.get(wanted), quantized)
+
+
+def _quantized(data: bytes, fused: onnx.ModelProto) -> bytes:
+    """The file's graph with the matmuls that the fused graph has in int8."""
+    import onnx
+
+    from vim_deploy.engines.onnxruntime.fusion.int8_reference import quantize_matmuls
+    from vim_deploy.engines.onnxruntime.fusion.matmul import matmul_of_packed
+
+    names = filter(None, (matmul_of_packed(tensor.name) for tensor in fused.graph.initializer))
+    model = onnx.load_model_from_string(data)
+    quantize_matmuls(model, set(names), {})
+    return model.SerializeToString()

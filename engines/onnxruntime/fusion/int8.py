@@ -8,7 +8,8 @@ from onnx import TensorProto
 
 from vim_deploy.engines.onnxruntime.fusion.matmul import PANEL, WeightFormat, packed_tensor, padded
 
-_MOST = 127
+MOST = 127
+SMALLEST = 1e-36  # rows of inputs with no larger value count as 0
 _DEPTH = 4  # values of a column that are side by side
 _INPUT_OFFSET = 128  # added to inputs by instructions for unsigned ones
 
@@ -16,9 +17,9 @@ _INPUT_OFFSET = 128  # added to inputs by instructions for unsigned ones
 def quantize(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Integers (depth, columns) and scales (columns): weights are about integers * scales."""
     largest = np.abs(weights).max(axis=0).astype(np.float32)
-    scales = largest / np.float32(_MOST)
+    scales = largest / np.float32(MOST)
     safe = np.where(scales > 0, scales, np.float32(1))
-    return np.rint(weights / safe).clip(-_MOST, _MOST).astype(np.int8), scales
+    return np.rint(weights / safe).clip(-MOST, MOST).astype(np.int8), scales
 
 
 def _in_int8(name: str, weights: np.ndarray) -> onnx.TensorProto:
@@ -30,9 +31,13 @@ def _in_int8(name: str, weights: np.ndarray) -> onnx.TensorProto:
     offsets = -_INPUT_OFFSET * integers.sum(axis=0, dtype=np.int32)
     steps = -(-len(weights) // _DEPTH)
     groups = padded(integers, steps * _DEPTH).reshape(steps, _DEPTH, -1, PANEL).transpose(2, 0, 3, 1)
-    heads = [padded(row[None], 1).reshape(-1, 1, PANEL) for row in (offsets.astype("<i4"), scales.astype("<f4"))]
+    heads = [
+        padded(row[None], 1).reshape(-1, 1, PANEL) for row in (offsets.astype("<i4"), scales.astype("<f4"))
+    ]
     bodies = [np.ascontiguousarray(head).view(np.int8) for head in heads]
-    return packed_tensor(name, TensorProto.INT8, np.concatenate([*bodies, groups.reshape(-1, steps, _DEPTH * PANEL)], 1))
+    return packed_tensor(
+        name, TensorProto.INT8, np.concatenate([*bodies, groups.reshape(-1, steps, _DEPTH * PANEL)], 1)
+    )
 
 
 INT8 = WeightFormat("Int8", _in_int8, smoothing=True)

@@ -19,6 +19,7 @@ from vim_deploy.onnx_graph.index import GraphIndex, NoMatchError, demand
 
 PANEL = 48  # columns
 _MAX_DEPTH = 3072
+_PACKED = "/packed"  # end of the name of packed weights, after the name of the matmul's output
 # Indices of ScanPair's inputs: the sequence of each direction, and its projection.
 _DIRECTIONS = ((1, 2), (7, 8))
 
@@ -55,6 +56,11 @@ def fuse_matmuls(
                 continue
     edit.apply()
     return dict(Counter(node.op_type for node in model.graph.node if node.domain == FUSED_DOMAIN))
+
+
+def matmul_of_packed(name: str) -> str | None:
+    """The name of the output of the matmul that an initializer has the weights of; None for others."""
+    return name.removesuffix(_PACKED) if name.endswith(_PACKED) else None
 
 
 class _Patterns:
@@ -116,7 +122,7 @@ class _Patterns:
         weights = self._index.constant(matmul.input[1], rank=2)
         if (factors := self._smoothing.get(matmul.output[0])) is not None:
             weights = weights / factors[:, None]
-        return self._edit.tensor(self._weights.pack(f"{matmul.output[0]}/packed", weights))
+        return self._edit.tensor(self._weights.pack(f"{matmul.output[0]}{_PACKED}", weights))
 
     def _norm_weight(self, weight: str, matmul: onnx.NodeProto) -> str:
         """The weight of a norm, with the smoothing factors of the matmul after it."""

@@ -45,7 +45,7 @@ def test_the_manifest_records_the_precision_and_the_difference(file, tmp_path, c
         vim_deploy.load(tmp_path / "bf16.engine") as engine,
     ):
         assert engine.manifest.precision == Precision.BF16_MATMUL
-    assert "matmul inputs are in bfloat16" in caplog.text
+    assert "matmul inputs are in bf16" in caplog.text
     assert f"in the self-check this engine differed from small.onnx by {error:.1e}" in caplog.text
 
 
@@ -80,8 +80,8 @@ def test_conflicting_options_are_named(file, tmp_path, options):
 
 
 def test_other_precisions_are_refused():
-    with pytest.raises(EngineError, match="cpu_precision is 'int8'; expected one of fp32, bf16"):
-        OnnxruntimeOptions(cpu_precision="int8")
+    with pytest.raises(EngineError, match="cpu_precision is 'fp8'; expected one of fp32, bf16, int8"):
+        OnnxruntimeOptions(cpu_precision="fp8")
 
 
 def test_a_file_without_such_matmuls_is_refused(tmp_path):

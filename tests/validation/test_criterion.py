@@ -1,0 +1,57 @@
+"""The verdict on int8 engines: by accuracy, mIoU or average precision, or by cosine without classes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vim_deploy.validation.accuracy import paired
+from vim_deploy.validation.compare import compare
+from vim_deploy.validation.criterion import judge
+from vim_deploy.validation.quality import QualityDifference
+
+OUTPUTS = np.random.default_rng(0).standard_normal((4, 50))
+
+
+def report(noise: float):
+    found = OUTPUTS + noise * np.random.default_rng(1).standard_normal(OUTPUTS.shape)
+    return compare(lambda _: OUTPUTS, lambda _: found, OUTPUTS, precision="int8-matmul", batch=4)
+
+
+def accuracy(wrong: int, images: int = 200):
+    reference = np.zeros(images)
+    artifact = reference.copy()
+    artifact[:wrong] = 1
+    return paired(reference, artifact)
+
+
+@pytest.mark.parametrize(("wrong", "passes"), [(0, True), (2, True), (3, False)])
+def test_accuracy_may_fall_by_one_point(wrong, passes):
+    criterion = judge(True, report(1.0), accuracy(wrong), None)
+    assert (criterion.reason is None) is passes
+    if not passes:
+        assert criterion.reason == (
+            "top-1 accuracy 98.50% on 200 images, eager model 100.00%; largest loss 1%"
+        )
+
+
+@pytest.mark.parametrize(("value", "passes"), [(0.795, True), (0.785, False), (float("nan"), False)])
+def test_mean_iou_may_fall_by_one_point(value, passes):
+    quality = QualityDifference("mIoU", 20, 0.8, value, (-0.1, 0.1), 100)
+    assert (judge(True, report(1.0), None, quality).reason is None) is passes
+
+
+def test_without_labels_there_is_no_pass():
+    assert "give labelled --images with --labels or --ground-truth" in str(
+        judge(True, report(0.0), None, None).reason
+    )
+
+
+@pytest.mark.parametrize(("noise", "passes"), [(0.01, True), (0.5, False)])
+def test_outputs_without_classes_are_judged_by_their_cosine(noise, passes):
+    assert (judge(False, report(noise), None, None).reason is None) is passes
+
+
+def test_differences_of_any_size_are_within_the_tolerance_but_not_nan():
+    assert report(10.0).passed
+    assert not report(float("nan")).passed
