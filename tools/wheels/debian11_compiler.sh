@@ -3,7 +3,7 @@
 #   tools/wheels/debian11_compiler.sh FOLDER
 #   CXX=FOLDER/g++ CUDAHOSTCXX=FOLDER/g++ make wheels CUDA=1 TENSORRT_ROOT=...
 # The CUDA runtime calls functions of threads and of the dynamic loader, which glibc 2.34 has given new versions: linked
-# with a later glibc, the GPU libraries need 2.34 or later. Needs debootstrap.
+# with a later glibc, the GPU libraries need 2.34 or later. Needs debootstrap and root.
 set -euo pipefail
 [ $# -eq 1 ] || { echo "usage: debian11_compiler.sh FOLDER" >&2; exit 2; }
 [ ! -e "$1" ] || { echo "$1 exists; remove it or choose another folder" >&2; exit 2; }
