@@ -27,7 +27,7 @@ class Tensor:
 
 
 class TritonError(Exception):
-    INVALID_ARG = 3
+    INTERNAL, INVALID_ARG = 1, 3
 
     def __init__(self, message: str, code: int = 0) -> None:
         super().__init__(message)

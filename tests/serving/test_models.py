@@ -161,6 +161,12 @@ def test_parameters_are_the_options_of_the_task_and_limits(image_model):
     assert "more than the limit of 2000 bytes" in long.error().message()
 
 
+def test_decoding_is_shorter_than_for_files(image_model):
+    with image_model() as by_default, image_model(seconds="null") as without_limit:
+        assert by_default._settings.limits.seconds == 10
+        assert without_limit._settings.limits.seconds is None
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
@@ -184,6 +190,7 @@ def test_an_error_of_the_network_is_named(repository, monkeypatch):
     with opened(ImageModel, repository / "colours_image", decoders="1") as model:
         (answer,) = model.execute([images(image("red"))])
     assert answer.error().message() == "the model colours failed: it is not loaded"
+    assert answer.error().code == fake_triton.TritonError.INTERNAL
 
 
 def test_a_damaged_description_is_refused(repository, monkeypatch):

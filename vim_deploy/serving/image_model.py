@@ -34,6 +34,8 @@ from vim_deploy.text import by, listed
 
 INPUT = "image"
 DEFAULT_MAX_BYTES = 64 << 20  # of an encoded image
+# Less than for files: other requests of the batch wait while an image is decoded.
+DEFAULT_SECONDS = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Settings:
         """Values are written as in JSON; what is not JSON is a text. Raises EngineError."""
         values = {name: _value(entry["string_value"]) for name, entry in parameters.items()}
         known = {item.name for item in dataclasses.fields(Limits)} & values.keys()
-        limits = Limits(**{name: values.pop(name) for name in known})
+        limits = Limits(**{"seconds": DEFAULT_SECONDS, **{name: values.pop(name) for name in known}})
         decoders = values.pop("decoders", None)
         max_bytes = values.pop("max_bytes", DEFAULT_MAX_BYTES)
         numbers = {"decoders": decoders, "max_bytes": max_bytes, **dataclasses.asdict(limits)}
@@ -99,9 +101,10 @@ class ImageModel:
             predictions = self._predictions([image for several in images for image in several])
             found = [[next(predictions) for _ in several] for several in images]
         except VimDeployError as error:
-            return [failure(error) for _ in requests]
+            return [failure(error, internal=True) for _ in requests]
         except MemoryError:
-            return [failure("there is not enough memory; send fewer images at once.") for _ in requests]
+            problem = "there is not enough memory; send fewer images at once."
+            return [failure(problem, internal=True) for _ in requests]
         return list(map(self._response, found))
 
     def _predictions(self, images: Sequence[bytes]) -> Iterator[Prediction]:

@@ -44,9 +44,10 @@ def response(outputs: dict[str, np.ndarray]) -> Any:
     return triton.InferenceResponse(tensors)
 
 
-def failure(problem: VimDeployError | str) -> Any:
-    """The response for a request that failed."""
-    return triton.InferenceResponse(error=triton.TritonError(str(problem), triton.TritonError.INVALID_ARG))
+def failure(problem: VimDeployError | str, *, internal: bool = False) -> Any:
+    """The response for a request that failed. `internal`: for a reason that is not in the request."""
+    code = triton.TritonError.INTERNAL if internal else triton.TritonError.INVALID_ARG
+    return triton.InferenceResponse(error=triton.TritonError(str(problem), code))
 
 
 def ask(model: str, inputs: dict[str, np.ndarray], outputs: Sequence[str]) -> dict[str, np.ndarray]:
