@@ -11,6 +11,7 @@
 - The same file given twice gives two items. A link to a folder is followed unless it leads to a folder above
   it. A path that cannot be looked up and a folder that cannot be read are items, so that they are reported.
 - Files of the run itself (`excluded`) are skipped in folders.
+- URLs are files, folders and globs in storage (see remote_search.py).
 
 Items are yielded as they are found; large folders are not listed completely first.
 """
@@ -27,8 +28,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vim_deploy.data.labels import LabelOf
+from vim_deploy.data.remote_search import files_at, urls_of
 from vim_deploy.errors import ImageError
 from vim_deploy.files import is_folder, is_one_of
+from vim_deploy.storage import is_url
+from vim_deploy.storage.url import without_credentials
 
 # Includes formats that cannot be decoded, so that such files are reported and not skipped.
 _IMAGE_SUFFIXES = frozenset(
@@ -94,7 +98,9 @@ class Discovery:
                 yield from self._expand(path)
 
     def _expand(self, path: str) -> Iterator[Item]:
-        if is_folder(path):
+        if is_url(path):
+            yield from self._search_url(path)
+        elif is_folder(path):
             yield from self._search(path)
         else:
             yield self._item(path)
@@ -127,6 +133,17 @@ class Discovery:
                 continue
             if self.accepts(path, name):
                 yield self._item(path)
+            else:
+                self.other_files += 1
+
+    def _search_url(self, url: str) -> Iterator[Item]:
+        own = {str(path) for path in self.excluded}
+        for path, given in files_at(url):
+            if path in own:
+                continue
+            if given or self.accepts(path, path.rpartition("/")[2]):
+                # Only a list can have credentials here; reading such a URL gives the reason.
+                yield self._item(without_credentials(path))
             else:
                 self.other_files += 1
 
@@ -168,6 +185,8 @@ def _listed(end: bytes, stopped: Callable[[], bool]) -> Iterator[str | FlushMark
 def _matches(given: str) -> list[str]:
     if given == STANDARD_INPUT:
         return [given]
+    if is_url(given):
+        return urls_of(given)
     try:
         os.lstat(given)
         return [given]
