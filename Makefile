@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up-$(shell find vim_deploy export engines -name "*.py" | sort | cksum | cut -d" " -f1)
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find plugins -type f)
 
-.PHONY: demo test test-scale test-cluster test-networks wheels test-wheels setup check format clean
+.PHONY: demo test test-scale test-cluster test-networks test-arm wheels test-wheels setup check format clean
 
 demo: setup
 	$(BIN)/python examples/demo.py
@@ -43,6 +43,14 @@ test-networks: setup
 	$(BIN)/python -c "import site; print(site.getsitepackages()[0])" \
 	    > $(NETWORKS)/lib/python3.11/site-packages/project.pth
 	PYTHONPATH=. $(NETWORKS)/bin/python -m pytest -p no:cacheprovider tools/networks
+
+# The kernels for 64-bit Arm in an emulator, in a root file system that is made once; see CONTRIBUTING.md.
+ARM := build/arm
+$(ARM)/python:
+	$(BIN)/python tools/arm/root.py $(ARM)
+
+test-arm: setup $(ARM)/python
+	$(BIN)/python -m pytest -p no:cacheprovider -v tools/arm
 
 # The release in dist/: the sdist and wheels for x86-64 and aarch64. ARCHITECTURE=x86_64 builds one of them.
 # CUDA=1 TENSORRT_ROOT=... also builds the wheel with the GPU libraries.
