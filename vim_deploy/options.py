@@ -179,14 +179,18 @@ def converted(item: Field[Any], value: Any, error: type[VimDeployError]) -> Any:
 
 def to_record(options: Any) -> dict[str, Any]:
     """The recorded values by name, as JSON types."""
-    return {item.name: getattr(options, item.name) for item in _recorded(options)}
+    values = {item.name: getattr(options, item.name) for item in _recorded(options)}
+    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
 
 def from_record(kind: type[Any], record: Mapping[str, Any]) -> Any:
     """Reads `to_record`. Raises TypeError for names that `kind` does not have."""
-    return kind(
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
-    )
+    paths = {item.name for item in dataclasses.fields(kind) if isinstance(_type(item), click.Path)}
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
+    for name in paths & values.keys():
+        if isinstance(value := values[name], str):
+            values[name] = Path(value)
+    return kind(**values)
 
 
 def to_words(options: Any) -> list[str]:
