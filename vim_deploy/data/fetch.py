@@ -14,6 +14,7 @@ from pathlib import Path
 from vim_deploy.data.discover import Item
 from vim_deploy.data.memory import EncodedImage
 from vim_deploy.data.remote import read_url
+from vim_deploy.data.shards import in_shard, read_from_shard
 from vim_deploy.errors import ImageError
 from vim_deploy.storage import is_url
 
@@ -33,7 +34,7 @@ class Readable:
 
 
 class Fetcher:
-    """Reads files at URLs, several at once. The decoder processes have no access to the storage."""
+    """Reads files at URLs and images in shards, several at once. Decoder processes have no access to URLs."""
 
     def __init__(self) -> None:
         self._pool: ThreadPoolExecutor | None = None
@@ -42,14 +43,14 @@ class Fetcher:
     @contextlib.contextmanager
     def readable(self, inputs: Sequence[Item | EncodedImage]) -> Iterator[list[Readable]]:
         """All inputs as files, which exist during the block."""
-        remote = [given.path for given in inputs if isinstance(given, Item) and is_url(given.path)]
+        remote = [given.path for given in inputs if isinstance(given, Item) and _is_fetched(given.path)]
         contents = self._threads().map(_read, remote) if remote else iter(())
         with contextlib.ExitStack() as stack:
             files = []
             for given in inputs:
                 if isinstance(given, EncodedImage):
                     files.append(_file_of(given.content, given.name or "", stack))
-                elif is_url(given.path):
+                elif _is_fetched(given.path):
                     files.append(_file_of(next(contents), given.path, stack))
                 else:
                     files.append(Readable(given.path, given.path))
@@ -66,9 +67,13 @@ class Fetcher:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _read(url: str) -> bytes | ImageError:
+def _is_fetched(path: str) -> bool:
+    return is_url(path) or in_shard(path)
+
+
+def _read(path: str) -> bytes | ImageError:
     try:
-        return read_url(url)
+        return read_from_shard(path) if in_shard(path) else read_url(path)
     except ImageError as error:
         return error
     except MemoryError:
