@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,11 +17,12 @@ from vim_deploy.data.decode import decode
 from vim_deploy.data.discover import Discovery
 from vim_deploy.data.preprocess import NoPreprocessing, Preprocessing
 from vim_deploy.errors import ExportError, ImageError, os_errors
+from vim_deploy.export.int8.graph import quantize
 from vim_deploy.export.model import ExportModel, open_export_model
 from vim_deploy.export.onnx import to_onnx
 from vim_deploy.export.reduced import compare_reduced, in_precision
-from vim_deploy.export.task import Inputs, TaskModule
-from vim_deploy.export.verify import compare_with_eager
+from vim_deploy.export.task import INPUT_NAME, Inputs, TaskModule
+from vim_deploy.export.verify import compare_quantized, compare_with_eager
 from vim_deploy.families.family import ModelSource
 from vim_deploy.metadata import ASSUMED, FROM_CHECKPOINT, GIVEN, PRODUCER, ModelMetadata
 from vim_deploy.ops.signature import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
@@ -41,7 +41,8 @@ class ExportRequest:
     `task_options`: keyword arguments of the task's module. `batch` None: dynamic. `preprocessing` None: the
     reference's for the model's image size. `check` False skips the comparison, and the metadata says so.
     `check_images`: files, folders and globs of images to compare on, at most `check_count`; random pixels
-    without them.
+    without them. `calibration`: the same for the ranges of a file in int8, at most `calibration_count`;
+    without `check_images`, the file is also compared on them.
     """
 
     source: ModelSource
@@ -55,6 +56,8 @@ class ExportRequest:
     check: bool = True
     check_images: tuple[str, ...] = ()
     check_count: int = 8
+    calibration: tuple[str, ...] = ()
+    calibration_count: int = 128
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ def export_opened(
     preprocessing = _preprocessing(request, opened)
     _check_class_names(request, opened.num_classes)
     opened.task.check_preprocessing(preprocessing)
+    _check_calibration(request)
     pixels = _check_pixels(request, opened.task, preprocessing) if request.check else None
     task = opened.task.of(in_precision(opened.task.model, request.precision))
     report("tracing the graph")
@@ -95,8 +99,15 @@ def export_opened(
             report(f"comparing the file with the eager model on {_described(pixels)}")
             _write(graph, metadata, partial)
             figures = _compare(partial, opened.task, task, pixels, request.precision)
-            figures["images"] = "real" if request.check_images else "random"
+            figures["images"] = "real" if request.check_images or request.calibration else "random"
             metadata = replace(metadata, parity=figures)
+        if request.precision is Precision.INT8:
+            report("finding the ranges of matmul inputs")
+            metadata = replace(metadata, quantization=_quantize(graph, request, task, preprocessing))
+            if pixels is not None:
+                report(f"comparing the int8 file with the eager model on {_described(pixels)}")
+                _write(graph, metadata, partial)
+                figures["int8"] = compare_quantized(partial, task, pixels)
         _write(graph, metadata, partial)
         partial.replace(request.output)
     finally:
@@ -113,7 +124,7 @@ def _partial(output: Path) -> Path:
 def _compare(
     path: Path, float32: TaskModule, task: TaskModule, pixels: Inputs, precision: Precision
 ) -> dict[str, Any]:
-    if precision is Precision.FP32:
+    if precision in (Precision.FP32, Precision.INT8):  # a file in int8, before it is quantized
         return dict(compare_with_eager(path, task, pixels))
     assert not isinstance(pixels, Mapping)  # networks with named arrays are exported in float32
     return dict(compare_reduced(path, float32, task, pixels, precision))
@@ -177,21 +188,57 @@ def _described(pixels: Inputs) -> str:
 
 
 def _check_pixels(request: ExportRequest, task: TaskModule, preprocessing: Preprocessing) -> Inputs:
-    if task.spec.arrays or not request.check_images:
+    images = request.check_images or request.calibration
+    if task.spec.arrays or not images:
         return task.random_inputs(np.random.default_rng(_CHECK_SEED))
-    items = list(islice(Discovery(request.check_images), request.check_count))
-    if not items:
-        raise ExportError(
-            f"no images found in {', '.join(request.check_images)}; give files or folders with images."
-        )
-    return np.stack([_pixels_of(item.path, task, preprocessing) for item in items])
+    return np.stack(
+        [
+            _pixels_of(path, task, preprocessing, "--check-images")
+            for path in _images(images)[: request.check_count]
+        ]
+    )
 
 
-def _pixels_of(path: str, task: TaskModule, preprocessing: Preprocessing) -> np.ndarray:
+def _images(given: tuple[str, ...]) -> list[str]:
+    """The paths of all images. Raises ExportError if there are none."""
+    paths = [item.path for item in Discovery(given)]
+    if not paths:
+        raise ExportError(f"no images found in {', '.join(given)}; give files or folders with images.")
+    return paths
+
+
+def _pixels_of(path: str, task: TaskModule, preprocessing: Preprocessing, option: str) -> np.ndarray:
     try:
         return task.pixels(decode(path).image, preprocessing)
     except ImageError as error:
-        raise ExportError(f"cannot compare on {path}: {error}; give other --check-images.") from None
+        raise ExportError(f"{path} cannot be used: {error}; give other images with {option}.") from None
+
+
+def _check_calibration(request: ExportRequest) -> None:
+    """Raises ExportError for int8 without images, and for images without int8."""
+    if (request.precision is Precision.INT8) != bool(request.calibration):
+        raise ExportError(
+            "--precision int8 and --calibrate belong together: the ranges of the integers are those of the "
+            "images in --calibrate. Give both, or neither."
+        )
+
+
+def _quantize(
+    graph: onnx.ModelProto, request: ExportRequest, task: TaskModule, preprocessing: Preprocessing
+) -> dict[str, Any]:
+    """Quantize the graph in place. Returns the facts for the metadata."""
+    paths = _images(request.calibration)
+    # Evenly spaced, because folders are often sorted by class.
+    paths = paths[:: -(-len(paths) // request.calibration_count)]
+    size = task.fixed_batch or request.batch or 1
+    settings = {name: np.array(value, np.float32) for name, value in task.settings.items()}
+
+    def batches() -> Iterator[dict[str, np.ndarray]]:
+        for path in paths:
+            pixels = _pixels_of(path, task, preprocessing, "--calibrate")
+            yield {INPUT_NAME: np.repeat(pixels[None], size, axis=0), **settings}
+
+    return {"images": len(paths), **asdict(quantize(graph, batches(), len(paths)))}
 
 
 def _metadata(request: ExportRequest, opened: ExportModel, preprocessing: Preprocessing) -> ModelMetadata:

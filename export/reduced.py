@@ -28,13 +28,13 @@ Model = TypeVar("Model", bound=Network)
 
 
 def in_precision(model: Model, precision: str) -> Model:
-    """The model itself for fp32, else a copy whose mixers compute in the precision.
+    """The model itself for fp32 and int8, else a copy whose mixers compute in the precision.
 
     Raises ExportError for a precision that files cannot have, and if a weight is out of its range.
     """
     if precision not in FILE_PRECISIONS:
         raise ExportError(f"precision is {precision!r}; expected one of {', '.join(FILE_PRECISIONS)}.")
-    if precision == Precision.FP32:
+    if precision in (Precision.FP32, Precision.INT8):  # the graph is quantized, not the model
         return model
     dtype: torch.dtype = getattr(torch, Precision(precision).dtype)
     reduced = copy.deepcopy(model)

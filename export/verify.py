@@ -44,6 +44,23 @@ def compare_with_eager(path: Path, task: TaskModule, pixels: Inputs) -> dict[str
     return {name: asdict(found) for name, found in figures.items()}
 
 
+def compare_quantized(path: Path, task: TaskModule, pixels: Inputs) -> dict[str, Any]:
+    """Compare a file in int8 with the eager model in float32, and return the difference for the metadata.
+
+    The file before its quantization was compared by `compare_with_eager`; here only the rounding is judged.
+    Raises ExportError if it is beyond the tolerance.
+    """
+    found = task.difference(EagerModel(task).run(pixels), run_file(task, path, pixels, ort_library()))
+    if not found.within(Precision.INT8):
+        raise ExportError(
+            f"int8 is too coarse for this model: the largest difference from float32 is {found.max_abs:.3g} "
+            f"on values up to {found.max_reference:.3g} (relative {found.relative:.3g}; expected at most "
+            f"{Precision.INT8.tolerance:g}). Give images like those of the application with --calibrate, "
+            "export with --precision bf16 or fp16, or with --no-check to accept it."
+        )
+    return asdict(found)
+
+
 def run_file(task: TaskModule, model: Path | bytes, pixels: Inputs, library: Path | None) -> list[np.ndarray]:
     """The outputs of a file, or of its bytes, on the CPU; without `library`, of the function body."""
     session = make_session(model, library=library)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from functools import cache
 
+import numpy as np
 import onnx
 from small_onnx import metadata
 
 from vim_deploy.data.preprocess import Preprocessing
+from vim_deploy.export.int8.graph import quantize
 from vim_deploy.export.onnx import to_onnx
 from vim_deploy.export.reduced import in_precision
 from vim_deploy.model import VisionMamba, create_model
@@ -17,6 +19,7 @@ from vim_deploy.tasks.classify.export import ClassifyModule
 IMAGE_SIZE = (16, 32)
 CLASSES = ("a", "b", "c", "d", "e")
 BLOCKS = 2
+IMAGES = 4  # for the ranges of a file in int8
 
 
 @cache
@@ -28,10 +31,17 @@ def small_model() -> VisionMamba:
     return model.eval()
 
 
+def small_batches(size: int) -> np.ndarray:
+    """Random pixels for IMAGES runs."""
+    return np.random.default_rng(4).standard_normal((IMAGES, size, 3, *IMAGE_SIZE), dtype=np.float32)
+
+
 @cache
 def small_export(precision: str, batch: int | None = None) -> bytes:
     """The exported file, without the comparison."""
     graph = to_onnx(ClassifyModule(in_precision(small_model(), precision)), batch=batch)
+    if precision == "int8":
+        quantize(graph, ({"pixels": pixels} for pixels in small_batches(batch or 1)), IMAGES)
     about = metadata(
         precision=precision, preprocessing=Preprocessing(IMAGE_SIZE), class_names=CLASSES, variant="small"
     )

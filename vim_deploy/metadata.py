@@ -21,9 +21,10 @@ FORMAT = 2
 _KINDS = {
     "variant": str, "config": dict, "preprocessing": dict, "class_names": list, "checkpoint": dict,
     "operator": dict, "versions": dict, "parity": dict, "class_names_source": str,
+    "quantization": dict,
 }  # fmt: skip
-_OPTIONAL = ("class_names", "parity", "class_names_source")
-_ADDED = ("class_names_source",)  # files of earlier versions do not have them
+_OPTIONAL = ("class_names", "parity", "class_names_source", "quantization")
+_ADDED = ("class_names_source", "quantization")  # files of earlier versions do not have them
 PRODUCER = "vim_deploy"  # producer name of the ONNX files
 
 
@@ -44,7 +45,7 @@ class ModelMetadata:
     "model_ema" or null) and `seed` (for synthetic weights). `parity` has the result of the comparison
     with the eager model after the export, or is None if no comparison was made. `class_names_source`:
     GIVEN, FROM_CHECKPOINT, or ASSUMED and a dataset with as many classes; files of earlier versions do not
-    have it.
+    have it. `quantization`: of a file in int8, see export/int8, and the number of `images` it is based on.
     """
 
     task: str
@@ -58,6 +59,7 @@ class ModelMetadata:
     versions: dict[str, str]
     parity: dict[str, Any] | None = None
     class_names_source: str | None = None
+    quantization: dict[str, Any] | None = None
     format: int = field(default=FORMAT)
 
     def to_dict(self) -> dict[str, Any]:

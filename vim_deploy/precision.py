@@ -9,15 +9,17 @@ from enum import Enum
 class Precision(str, Enum):
     """Spelled in metadata and options by its value.
 
-    A file is in FP32, FP16 or BF16: the type of its blocks' weights and activations. An engine has the
-    precision of its file, or BF16_MATMUL or INT8_MATMUL: float32 except for the inputs of matmuls, which are
-    bfloat16, or int8 with one scale per token and per column of the weights.
+    A file is in FP32, FP16 or BF16: the type of its blocks' weights and activations; or in INT8: float32
+    except for the inputs and weights of its large matmuls, which are quantized. An engine has the precision
+    of its file, or BF16_MATMUL or INT8_MATMUL: float32 except for the inputs of matmuls, which are bfloat16,
+    or int8 with one scale per token and per column of the weights.
     """
 
     FP32 = "fp32"
     FP16 = "fp16"
     BF16 = "bf16"
     BF16_MATMUL = "bf16-matmul"
+    INT8 = "int8"
     INT8_MATMUL = "int8-matmul"
 
     def __str__(self) -> str:
@@ -34,7 +36,7 @@ class Precision(str, Enum):
     @property
     def judged_by_accuracy(self) -> bool:
         """Whether artifacts are accepted by the accuracy of their predictions, not by differences."""
-        return math.isinf(self.tolerance)
+        return self in (Precision.INT8, Precision.INT8_MATMUL)
 
     @property
     def signal_to_noise_floor(self) -> float:
@@ -58,16 +60,20 @@ class Precision(str, Enum):
 # The tolerance, and the type of weights and activations. Tolerance of fp32: full-size models differ from
 # float64 by up to 1.4e-5 in plain eager evaluation, and another order of summation costs as much again. fp16
 # and bf16: the accumulated rounding of 24 blocks. bf16-matmul: synthetic weights amplify rounding more than
-# trained ones and reach 1.3e-1 on the inputs of the build's self-check. int8-matmul: the
-# rounding of inputs is five times as large, so that differences of synthetic weights mean nothing.
+# trained ones and reach 1.3e-1 on the inputs of the build's self-check. int8: single images of trained models
+# reach 1.2e-1. int8-matmul: the rounding of inputs is five times as large as that of bfloat16, so that
+# differences of synthetic weights mean nothing.
 _FACTS = {
     Precision.FP32: (2e-4, "float32"),
     Precision.FP16: (2e-2, "float16"),
     Precision.BF16: (1e-1, "bfloat16"),
     Precision.BF16_MATMUL: (2e-1, "float32"),
+    Precision.INT8: (3e-1, "float32"),
     Precision.INT8_MATMUL: (math.inf, "float32"),
 }
+# The types of floating-point tensors in a file.
+FLOAT_PRECISIONS = (Precision.FP32, Precision.FP16, Precision.BF16)
 # What vim-export can write.
-FILE_PRECISIONS = (Precision.FP32, Precision.FP16, Precision.BF16)
+FILE_PRECISIONS = (*FLOAT_PRECISIONS, Precision.INT8)
 # The precisions of engines whose matmuls have another precision than their file, by the precision of matmuls.
 MATMUL_PRECISIONS = {"bf16": Precision.BF16_MATMUL, "int8": Precision.INT8_MATMUL}

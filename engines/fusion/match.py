@@ -134,8 +134,6 @@ def _direction(graph: GraphIndex, scan: onnx.NodeProto) -> Direction:
     split = graph.producer(dt_proj.input[0], "Split")
     demand(list(split.output) == [dt_proj.input[0], inputs["B"], inputs["C"]])
     demand(integer(split, "axis") == _SEQUENCE_RANK - 1)
-    x_proj = graph.producer(split.input[0], "MatMul")
-    demand(x_proj.input[0] == inputs["u"])
     channels, state = graph.constant(inputs["A"], rank=2).shape
     rank = graph.constant(dt_proj.input[1], rank=2).shape[0]
     demand(graph.constant(split.input[1]).tolist() == [rank, state, state])

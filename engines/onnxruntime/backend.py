@@ -18,7 +18,6 @@ from vim_deploy.engines.base import Built, RunOptions
 from vim_deploy.engines.fusion.domain import FUSED_VERSION
 from vim_deploy.engines.manifest import Manifest
 from vim_deploy.engines.onnxruntime.batching import can_split, images_at_once, split
-from vim_deploy.engines.onnxruntime.calibration import calibrate
 from vim_deploy.engines.onnxruntime.cuda_bfloat16 import upcast_unsupported
 from vim_deploy.engines.onnxruntime.fusion.apply import (
     FusedGraph,
@@ -49,6 +48,7 @@ from vim_deploy.tasks.registry import TASKS
 _log = logging.getLogger("vim_deploy")
 
 PAYLOAD_NAME = "model.onnx"
+_ON_CPU = (Precision.FP32, Precision.INT8)  # precisions of files that the operator library runs on CPUs
 
 
 def build(source: SourceModel, options: OnnxruntimeOptions) -> Built:
@@ -103,11 +103,8 @@ def _rewritten(source: SourceModel, options: OnnxruntimeOptions, uses_library: b
     precision = source.metadata.precision
     fuses = uses_library and options.fuses
     if options.device == "cpu":
-        fuses = fuses and precision == Precision.FP32
-        if not fuses:
-            return FusedGraph(source.data)
-        smoothing = None if options.calibrate is None else calibrate(source, options.calibrate)
-        return fuse_graph(source.record.name, source.data, options, smoothing)
+        fuses = fuses and precision in _ON_CPU
+        return fuse_graph(source.record.name, source.data, options) if fuses else FusedGraph(source.data)
     graph = fuse_for_cuda(source.data) if fuses else FusedGraph(source.data)
     if precision == Precision.BF16:
         return replace(graph, payload=upcast_unsupported(graph.payload))
@@ -271,7 +268,12 @@ def _library(device: str) -> Path:
 def _check_precision(source: SourceModel, options: OnnxruntimeOptions) -> None:
     """Refuses what the runtime would refuse later with a less clear message."""
     precision, name = source.metadata.precision, source.record.name
-    if precision == Precision.FP32 or not source.uses_operator or options.device != "cpu":
+    if precision == Precision.INT8 and options.cpu_precision != Precision.FP32:
+        raise EngineError(
+            f"{name} is in int8, which --cpu-precision cannot change; leave it out, or export the model with "
+            "--precision fp32."
+        )
+    if precision in _ON_CPU or not source.uses_operator or options.device != "cpu":
         return
     if precision == Precision.BF16:
         raise EngineError(

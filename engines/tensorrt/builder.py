@@ -93,9 +93,13 @@ def _set_precision(
     trt: ModuleType, config: Any, network: Any, request: PlanRequest, typing: str
 ) -> list[str]:
     chosen: list[str] = []
-    if request.precision == Precision.FP32:
+    if request.precision in (Precision.FP32, Precision.INT8):
         # TF32 is on unless cleared; it would round the matmul inputs of a float32 file to 10 bits.
         config.clear_flag(trt.BuilderFlag.TF32)
+        if request.precision == Precision.INT8 and typing == "constrained":
+            # Allows integer kernels; which layers use them follows from QuantizeLinear in the graph.
+            config.set_flag(trt.BuilderFlag.INT8)
+            chosen.append("INT8")
         return chosen
     if typing == "constrained":
         if request.precision != Precision.FP16:

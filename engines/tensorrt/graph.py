@@ -27,7 +27,7 @@ from vim_deploy.ops.signature import (
     OP_NAME,
     is_gated,
 )
-from vim_deploy.precision import FILE_PRECISIONS, Precision
+from vim_deploy.precision import FLOAT_PRECISIONS, Precision
 
 if TYPE_CHECKING:
     import onnx
@@ -36,17 +36,18 @@ PLUGIN_VERSION = str(CONTRACT_VERSION)
 PLUGIN_NAMESPACE = OP_DOMAIN
 _GATED = "gated"
 PLUGIN_FIELDS = (*ATTRIBUTES, _GATED)
-_PRECISIONS = {precision.onnx_type: precision for precision in FILE_PRECISIONS}
+_PRECISIONS = {precision.onnx_type: precision for precision in FLOAT_PRECISIONS}
 
 # Operators of exported models (opset 17) that the parsers of 8.6 and later support.
 _PARSED = {
     "Abs", "Add", "And", "ArgMax", "BatchNormalization", "Cast", "Clip", "Concat", "Constant",
-    "ConstantOfShape", "Conv", "ConvTranspose", "Cos", "Div", "Equal", "Erf", "Exp", "Expand", "Flatten",
-    "Gather", "GatherND", "Gemm", "GlobalAveragePool", "Greater", "GreaterOrEqual", "Identity",
-    "LayerNormalization", "Less", "Log", "MatMul", "Max", "MaxPool", "Min", "Mul", "Neg", "NonMaxSuppression",
-    "NonZero", "Not", "Or", "Pad", "Pow", "Reciprocal", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd",
-    "ReduceSum", "Relu", "Reshape", "Resize", "RoiAlign", "Shape", "Sigmoid", "Sin", "Slice", "Softmax",
-    "Softplus", "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Tile", "TopK", "Transpose", "Unsqueeze", "Where",
+    "ConstantOfShape", "Conv", "ConvTranspose", "Cos", "DequantizeLinear", "Div", "Equal", "Erf", "Exp",
+    "Expand", "Flatten", "Gather", "GatherND", "Gemm", "GlobalAveragePool", "Greater", "GreaterOrEqual",
+    "Identity", "LayerNormalization", "Less", "Log", "MatMul", "Max", "MaxPool", "Min", "Mul", "Neg",
+    "NonMaxSuppression", "NonZero", "Not", "Or", "Pad", "Pow", "QuantizeLinear", "Reciprocal",
+    "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "Relu", "Reshape", "Resize",
+    "RoiAlign", "Shape", "Sigmoid", "Sin", "Slice", "Softmax", "Softplus", "Split", "Sqrt", "Squeeze",
+    "Sub", "Tanh", "Tile", "TopK", "Transpose", "Unsqueeze", "Where",
 }  # fmt: skip
 _PARSED_FROM_10 = {"Gelu"}
 _INT64 = 7  # onnx.TensorProto.DataType
@@ -59,7 +60,7 @@ class PreparedGraph:
 
     `types`: precision of every floating-point tensor; `scans`: names of our plugin's nodes; `other_plugins`:
     names of the nodes that run as plugins of TensorRT; `fused`: the number of fused operators of each kind,
-    which are plugins too and part of `scans`.
+    which are plugins too and part of `scans`; `quantized`: names of the matmuls whose inputs are int8.
     """
 
     data: bytes
@@ -67,6 +68,7 @@ class PreparedGraph:
     scans: tuple[str, ...]
     other_plugins: tuple[str, ...] = ()
     fused: dict[str, int] = field(default_factory=dict)
+    quantized: tuple[str, ...] = ()
 
 
 def prepare(
@@ -121,6 +123,17 @@ def prepare(
         (*(node.name for node in scans), *(node.name for node in fused_nodes(model))),
         tuple(node.name for node in model.graph.node if node.op_type in PLUGIN_OPERATORS),
         fused,
+        quantized_matmuls(model),
+    )
+
+
+def quantized_matmuls(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Names of the matmuls that TensorRT computes with 8-bit integers: both inputs are dequantized."""
+    dequantized = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    return tuple(
+        node.name
+        for node in model.graph.node
+        if node.op_type == "MatMul" and dequantized.issuperset(node.input)
     )
 
 
@@ -186,9 +199,10 @@ def _plugin_problems(node: onnx.NodeProto, types: dict[str, int]) -> Iterator[st
 def _precision_problems(
     scans: list[onnx.NodeProto], types: dict[str, int], precision: Precision
 ) -> Iterator[str]:
+    expected = Precision.FP32 if precision == Precision.INT8 else precision
     for node in scans:
         found = _PRECISIONS.get(types.get(node.input[0] if node.input else "", 0))
-        if found != precision:
+        if found != expected:
             yield f"its metadata says {precision}, but node {node.name} is {found}"
 
 

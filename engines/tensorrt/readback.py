@@ -15,6 +15,7 @@ from vim_deploy.text import plural
 
 # Type names in the inspectors of 8.6, 10 and 11. Longer names come first: they contain the shorter ones.
 _SPELLINGS = {
+    Precision.INT8: ("int8",),
     Precision.BF16: ("bf16", "bfloat16"),
     Precision.FP16: ("fp16", "half", "float16"),
     Precision.FP32: ("fp32", "float"),
@@ -51,9 +52,12 @@ def check_precision(
 
     Also the names of the tactics of these matmuls, which show the type that they accumulate in.
 
+    Of a file in int8, the selective scans are in float32, and only the quantized matmuls are looked at.
+
     Raises EngineError when a selective scan is missing or has another precision, or when a matmul of a block
     has no tensor in `precision`: an fp16 file must not become an fp32 engine.
     """
+    of_scans = Precision.FP32 if precision == Precision.INT8 else precision
     layers = [layer for layer in information["Layers"] if isinstance(layer, dict)]
     plugins = [layer for layer in layers if _is_scan(layer, graph)]
     if len(plugins) != len(graph.scans):
@@ -64,9 +68,9 @@ def check_precision(
     for layer in plugins:
         # The first input is u, which has the file's precision; A, D and delta_bias are always float32.
         found = next(_precisions(layer.get("Inputs", [])), "unknown")
-        if found != precision:
-            raise _wrong_precision(layer, found, precision)
-    matmuls = [layer for layer in layers if _is_block_matmul(layer) and layer not in plugins]
+        if found != of_scans:
+            raise _wrong_precision(layer, found, of_scans)
+    matmuls = [layer for layer in layers if _is_block_matmul(layer, graph) and layer not in plugins]
     if graph.scans and not matmuls:
         _log.warning(
             "the layer information does not show which layers are matmuls: only the precision of the plugins "
@@ -99,9 +103,14 @@ def _names(layer: dict[str, Any]) -> str:
     return f"{layer.get('Name', '')} {layer.get('Metadata', '')}"
 
 
-def _is_block_matmul(layer: dict[str, Any]) -> bool:
+def _is_block_matmul(layer: dict[str, Any], graph: PreparedGraph) -> bool:
+    """Whether the layer is a matmul of a block; of a file in int8, whether it is a quantized matmul."""
     name = _names(layer)
-    return ".mixer" in name and "MatMul" in name and layer.get("LayerType") not in ("Reformat", "Constant")
+    if layer.get("LayerType") in ("Reformat", "Constant"):
+        return False
+    if graph.quantized:
+        return any(f"{matmul}" in name for matmul in graph.quantized)
+    return ".mixer" in name and "MatMul" in name
 
 
 def _precisions(tensors: list[Any]) -> Iterator[str]:

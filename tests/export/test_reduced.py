@@ -99,8 +99,8 @@ def test_weights_out_of_range_are_named():
 
 
 def test_unknown_precision():
-    with pytest.raises(ExportError, match="precision is 'int8'; expected one of fp32, fp16, bf16"):
-        in_precision(small_model(), "int8")
+    with pytest.raises(ExportError, match="precision is 'int4'; expected one of fp32, fp16, bf16, int8"):
+        in_precision(small_model(), "int4")
 
 
 @pytest.mark.parametrize("precision", REDUCED)

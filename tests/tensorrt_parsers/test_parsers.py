@@ -60,6 +60,13 @@ def test_fused_classifiers(recorder, plugins, tmp_path, precision):
         assert (layer.plugin["workspace"] > 0) == (layer.plugin["name"] == SCAN_PAIR)
 
 
+def test_quantized_classifiers(recorder, plugins, tmp_path):
+    parsed, _ = checked(recorder, plugins, small_export("int8"), tmp_path, fuse=True)
+    kinds = Counter(layer.kind for layer in parsed.recording.layers)
+    assert kinds["Quantize"] == 3 * BLOCKS  # of inputs; weights are stored as integers
+    assert kinds["Dequantize"] == 6 * BLOCKS
+
+
 @pytest.mark.parametrize("task", ["features", "segment"])
 def test_other_tasks(recorder, plugins, tmp_path, task):
     checked(recorder, plugins, EXPORTS[task]().SerializeToString(), tmp_path)

@@ -13,7 +13,7 @@ from tensorrt_parsers.installation import Recorder
 from tensorrt_parsers.recording import Recording, record
 from vim_deploy.engines.tensorrt.graph import prepare
 from vim_deploy.onnx_graph.upcast import upcast_to_fp32
-from vim_deploy.precision import FILE_PRECISIONS, Precision
+from vim_deploy.precision import FLOAT_PRECISIONS, Precision
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,9 @@ def precision_of(data: bytes) -> Precision:
     """The precision of an exported file: the reduced type that any of its weights has."""
     model = onnx.load_model_from_string(data)
     kinds = {item.data_type for item in model.graph.initializer}
-    reduced = [each for each in FILE_PRECISIONS if each != Precision.FP32 and each.onnx_type in kinds]
+    if onnx.TensorProto.INT8 in kinds:
+        return Precision.INT8
+    reduced = [each for each in FLOAT_PRECISIONS if each != Precision.FP32 and each.onnx_type in kinds]
     return reduced[0] if reduced else Precision.FP32
 
 

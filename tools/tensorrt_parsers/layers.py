@@ -192,6 +192,26 @@ def _resize(
     return F.interpolate(x.float(), sizes, scale, "bilinear", align_corners=aligned)
 
 
+def _scale_of(layer: Layer, x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    axis = layer.settings["axis"]
+    if scale.numel() == 1:
+        return scale.float()
+    return scale.float().reshape([-1 if index == axis else 1 for index in range(x.ndim)])
+
+
+# The zero point, a further input of these two layers, is always zero.
+def _quantize(
+    network: Recording, layer: Layer, x: torch.Tensor, scale: torch.Tensor, *zero: torch.Tensor
+) -> torch.Tensor:
+    return torch.round(x.float() / _scale_of(layer, x, scale)).clamp(-128, 127).to(torch.int8)
+
+
+def _dequantize(
+    network: Recording, layer: Layer, x: torch.Tensor, scale: torch.Tensor, *zero: torch.Tensor
+) -> torch.Tensor:
+    return x.float() * _scale_of(layer, x, scale)
+
+
 def _top_k(
     network: Recording, layer: Layer, x: torch.Tensor, k: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, ...]:
@@ -205,11 +225,13 @@ LAYERS: dict[str, Function] = {
     "Activation": _activation,
     "Convolution": _convolution,
     "Deconvolution": _deconvolution,
+    "Dequantize": _dequantize,
     "ElementWise": _elementwise,
     "MatrixMultiply": _matrix_multiply,
     "NMS": suppression,
     "Normalization": _normalization,
     "Pooling": _pooling,
+    "Quantize": _quantize,
     "Reduce": _reduce,
     "Resize": _resize,
     "Scale": _scale,

@@ -73,7 +73,15 @@ class _ExportCommand(TaskOptionsCommand):
     type=click.Choice([str(precision) for precision in FILE_PRECISIONS]),
     default=str(Precision.FP32),
     help="Type of the blocks' weights and activations, for runtimes that take it from the file (TensorRT). "
-    "Inputs, outputs, norms and the residual stream are always float32.",
+    "Inputs, outputs, norms and the residual stream are always float32. int8 applies to the large matmuls, "
+    "and needs --calibrate.",
+)
+@click.option(
+    "--calibrate",
+    multiple=True,
+    shell_complete=complete_files,
+    help="Images for the ranges of --precision int8, like those of the application: file, folder or glob; "
+    "repeatable. At most 128 are used, evenly spaced.",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="Fixed batch size.  [default: dynamic]")
 @path_option(
@@ -135,6 +143,7 @@ def _check_output(model: str, options: dict[str, Any]) -> None:
 
     files = [options[name] for name in ("class_names", "preprocessing") if options[name] is not None]
     inputs = [*model_files(model, options), *files, *input_paths(options["check_images"])]
+    inputs += input_paths(options["calibrate"])
     check_output_files([OutputFile("-o", options["output"], EXPORTED_FILE)], inputs, options["force"])
 
 
@@ -155,6 +164,7 @@ def _request(model: str, options: dict[str, Any]) -> ExportRequest:
         preprocessing=read_preprocessing(preprocessing) if preprocessing else None,
         check=options["check"],
         check_images=options["check_images"],
+        calibration=options["calibrate"],
     )
 
 

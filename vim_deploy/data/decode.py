@@ -71,12 +71,9 @@ class DecodedImage:
 
 
 def decode(
-    path: str | os.PathLike[str],
-    limits: Limits | None = None,
-    minimum_size: MinimumSize | None = None,
-    name: str | None = None,
+    path: str | os.PathLike[str], limits: Limits | None = None, minimum_size: MinimumSize | None = None
 ) -> DecodedImage:
-    """Read an image file. `minimum_size` is used by `limits.reduced_jpeg`. `name`: see `decode_bytes`.
+    """Read an image file. `minimum_size` is used by `limits.reduced_jpeg`.
 
     Raises ImageError for anything but a complete image of a supported format; the message does not contain
     the path.
@@ -87,7 +84,7 @@ def decode(
         with open_regular(path) as file:
             before = _state(file)
             try:
-                decoded = _decode_file(file, name or path, limits or Limits(), minimum_size)
+                decoded = _decode_file(file, path, limits or Limits(), minimum_size)
             except ImageError:
                 _refuse_changed(before, file)  # the more precise reason
                 raise

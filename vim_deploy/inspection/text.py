@@ -25,7 +25,9 @@ def parity_in_words(parity: Mapping[str, Any] | None) -> str:
     """The comparison with the eager model that vim-export made."""
     if parity is None:
         return "NOT compared with the eager model (--no-check)"
-    if (found := parity.get("library")) is not None:
+    if (found := parity.get("int8")) is not None:
+        agreement = "close to the eager float32 model"
+    elif (found := parity.get("library")) is not None:
         agreement = "equal to the eager model"
     else:
         found = parity.get("function_body") or parity["eager"]

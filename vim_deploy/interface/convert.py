@@ -44,6 +44,7 @@ def export(
     seed: int = 0,
     check: bool = True,
     check_images: Sequence[str | os.PathLike[str]] = (),
+    calibrate: Sequence[str | os.PathLike[str]] = (),
     force: bool = False,
     **task_options: Any,
 ) -> ExportResult:
@@ -75,9 +76,9 @@ def export(
         position_rule=position_rule,
         seed=seed,
     )
-    images = tuple(os.fspath(path) for path in check_images)
+    images, calibration = (tuple(os.fspath(path) for path in given) for given in (check_images, calibrate))
     files = [path for path in (class_names, preprocessing) if isinstance(path, _PATH)]
-    inputs = input_paths([source.name, source.checkpoint or "", *files, *images])
+    inputs = input_paths([source.name, source.checkpoint or "", *files, *images, *calibration])
     check_output_files([OutputFile("output", Path(output), EXPORTED_FILE)], inputs, force)
     with needs_extra("export"):
         from vim_deploy.export.exporter import ExportRequest
@@ -94,6 +95,7 @@ def export(
             preprocessing=_preprocessing(preprocessing),
             check=check,
             check_images=images,
+            calibration=calibration,
         )
     )
 

@@ -159,7 +159,7 @@ def targets_of(path: str | os.PathLike[str], function_body: bool = True) -> list
             f"{path} is in bf16, for which ONNX Runtime has no CPU kernels; build an engine with "
             "vim-build --backend tensorrt and validate the engine."
         )
-    found = [Target(path, RunMode.LIBRARY)] if precision == Precision.FP32 else []
+    found = [Target(path, RunMode.LIBRARY)] if precision in (Precision.FP32, Precision.INT8) else []
     if function_body or not found:
         found.append(Target(path, RunMode.FUNCTION_BODY))
     return found

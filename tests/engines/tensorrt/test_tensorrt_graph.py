@@ -12,6 +12,7 @@ from small_exports import BLOCKS, IMAGE_SIZE, small_export
 from small_onnx import scan_model
 
 from vim_deploy.engines.tensorrt.graph import lint, prepare
+from vim_deploy.engines.tensorrt.readback import check_precision
 from vim_deploy.errors import EngineError
 from vim_deploy.ops.signature import OP_NAME
 
@@ -42,6 +43,30 @@ def test_an_exported_file_passes_for_every_version(precision, major):
         assert prepared.types[node.input[2]] == "fp32"
     # Except for the plugin's node, the graph is valid ONNX.
     onnx.shape_inference.infer_shapes(model, check_type=True)
+
+
+@pytest.mark.parametrize("major", MAJORS)
+def test_quantized_matmuls_of_a_file_in_int8_pass_for_every_version(major):
+    prepared = prepare("model.onnx", small_export("int8"), "int8", major, fuse=True)
+    assert len(prepared.quantized) == 3 * BLOCKS
+    assert prepared.fused == prepare("model.onnx", small_export("fp32"), "fp32", major, fuse=True).fused
+
+
+def test_matmuls_of_a_file_in_int8_must_have_integers():
+    prepared = prepare("model.onnx", small_export("int8"), "int8", 10)
+    scans = [layer(name, "PluginV3", "Float") for name in prepared.scans]
+    matmuls = [layer(name, "MatrixMultiply", "Int8") for name in prepared.quantized]
+    others = [layer("layers.0.mixer/MatMul", "MatrixMultiply", "Float")]
+    figures = check_precision({"Layers": [*scans, *matmuls, *others]}, prepared, "int8")
+    assert figures["block_matmuls"] == len(matmuls)
+    matmuls[0] = layer(prepared.quantized[0], "MatrixMultiply", "Float")
+    with pytest.raises(EngineError, match=r"the file is in int8, but TensorRT built .*MatMul in fp32"):
+        check_precision({"Layers": [*scans, *matmuls, *others]}, prepared, "int8")
+
+
+def layer(name: str, kind: str, type: str) -> dict[str, object]:
+    """A layer as TensorRT 10's inspector describes it."""
+    return {"Name": name, "LayerType": kind, "Inputs": [{"Format/Datatype": type}], "Outputs": []}
 
 
 def test_nothing_but_functions_attributes_and_slices_changes():

@@ -225,6 +225,18 @@ ITopKLayer* NetworkRecord::addTopK(ITensor& input, TopKOperation operation, std:
   return layer;
 }
 
+IQuantizeLayer* NetworkRecord::addQuantize(ITensor& input, ITensor& scale) noexcept {
+  RECORD(Quantize, QUANTIZE, (std::vector<ITensor*>{&input, &scale}), 1, quantize);
+  layer->setAxis(-1);
+  return layer;
+}
+
+IDequantizeLayer* NetworkRecord::addDequantize(ITensor& input, ITensor& scale) noexcept {
+  RECORD(Dequantize, DEQUANTIZE, (std::vector<ITensor*>{&input, &scale}), 1, dequantize);
+  layer->setAxis(-1);
+  return layer;
+}
+
 IUnaryLayer* NetworkRecord::addUnary(ITensor& input, UnaryOperation operation) noexcept {
   RECORD(Unary, UNARY, {&input}, 1, same_as_input);
   layer->setOperation(operation);
@@ -232,6 +244,18 @@ IUnaryLayer* NetworkRecord::addUnary(ITensor& input, UnaryOperation operation) n
 }
 
 #if NV_TENSORRT_MAJOR >= 10
+IQuantizeLayer* NetworkRecord::addQuantizeV2(ITensor& input, ITensor& scale, DataType type) noexcept {
+  IQuantizeLayer* layer = addQuantize(input, scale);
+  layer->setToType(type);
+  return layer;
+}
+
+IDequantizeLayer* NetworkRecord::addDequantizeV2(ITensor& input, ITensor& scale, DataType type) noexcept {
+  IDequantizeLayer* layer = addDequantize(input, scale);
+  layer->setToType(type);
+  return layer;
+}
+
 IFillLayer* NetworkRecord::addFillV2(DimsArgument dims, FillOperation operation, DataType type) noexcept {
   IFillLayer* layer = addFill(dims, operation);
   layer->setOutputType(0, type);

@@ -46,6 +46,7 @@ class NetworkRecord : public NetworkDefinitionBase {
                                                 nvinfer1::Weights bias) noexcept override;
   nvinfer1::IDeconvolutionLayer* addDeconvolutionNd(nvinfer1::ITensor&, Size maps, DimsArgument kernel,
                                                     nvinfer1::Weights, nvinfer1::Weights bias) noexcept override;
+  nvinfer1::IDequantizeLayer* addDequantize(nvinfer1::ITensor&, nvinfer1::ITensor& scale) noexcept override;
   nvinfer1::IElementWiseLayer* addElementWise(nvinfer1::ITensor&, nvinfer1::ITensor&,
                                               nvinfer1::ElementWiseOperation) noexcept override;
   nvinfer1::IFillLayer* addFill(DimsArgument, nvinfer1::FillOperation) noexcept override;
@@ -61,6 +62,7 @@ class NetworkRecord : public NetworkDefinitionBase {
   nvinfer1::INormalizationLayer* addNormalization(nvinfer1::ITensor&, nvinfer1::ITensor& scale,
                                                   nvinfer1::ITensor& bias, std::uint32_t axes) noexcept override;
   nvinfer1::IPoolingLayer* addPoolingNd(nvinfer1::ITensor&, nvinfer1::PoolingType, DimsArgument) noexcept override;
+  nvinfer1::IQuantizeLayer* addQuantize(nvinfer1::ITensor&, nvinfer1::ITensor& scale) noexcept override;
   nvinfer1::IReduceLayer* addReduce(nvinfer1::ITensor&, nvinfer1::ReduceOperation, std::uint32_t axes,
                                     bool keep) noexcept override;
   nvinfer1::IResizeLayer* addResize(nvinfer1::ITensor&) noexcept override;
@@ -82,6 +84,10 @@ class NetworkRecord : public NetworkDefinitionBase {
                                 std::uint32_t axes) noexcept override;
   nvinfer1::IUnaryLayer* addUnary(nvinfer1::ITensor&, nvinfer1::UnaryOperation) noexcept override;
 #if NV_TENSORRT_MAJOR >= 10
+  nvinfer1::IDequantizeLayer* addDequantizeV2(nvinfer1::ITensor&, nvinfer1::ITensor& scale,
+                                              nvinfer1::DataType) noexcept override;
+  nvinfer1::IQuantizeLayer* addQuantizeV2(nvinfer1::ITensor&, nvinfer1::ITensor& scale,
+                                          nvinfer1::DataType) noexcept override;
   nvinfer1::IFillLayer* addFillV2(DimsArgument, nvinfer1::FillOperation, nvinfer1::DataType) noexcept override;
   nvinfer1::IPluginV3Layer* addPluginV3(nvinfer1::ITensor* const*, std::int32_t, nvinfer1::ITensor* const*,
                                         std::int32_t, nvinfer1::IPluginV3&) noexcept override;

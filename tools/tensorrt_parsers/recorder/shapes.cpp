@@ -178,4 +178,32 @@ void resize(LayerRecord& layer) {
   layer.out().dims = dims_of(sizes);
 }
 
+namespace {
+
+// A scale for the whole tensor, or one for each position of the axis.
+void check_scale(const LayerRecord& layer, int axis) {
+  const TensorRecord& scale = layer.in(1);
+  const std::int64_t count = volume(scale.dims);
+  if (scale.type != DataType::kFLOAT) layer.mismatch("a scale that is not float32");
+  if (count == 1) return;
+  const Dims& dims = layer.in(0).dims;
+  if (axis < 0 || axis >= dims.nbDims || dims.d[axis] != count)
+    layer.mismatch(std::to_string(count) + " scales for axis " + std::to_string(axis) + " of " + json(dims));
+}
+
+}  // namespace
+
+void quantize(LayerRecord& layer) {
+  same_as_input(layer);
+  layer.out().type = DataType::kINT8;
+  check_scale(layer, settings_of<QuantizeLayerRecord>(layer).axis);
+}
+
+void dequantize(LayerRecord& layer) {
+  same_as_input(layer);
+  if (layer.in(0).type != DataType::kINT8) layer.mismatch("an input that is not int8");
+  layer.out().type = DataType::kFLOAT;
+  check_scale(layer, settings_of<DequantizeLayerRecord>(layer).axis);
+}
+
 }  // namespace recorder

@@ -10,6 +10,8 @@ void same_values_too(LayerRecord& layer);
 
 void convolution(LayerRecord& layer);
 void deconvolution(LayerRecord& layer);
+void dequantize(LayerRecord& layer);
+void quantize(LayerRecord& layer);
 void pooling(LayerRecord& layer);
 void concatenation(LayerRecord& layer);
 void elementwise(LayerRecord& layer);
