@@ -10,10 +10,18 @@ from vim_deploy.errors import EngineError, os_errors
 
 
 def cache_folder() -> Path:
-    """`$VIM_DEPLOY_CACHE`, or `vim_deploy` in the user's cache folder."""
+    """`$VIM_DEPLOY_CACHE`, or `vim_deploy` in the user's cache folder.
+
+    Raises EngineError for a user without a home folder, for example in a container.
+    """
     if chosen := os.environ.get("VIM_DEPLOY_CACHE"):
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vim_deploy"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vim_deploy"
+    except RuntimeError:
+        raise EngineError(
+            "the user has no home folder for the cache; set VIM_DEPLOY_CACHE to a folder."
+        ) from None
 
 
 def cache_subfolder(name: str) -> Path:

@@ -112,34 +112,34 @@ void store_output(const Output& output, typename M::Float y, int lanes) {
 }
 
 // One step: `Whole` unless the panel has fewer rows left than a step reads.
-template <class P, bool Whole, int Blocks>
-void matmul_step(typename P::Sum (&sum)[Blocks][kTileVectors], const typename P::Input* input, int64_t input_pitch,
+template <class P, bool Whole, int Blocks, int Vectors>
+void matmul_step(typename P::Sum (&sum)[Blocks][Vectors], const typename P::Input* input, int64_t input_pitch,
                  const typename P::Weight* weights) {
-  decltype(P::template load<Whole>(weights)) w[kTileVectors];
+  decltype(P::template load<Whole>(weights)) w[Vectors];
 #pragma GCC unroll 4
-  for (int v = 0; v < kTileVectors; ++v) w[v] = P::template load<Whole>(weights + v * P::Lanes::width);
+  for (int v = 0; v < Vectors; ++v) w[v] = P::template load<Whole>(weights + v * P::Lanes::width);
 #pragma GCC unroll 8
   for (int block = 0; block < Blocks; ++block) {
     const auto x = P::broadcast(input[block * input_pitch]);
 #pragma GCC unroll 4
-    for (int v = 0; v < kTileVectors; ++v) sum[block][v] = P::multiply_add(sum[block][v], x, w[v]);
+    for (int v = 0; v < Vectors; ++v) sum[block][v] = P::multiply_add(sum[block][v], x, w[v]);
   }
 }
 
-// `Blocks` blocks of rows by `kTileVectors` vectors of columns, of which `rows` and `columns` exist.
-template <class P, int Blocks>
+// `Blocks` blocks of rows by `Vectors` vectors of columns, of which `rows` and `columns` exist.
+template <class P, int Blocks, int Vectors>
 void matmul_tile(const typename P::Input* input, int64_t input_pitch, const typename P::Weight* weights,
                  int64_t panel_rows, const Output& output, int64_t rows, int64_t columns) {
   using M = typename P::Lanes;
-  typename P::Sum sum[Blocks][kTileVectors] = {};
+  typename P::Sum sum[Blocks][Vectors] = {};
   for (; panel_rows >= P::panel_rows; panel_rows -= P::panel_rows, weights += P::panel_rows * kPanel)
-    matmul_step<P, true>(sum, input++, input_pitch, weights);
-  if (P::panel_rows > 1 && panel_rows > 0) matmul_step<P, false>(sum, input, input_pitch, weights);
+    matmul_step<P, true, Blocks, Vectors>(sum, input++, input_pitch, weights);
+  if (P::panel_rows > 1 && panel_rows > 0) matmul_step<P, false, Blocks, Vectors>(sum, input, input_pitch, weights);
 #pragma GCC unroll 8
   for (int row = 0; row < Blocks * P::block_rows; ++row) {
     if (P::block_rows > 1 && row >= rows) break;
 #pragma GCC unroll 4
-    for (int v = 0; v < kTileVectors; ++v) {
+    for (int v = 0; v < Vectors; ++v) {
       const int64_t remaining = columns - v * M::width;
       const auto y = P::row(sum[row / P::block_rows][v], row % P::block_rows);
       const Output to = output.at(row, v * M::width);
@@ -151,12 +151,22 @@ void matmul_tile(const typename P::Input* input, int64_t input_pitch, const type
   }
 }
 
+// The last tile of the columns is as narrow as possible.
+template <class P, int Blocks, int Vectors>
+void matmul_vectors(const typename P::Input* input, int64_t input_pitch, const typename P::Weight* weights,
+                    int64_t panel_rows, const Output& output, int64_t rows, int64_t columns) {
+  if constexpr (Vectors > 1)
+    if (columns <= (Vectors - 1) * P::Lanes::width)
+      return matmul_vectors<P, Blocks, Vectors - 1>(input, input_pitch, weights, panel_rows, output, rows, columns);
+  matmul_tile<P, Blocks, Vectors>(input, input_pitch, weights, panel_rows, output, rows, columns);
+}
+
 template <class P, int Blocks>
 void matmul_blocks(int64_t count, const typename P::Input* input, int64_t input_pitch,
                    const typename P::Weight* weights, int64_t panel_rows, const Output& output, int64_t rows,
                    int64_t columns) {
   if (count == Blocks)
-    matmul_tile<P, Blocks>(input, input_pitch, weights, panel_rows, output, rows, columns);
+    matmul_vectors<P, Blocks, kTileVectors>(input, input_pitch, weights, panel_rows, output, rows, columns);
   else if constexpr (Blocks > 1)
     matmul_blocks<P, Blocks - 1>(count, input, input_pitch, weights, panel_rows, output, rows, columns);
 }

@@ -147,6 +147,14 @@ def test_without_a_cache_weights_are_in_private_memory(engine, tmp_path, monkeyp
     _in_private(engine, caplog)
 
 
+def test_without_a_home_folder_weights_are_in_private_memory(engine, monkeypatch, caplog):
+    monkeypatch.delenv("VIM_DEPLOY_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # what it does for an unknown user
+    _in_private(engine, caplog)
+    assert "no home folder" in caplog.text
+
+
 def test_on_network_file_systems_weights_are_in_private_memory(engine, cache, monkeypatch, caplog):
     class Everything:
         def __contains__(self, kind: object) -> bool:
