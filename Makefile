@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up-$(shell find vim_deploy export engines -name "*.py" | sort | cksum | cut -d" " -f1)
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find plugins -type f)
 
-.PHONY: demo test test-scale test-networks wheels test-wheels setup check format clean
+.PHONY: demo test test-scale test-cluster test-networks test-arm wheels test-wheels setup check format clean
 
 demo: setup
 	$(BIN)/python examples/demo.py
@@ -16,13 +16,23 @@ test: setup
 
 # Tests with a real server, in an environment of their own, which also sees the project's.
 SCALE := .venv-scale
-test-scale: setup
+test-scale: setup test-cluster
 	test -x $(SCALE)/bin/python || $(BIN)/python -m venv $(SCALE)
 	$(SCALE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
 	    -r tools/scale/requirements.txt
 	$(BIN)/python -c "import os, site; print(f'import site; site.addsitedir({site.getsitepackages()[0]!r})'); \
 	    print(os.getcwd())" > $(SCALE)/lib/python3.11/site-packages/project.pth
 	$(SCALE)/bin/python -m pytest -p no:cacheprovider tests/serving
+
+# The same with Ray and a server of the S3 protocol; their packages do not fit to those of Triton's client.
+CLUSTER := .venv-cluster
+test-cluster: setup
+	test -x $(CLUSTER)/bin/python || $(BIN)/python -m venv $(CLUSTER)
+	$(CLUSTER)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	    -r tools/cluster/requirements.txt
+	$(BIN)/python -c "import os, site; print(f'import site; site.addsitedir({site.getsitepackages()[0]!r})'); \
+	    print(os.getcwd())" > $(CLUSTER)/lib/python3.11/site-packages/project.pth
+	$(CLUSTER)/bin/python -m pytest -p no:cacheprovider tests/cluster
 
 # Public networks in an environment of their own, which also sees the project's; needs the package index.
 NETWORKS := .venv-networks
@@ -33,6 +43,14 @@ test-networks: setup
 	$(BIN)/python -c "import site; print(site.getsitepackages()[0])" \
 	    > $(NETWORKS)/lib/python3.11/site-packages/project.pth
 	PYTHONPATH=. $(NETWORKS)/bin/python -m pytest -p no:cacheprovider tools/networks
+
+# The kernels for 64-bit Arm in an emulator, in a root file system that is made once; see CONTRIBUTING.md.
+ARM := build/arm
+$(ARM)/python:
+	$(BIN)/python tools/arm/root.py $(ARM)
+
+test-arm: setup $(ARM)/python
+	$(BIN)/python -m pytest -p no:cacheprovider -v tools/arm
 
 # The release in dist/: the sdist and wheels for x86-64 and aarch64. ARCHITECTURE=x86_64 builds one of them.
 # CUDA=1 TENSORRT_ROOT=... also builds the wheel with the GPU libraries.

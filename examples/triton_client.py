@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -26,12 +27,17 @@ CLIENTS = 8  # requests at the same time, which the server runs as batches
 MAX_VALUES = 100
 
 
-def ask(module: ModuleType, client: Any, model: str, path: Path) -> dict[str, Any]:
+_local = threading.local()
+
+
+def ask(module: ModuleType, url: str, model: str, path: Path) -> dict[str, Any]:
     """The outputs for one image, or the reason why there are none."""
+    if not hasattr(_local, "client"):
+        _local.client = module.InferenceServerClient(url)  # those for HTTP work in one thread only
     image = module.InferInput("image", [1, 1], "BYTES")
     try:
         image.set_data_from_numpy(np.array([[path.read_bytes()]], object))
-        answer = client.infer(model, [image])
+        answer = _local.client.infer(model, [image])
     except OSError as error:
         return {"path": str(path), "error": error.strerror or str(error)}
     except InferenceServerException as error:
@@ -63,15 +69,11 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     if given.grpc:
         import tritonclient.grpc as module
-
-        client = module.InferenceServerClient(given.url)
     else:
         import tritonclient.http as module
-
-        client = module.InferenceServerClient(given.url, concurrency=CLIENTS)
     failed = False
-    with client, ThreadPoolExecutor(CLIENTS) as threads:
-        for found in threads.map(partial(ask, module, client, given.model), given.images):
+    with ThreadPoolExecutor(CLIENTS) as threads:
+        for found in threads.map(partial(ask, module, given.url, given.model), given.images):
             failed |= "error" in found
             print(json.dumps(found), flush=True)
     return int(failed)

@@ -40,6 +40,7 @@ OTHER_OPTIONS = {
     "--no-build-isolation",
 }
 OTHER_OPTIONS |= {"--extra-index-url", "--find-links", "--torch-backend", "--variant", "--include"}
+OTHER_OPTIONS |= {"--only-binary", "--platform", "--system-site-packages"}
 
 
 def commands() -> dict[str, click.Command]:

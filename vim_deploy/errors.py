@@ -56,6 +56,10 @@ class OutputError(VimDeployError):
     """Results that cannot be written."""
 
 
+class ClusterError(VimDeployError):
+    """A Ray cluster that cannot be used, or that failed during a run."""
+
+
 class MissingDependencyError(VimDeployError):
     """A missing optional package; the message names the extra that installs it."""
 

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, BinaryIO
 
+from vim_deploy.storage import StoragePath
+
 try:
     import fcntl
 except ImportError:  # no file locks on this system
@@ -49,6 +51,11 @@ def is_folder(path: str | os.PathLike[str]) -> bool:
 def is_file(path: str | os.PathLike[str]) -> bool:
     """The same for regular files."""
     return os.path.isfile(path)  # noqa: PTH113
+
+
+def path_exists(path: str | os.PathLike[str]) -> bool:
+    """Also for a link that leads nowhere."""
+    return path.exists() if isinstance(path, StoragePath) else os.path.lexists(path)
 
 
 def identity_of(path: str | os.PathLike[str]) -> tuple[int, int] | None:
@@ -123,6 +130,12 @@ def atomic_write(
     Raises OSError when writing fails, also for a file that exists if not `replace`; nothing is left behind
     then. A killed process leaves at most one temporary file, which the next write to `path` replaces.
     """
+    if isinstance(path, StoragePath):
+        if not replace and path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        with path.writing() as stored:
+            yield stored
+        return
     target = Path(path).resolve()
     if target.exists() and not target.is_file():
         # Never replace a device or a folder by a file.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, field
 from pathlib import Path
@@ -13,12 +14,33 @@ from click.types import BoolParamType, FloatParamType, IntParamType
 
 from vim_deploy.errors import VimDeployError
 from vim_deploy.output_files import FileKind, OutputFile
+from vim_deploy.storage import StoragePath, is_url
 
 
 class TextType(click.ParamType):
     """A type that is written as text. `expected`: what a value is, for errors."""
 
     expected: str
+
+
+class RunPath(click.Path):
+    """A path, or the URL of a file or folder in storage, as Path or StoragePath."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(path_type=Path, **settings)
+
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Any:
+        if isinstance(value, StoragePath) or not (isinstance(value, str) and is_url(value)):
+            return value if isinstance(value, StoragePath) else super().convert(value, param, ctx)
+        try:
+            return StoragePath(value)
+        except VimDeployError as error:
+            self.fail(str(error), param, ctx)
 
 
 class ImageSize(click.ParamType):
@@ -100,16 +122,18 @@ class RunPaths:
 
 def paths_of(fields: Iterable[Field[Any]], values: Mapping[str, Any]) -> RunPaths:
     """The paths among `values`, which are given by field name."""
-    outputs, folders, inputs = [], [], []
+    outputs: list[OutputFile] = []
+    folders: list[tuple[str, Any]] = []
+    inputs: list[Any] = []
     for item in fields:
-        path = values.get(item.name)
-        if not isinstance(path, Path):
+        path: Any = values.get(item.name)
+        if not isinstance(path, (Path, StoragePath)):
             continue
         writes = item.metadata.get("writes")
         if writes is None:
             inputs.append(path)
         elif isinstance(writes, FileKind):
-            outputs.append(OutputFile(_flag(item), path, writes))
+            outputs.append(OutputFile(_flag(item), path, writes))  # type: ignore[arg-type]
         else:
             folders.append((_flag(item), path))
     return RunPaths(tuple(outputs), tuple(folders), tuple(inputs))
@@ -124,7 +148,9 @@ def check_values(options: Any, error: type[VimDeployError]) -> None:
         try:
             found = kind.convert(value, None, None)
             # The command line converts text; here the type has to be right.
-            valid = found == value and (isinstance(value, (str, Path)) or type(found) is type(value))
+            valid = found == value and (
+                isinstance(value, (str, Path, StoragePath)) or type(found) is type(value)
+            )
         except (click.UsageError, AttributeError, TypeError, ValueError):  # for values that are not text
             valid = False
         if not valid:
@@ -153,14 +179,18 @@ def converted(item: Field[Any], value: Any, error: type[VimDeployError]) -> Any:
 
 def to_record(options: Any) -> dict[str, Any]:
     """The recorded values by name, as JSON types."""
-    return {item.name: getattr(options, item.name) for item in _recorded(options)}
+    values = {item.name: getattr(options, item.name) for item in _recorded(options)}
+    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
 
 def from_record(kind: type[Any], record: Mapping[str, Any]) -> Any:
     """Reads `to_record`. Raises TypeError for names that `kind` does not have."""
-    return kind(
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
-    )
+    paths = {item.name for item in dataclasses.fields(kind) if isinstance(_type(item), click.Path)}
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
+    for name in paths & values.keys():
+        if isinstance(value := values[name], str):
+            values[name] = Path(value)
+    return kind(**values)
 
 
 def to_words(options: Any) -> list[str]:

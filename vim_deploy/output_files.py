@@ -17,6 +17,7 @@ from pathlib import Path
 
 from vim_deploy.errors import OutputError, os_errors
 from vim_deploy.files import identity_of, is_one_of
+from vim_deploy.storage import StoragePath
 
 _MARKER_BYTES = 1 << 16  # read at each end of a file to recognize it
 
@@ -103,6 +104,9 @@ def _check(output: OutputFile, others: Sequence[OutputFile], inputs: Sequence[Pa
     for other in others:
         if path.resolve() == other.path.resolve() or is_one_of(path, [other.path]):
             raise OutputError(f"{option} {path} is also the path of {other.option}; choose another name.")
+    if isinstance(path, StoragePath):
+        _check_stored(output, path, inputs, force)
+        return
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -130,6 +134,21 @@ def _check(output: OutputFile, others: Sequence[OutputFile], inputs: Sequence[Pa
     # Only here can it be a file in an input folder: results are not used as inputs.
     if is_one_of(path, _files_below(inputs)):
         raise OutputError(f"{option} {path} is an input of this run; choose another name.")
+
+
+def _check_stored(output: OutputFile, path: StoragePath, inputs: Sequence[Path], force: bool) -> None:
+    """Whether a file can be written there shows when the run writes its record."""
+    if path in inputs:
+        raise OutputError(f"{output.option} {path} is an input of this run; choose another name.")
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return
+    if status.st_size and not force and not output.kind.matches(path):  # type: ignore[arg-type]
+        raise OutputError(
+            f"{output.option} {path} exists and is not {output.kind.title}; choose another name, or replace "
+            "it with --force."
+        )
 
 
 def _check_writable(folder: Path) -> None:

@@ -18,6 +18,7 @@ from vim_deploy.engines.base import Built, RunOptions
 from vim_deploy.engines.fusion.domain import FUSED_VERSION
 from vim_deploy.engines.manifest import Manifest
 from vim_deploy.engines.onnxruntime.batching import can_split, images_at_once, split
+from vim_deploy.engines.onnxruntime.calibration import calibrate
 from vim_deploy.engines.onnxruntime.cuda_bfloat16 import upcast_unsupported
 from vim_deploy.engines.onnxruntime.fusion.apply import (
     FusedGraph,
@@ -103,8 +104,10 @@ def _rewritten(source: SourceModel, options: OnnxruntimeOptions, uses_library: b
     precision = source.metadata.precision
     fuses = uses_library and options.fuses
     if options.device == "cpu":
-        fuses = fuses and precision in _ON_CPU
-        return fuse_graph(source.record.name, source.data, options) if fuses else FusedGraph(source.data)
+        if not (fuses and precision in _ON_CPU):
+            return FusedGraph(source.data)
+        smoothing = None if options.calibrate is None else calibrate(source, options.calibrate)
+        return fuse_graph(source.record.name, source.data, options, smoothing)
     graph = fuse_for_cuda(source.data) if fuses else FusedGraph(source.data)
     if precision == Precision.BF16:
         return replace(graph, payload=upcast_unsupported(graph.payload))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import click
@@ -44,6 +45,12 @@ class OnnxruntimeOptions(BuildOptions):
         type=click.Choice((Precision.FP32.value, *MATMUL_PRECISIONS)),
         help="On CPU: precision of matmul inputs. bf16 is faster on CPUs with bfloat16 instructions, int8 on "
         "all CPUs; norms and the scan stay in fp32. The manifest records the error.",
+    )
+    calibrate: Path | None = option(
+        None,
+        type=click.Path(path_type=Path, file_okay=False),
+        metavar="FOLDER",
+        help="With --cpu-precision int8: images from which smoothing factors of matmul inputs are computed.",
     )
 
     @property

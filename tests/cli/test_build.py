@@ -51,6 +51,7 @@ def test_json_is_the_manifest(tmp_path):
         "use_library": False,
         "fuse": True,
         "cpu_precision": "fp32",
+        "calibrate": None,
     }
     assert manifest["operator"] == {"implementation": "function"}
 

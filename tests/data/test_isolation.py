@@ -28,9 +28,9 @@ PREPROCESSING = Preprocessing((8, 6), 1.0)
 FAILURES = """
 import vim_deploy.data.decode as module
 original = module.decode
-def decode(path, limits, minimum_size):
+def decode(path, limits, minimum_size, name):
     import ctypes, os, signal, sys, time
-    name = os.path.basename(path)
+    name = os.path.basename(name)
     if path.startswith("/proc/"):
         with open(path, "rb") as file:
             name = {b"crash": "crash.png", b"hangs": "hang.png"}.get(file.read(5), name)
@@ -46,7 +46,7 @@ def decode(path, limits, minimum_size):
         bytearray(1 << 50)
     if name == "noise.png":
         os.write(0, b"\\xff" * 100)
-    return original(path, limits, minimum_size)
+    return original(path, limits, minimum_size, name)
 module.decode = decode
 """
 

@@ -94,7 +94,8 @@ def test_no_row_is_lost_or_repeated_after_kills_at_random_points(tmp_path, forma
 
 def read_back(path: Path, format: Format) -> list[Row]:
     """The rows of a complete file, read like those of an interrupted run."""
-    from vim_deploy.results.parquet import PartsStore, adopt_part
+    from vim_deploy.results.parquet import ParquetParts
+    from vim_deploy.results.parts import PartsStore, adopt_part
     from vim_deploy.results.store import TextStore
     from vim_deploy.results.text import codec
 
@@ -102,8 +103,8 @@ def read_back(path: Path, format: Format) -> list[Row]:
     if format is Format.PARQUET:
         copy = path.with_name("copied")
         copy.write_bytes(path.read_bytes())
-        adopt_part(folder, copy)
-        store = PartsStore(folder, ScoreColumns(2))
+        adopt_part(folder, copy, ParquetParts(ScoreColumns(2)))
+        store = PartsStore(folder, ParquetParts(ScoreColumns(2)))
     else:
         folder.write_bytes(path.read_bytes())
         store = TextStore(folder, codec(format, ScoreColumns(2)))
@@ -134,7 +135,7 @@ def test_a_truncated_file_keeps_the_complete_rows(tmp_path, format):
 
 def test_parts_are_valid_files(tmp_path, monkeypatch):
     parquet = pytest.importorskip("pyarrow.parquet")
-    monkeypatch.setattr("vim_deploy.results.parquet.PART_ROWS", 40)
+    monkeypatch.setattr("vim_deploy.results.parts.PART_ROWS", 40)
     output = opened(tmp_path / "out.parquet", Format.PARQUET)
     list(output.previous())
     for row in ROWS:

@@ -287,17 +287,21 @@ def test_a_decoder_that_is_killed_costs_one_request_at_most(served):
 @pytest.mark.parametrize("protocol", [[], ["--grpc"]], ids=["http", "grpc"])
 def test_the_example_client_prints_results_and_errors(served, tmp_path, protocol):
     (tmp_path / "good.png").write_bytes(encoded())
+    many = [f"{seed}.png" for seed in range(100)]
+    for seed, name in enumerate(many):
+        (tmp_path / name).write_bytes(encoded(seed))
     (tmp_path / "bad.png").write_bytes(b"no image")
     url = served.server.grpc if protocol else served.server.http
     command = [sys.executable, str(ROOT / "examples" / "triton_client.py"), "small_image"]
     result = subprocess.run(
-        [*command, "good.png", "bad.png", "none.png", "--url", url, *protocol],
+        [*command, "good.png", "bad.png", "none.png", *many, "--url", url, *protocol],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
     )
-    good, bad, missing = map(json.loads, result.stdout.splitlines())
+    good, bad, missing, *others = map(json.loads, result.stdout.splitlines())
+    assert [found["path"] for found in others if "classes" in found] == many, result.stderr
     assert result.returncode == 1
     assert good["path"] == "good.png" and len(good["classes"]) == 5
     assert bad["error"].startswith("image 0: ")

@@ -17,6 +17,7 @@ from click.shell_completion import CompletionItem
 
 from vim_deploy.engines.spec import MAX_THREADS
 from vim_deploy.errors import as_user_error
+from vim_deploy.options import RunPath
 from vim_deploy.package import VERSION
 from vim_deploy.text import printable
 
@@ -62,7 +63,8 @@ class Command(click.Command):
             value = ctx.params.get(param.name or "")
             if isinstance(param.type, click.Path) and value is not None:
                 for path in value if isinstance(value, tuple) else [value]:
-                    _check_path(path, param, ctx)
+                    if isinstance(path, Path):
+                        _check_path(path, param, ctx)
         return rest
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
@@ -216,9 +218,12 @@ def log_to_stderr(quiet: bool = False) -> None:
     logger.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
 
 
-def path_option(*names: str, help: str, **settings: Any) -> Callable[[Decorated], Decorated]:
-    """An option whose value is a Path."""
-    return click.option(*names, type=click.Path(path_type=Path), help=help, **settings)
+def path_option(
+    *names: str, help: str, storage: bool = False, **settings: Any
+) -> Callable[[Decorated], Decorated]:
+    """An option whose value is a Path, with `storage` also a StoragePath for a URL."""
+    kind = RunPath() if storage else click.Path(path_type=Path)
+    return click.option(*names, type=kind, help=help, **settings)
 
 
 threads_option = click.option(

@@ -30,10 +30,11 @@ from vim_deploy.cli.task_options import TaskOptionsCommand, take_task_options
 from vim_deploy.engines.registry import all_devices
 
 if TYPE_CHECKING:
-    from vim_deploy.pipeline.options import InferenceOptions
+    from vim_deploy.pipeline.options import ClusterOptions, InferenceOptions
     from vim_deploy.pipeline.summary import Summary
 
 FAILURES = 1
+LOCAL_CLUSTER = "local"
 STOPPED = 3
 INTERNAL_ERROR = 70  # as in sysexits.h, because 1 means failed images here
 BROKEN_PIPE = 141  # 128 + SIGPIPE
@@ -46,11 +47,12 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
         "find photos -name '*.jpg' -print0 | vim-infer vim_tiny.engine - --null -o rows.jsonl",
         "vim-infer vim_tiny.engine photos/ -o predictions.csv --resume",
         "vim-infer segmenter.engine photos/ -o rows.csv --maps maps/ --overlays overlays/",
+        "vim-infer vim_tiny.engine s3://bucket/photos/ --ray -o s3://bucket/predictions.parquet",
     ),
 )
 @click.argument("engine", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True, metavar="IMAGES...", shell_complete=complete_files)
-@path_option("-o", "--output", help="Results file.  [default: CSV on stdout]")
+@path_option("-o", "--output", storage=True, help="Results file.  [default: CSV on stdout]")
 @click.option(
     "--format",
     "format_name",
@@ -119,6 +121,23 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
     default=16,
     help="Bits that samples in 16-bit files use, such as 12 for the images of some cameras.",
 )
+@click.option(
+    "--ray",
+    metavar="[ADDRESS]",
+    is_flag=False,
+    flag_value=LOCAL_CLUSTER,
+    help="Run on the Ray cluster at ADDRESS; without one, on a local cluster that is started for the run.",
+)
+@click.option(
+    "--actors",
+    type=click.IntRange(min=1),
+    help="With --ray: processes that run the engine.  [default: one per node, or one per GPU]",
+)
+@click.option(
+    "--actor-gpus",
+    type=click.FloatRange(min=0, min_open=True),
+    help="With --ray: GPUs of each actor, such as 0.5, for engines on GPUs.  [default: 1]",
+)
 @click.option("--null", "null_separated", is_flag=True, help="Paths on stdin are separated by zero bytes.")
 @click.option(
     "--watch", is_flag=True, help="Keep running and process new files, until stopped or until --idle."
@@ -129,11 +148,14 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
     help="With --watch: finish after this many seconds without a new file.",
 )
 @path_option(
-    "--overlays", help="Folder for images with the predictions drawn on them (JPEG), at the images' own size."
+    "--overlays",
+    storage=True,
+    help="Folder for images with the predictions drawn on them (JPEG), at the images' own size.",
 )
 @click.option("--legend/--no-legend", default=True, help="With --overlays: add a legend below each image.")
 @path_option(
     "--report",
+    storage=True,
     help="Write an HTML report of the run (needs -o): figures, tables, mistakes and pictures.",
 )
 @force_option
@@ -213,8 +235,10 @@ def _options(engine: Path, images: tuple[str, ...], given: dict[str, Any]) -> In
         )
     if given["idle"] is not None and not given["watch"]:
         raise ConfigError("--idle is only valid with --watch; give both or neither.")
+    cluster = _cluster_options(given)
     return InferenceOptions(
         engine=engine,
+        cluster=cluster,
         inputs=images,
         format=Format(format_name) if format_name else None,
         labels=Labels(labels) if labels in set(Labels) else Path(labels),
@@ -224,6 +248,20 @@ def _options(engine: Path, images: tuple[str, ...], given: dict[str, Any]) -> In
         shard=Shard.parse(shard) if shard else Shard(),
         **given,
     )
+
+
+def _cluster_options(given: dict[str, Any]) -> ClusterOptions | None:
+    from vim_deploy.errors import ConfigError
+    from vim_deploy.pipeline.options import ClusterOptions
+
+    address, actors, gpus = map(given.pop, ("ray", "actors", "actor_gpus"))
+    if address is None:
+        if actors is not None or gpus is not None:
+            raise ConfigError("--actors and --actor-gpus are only valid with --ray; give it, or none.")
+        return None
+    if given["watch"]:
+        raise ConfigError("--watch is not valid with --ray, which takes all inputs at once; leave one out.")
+    return ClusterOptions(None if address == LOCAL_CLUSTER else address, actors, gpus)
 
 
 def _report(summary: Summary, options: InferenceOptions, as_json: bool, quiet: bool) -> None:

@@ -71,9 +71,12 @@ class DecodedImage:
 
 
 def decode(
-    path: str | os.PathLike[str], limits: Limits | None = None, minimum_size: MinimumSize | None = None
+    path: str | os.PathLike[str],
+    limits: Limits | None = None,
+    minimum_size: MinimumSize | None = None,
+    name: str | None = None,
 ) -> DecodedImage:
-    """Read an image file. `minimum_size` is used by `limits.reduced_jpeg`.
+    """Read an image file. `minimum_size` is used by `limits.reduced_jpeg`. `name`: see `decode_bytes`.
 
     Raises ImageError for anything but a complete image of a supported format; the message does not contain
     the path.
@@ -84,7 +87,7 @@ def decode(
         with open_regular(path) as file:
             before = _state(file)
             try:
-                decoded = _decode_file(file, path, limits or Limits(), minimum_size)
+                decoded = _decode_file(file, name or path, limits or Limits(), minimum_size)
             except ImageError:
                 _refuse_changed(before, file)  # the more precise reason
                 raise

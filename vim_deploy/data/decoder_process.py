@@ -1,6 +1,7 @@
 """The process started by isolation.py, which decodes the requested files until its input ends.
 
-Messages are a length (4 bytes, little-endian) and that many bytes. A request is a path; a reply is a JSON
+Messages are a length (4 bytes, little-endian) and that many bytes. A request is two messages, the path of a
+file and the name of the image, whose suffix may decide how it is decoded; a reply is a JSON
 object, followed by height x width x channels bytes of cropped pixels if the object has `size`.
 """
 
@@ -56,20 +57,23 @@ def main(preparation: dict[str, Any], limits: dict[str, Any], memory: int) -> No
         # Ends this process if it hangs after its parent has died.
         if limit.seconds is not None:
             signal.setitimer(signal.ITIMER_REAL, 2 * limit.seconds + 5)
-        reply, pixels = _decode(os.fsdecode(request), prepare, limit)
+        name = receive(connection)
+        if name is None:
+            break
+        reply, pixels = _decode(os.fsdecode(request), os.fsdecode(name), prepare, limit)
         send(connection, json.dumps(reply).encode())
         if pixels is not None:
             connection.sendall(pixels)
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _decode(path: str, preparation: Any, limits: Any) -> tuple[dict[str, Any], bytes | None]:
+def _decode(path: str, name: str, preparation: Any, limits: Any) -> tuple[dict[str, Any], bytes | None]:
     from vim_deploy.data.decode import decode
     from vim_deploy.data.preparation import minimum_size_of
     from vim_deploy.errors import ImageError
 
     try:
-        decoded = decode(path, limits, minimum_size_of(preparation))
+        decoded = decode(path, limits, minimum_size_of(preparation), name)
         pixels = preparation.crop(decoded.image).tobytes()
     except ImageError as error:
         return {"reason": str(error)}, None

@@ -11,6 +11,8 @@
 - The same file given twice gives two items. A link to a folder is followed unless it leads to a folder above
   it. A path that cannot be looked up and a folder that cannot be read are items, so that they are reported.
 - Files of the run itself (`excluded`) are skipped in folders.
+- A tar file, and a Parquet file with images, stands for the images in it (see shards.py).
+- URLs are files, folders and globs in storage (see remote_search.py).
 
 Items are yielded as they are found; large folders are not listed completely first.
 """
@@ -27,8 +29,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vim_deploy.data.labels import LabelOf
-from vim_deploy.errors import ImageError
+from vim_deploy.data.remote_search import files_at, urls_of
+from vim_deploy.data.shards import images_in, is_shard
+from vim_deploy.errors import ImageError, MissingDependencyError
 from vim_deploy.files import is_folder, is_one_of
+from vim_deploy.storage import is_url
+from vim_deploy.storage.url import without_credentials
 
 # Includes formats that cannot be decoded, so that such files are reported and not skipped.
 _IMAGE_SUFFIXES = frozenset(
@@ -61,7 +67,11 @@ class FlushMarker:
 
 def is_image(path: str, name: str) -> bool:
     """Whether a file in a folder has the suffix or the first bytes of an image."""
-    return name.rpartition(".")[2].lower() in _IMAGE_SUFFIXES or starts_like_an_image(path)
+    return has_image_suffix(name) or starts_like_an_image(path)
+
+
+def has_image_suffix(name: str) -> bool:
+    return name.rpartition(".")[2].lower() in _IMAGE_SUFFIXES
 
 
 @dataclass
@@ -94,7 +104,11 @@ class Discovery:
                 yield from self._expand(path)
 
     def _expand(self, path: str) -> Iterator[Item]:
-        if is_folder(path):
+        if is_shard(path):
+            yield from self._images_in(path)
+        elif is_url(path):
+            yield from self._search_url(path)
+        elif is_folder(path):
             yield from self._search(path)
         else:
             yield self._item(path)
@@ -125,8 +139,40 @@ class Discovery:
             path = os.path.join(folder, name)  # noqa: PTH118 - Path objects are slow for a million names
             if name in own and is_one_of(path, self.excluded):
                 continue
-            if self.accepts(path, name):
+            if is_shard(path):
+                yield from self._images_in(path)
+            elif self.accepts(path, name):
                 yield self._item(path)
+            else:
+                self.other_files += 1
+
+    def _images_in(self, shard: str) -> Iterator[Item]:
+        if self.accepts is not is_image:  # arrays are not in shards
+            self.other_files += 1
+            return
+        try:
+            for path, found in images_in(shard, has_image_suffix):
+                if found:
+                    yield self._item(path)
+                else:
+                    self.other_files += 1
+        except ImageError:
+            yield self._item(shard)  # decoding it gives a reason
+        except MissingDependencyError:
+            if any(os.fspath(given) == shard for given in self.inputs):
+                raise
+            self.other_files += 1  # perhaps results in a folder of images
+
+    def _search_url(self, url: str) -> Iterator[Item]:
+        own = {str(path) for path in self.excluded}
+        for path, given in files_at(url):
+            if path in own:
+                continue
+            if is_shard(path):
+                yield from self._images_in(path)
+            elif given or self.accepts(path, path.rpartition("/")[2]):
+                # Only a list can have credentials here; reading such a URL gives the reason.
+                yield self._item(without_credentials(path))
             else:
                 self.other_files += 1
 
@@ -168,6 +214,8 @@ def _listed(end: bytes, stopped: Callable[[], bool]) -> Iterator[str | FlushMark
 def _matches(given: str) -> list[str]:
     if given == STANDARD_INPUT:
         return [given]
+    if is_url(given):
+        return urls_of(given)
     try:
         os.lstat(given)
         return [given]

@@ -1,6 +1,6 @@
 """Decodes files in separate processes, so that a decoder that hangs or crashes costs one row only.
 
-Each thread that calls `load` has one process, which receives paths and returns cropped 8-bit pixels; see
+Each call of `load_many` has one process, which receives paths and returns cropped 8-bit pixels; see
 decoder_process.py for the messages. The replies are not executed or unpickled. The content of a file is
 passed as a file in memory, which has a path below /proc.
 """
@@ -28,6 +28,7 @@ from vim_deploy import child
 from vim_deploy.data.decode import Limits
 from vim_deploy.data.decoder_process import READY, send
 from vim_deploy.data.discover import MAX_PATH_BYTES, Item
+from vim_deploy.data.fetch import Fetcher
 from vim_deploy.data.loading import Input, Loaded, ThreadLoader
 from vim_deploy.data.memory import EncodedImage
 from vim_deploy.data.preparation import Preparation
@@ -45,24 +46,32 @@ class ProcessLoader:
     def __init__(self, preparation: Preparation, limits: Limits) -> None:
         self._preparation, self._limits = preparation, limits
         self._in_memory = ThreadLoader(preparation, limits)
-        self._local = threading.local()
+        self._fetcher = Fetcher()
         self._processes: list[_Decoder] = []
+        self._idle: list[_Decoder] = []
         self._lock = threading.Lock()
         self._closed = False
 
     def load(self, given: Input) -> Loaded:
-        return next(self.load_many([given]))
+        (loaded,) = self.load_many([given])
+        return loaded
 
     def load_many(self, inputs: Sequence[Input]) -> Iterator[Loaded]:
         """Several at once, so that the process decodes while this thread works."""
-        with contextlib.ExitStack() as opened:
-            paths = [_path_of(given, opened) for given in inputs if isinstance(given, (Item, EncodedImage))]
-            replies = self._decoder().request(paths) if paths else iter(())
+        encoded = [given for given in inputs if isinstance(given, (Item, EncodedImage))]
+        if not encoded:
+            yield from map(self._in_memory.load, inputs)
+            return
+        with self._fetcher.readable(encoded) as files, self._decoder() as decoder:
+            found = iter(files)
+            replies = decoder.request([(file.path, file.name) for file in files if not file.reason])
             for given in inputs:
-                if isinstance(given, (Item, EncodedImage)):
-                    yield self._loaded(given, *next(replies))
-                else:
+                if not isinstance(given, (Item, EncodedImage)):
                     yield self._in_memory.load(given)
+                elif reason := next(found).reason:
+                    yield Loaded(given, reason=reason)
+                else:
+                    yield self._loaded(given, *next(replies))
 
     def _loaded(self, given: Input, reply: dict[str, Any], values: np.ndarray | None) -> Loaded:
         if values is None:
@@ -72,32 +81,30 @@ class ProcessLoader:
         pixels = self._preparation.normalise(values)
         return Loaded(given, size=(int(width), int(height)), flags=flags, pixels=pixels)
 
-    def _decoder(self) -> _Decoder:
-        decoder = getattr(self._local, "decoder", None)
-        if decoder is None:
-            decoder = _Decoder(self._preparation, self._limits)
-            self._local.decoder = decoder
-            with self._lock:
+    @contextlib.contextmanager
+    def _decoder(self) -> Iterator[_Decoder]:
+        """A decoder that no other call uses; its process is started on its first request."""
+        with self._lock:
+            decoder = self._idle.pop() if self._idle else None
+            if decoder is None:
+                decoder = _Decoder(self._preparation, self._limits)
                 self._processes.append(decoder)
                 if self._closed:
                     decoder.close()
-        return decoder
+        try:
+            yield decoder
+        except BaseException:
+            decoder.close()  # it may still send replies that nobody reads
+            raise
+        with self._lock:
+            self._idle.append(decoder)
 
     def close(self) -> None:
+        self._fetcher.close()
         with self._lock:
             self._closed = True
             for decoder in self._processes:
                 decoder.close()
-
-
-def _path_of(given: Item | EncodedImage, opened: contextlib.ExitStack) -> str:
-    """A path that a decoder process can read until `opened` is closed."""
-    if isinstance(given, Item):
-        return given.path
-    file = opened.enter_context(os.fdopen(os.memfd_create("image"), "wb"))
-    file.write(given.content)
-    file.flush()
-    return f"/proc/{os.getpid()}/fd/{file.fileno()}"
 
 
 class _StoppedError(Exception):
@@ -119,9 +126,12 @@ class _Decoder:
         self._connection: socket.socket | None = None
         self._closed = False
 
-    def request(self, paths: Sequence[str]) -> Iterator[_Reply]:
-        """A reply for each path, in order; if the process hangs or crashes, the reply has the reason."""
-        waiting = deque(paths)
+    def request(self, files: Sequence[tuple[str, str]]) -> Iterator[_Reply]:
+        """A reply for each file, given as its path and the name of the image, in order.
+
+        If the process hangs or crashes, the reply has the reason.
+        """
+        waiting = deque(files)
         while waiting:
             try:
                 connection = self._send_all(waiting)
@@ -141,15 +151,16 @@ class _Decoder:
                 waiting.popleft()
                 yield {"reason": self._cause(error)}, None
 
-    def _send_all(self, paths: Iterable[str]) -> socket.socket:
+    def _send_all(self, files: Iterable[tuple[str, str]]) -> socket.socket:
         """Requests are few and small enough for the connection's buffer."""
         # Longer paths cannot be opened.
-        requests = [os.fsencode(path)[:MAX_PATH_BYTES] for path in paths]
+        requests = [[os.fsencode(text)[:MAX_PATH_BYTES] for text in file] for file in files]
         for _ in range(2):
             connection = self._connection or self._start()
             for number, request in enumerate(requests):
                 try:
-                    send(connection, request)
+                    for part in request:
+                        send(connection, part)
                 except (BrokenPipeError, ConnectionResetError):
                     if number:
                         return connection  # replies sent before it ended can still be read

@@ -10,9 +10,11 @@ from enum import Enum
 from pathlib import Path, PurePath
 from typing import TypeAlias
 
+from vim_deploy.data.remote_search import subfolders_at
 from vim_deploy.errors import ImageError
 from vim_deploy.files import is_folder
 from vim_deploy.imagenet import IMAGENET_NAMES, SYNSETS
+from vim_deploy.storage import is_url
 from vim_deploy.text import plural
 from vim_deploy.text_files import read_text
 
@@ -49,7 +51,7 @@ def folder_classes(
     if labels is Labels.NONE:
         return {}
     by_name = class_indices(class_names)
-    found = {name for folder in inputs if is_folder(folder) for name in _subfolders(folder)}
+    found = {name for folder in inputs for name in _subfolders(folder)}
     if labels is Labels.SORTED:
         if len(found) != len(class_names):
             raise ImageError(
@@ -128,6 +130,10 @@ def _class_in(cells: Sequence[str], count: int, indices: Mapping[str, int]) -> i
 
 
 def _subfolders(folder: str | os.PathLike[str]) -> list[str]:
+    if is_url(os.fspath(folder)):
+        return subfolders_at(os.fspath(folder))
+    if not is_folder(folder):
+        return []
     try:
         with os.scandir(folder) as entries:
             return [entry.name for entry in entries if entry.name[0] != "." and is_folder(entry.path)]

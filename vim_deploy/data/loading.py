@@ -8,10 +8,11 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from vim_deploy.data.decode import DecodedImage, Limits, decode
+from vim_deploy.data.decode import DecodedImage, Limits, decode, decode_bytes
 from vim_deploy.data.discover import Item
 from vim_deploy.data.memory import ImageSource
 from vim_deploy.data.preparation import Preparation, minimum_size_of
+from vim_deploy.data.shards import in_shard, read_from_shard
 from vim_deploy.errors import ImageError
 from vim_deploy.machine import usable_cpus, usable_memory
 
@@ -79,6 +80,8 @@ class ThreadLoader:
         return Loaded(given, size=decoded.size, flags=decoded.flags, pixels=pixels)
 
     def _decode(self, given: Input) -> DecodedImage:
+        if isinstance(given, Item) and in_shard(given.path):
+            return decode_bytes(read_from_shard(given.path), given.path, self._limits, self._minimum_size)
         if isinstance(given, Item):
             return decode(given.path, self._limits, self._minimum_size)
         return given.decode(self._limits, self._minimum_size)

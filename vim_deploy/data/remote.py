@@ -1,17 +1,12 @@
-"""Reads files at URLs with fsspec: https://, s3://, gs://, hf:// and its other file systems."""
+"""Reads image files at URLs with fsspec: https://, s3://, gs://, hf:// and its other file systems."""
 
 from __future__ import annotations
 
-import re
-
 from vim_deploy.errors import ImageError, MissingDependencyError
+from vim_deploy.storage.path import file_system
+from vim_deploy.storage.url import has_credentials, reason_of
 
 MAX_BYTES = 1 << 30  # of one file
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-
-
-def is_url(text: str) -> bool:
-    return _URL.match(text) is not None
 
 
 def check_fsspec(url: str) -> None:
@@ -32,23 +27,15 @@ def read_url(url: str) -> bytes:
     package for this kind of URL.
     """
     check_fsspec(url)
-    import fsspec
-
+    if has_credentials(url):
+        raise ImageError("the URL has credentials; set them in the environment")
     try:
-        with fsspec.open(url, "rb") as file:
+        with file_system(url).open(url, "rb") as file:
             content: bytes = file.read(MAX_BYTES + 1)
-    except ImportError as error:
-        raise MissingDependencyError(f"{url} cannot be read: {error}.") from None
-    except MemoryError:
+    except (MissingDependencyError, MemoryError):
         raise
     except Exception as error:  # every file system of fsspec has its own
-        raise ImageError(f"cannot be read: {_reason(error)}") from error
+        raise ImageError(f"cannot be read: {reason_of(error)}") from error
     if len(content) > MAX_BYTES:
         raise ImageError(f"the file has more than {MAX_BYTES} bytes")
     return content
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200].rstrip(": ")

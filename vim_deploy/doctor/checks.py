@@ -30,6 +30,9 @@ EXTRAS = {
         "Triton Inference Server on this machine and its clients",
         {"nvidia-pytriton": "pytriton", "tritonclient": "tritonclient.grpc"},
     ),
+    "s3": ("files at s3://", {"s3fs": "s3fs"}),
+    "gcs": ("files at gs://", {"gcsfs": "gcsfs"}),
+    "ray": ("batches on a cluster", {"ray": "ray"}),
 }  # fmt: skip
 
 

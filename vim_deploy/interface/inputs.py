@@ -23,9 +23,10 @@ from vim_deploy.data.memory import (
     PixelImage,
     RemoteImage,
 )
-from vim_deploy.data.remote import check_fsspec, is_url
+from vim_deploy.data.remote import check_fsspec
 from vim_deploy.errors import ImageError, InputError
 from vim_deploy.files import is_folder
+from vim_deploy.storage import is_url
 
 
 class Tensor(Protocol):

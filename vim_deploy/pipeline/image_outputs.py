@@ -41,6 +41,10 @@ class ImageOutputs:
             return Row.of(prediction, self._task.network.class_names).failed(error)
         return self._task.row(prediction)
 
+    def reserve(self, path: str) -> None:
+        """For an image whose files another process writes. Raises ImageError for files of another image."""
+        self._files.reserve(self.files_of(path), escape(path))
+
     def remember(self, row: Row) -> None:
         """For a row of an earlier run: its files belong to this run."""
         if row.status == "ok":

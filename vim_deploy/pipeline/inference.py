@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from vim_deploy.data.discover import STANDARD_INPUT, Discovery, FlushMarker, Item
 from vim_deploy.data.preparation import minimum_size_of
-from vim_deploy.engines.manifest import Manifest
 from vim_deploy.engines.open import OpenEngine, open_engine
 from vim_deploy.errors import (
+    ClusterError,
     DecoderError,
     EngineError,
     ImageError,
@@ -22,6 +22,7 @@ from vim_deploy.errors import (
     as_user_error,
 )
 from vim_deploy.metadata import ASSUMED
+from vim_deploy.pipeline.cluster.rows import cluster_rows
 from vim_deploy.pipeline.identity import identity_of
 from vim_deploy.pipeline.image_files import ImageFiles
 from vim_deploy.pipeline.image_outputs import ImageOutputs
@@ -29,7 +30,7 @@ from vim_deploy.pipeline.inputs import remaining, watched
 from vim_deploy.pipeline.labels import RunLabels, labels_of, require_labels
 from vim_deploy.pipeline.options import InferenceOptions
 from vim_deploy.pipeline.outputs import check_for_arrays, check_outputs, make_folders
-from vim_deploy.pipeline.overlays import Overlays
+from vim_deploy.pipeline.overlays import overlays_of
 from vim_deploy.pipeline.progress import with_progress
 from vim_deploy.pipeline.run_report import open_report, write_report
 from vim_deploy.pipeline.stop import StoppedRunError, StopSignals
@@ -40,6 +41,7 @@ from vim_deploy.registry import load_object
 from vim_deploy.results import Format, Output, Row, Start, format_of, open_output
 from vim_deploy.results.escape import escape, unescaped_path
 from vim_deploy.results.output import companions
+from vim_deploy.storage import StoragePath
 from vim_deploy.tasks.base import TaskHandler
 from vim_deploy.tasks.open import open_task
 from vim_deploy.tasks.options import task_paths
@@ -53,6 +55,8 @@ if TYPE_CHECKING:
     from vim_deploy.report import RunReport
 
 _log = logging.getLogger("vim_deploy")
+
+_Rows: TypeAlias = Generator["tuple[Row, Prediction | None]", None, None]
 
 
 def run_inference(options: InferenceOptions, console: Console | None = None) -> Summary:
@@ -106,7 +110,7 @@ def _run(
             if part is not None:
                 stack.callback(part.close)
         discovery.stopped = stop.requested
-        run = _Run(options, task, engine.manifest, discovery, output, outputs, report, stop)
+        run = _Run(options, task, engine, discovery, output, outputs, report, stop)
         run.write(items, console)
         return run.summary
 
@@ -118,7 +122,7 @@ class _Run:
         self,
         options: InferenceOptions,
         task: TaskHandler,
-        manifest: Manifest,
+        engine: OpenEngine,
         discovery: Discovery,
         output: Output,
         image_outputs: ImageOutputs,
@@ -127,7 +131,8 @@ class _Run:
     ) -> None:
         self._options, self._task, self._discovery = options, task, discovery
         self._output, self._stop = output, stop
-        self._image_outputs, self._report, self._manifest = image_outputs, report, manifest
+        self._image_outputs, self._report, self._engine = image_outputs, report, engine
+        manifest = engine.manifest
         self.summary = Summary(
             str(options.engine),
             manifest.backend,
@@ -150,7 +155,7 @@ class _Run:
                 _log.warning("%s", note)
             self._task.finish()
             if self._report is not None:
-                write_report(self._report, self._options, self._task, self._manifest, self.summary)
+                write_report(self._report, self._options, self._task, self._engine.manifest, self.summary)
             self._stop.defer()  # completing the output is not interrupted
             self._output.finish()
         except BaseException as error:
@@ -168,6 +173,19 @@ class _Run:
         summary, options = self.summary, self._options
         inputs = self._remaining_inputs(items)
         summary.resumed = summary.images
+        rows = self._rows(inputs) if options.cluster is None else self._cluster_rows(inputs)
+        started = time.perf_counter()
+        with contextlib.closing(rows):
+            try:
+                for row, prediction in with_progress(rows, self._count_inputs, console, summary.noun):
+                    self._output.write(row)
+                    self._count(row, prediction)
+                    self._check_failures()
+            finally:
+                summary.seconds = time.perf_counter() - started
+
+    def _rows(self, inputs: Iterable[Item | FlushMarker]) -> _Rows:
+        options = self._options
         stream = predict_stream(
             self._task,
             inputs,
@@ -176,16 +194,21 @@ class _Run:
             loader=self._task.loader(options.limits),
             stopped=self._stop.requested,
         )
-        started = time.perf_counter()
         with contextlib.closing(stream):
-            try:
-                for prediction in with_progress(stream, self._count_inputs, console, summary.noun):
-                    row = self._image_outputs.write(prediction)
-                    self._output.write(row)
-                    self._count(row, prediction)
-                    self._check_failures()
-            finally:
-                summary.seconds = time.perf_counter() - started
+            for prediction in stream:
+                yield self._image_outputs.write(prediction), prediction
+
+    def _cluster_rows(self, inputs: Iterable[Item | FlushMarker]) -> _Rows:
+        items = [given for given in inputs if isinstance(given, Item)]
+        if STANDARD_INPUT in self._options.inputs and self._options.start is not Start.RESUME:
+            self._image_outputs.check(item.path for item in items)
+        batch = batch_size_of(self._task, self._options.batch_size)
+        rows = cluster_rows(
+            items, self._options, self._engine, self._image_outputs, batch, self._stop.requested
+        )
+        with contextlib.closing(rows):
+            for row in rows:
+                yield row, None
 
     def _count(self, row: Row, prediction: Prediction | None = None) -> None:
         self.summary.count(row)
@@ -226,7 +249,7 @@ class _Run:
         """The error itself if no rows can be resumed, else one that says how to resume."""
         number = error.signal if isinstance(error, StoppedRunError) else None
         saved = self._output.saved
-        if not saved and not isinstance(error, (StoppedRunError, DecoderError)):
+        if not saved and not isinstance(error, (StoppedRunError, DecoderError, ClusterError)):
             return error
         text = str(error).rstrip(".")
         if saved:
@@ -269,11 +292,12 @@ def _image_outputs(options: InferenceOptions, discovery: Discovery, task: TaskHa
     """Raises OutputError if a new run would replace a file, as far as its inputs are known."""
     output = options.output
     resumable = output is not None and (output.is_file() or not output.exists())
-    overlays = None
-    if options.overlays is not None:
-        overlays = Overlays(options.overlays, task, options.inputs, options.limits, options.legend)
-    files = ImageFiles(companions(output.resolve()).image_files if output and resumable else None)
-    outputs = ImageOutputs(task, overlays, files)
+    record = companions(output.resolve()).image_files if output and resumable else None
+    if isinstance(record, StoragePath):
+        files = ImageFiles(None, owns_all=options.start is Start.RESUME)
+    else:
+        files = ImageFiles(record)
+    outputs = ImageOutputs(task, overlays_of(options, task), files)
     folders = make_folders(options)
     if options.start is not Start.RESUME and any(next(folder.iterdir(), None) for folder in folders):
         outputs.check(item.path for item in _known_inputs(options, discovery) or ())

@@ -16,12 +16,22 @@ from vim_deploy.results import Format, Start
 
 
 @dataclass(frozen=True)
+class ClusterOptions:
+    """A run on a Ray cluster. None: `address` a local cluster; `actors` one per node, or per GPU for engines
+    that need one; `actor_gpus` one for such engines."""
+
+    address: str | None = None
+    actors: int | None = None
+    actor_gpus: float | None = None
+
+
+@dataclass(frozen=True)
 class InferenceOptions:
     """See `vim-infer --help`. `task_options`: the given options of tasks by field name, see tasks/options.py.
 
     `labels`: a Path is a table of images and classes. `force`: replace existing files of other kinds, but no
     inputs. `idle`: seconds without a new file after which `watch` ends. `command`: the command line, for the
-    report.
+    report. `cluster` None: this machine, without Ray.
     """
 
     engine: Path
@@ -46,6 +56,7 @@ class InferenceOptions:
     legend: bool = True
     idle: float | None = None
     command: str = ""
+    cluster: ClusterOptions | None = None
     task_options: Mapping[str, Any] = field(default_factory=dict)
 
     @property

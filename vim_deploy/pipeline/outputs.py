@@ -12,6 +12,7 @@ from vim_deploy.output_files import FileKind, OutputFile, check_output_files, co
 from vim_deploy.pipeline.options import InferenceOptions
 from vim_deploy.results.output import output_errors
 from vim_deploy.results.recognize import RESULTS_FILE, check_companions
+from vim_deploy.storage import StoragePath, file_or_url, is_url
 from vim_deploy.tasks.options import picture_flags, task_paths
 
 # The marker is in report/page.html.
@@ -23,7 +24,8 @@ def check_outputs(options: InferenceOptions) -> None:
     _check_picture_options(options)
     paths, results, outputs = task_paths(options.task_options), options.output, []
     if options.report is not None and (
-        results is None or (os.path.lexists(results) and not is_file(results))
+        results is None
+        or (os.path.lexists(results) and not is_file(results) and not isinstance(results, StoragePath))
     ):
         raise OutputError("--report is created from a results file; give one with -o.")
     if results is not None:
@@ -32,12 +34,13 @@ def check_outputs(options: InferenceOptions) -> None:
         outputs.append(OutputFile("--report", options.report, REPORT_FILE))
     given = [text for text in options.inputs if text != STANDARD_INPUT]
     inputs = [options.engine, *input_paths(given), *paths.inputs]
+    inputs += [file_or_url(text) for text in given if is_url(text)]
     inputs += [path for path in (options.source, options.labels) if isinstance(path, Path)]
     check_output_files([*outputs, *paths.outputs], inputs, options.force)
     if results is not None and (is_file(results) or not os.path.lexists(results)):
         with output_errors(results):
             check_companions(results)
-    input_folders = [path for path in inputs if is_folder(path)]
+    input_folders = [path for path in inputs if is_folder(path) or isinstance(path, StoragePath)]
     for option, folder in folders_of(options):
         inside = [given for given in input_folders if folder.resolve().is_relative_to(given.resolve())]
         if inside:

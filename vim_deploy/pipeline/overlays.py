@@ -8,6 +8,7 @@ from pathlib import Path
 from vim_deploy.data.decode import Limits
 from vim_deploy.data.original import OriginalImages
 from vim_deploy.errors import EngineError, ImageError
+from vim_deploy.pipeline.options import InferenceOptions
 from vim_deploy.prediction import Prediction
 from vim_deploy.tasks.base import TaskHandler
 from vim_deploy.tasks.image_files import ImageNames, write_file
@@ -15,6 +16,13 @@ from vim_deploy.tasks.palette import encoded
 from vim_deploy.tasks.registry import TASKS
 
 _SUFFIX = ".jpg"
+
+
+def overlays_of(options: InferenceOptions, task: TaskHandler) -> Overlays | None:
+    """The overlays of a run, None without --overlays."""
+    if options.overlays is None:
+        return None
+    return Overlays(options.overlays, task, options.inputs, options.limits, options.legend)
 
 
 class Overlays:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
-
-from vim_deploy.prediction import Prediction
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+Entry = TypeVar("Entry")
+
 
 def with_progress(
-    stream: Iterator[Prediction], count_inputs: Callable[[], int | None], console: Console | None, noun: str
-) -> Iterator[Prediction]:
+    stream: Iterator[Entry], count_inputs: Callable[[], int | None], console: Console | None, noun: str
+) -> Iterator[Entry]:
     """The stream, with a progress bar on a terminal. `count_inputs` gives the total, None if unknown.
 
     `noun`: what an input is.
@@ -35,6 +35,6 @@ def with_progress(
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(f"{noun}s", total=count_inputs(), rate=0.0)
         started = time.perf_counter()
-        for done, prediction in enumerate(stream, 1):
-            yield prediction
+        for done, entry in enumerate(stream, 1):
+            yield entry
             progress.update(task, completed=done, rate=done / (time.perf_counter() - started))

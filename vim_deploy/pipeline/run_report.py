@@ -19,7 +19,7 @@ from vim_deploy.tasks.options import task_options
 from vim_deploy.tasks.registry import TASKS
 from vim_deploy.text import by, printable
 
-_NOT_LISTED = ("engine", "inputs", "command", "limits", "task_options")
+_NOT_LISTED = ("engine", "inputs", "command", "limits", "task_options", "cluster")
 
 
 def open_report(options: InferenceOptions, task: TaskHandler) -> RunReport | None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from vim_deploy.files import path_exists
 from vim_deploy.results.escape import escape, unescaped_path
 
 
@@ -30,7 +31,7 @@ class FileList:
 
     def any_exists(self) -> bool:
         """Whether a listed file is there."""
-        return any(os.path.lexists(path) for path in self.read())
+        return any(path_exists(path) for path in self.read())
 
     def remove(self) -> None:
         self._path.unlink(missing_ok=True)

@@ -14,10 +14,12 @@ from vim_deploy.errors import OutputError
 from vim_deploy.results.columns import Columns
 from vim_deploy.results.file_list import FileList
 from vim_deploy.results.formats import Format, check_format
-from vim_deploy.results.parquet import PartsStore, adopt_part
+from vim_deploy.results.parquet import ParquetParts
+from vim_deploy.results.parts import PartFormat, PartsStore, adopt_part
 from vim_deploy.results.row import Row
 from vim_deploy.results.store import Store, TextStore
-from vim_deploy.results.text import Codec, codec
+from vim_deploy.results.text import Codec, TextParts, codec
+from vim_deploy.storage import StoragePath
 
 
 class Start(Enum):
@@ -64,6 +66,13 @@ def open_output(
     Raises OutputError for a path that cannot be written, and for an interrupted run with another identity.
     """
     check_format(path, format, columns)
+    with output_errors(path):
+        return _open_output(path, format, columns, identity, start)
+
+
+def _open_output(
+    path: Path | None, format: Format, columns: Columns, identity: dict[str, Any], start: Start
+) -> Output:
     if path is None or (path.exists() and not path.is_file() and not path.is_dir()):
         if start is not Start.NEW:
             raise OutputError("only runs that write to a file can be resumed; give a file with -o.")
@@ -138,14 +147,15 @@ class FileOutput:
         self._target = target
         self.partial, self.record, image_files = companions(target)
         self._image_files = FileList(image_files)
-        self._identity, self._start, self._format = identity, start, format
+        self._identity, self._start = identity, start
+        self._parts = _part_format(path, format, columns)
         with output_errors(path):
             self._restore_finished()
             existed = self.partial.exists()
             self._store: Store = (
-                PartsStore(self.partial, columns)
-                if format is Format.PARQUET
-                else TextStore(self.partial, codec(format, columns))
+                TextStore(self.partial, codec(format, columns))
+                if self._parts is None
+                else PartsStore(self.partial, self._parts)
             )
         self.resumed = 0  # rows of the interrupted run
         self._started = False
@@ -164,10 +174,10 @@ class FileOutput:
         record = _read_record(self.record)
         if record is not None and record.get("finished") and self._target.exists():
             # Killed after the results were renamed, before the record was removed.
-            if self._format is Format.PARQUET:
-                adopt_part(self.partial, self._target)
-            else:
+            if self._parts is None:
                 self._target.replace(self.partial)
+            else:
+                adopt_part(self.partial, self._target, self._parts)
         elif self._target.exists():
             raise OutputError(
                 f"{self.path} is complete and there is no interrupted run to resume; leave out --resume to "
@@ -246,10 +256,17 @@ class FileOutput:
         temporary.replace(self.record)
 
 
+def _part_format(path: Path, format: Format, columns: Columns) -> PartFormat | None:
+    """The parts that the rows are collected in; None for one file, which storage cannot append to."""
+    if format is Format.PARQUET:
+        return ParquetParts(columns)
+    return TextParts(codec(format, columns), format.value) if isinstance(path, StoragePath) else None
+
+
 class Companions(NamedTuple):
     """The files of an unfinished run."""
 
-    partial: Path  # its rows; a folder for Parquet
+    partial: Path  # its rows; a folder for Parquet and in storage
     record: Path  # its identity
     image_files: Path  # the paths of the files written for images
 

@@ -9,12 +9,13 @@ from vim_deploy.errors import OutputError
 from vim_deploy.output_files import FileKind, head_of
 from vim_deploy.results.columns import COMMON_FIELDS
 from vim_deploy.results.output import companions
+from vim_deploy.storage import StoragePath
 
 _HEAD_BYTES = 1 << 16  # the longest escaped path fits
 _CSV_START = ",".join((*COMMON_FIELDS, "")).encode()
 _JSON_ROW = re.compile(rb'\{"path": "(?:[^"\\]|\\.)*", "status": "(?:ok|error)", "reason": ')
 _PARQUET_MAGIC = b"PAR1"
-_PART = re.compile(r"part-\d+\.parquet|\.[0-9a-f.]+\.tmp|merged\.tmp")
+_PART = re.compile(r"part-\d+\.(?:parquet|csv|jsonl)|\.[0-9a-f.]+\.tmp|merged\.tmp")
 _RECORD_START = b'{\n "identity": '
 
 
@@ -31,6 +32,8 @@ RESULTS_FILE = FileKind("a results file of vim-infer", is_results)
 
 def check_companions(output: Path) -> None:
     """Raises OutputError if a companion file of the run exists and no run wrote it."""
+    if isinstance(output, StoragePath):
+        return  # the folder of parts and the record are read before they are written
     partial, record, image_files = companions(output.resolve())
     recorded = record.exists()
     if recorded and not head_of(record, len(_RECORD_START)) == _RECORD_START:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, Protocol
 
 from vim_deploy.results.columns import INTEGER, REAL, Columns
 from vim_deploy.results.escape import escape, guard, unescape, unguard
@@ -88,6 +90,30 @@ class JsonLinesCodec:
             return _row(values, tuple(values["flags"]), self._columns.from_json)
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(repr(error)) from None
+
+
+class TextParts:
+    """Parts that are complete files of one codec. `format`: the suffix without its point."""
+
+    def __init__(self, codec: Codec, format: str) -> None:
+        self._codec, self.suffix = codec, f".{format}"
+
+    def write(self, file: IO[bytes], rows: Sequence[Row]) -> None:
+        file.write(self._codec.header)
+        file.writelines(map(self._codec.line, rows))
+
+    def read(self, part: Path) -> Iterator[Row]:
+        with part.open("rb") as file:
+            if file.read(len(self._codec.header)) != self._codec.header:
+                raise ValueError("it has other columns")
+            yield from map(self._codec.row, file)
+
+    def merge(self, file: IO[bytes], parts: Iterable[Path]) -> None:
+        file.write(self._codec.header)
+        for part in parts:
+            with part.open("rb") as source:
+                source.seek(len(self._codec.header))
+                shutil.copyfileobj(source, file, 1 << 20)
 
 
 def _row(values: dict[str, Any], flags: tuple[str, ...], read_result: Callable[[dict[str, Any]], Any]) -> Row:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vim_deploy.errors import ImageError, OutputError
 from vim_deploy.files import atomic_write, is_folder
+from vim_deploy.storage import is_url
 
 # Errors that depend on the name of one file. Others, such as a full disk, concern all files.
 _NAME_ERRORS = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EINVAL)
@@ -18,7 +19,7 @@ class ImageNames:
     """Names of files after images, in the same subfolders as the image below its input folder."""
 
     def __init__(self, inputs: Sequence[str]) -> None:
-        self._inputs = [os.path.normpath(given) for given in inputs if is_folder(given)]
+        self._inputs = [os.path.normpath(given) for given in inputs if is_url(given) or is_folder(given)]
 
     def name(self, path: str) -> Path:
         """The file's path without suffix, relative to the input folder that has the image, if any."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from vim_deploy.ops.library import instruction_set
 from vim_deploy.precision import MATMUL_PRECISIONS, Precision
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnx
 
 
@@ -29,6 +31,10 @@ class FusedGraph:
 
 def check_cpu_precision(name: str, options: OnnxruntimeOptions, *, uses_library: bool) -> None:
     """Raises EngineError for options that exclude matmuls in reduced precision."""
+    if options.calibrate is not None and options.cpu_precision != "int8":
+        raise EngineError(
+            f"{name}: --calibrate is for --cpu-precision int8; add it, or leave out --calibrate."
+        )
     if options.cpu_precision != Precision.FP32 and not (
         uses_library and options.fuses and options.device == "cpu"
     ):
@@ -51,7 +57,9 @@ def fuse_for_cuda(data: bytes) -> FusedGraph:
     return FusedGraph(model.SerializeToString() if operators else data, operators)
 
 
-def fuse_graph(name: str, data: bytes, options: OnnxruntimeOptions) -> FusedGraph:
+def fuse_graph(
+    name: str, data: bytes, options: OnnxruntimeOptions, smoothing: Mapping[str, np.ndarray] | None = None
+) -> FusedGraph:
     """The graph with fused operators. Raises EngineError if no matmul can be in the requested precision."""
     import onnx
 
@@ -67,15 +75,15 @@ def fuse_graph(name: str, data: bytes, options: OnnxruntimeOptions) -> FusedGrap
     # With 16 lanes our float32 matmuls are as fast as the runtime's, with fewer lanes slower. Fusing them
     # with their neighbours saves synchronization between threads.
     if reduced or instruction_set().startswith("avx512"):
-        operators = fuse_matmuls(model, weights)
+        operators = fuse_matmuls(model, weights, smoothing)
     if reduced and not any(kind.endswith(weights.suffix) for kind in operators):
         raise EngineError(f"{name} has no matmul that can be fused in {wanted}; leave out --cpu-precision.")
     payload = model.SerializeToString() if operators else data
-    quantized = _quantized(data, model) if weights is INT8 else None
+    quantized = _quantized(data, model, smoothing or {}) if weights is INT8 else None
     return FusedGraph(payload, operators, MATMUL_PRECISIONS.get(wanted), quantized)
 
 
-def _quantized(data: bytes, fused: onnx.ModelProto) -> bytes:
+def _quantized(data: bytes, fused: onnx.ModelProto, smoothing: Mapping[str, np.ndarray]) -> bytes:
     """The file's graph with the matmuls that the fused graph has in int8."""
     import onnx
 
@@ -84,5 +92,5 @@ def _quantized(data: bytes, fused: onnx.ModelProto) -> bytes:
 
     names = filter(None, (matmul_of_packed(tensor.name) for tensor in fused.graph.initializer))
     model = onnx.load_model_from_string(data)
-    quantize_matmuls(model, set(names), {})
+    quantize_matmuls(model, set(names), smoothing)
     return model.SerializeToString()

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from vim_deploy.errors import ExportError
-from vim_deploy.options import check_values, option
+from vim_deploy.options import RunPath, check_values, option
 from vim_deploy.output_files import FileKind, starting
 
 PICTURE_THRESHOLD = 0.25
@@ -34,7 +34,7 @@ class DetectOptions:
 
     coco: Path | None = option(
         writes=FileKind("COCO results of vim-infer", starting(b'[\n{"image_id": ', b"[]\n")),
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=RunPath(dir_okay=False),
         help="File for the results in COCO's format, with masks.",
     )
     annotations: Path | None = option(

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from vim_deploy.errors import ExportError
-from vim_deploy.options import check_values, option
+from vim_deploy.options import RunPath, check_values, option
 
 FORMATS = ("npy", "safetensors")
 FEATURE_KINDS = ("pooled", "tokens", "map")
@@ -20,7 +20,7 @@ class FeatureOptions:
 
     arrays: Path | None = option(
         writes="folder",
-        type=click.Path(path_type=Path, file_okay=False),
+        type=RunPath(file_okay=False),
         help="Folder for one file of features per image, instead of numbers in the rows.",
     )
     arrays_format: str = option(

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from vim_deploy.options import TextType, option
+from vim_deploy.options import RunPath, TextType, option
 from vim_deploy.output_files import FileKind, starting
 
 ORIGINAL_SIZE = "none"  # --scale: images are not scaled
@@ -78,11 +78,11 @@ class SegmentOptions:
     """
 
     maps: Path | None = option(
-        writes="folder", type=click.Path(path_type=Path, file_okay=False), help="Folder for label maps (PNG)."
+        writes="folder", type=RunPath(file_okay=False), help="Folder for label maps (PNG)."
     )
     areas: Path | None = option(
         writes=_AREAS_FILE,
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=RunPath(dir_okay=False),
         help="CSV file for the total area of each class; with --ground-truth also its IoU.",
     )
     ground_truth: Path | None = option(

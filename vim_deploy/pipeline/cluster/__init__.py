@@ -1,0 +1,1 @@
+"""Runs of vim-infer on a Ray cluster; docs/cluster.md describes them."""
