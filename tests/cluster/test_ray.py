@@ -12,6 +12,10 @@ from pathlib import Path
 import pytest
 import s3_server
 from infer_command import COMMAND, ROOT, json_rows, make_engine, make_images
+from small_onnx import save
+from small_segmenter import colour_segmenter, striped
+
+from vim_deploy.engines.build import build_engine
 
 pytestmark = pytest.mark.slow
 IMAGES = 120
@@ -74,6 +78,24 @@ def test_overlays_and_report(cluster):
     assert result.returncode == 1, result.stderr
     assert len(list(Path("overlays").iterdir())) == IMAGES - 4
     assert b"data:image/jpeg" in Path("report.html").read_bytes()
+
+
+def test_label_maps_in_storage(cluster):
+    build_engine(save(colour_segmenter(), Path("segmenter.onnx")), "segmenter.engine")
+    for number in range(6):
+        striped(Path(f"scenes/{number}.png"), 60 + number, 30)
+    folder = s3_server.upload("scenes", "ray-scenes")
+    plain = run("segmenter.engine", folder, "-o", "plain.jsonl", "--scale", "none", "--maps", "maps")
+    assert plain.returncode == 0, plain.stderr
+    result = run(
+        *("segmenter.engine", folder, "-o", "rows.jsonl", "--scale", "none"),
+        *("--maps", f"{folder}-maps", "--ray", cluster.address),
+    )
+    assert result.returncode == 0, result.stderr
+    assert Path("rows.jsonl").read_bytes() == Path("plain.jsonl").read_bytes()
+    for number in range(6):
+        expected = Path(f"maps/{number}.png").read_bytes()
+        assert s3_server.content(f"{folder}-maps/{number}.png") == expected
 
 
 def test_failure_limit_and_resume(cluster):

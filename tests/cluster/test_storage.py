@@ -6,13 +6,18 @@ import io
 import json
 import os
 import subprocess
+import tarfile
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 import s3_server
 from infer_command import COMMAND, ROOT, json_rows, make_engine, make_images, run
 from PIL import Image
+from small_onnx import save
+from small_segmenter import colour_segmenter, striped
 
+from vim_deploy.engines.build import build_engine
 from vim_deploy.storage.url import has_credentials, without_credentials
 
 
@@ -54,8 +59,6 @@ def test_results_in_storage_are_those_of_a_run_on_local_files(photos, suffix):
     assert f"results in {url}" in result.stderr and "1 file skipped" in result.stderr
     found = s3_server.content(url)
     if suffix == "parquet":
-        import pyarrow.parquet
-
         rows, local = (
             pyarrow.parquet.read_table(file).to_pylist() for file in (io.BytesIO(found), "rows.parquet")
         )
@@ -98,6 +101,34 @@ def test_overlays_and_report_in_storage(photos):
     assert b'name="generator" content="vim-infer"' in page and b"data:image/jpeg" in page
     again = run("colours.engine", photos, "-o", f"{folder}/new.csv", "--overlays", f"{folder}/pictures")
     assert again.exit_code == 2 and "exists; give another folder" in again.stderr
+
+
+def test_label_maps_and_areas_in_storage(photos):
+    build_engine(save(colour_segmenter(), Path("segmenter.onnx")), "segmenter.engine")
+    striped(Path("scenes/wide.png"), 70, 30)
+    folder = s3_server.upload("scenes", "scenes")
+    given = ("--scale", "none", "--maps", f"{folder}-maps", "--areas", f"{folder}-areas.csv")
+    result = run("segmenter.engine", folder, "-o", f"{folder}.csv", *given)
+    assert result.exit_code == 0, result.output
+    local = ("--scale", "none", "--maps", "maps", "--areas", "areas.csv")
+    assert run("segmenter.engine", "scenes", "-o", "rows.csv", *local).exit_code == 0
+    assert s3_server.content(f"{folder}-maps/wide.png") == Path("maps/wide.png").read_bytes()
+    assert s3_server.content(f"{folder}-areas.csv") == Path("areas.csv").read_bytes()
+
+
+def test_tar_and_parquet_files_in_storage(photos):
+    Path("shards").mkdir()
+    with tarfile.open("shards/a.tar", "w") as archive:
+        for path in sorted(Path("photos").rglob("0*.png")):
+            archive.add(path)
+    images = [path.read_bytes() for path in sorted(Path("photos/a").iterdir())]
+    pyarrow.parquet.write_table(pyarrow.table({"image": images}), "shards/b.parquet")
+    folder = s3_server.upload("shards", "shards")
+    result = run("colours.engine", folder, "-o", "rows.jsonl")
+    assert result.exit_code == 0, result.output
+    found = [row["path"].removeprefix(folder) for row in json_rows("rows.jsonl")]
+    assert len(found) == 11 + 6
+    assert found[0] == "/a.tar/photos/a/00000.png" and found[-1] == "/b.parquet/5"
 
 
 def test_output_rule(photos):

@@ -13,7 +13,7 @@ from typing import Any
 
 from vim_deploy.data.discover import Item
 from vim_deploy.engines.open import OpenEngine
-from vim_deploy.errors import ClusterError, ImageError, VimDeployError
+from vim_deploy.errors import ClusterError, ConfigError, ImageError, VimDeployError
 from vim_deploy.pipeline.cluster.predictor import Chunk, Predictor, Sent
 from vim_deploy.pipeline.cluster.session import ray_session
 from vim_deploy.pipeline.image_outputs import ImageOutputs
@@ -39,14 +39,14 @@ class Plan:
     def of(
         cls, cluster: ClusterOptions, threads: int | None, nodes: Sequence[dict[str, float]], gpu: bool
     ) -> Plan:
-        """`nodes`: the resources of each. Raises ClusterError if no node has what an actor needs."""
+        """`nodes`: the resources of each. Raises ConfigError if no node has what an actor needs."""
         usable = [node for node in nodes if node.get("CPU", 0) >= 1]
         gpus = (1.0 if cluster.actor_gpus is None else cluster.actor_gpus) if gpu else 0.0
         if gpus:
             usable = [node for node in usable if node.get("GPU", 0) >= gpus]
         if not usable:
             needed = f"a CPU and {gpus:g} GPU" if gpus else "a CPU"
-            raise ClusterError(f"no node of the cluster has {needed} for an actor; see `ray status`.")
+            raise ConfigError(f"no node of the cluster has {needed} for an actor; see `ray status`.")
         most = [int(node["GPU"] / gpus) for node in usable] if gpus else [1] * len(usable)
         actors = cluster.actors or sum(most)
         per_node = -(-actors // len(usable))
@@ -64,7 +64,7 @@ def cluster_rows(
     """One row per item, computed by Ray Data with a pool of actors. Ends early once `stopped()`.
 
     Ray computes the chunks of an actor, process or node that is lost again. Raises ClusterError if the run
-    cannot go on, and the errors of the actors.
+    cannot go on, ConfigError if it cannot start, and the errors of the actors.
     """
     assert options.cluster is not None
     listed = [(item, _refusal(outputs, item)) for item in items]

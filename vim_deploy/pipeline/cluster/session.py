@@ -6,15 +6,17 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
 
-from vim_deploy.errors import ClusterError, needs_extra
+from vim_deploy.errors import ConfigError, needs_extra
 from vim_deploy.machine import usable_cpus
 from vim_deploy.pipeline.options import ClusterOptions
 
 _OBJECT_STORE = 512 << 20  # bytes; blocks are small
+_CONNECT_SECONDS = 10.0
 # Ray replaces 127.0.0.1 with the address of the machine in its network.
 _LOOPBACK = "127.0.0.2"
 
@@ -23,7 +25,7 @@ _LOOPBACK = "127.0.0.2"
 def ray_session(options: ClusterOptions) -> Iterator[Any]:
     """The module `ray`, connected. A local cluster uses the loopback interface only and ends with the block.
 
-    Raises MissingDependencyError, and ClusterError if there is no cluster at the address.
+    Raises MissingDependencyError, and ConfigError if there is no cluster at the address.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters raises an exception
@@ -45,6 +47,8 @@ def ray_session(options: ClusterOptions) -> Iterator[Any]:
 
 
 def _connect(ray: Any, options: ClusterOptions) -> None:
+    if options.address is not None:
+        _check_server(options.address)
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if options.address is None:
         settings |= {
@@ -61,7 +65,20 @@ def _connect(ray: Any, options: ClusterOptions) -> None:
         where = "a local Ray cluster cannot be started"
         if options.address is not None:
             where = f"the Ray cluster at {options.address} cannot be reached"
-        raise ClusterError(f"{where}: {_first_line(error)}. Check `ray status`.") from None
+        raise ConfigError(f"{where}: {_first_line(error)}. Check `ray status`.") from None
+
+
+def _check_server(address: str) -> None:
+    """Ray itself tries for minutes. Raises ConfigError if nothing listens at HOST:PORT."""
+    host, _, port = address.rpartition(":")
+    if "://" in address or not host or not port.isdecimal():
+        return  # another form, such as auto
+    try:
+        socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"the Ray cluster at {address} cannot be reached: {error}. Check `ray status`."
+        ) from None
 
 
 def _first_line(error: Exception) -> str:
