@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "build" / "arm"
 DIGITS = ROOT / "examples" / "digits"
 IMAGES_PER_CLASS = 4
+CPU_KERNELS = "selective_scan|fused_operators|int8_matmul"  # names of native tests
 # All instructions; a predecessor of Jetson Orin's Cortex-A78AE; a server. The last two have no bfloat16.
 INSTRUCTION_SETS = {
     "max": ("neon_bf16", "neon", "portable"),
@@ -82,16 +83,16 @@ def test_native_tests_pass(native):
 
 @pytest.mark.parametrize("cpu", [cpu for cpu in INSTRUCTION_SETS if cpu != "max"])
 def test_native_tests_of_the_cpu_kernels_pass(cpu, native):
-    command = ("ctest", "--test-dir", native, "--timeout", "3000", "-R", "selective_scan|fused_operators")
-    assert "100% tests passed, 0 tests failed out of 2" in run(*command, QEMU_CPU=cpu)
+    command = ("ctest", "--test-dir", native, "--timeout", "3000", "-R", CPU_KERNELS)
+    assert "100% tests passed, 0 tests failed out of 3" in run(*command, QEMU_CPU=cpu)
 
 
 def test_native_tests_of_the_cpu_kernels_pass_under_the_sanitizers():
     folder = build("sanitized", "-DVIM_DEPLOY_SANITIZE=ON")
-    command = ("ctest", "--test-dir", folder, "--timeout", "3000", "-R", "selective_scan|fused_operators")
+    command = ("ctest", "--test-dir", folder, "--timeout", "3000", "-R", CPU_KERNELS)
     # The leak sanitizer needs ptrace, which the emulator lacks.
     passed = run(*command, QEMU_CPU="max", ASAN_OPTIONS="detect_leaks=0")
-    assert "100% tests passed, 0 tests failed out of 2" in passed
+    assert "100% tests passed, 0 tests failed out of 3" in passed
 
 
 @pytest.mark.parametrize("name", INSTRUCTION_SETS["max"])
