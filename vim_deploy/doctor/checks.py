@@ -28,7 +28,7 @@ EXTRAS = {
     "urls": ("images at URLs", {"fsspec": "fsspec"}),
     "triton": (
         "Triton Inference Server on this machine and its clients",
-        {"nvidia-pytriton": "pytriton", "tritonclient": "tritonclient.grpc"},
+        {"nvidia-pytriton": "pytriton", "tritonclient": "tritonclient"},
     ),
     "s3": ("files at s3://", {"s3fs": "s3fs"}),
     "gcs": ("files at gs://", {"gcsfs": "gcsfs"}),
