@@ -3,8 +3,10 @@
 import json
 
 import pytest
+import torch
 from small_onnx import colour_model, save, scan_model
 
+import vim_deploy
 from vim_deploy import machine
 from vim_deploy.bench.cold_start import PHASES, cold_starts
 from vim_deploy.bench.engine import BenchOptions, bench_engine, format_result
@@ -99,3 +101,22 @@ def test_the_busy_machine_is_measured_before_and_after(engine, monkeypatch, capl
     conditions = bench_engine(engine, BenchOptions((1,), warmup=0, repeats=1, cold_starts=0))["conditions"]
     assert (conditions["busy_cpus"], conditions["busy_cpus_at_end"]) == (0.0, 1.3)
     assert "the machine is busy: other processes used 1.3 CPUs" in caplog.text
+
+
+class Sum(torch.nn.Module):
+    def forward(self, x, scale):
+        return x.sum(1) * scale
+
+
+def test_named_arrays_have_the_shapes_of_the_example(tmp_path):
+    given = {"x": torch.ones(2, 3), "scale": torch.tensor(2.0)}
+    vim_deploy.export_module(Sum(), given, tmp_path / "x.onnx", check=False)
+    vim_deploy.build(tmp_path / "x.onnx", tmp_path / "x.engine", threads=1)
+    options = BenchOptions(warmup=0, repeats=2, cold_starts=1)
+    result = bench_engine(tmp_path / "x.engine", options)
+    assert result["engine"]["inputs"] == {"x": [2, 3], "scale": []}
+    assert result["batches"][0]["latency_ms"]["count"] == 2 and result["cold_start"]["total_seconds"] > 0
+    text = format_result(result)
+    assert "x 2x3, scale scalar" in text and "runs/s" in text
+    with pytest.raises(EngineError, match="drop --batch-sizes"):
+        bench_engine(tmp_path / "x.engine", BenchOptions(batch_sizes=(2,)))

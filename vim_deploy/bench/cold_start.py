@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 from vim_deploy import child
+from vim_deploy.bench.openers import example_arrays, takes_arrays
 from vim_deploy.bench.process import MeasurementError
 
 PHASES = ("import", "open", "predict", "total")
@@ -25,7 +26,10 @@ def first_prediction(path: str, shape: Sequence[int], threads: int | None) -> No
     imported = time.perf_counter()
     engine = load(path, threads=threads)
     opened = time.perf_counter()
-    engine.run(np.full(shape, 0.5, np.float32))
+    if takes_arrays(engine):
+        engine.run(**example_arrays(engine))
+    else:
+        engine.run(np.full(shape, 0.5, np.float32))
     ended = time.perf_counter()
     assert child.started is not None
     phases = (imported - child.started, opened - imported, ended - opened, ended - child.started)

@@ -12,6 +12,7 @@ from vim_deploy import machine
 from vim_deploy.bench.cold_start import cold_starts
 from vim_deploy.bench.conditions import busy_warning, conditions, load_average, summary
 from vim_deploy.bench.figures import Latency
+from vim_deploy.bench.openers import example_arrays, takes_arrays
 from vim_deploy.bench.process import Worker
 from vim_deploy.bench.table import megabytes, milliseconds, table
 from vim_deploy.errors import EngineError
@@ -52,10 +53,8 @@ def bench_engine(
     # In this process, not in a measured one: for an ONNX file this builds the engine.
     with open_engine(path, threads=options.threads) as engine:
         description = _describe(engine, os.fspath(path), options)
-        file, preprocessing = engine.path, engine.metadata.preprocessing
-        sizes = _batch_sizes(engine, options.batch_sizes)
-        usual = (preprocessing.channels, *preprocessing.image_size)
-        image = tuple(side or default for side, default in zip(engine.input.shape[1:], usual, strict=True))
+        file, sizes = engine.path, _batch_sizes(engine, options.batch_sizes)
+        image = _image(engine)
     start = conditions()
     batches = []
     for size in sizes:
@@ -74,6 +73,15 @@ def bench_engine(
         "batches": batches,
         "cold_start": cold,
     }
+
+
+def _image(engine: OpenEngine) -> tuple[int, ...]:
+    """The shape of one image; empty for an engine that takes named arrays."""
+    if takes_arrays(engine):
+        return ()
+    preprocessing = engine.metadata.preprocessing
+    usual = (preprocessing.channels, *preprocessing.image_size)
+    return tuple(side or default for side, default in zip(engine.input.shape[1:], usual, strict=True))
 
 
 def _measure(file: str, shape: tuple[Any, ...], options: BenchOptions) -> dict[str, Any]:
@@ -95,6 +103,13 @@ def _measure(file: str, shape: tuple[Any, ...], options: BenchOptions) -> dict[s
 
 
 def _batch_sizes(engine: OpenEngine, requested: tuple[int, ...] | None) -> tuple[int, ...]:
+    if takes_arrays(engine):
+        if requested:
+            raise EngineError(
+                f"{engine.path} takes named arrays (task raw), whose shapes are those of the example at "
+                "export; drop --batch-sizes."
+            )
+        return (1,)
     if not engine.batches.fixed:
         nearest = sorted({engine.batches.nearest(size) for size in DEFAULT_BATCH_SIZES})
         return requested or tuple(nearest)
@@ -112,7 +127,7 @@ def _describe(engine: OpenEngine, path: str, options: BenchOptions) -> dict[str,
         "path": path,
         "variant": metadata.variant,
         "task": metadata.task,
-        "image_size": list(metadata.preprocessing.image_size),
+        **_sizes(engine),
         "precision": manifest.precision,
         "weights": metadata.checkpoint.get("source"),
         "backend": manifest.backend,
@@ -124,20 +139,30 @@ def _describe(engine: OpenEngine, path: str, options: BenchOptions) -> dict[str,
     }
 
 
+def _sizes(engine: OpenEngine) -> dict[str, Any]:
+    if takes_arrays(engine):
+        return {"inputs": {name: list(values.shape) for name, values in example_arrays(engine).items()}}
+    return {"image_size": list(engine.metadata.preprocessing.image_size)}
+
+
 def format_result(result: dict[str, Any]) -> str:
     """The result as text: conditions, a table of batch sizes, and cold start."""
     about, cold = result["engine"], result["cold_start"]
+    inputs = about.get("inputs", {})
+    size = ", ".join(f"{name} {by(shape) or 'scalar'}" for name, shape in inputs.items())
+    unit = "run" if inputs else "image"
     lines = [
-        f"{about['path']}: {about['variant']}, {by(about['image_size'])}, {about['task']}, "
+        f"{about['path']}: {about['variant']}, {size or by(about['image_size'])}, {about['task']}, "
         f"{about['precision']}, {about['backend']} on {about['device']}, "
         f"{plural(about['threads'], 'thread')}, scan: {about['operator']}",
         summary(result["conditions"]),
         f"load {result['conditions']['load_average_at_end']:.2f} at the end, preprocessing not included",
         *([f"WARNING: {warning}"] if (warning := busy_warning(result["conditions"])) else []),
         "",
-        _batch_table(result["batches"]),
+        _batch_table(result["batches"], unit),
         "",
-        "ms: one inference of the whole batch. images/s: at the median. MB: 1e6 bytes, resident on the host.",
+        f"ms: one inference of the whole batch. {unit}s/s: at the median. MB: 1e6 bytes, resident on the "
+        "host.",
         "above start: peak above the memory before opening; running: peak above the memory after opening.",
     ]
     if about["device"] != "cpu":
@@ -153,8 +178,8 @@ def format_result(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _batch_table(batches: list[dict[str, Any]]) -> str:
-    head = ("batch", "p50 ms", "p95 ms", "p99 ms", "repeats", "images/s", "MB above start", "MB running")
+def _batch_table(batches: list[dict[str, Any]], unit: str) -> str:
+    head = ("batch", "p50 ms", "p95 ms", "p99 ms", "repeats", f"{unit}s/s", "MB above start", "MB running")
     rows = []
     for batch in batches:
         latency, memory = batch["latency_ms"], batch["memory_bytes"]
