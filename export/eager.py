@@ -39,9 +39,13 @@ class EagerModel:
         settings = [torch.tensor(value) for value in self._settings.values()]
         with torch.inference_mode(), use_scan("reference"), exportable(task):
             if isinstance(pixels, Mapping):
-                return self._arrays(task(*map(torch.from_numpy, pixels.values())))
+                return self._arrays(task(*map(self._tensor, pixels.values())))
             images = torch.from_numpy(pixels).to(self._dtype).split(1)
             return task.join([self._arrays(task(image, *settings)) for image in images])
+
+    def _tensor(self, values: np.ndarray) -> torch.Tensor:
+        tensor = torch.from_numpy(values)
+        return tensor.to(self._dtype) if tensor.is_floating_point() else tensor
 
     def _arrays(self, outputs: torch.Tensor | tuple[torch.Tensor, ...]) -> list[np.ndarray]:
         values = (outputs,) if isinstance(outputs, torch.Tensor) else outputs

@@ -29,8 +29,8 @@ from vim_deploy.options import flag_of
 from vim_deploy.output_files import OutputFile, check_output_files, input_paths
 
 if TYPE_CHECKING:
+    from vim_deploy.validation.request import ValidationRequest
     from vim_deploy.validation.results import Validation
-    from vim_deploy.validation.validate import ValidationRequest
 
 FAILED = 1
 # Options that are only valid with another one.
@@ -61,13 +61,20 @@ _NEEDS = {
     help="Image files, folders or globs to compare on; repeatable.",
 )
 @click.option(
+    "--arrays",
+    multiple=True,
+    shell_complete=complete_files,
+    help="For artifacts with named arrays (task raw): .npz files, or folders of them, to compare on; "
+    "repeatable.",
+)
+@click.option(
     "--max-images",
     type=click.IntRange(min=1),
     default=16,
     help="Compare outputs on the first N of --images.",
 )
 @click.option("--random", "random_images", type=click.IntRange(min=0), default=4,
-              help="Number of noise images to compare on.")  # fmt: skip
+              help="Number of noise images, or of sets of random arrays, to compare on.")  # fmt: skip
 @click.option(
     "--hard/--no-hard",
     default=True,
@@ -179,6 +186,7 @@ def _check_outputs(model: str, artifacts: tuple[Path, ...], options: dict[str, A
     outputs = [OutputFile(f"--{name}", options[name], kind) for name, kind in kinds.items() if options[name]]
     texts = [
         *options["images"],
+        *options["arrays"],
         options["labels"] or "",
         options["synsets"] or "",
         options["ground_truth"] or "",
@@ -202,8 +210,8 @@ def _request(model: str, artifacts: tuple[Path, ...], options: dict[str, Any]) -
     from vim_deploy.validation.artifacts import targets_of
     from vim_deploy.validation.compare import Tolerance
     from vim_deploy.validation.labels import LabelSource
+    from vim_deploy.validation.request import ValidationRequest
     from vim_deploy.validation.sign import check_signable
-    from vim_deploy.validation.validate import ValidationRequest
 
     given = {name: options[name] for name in ("rtol", "atol") if options[name] is not None}
     if options["sign"] and given:
@@ -212,8 +220,8 @@ def _request(model: str, artifacts: tuple[Path, ...], options: dict[str, Any]) -
         )
     if options["sign"]:
         check_signable([target for path in artifacts for target in targets_of(path)])
-    of_request = ("images", "max_images", "random_images", "hard", "function_body", "threads", "layers",
-                  "block", "invariance", "ground_truth")  # fmt: skip
+    of_request = ("images", "arrays", "max_images", "random_images", "hard", "function_body", "threads",
+                  "layers", "block", "invariance", "ground_truth")  # fmt: skip
     labels = None
     if options["labels"] is not None:
         labels = LabelSource(options["labels"], options["synsets"], options["max_labelled"])

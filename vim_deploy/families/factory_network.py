@@ -91,11 +91,14 @@ class ImageNetwork(nn.Module):
         )
 
 
-def open_factory(source: ModelSource) -> OpenedModel:
-    """Call the factory, and load the checkpoint into the network. Raises ConfigError or CheckpointError."""
+def build_network(source: ModelSource) -> tuple[nn.Module, dict[str, Any], list[str]]:
+    """Call the factory, and load the checkpoint into the network: the network, its origin, and notes.
+
+    Raises ConfigError or CheckpointError.
+    """
     if source.factory is None:
         raise ConfigError("the model 'factory' needs --factory package.module:function.")
-    arguments = {key: _literal(text) for key, text in source.factory_args}
+    arguments = _arguments(source)
     notes = _provide_missing()
     network = _call(source.factory, arguments)
     origin: dict[str, Any] = {"source": "factory", "sha256": None, "key": None, "seed": None}
@@ -104,11 +107,18 @@ def open_factory(source: ModelSource) -> OpenedModel:
         notes += loaded
     else:
         notes.append("no --checkpoint: the weights are those that the factory returned.")
+    return network, origin, notes
+
+
+def open_factory(source: ModelSource) -> OpenedModel:
+    """The network of a factory, for images. Raises ConfigError or CheckpointError."""
+    network, origin, notes = build_network(source)
+    assert source.factory is not None
     return open_network(
         network,
         name=source.factory,
         image_size=source.image_size,
-        arguments=arguments,
+        arguments=_arguments(source),
         origin=origin,
         notes=tuple(notes),
     )
@@ -152,6 +162,10 @@ def load_weights(network: nn.Module, source: ModelSource) -> tuple[dict[str, Any
     check_fit(state, own, name, f"the network of {source.factory}")
     network.load_state_dict(state, strict=False)
     return {"source": name, "sha256": raw.sha256, "key": key, "seed": None}, notes
+
+
+def _arguments(source: ModelSource) -> dict[str, Any]:
+    return {key: _literal(text) for key, text in source.factory_args}
 
 
 def _is_integer(value: Any) -> bool:

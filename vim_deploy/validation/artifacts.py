@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
@@ -51,7 +52,7 @@ class Target:
 
 
 class Artifact(AbstractContextManager["Artifact"]):
-    """An opened artifact; a context manager. Raises EngineError for a task without images as inputs."""
+    """An opened artifact; a context manager."""
 
     def __init__(
         self,
@@ -60,16 +61,13 @@ class Artifact(AbstractContextManager["Artifact"]):
         metadata: ModelMetadata,
         precision: Precision,
         manifest: Manifest | None = None,
+        inputs: tuple[TensorSpec, ...] = (),
     ) -> None:
+        self._inputs = inputs
         self.target, self.metadata, self.precision, self.manifest = target, metadata, precision, manifest
         self._network = network
         spec = TASKS.get(metadata.task)
-        if spec.arrays:
-            raise EngineError(
-                f"{target.path} is for the task {spec.name}, whose inputs are no images; vim-validate does "
-                "not compare it. vim-export and vim-build compare all outputs."
-            )
-        self.output = spec.primary_output
+        self.output = "" if spec.arrays else spec.primary_output
 
     @property
     def label(self) -> str:
@@ -124,6 +122,23 @@ class Artifact(AbstractContextManager["Artifact"]):
         """The primary output of the task."""
         return self.run_all(pixels, size)[self.output]
 
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What `run_arrays` takes."""
+        return self._inputs
+
+    @property
+    def output_names(self) -> list[str]:
+        network = self._network
+        runner = network.runner if isinstance(network, OpenEngine) else network
+        return [spec.name for spec in runner.outputs]
+
+    def run_arrays(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """All outputs for named arrays, for tasks that take them."""
+        if isinstance(self._network, OpenEngine):
+            return self._network.run(**arrays)
+        return self._network.run(arrays)
+
     def run_each(self, pixels: np.ndarray) -> list[dict[str, np.ndarray]]:
         """All outputs for each image by itself, with the task's values of `settings`.
 
@@ -169,7 +184,9 @@ def open_artifact(target: Target, threads: int | None = None) -> Artifact:
     """Raises EngineError, OperatorLibraryError or MissingDependencyError."""
     if target.mode == RunMode.ENGINE:
         engine = open_engine(target.path, threads=threads)
-        return Artifact(target, engine, engine.metadata, engine.manifest.precision, engine.manifest)
+        return Artifact(
+            target, engine, engine.metadata, engine.manifest.precision, engine.manifest, engine.inputs
+        )
     return open_source_model(target, read_source(target.path), threads)
 
 
@@ -178,7 +195,7 @@ def open_source_model(target: Target, source: SourceModel, threads: int | None =
     library = ort_library() if target.mode == RunMode.LIBRARY else None
     session = make_session(source.data, name=str(target.path), library=library, threads=threads)
     network = OrtRunner(session, source.input, source.outputs)
-    return Artifact(target, network, source.metadata, source.metadata.precision)
+    return Artifact(target, network, source.metadata, source.metadata.precision, inputs=source.inputs)
 
 
 def source_of(target: Target, others: list[Path]) -> Path:

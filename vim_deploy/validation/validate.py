@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -12,24 +11,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vim_deploy.engines.onnxruntime.session import runtime
 from vim_deploy.errors import EngineError
 from vim_deploy.export.eager import EagerModel
 from vim_deploy.export.model import ExportModel, open_export_model
 from vim_deploy.export.task import TaskModule
-from vim_deploy.families.family import ModelSource
 from vim_deploy.families.parts import Part, run_parts
 from vim_deploy.files import sha256_of_file
 from vim_deploy.metadata import ModelMetadata
-from vim_deploy.package import VERSION
 from vim_deploy.registry import load_object
 from vim_deploy.tasks.options import option_fields
 from vim_deploy.tasks.registry import TASKS
 from vim_deploy.tasks.spec import TaskSpec
 from vim_deploy.text import by, plural
 from vim_deploy.validation.accuracy import measure
+from vim_deploy.validation.arrays import validate_arrays
 from vim_deploy.validation.artifacts import Artifact, Target, open_artifact, source_of, targets_of
-from vim_deploy.validation.compare import Tolerance
 from vim_deploy.validation.inputs import Input, digest, hard_inputs, random_inputs, real_inputs, stacked
 from vim_deploy.validation.invariance import check_invariance
 from vim_deploy.validation.labels import LabelSource, labelled_images
@@ -37,31 +33,13 @@ from vim_deploy.validation.layers import compare_layers
 from vim_deploy.validation.outputs import Found, check_same_form, report_of, run_artifact, run_eager
 from vim_deploy.validation.probes import open_probed
 from vim_deploy.validation.quality import ArtifactNetwork, EagerNetwork, compare_quality, quality_of
+from vim_deploy.validation.request import ValidationRequest
 from vim_deploy.validation.results import TargetResult, Validation
+from vim_deploy.validation.versions import versions
 
 LAYER_IMAGES = 2
 INVARIANCE_IMAGES = 4
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class ValidationRequest:
-    """The model, artifacts, inputs and checks of a run. `labels` measures accuracy on all `images`."""
-
-    source: ModelSource
-    artifacts: tuple[Path, ...]
-    images: tuple[str, ...] = ()
-    max_images: int = 16
-    random_images: int = 4
-    hard: bool = True
-    function_body: bool = True
-    threads: int | None = None
-    layers: bool = False
-    block: int | None = None  # of --layers, to show in detail
-    invariance: bool = False
-    labels: LabelSource | None = None
-    ground_truth: Path | None = None  # of `images`, to measure mIoU or average precision
-    tolerance: Tolerance | None = None  # instead of that of an artifact's precision
 
 
 @dataclass(frozen=True)
@@ -90,6 +68,8 @@ def validate(request: ValidationRequest, progress: Progress = lambda stage: None
     targets = [target for path in request.artifacts for target in targets_of(path, request.function_body)]
     if request.threads is not None:
         torch.set_num_threads(request.threads)
+    if _takes_arrays(targets[0], request):
+        return validate_arrays(request, targets, progress)
     reference = _reference(request, targets[0], progress)
     eager = report_of(reference.float64, reference.float32, reference.inputs, reference.spec)
     results = [_result(target, request, reference, progress) for target in targets]
@@ -104,8 +84,17 @@ def validate(request: ValidationRequest, progress: Progress = lambda stage: None
         eager,
         tuple(results),
         reference.model.notes,
-        _versions(),
+        versions(),
     )
+
+
+def _takes_arrays(target: Target, request: ValidationRequest) -> bool:
+    """Whether the artifact takes named arrays. Raises EngineError for arrays that it does not take."""
+    with open_artifact(target, request.threads) as artifact:
+        arrays = TASKS.get(artifact.metadata.task).arrays
+    if request.arrays and not arrays:
+        raise EngineError(f"--arrays: {target.path} takes images, not named arrays; give --images.")
+    return arrays
 
 
 def _reference(request: ValidationRequest, target: Target, progress: Progress) -> _Reference:
@@ -307,13 +296,3 @@ def _inputs(request: ValidationRequest, metadata: ModelMetadata, task: TaskModul
     if not found:
         raise EngineError("there are no inputs to compare on; give --images or --random, or drop --no-hard.")
     return found
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "vim_deploy": VERSION,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "onnxruntime": str(runtime().__version__),
-        "machine": platform.machine(),
-    }

@@ -20,6 +20,7 @@ class RawModule(TaskModule):
 
     `examples`: the inputs by name, in the order of the network's arguments. `axes`: for an input, the names
     of its dynamic axes. `output_names` None: the keys of the network's own outputs, or output0, output1 ...
+    `same_as`: a module with the same outputs, which are then not found by a run.
     """
 
     spec = SPEC
@@ -33,6 +34,7 @@ class RawModule(TaskModule):
         examples: Mapping[str, Tensor] | None = None,
         axes: Mapping[str, Mapping[int, str]] | None = None,
         output_names: Sequence[str] | None = None,
+        same_as: RawModule | None = None,
     ) -> None:
         nn.Module.__init__(self)
         self.model, self.options = model, options
@@ -42,16 +44,14 @@ class RawModule(TaskModule):
             axes = {"pixels": {0: "batch"}}
         self.examples, self.axes = dict(examples), {name: dict(found) for name, found in (axes or {}).items()}
         self._names = output_names
-        self._outputs = self._found_names()
+        self._outputs = self._found_names() if same_as is None else same_as.outputs
 
     @property
     def outputs(self) -> tuple[str, ...]:
         return self._outputs
 
     def of(self, model: Network) -> RawModule:
-        return RawModule(
-            model, self.options, examples=self.examples, axes=self.axes, output_names=self._names
-        )
+        return RawModule(model, self.options, examples=self.examples, axes=self.axes, same_as=self)
 
     def forward(self, *arrays: Tensor) -> tuple[Tensor, ...]:
         return tuple(tensor for _, tensor in _named(self.model(*arrays)))
