@@ -143,16 +143,6 @@ def test_mcnemar():
     assert mcnemar(2, 8) == mcnemar(8, 2) == pytest.approx(2 * (1 + 10 + 45) / 2**10)
 
 
-def test_networks_of_arrays_are_refused():
-    from small_onnx import metadata
-
-    from vim_deploy.precision import Precision
-    from vim_deploy.validation.artifacts import Artifact, RunMode, Target
-
-    with pytest.raises(EngineError, match="is for the task raw, whose inputs are no images"):
-        Artifact(Target(Path("m.onnx"), RunMode.LIBRARY), None, metadata(task="raw"), Precision.FP32)
-
-
 def test_only_classification_has_labels():
     from small_onnx import metadata
 

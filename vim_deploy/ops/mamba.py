@@ -91,6 +91,8 @@ def _projection(projection: Tensor, u: Tensor, groups: int, dtype: torch.dtype) 
     if projection.dim() == 2:
         return projection.flatten().expand(u.shape[0], u.shape[2], projection.numel())
     if projection.dim() == 3:
+        if groups == 1:
+            return projection.transpose(1, 2)
         projection = projection.unsqueeze(1)
     own, state = projection.shape[1:3]
     projection = projection.movedim(-1, 1)

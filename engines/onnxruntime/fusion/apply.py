@@ -64,6 +64,7 @@ def fuse_graph(
     import onnx
 
     from vim_deploy.engines.fusion.rewrite import fuse
+    from vim_deploy.engines.onnxruntime.fusion.activations import fuse_activations
     from vim_deploy.engines.onnxruntime.fusion.int8 import INT8
     from vim_deploy.engines.onnxruntime.fusion.matmul import BFLOAT16, FLOAT32, fuse_matmuls
 
@@ -78,6 +79,7 @@ def fuse_graph(
         operators = fuse_matmuls(model, weights, smoothing)
     if reduced and not any(kind.endswith(weights.suffix) for kind in operators):
         raise EngineError(f"{name} has no matmul that can be fused in {wanted}; leave out --cpu-precision.")
+    operators |= fuse_activations(model)
     payload = model.SerializeToString() if operators else data
     quantized = _quantized(data, model, smoothing or {}) if weights is INT8 else None
     return FusedGraph(payload, operators, MATMUL_PRECISIONS.get(wanted), quantized)
