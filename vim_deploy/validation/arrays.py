@@ -139,6 +139,7 @@ def _result(
             sha256_of_file(target.path),
             artifact.precision,
             artifact.metadata.variant,
+            TASKS.get("raw"),
             against32,
             against64,
         )
