@@ -13,9 +13,9 @@ from vim_deploy.validation.quality import QualityDifference
 OUTPUTS = np.random.default_rng(0).standard_normal((4, 50))
 
 
-def report(noise: float):
+def report(noise: float, precision: str = "int8-matmul"):
     found = OUTPUTS + noise * np.random.default_rng(1).standard_normal(OUTPUTS.shape)
-    return compare(lambda _: OUTPUTS, lambda _: found, OUTPUTS, precision="int8-matmul", batch=4)
+    return compare(lambda _: OUTPUTS, lambda _: found, OUTPUTS, precision=precision, batch=4)
 
 
 def accuracy(wrong: int, images: int = 200):
@@ -52,6 +52,7 @@ def test_outputs_without_classes_are_judged_by_their_cosine(noise, passes):
     assert (judge(False, report(noise), None, None).reason is None) is passes
 
 
-def test_differences_of_any_size_are_within_the_tolerance_but_not_nan():
-    assert report(10.0).passed
-    assert not report(float("nan")).passed
+@pytest.mark.parametrize("precision", ["int8", "int8-matmul"])
+def test_differences_of_any_size_are_within_the_tolerance_but_not_nan(precision):
+    assert report(10.0, precision).passed
+    assert not report(float("nan"), precision).passed

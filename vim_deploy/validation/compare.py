@@ -122,13 +122,15 @@ class Report:
 
     @property
     def _limit(self) -> Tolerance:
-        return self.tolerance or Tolerance(Precision(self.precision).tolerance)
+        precision = Precision(self.precision)
+        return self.tolerance or Tolerance(math.inf if precision.judged_by_accuracy else precision.tolerance)
 
     @property
     def _floor(self) -> float:
         if self.tolerance is not None:
             return self.tolerance.signal_to_noise_floor
-        return Precision(self.precision).signal_to_noise_floor
+        precision = Precision(self.precision)
+        return -math.inf if precision.judged_by_accuracy else precision.signal_to_noise_floor
 
     @property
     def passed(self) -> bool:
