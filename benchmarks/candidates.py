@@ -11,9 +11,9 @@ from benchmarks import networks
 from benchmarks.networks import Pair
 from vim_deploy.bench.process import call_isolated
 from vim_deploy.ops.library import instruction_set
-from vim_deploy.precision import Precision
+from vim_deploy.precision import MATMUL_PRECISIONS
 
-ENGINE, ENGINE_BF16 = "our engine", "our engine, bf16 matmul"
+ENGINE, ENGINE_BF16, ENGINE_INT8 = "our engine", "our engine, bf16 matmul", "our engine, int8 matmul"
 LIBRARY, FUNCTION = "onnxruntime, library", "onnxruntime, no library"
 KERNEL, REFERENCE = "pytorch, kernel", "pytorch, reference"
 ONNXRUNTIME, PYTORCH = "onnxruntime", "pytorch"
@@ -54,7 +54,7 @@ class Choice:
 _OTHER_VIMS = (LIBRARY, FUNCTION, KERNEL, REFERENCE)
 _DEITS = (ONNXRUNTIME, PYTORCH, *OPENVINO.values())
 _FLOOR = (MATMULS, SCANS)
-RUNTIMES = (ENGINE, ENGINE_BF16, *_OTHER_VIMS, *_DEITS, *_FLOOR)
+RUNTIMES = (ENGINE, ENGINE_BF16, ENGINE_INT8, *_OTHER_VIMS, *_DEITS, *_FLOOR)
 ENGINE_AND_FLOOR = frozenset((ENGINE, *_FLOOR))
 
 
@@ -65,7 +65,9 @@ def candidates(pair: Pair, batch: int, choice: Choice) -> list[Candidate]:
     if ENGINE in selected:
         found.append(_engine(pair, choice))
     if ENGINE_BF16 in selected:
-        found.append(_engine_bf16(pair, choice))
+        found.append(_reduced_engine(pair, choice, ENGINE_BF16, "bf16", _bf16_skip_reason()))
+    if ENGINE_INT8 in selected:
+        found.append(_reduced_engine(pair, choice, ENGINE_INT8, "int8"))
     if selected.intersection(_OTHER_VIMS):
         found += _other_vims(pair, batch, choice)
     if selected.intersection(_DEITS):
@@ -81,15 +83,17 @@ def _engine(pair: Pair, choice: Choice) -> Candidate:
     return Candidate(f"Vim-{pair.label}", ENGINE, "vim_deploy.bench.openers:engine", arguments)
 
 
-def _engine_bf16(pair: Pair, choice: Choice) -> Candidate:
-    network, skip_reason = f"Vim-{pair.label}", _bf16_skip_reason()
+def _reduced_engine(
+    pair: Pair, choice: Choice, runtime: str, precision: str, skip_reason: str | None = None
+) -> Candidate:
+    """Our engine with matmuls in another precision than float32."""
+    network = f"Vim-{pair.label}"
     if skip_reason is not None:
-        return Candidate(network, ENGINE_BF16, skip_reason=skip_reason)
-    path = networks.vim_engine(pair, choice.folder, choice.threads, "bf16")
+        return Candidate(network, runtime, skip_reason=skip_reason)
+    path = networks.vim_engine(pair, choice.folder, choice.threads, precision)
     arguments = {"path": str(path), "threads": choice.threads}
-    return Candidate(
-        network, ENGINE_BF16, "vim_deploy.bench.openers:engine", arguments, Precision.BF16_MATMUL
-    )
+    opener = "vim_deploy.bench.openers:engine"
+    return Candidate(network, runtime, opener, arguments, MATMUL_PRECISIONS[precision])
 
 
 @cache

@@ -68,7 +68,7 @@ def deit_file(pair: Pair, folder: Path) -> Path:
 def vim_engine(pair: Pair, folder: Path, threads: int, precision: str = "fp32") -> Path:
     """The engine that vim-build makes from `vim_file`; always rebuilt, since the build is measured, too.
 
-    `precision`: of the inputs of matmuls, "fp32" or "bf16".
+    `precision`: of the inputs of matmuls, "fp32", "bf16" or "int8".
     """
     output = folder / f"vim-{_file_name(pair)}-{pair.size}-{precision}.engine"
     source = str(vim_file(pair, folder))

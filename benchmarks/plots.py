@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchmarks.candidates import ENGINE, ENGINE_BF16, LIBRARY, ONNXRUNTIME, OPENVINO, PYTORCH
+from benchmarks.candidates import ENGINE, ENGINE_BF16, ENGINE_INT8, LIBRARY, ONNXRUNTIME, OPENVINO, PYTORCH
 from benchmarks.ratios import find
 from vim_deploy.bench.table import MEGABYTE
 from vim_deploy.cli.common import command
@@ -28,6 +28,7 @@ Value = Callable[[dict[str, Any]], float]
 _LINES = (
     ("Vim", ENGINE, "#d55e00", "o"),
     ("Vim", ENGINE_BF16, "#cc79a7", "o"),
+    ("Vim", ENGINE_INT8, "#000000", "o"),
     ("Vim", LIBRARY, "#e69f00", "o"),
     ("DeiT", ONNXRUNTIME, "#0072b2", "s"),
     ("DeiT", OPENVINO["fp32"], "#56b4e9", "s"),

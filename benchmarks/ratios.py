@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks.candidates import (
     ENGINE,
     ENGINE_BF16,
+    ENGINE_INT8,
     FLOOR,
     KERNEL,
     LIBRARY,
@@ -75,20 +76,27 @@ def within_cell(cell: Cell) -> dict[str, dict[str, Any]]:
         for key, name in (("above_start", "above start"), ("above_opened", "running")):
             share = engine["memory_bytes"][key] / max(1, deit["memory_bytes"][key])
             found[f"share of DeiT's memory in ONNX Runtime, {name}"] = _single(share)
-    return {**found, **_bf16_matmul_ratios(cell, engine)}
+    bf16 = find(cell, "Vim", ENGINE_BF16)
+    of_int8 = [] if bf16 is None else [("our engine with bf16 matmuls", bf16)]
+    return {
+        **found,
+        **_reduced_ratios("bf16 matmul", bf16, engine, cell),
+        **_reduced_ratios("int8 matmul", find(cell, "Vim", ENGINE_INT8), engine, cell, of_int8),
+    }
 
 
-def _bf16_matmul_ratios(cell: Cell, engine: Result) -> dict[str, dict[str, Any]]:
-    """Speedup of our engine with bf16 matmuls over the fp32 engine and over DeiT in bf16."""
-    reduced = find(cell, "Vim", ENGINE_BF16)
+def _reduced_ratios(
+    label: str, reduced: Result | None, engine: Result, cell: Cell, more: Sequence[tuple[str, Result]] = ()
+) -> dict[str, dict[str, Any]]:
+    """Speedup of our engine with matmuls in reduced precision over fp32, `more`, and DeiT in bf16."""
     if reduced is None:
         return {}
-    others = [("our engine in fp32", engine)]
+    others = [("our engine in fp32", engine), *more]
     fastest = fastest_deit(cell, "bf16")
     if fastest is not None:
         others.append((f"the fastest DeiT in bf16 ({fastest['runtime']})", fastest))
     return {
-        f"bf16 matmul: times faster than {name}": asdict(
+        f"{label}: times faster than {name}": asdict(
             ratio(other["rounds_seconds"], reduced["rounds_seconds"])
         )
         for name, other in others
@@ -116,7 +124,11 @@ def across_cells(cells: Sequence[Cell]) -> dict[str, dict[str, Any]]:
 
     These compare turns that are minutes apart.
     """
-    return {**_growth(cells, ENGINE, ""), **_growth(cells, ENGINE_BF16, ", bf16 matmul")}
+    return {
+        **_growth(cells, ENGINE, ""),
+        **_growth(cells, ENGINE_BF16, ", bf16 matmul"),
+        **_growth(cells, ENGINE_INT8, ", int8 matmul"),
+    }
 
 
 def _growth(cells: Sequence[Cell], runtime: str, suffix: str) -> dict[str, dict[str, Any]]:

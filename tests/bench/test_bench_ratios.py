@@ -6,6 +6,7 @@ from benchmarks import plots
 from benchmarks.candidates import (
     ENGINE,
     ENGINE_BF16,
+    ENGINE_INT8,
     FLOOR,
     MATMULS,
     ONNXRUNTIME,
@@ -41,6 +42,7 @@ ONE = cell(
     [
         result("Vim-Ti", ENGINE, [[1.0], [2.0], [1.0]], above_start=20, above_opened=5),
         result("Vim-Ti", ENGINE_BF16, [[0.25], [1.0], [0.5]], precision="bf16-matmul"),
+        result("Vim-Ti", ENGINE_INT8, [[0.125], [0.5], [0.25]], precision="int8-matmul"),
         result("Vim-Ti", REFERENCE, [[10.0], [40.0], [30.0]]),
         result("DeiT-Ti", ONNXRUNTIME, [[3.0], [6.0], [3.0]], above_start=100, above_opened=50),
         result("DeiT-Ti", OPENVINO["fp32"], [[2.0], [5.0], [2.0]]),
@@ -67,6 +69,8 @@ def test_ratios_within_a_cell():
     assert found["bf16 matmul: times faster than our engine in fp32"]["median"] == 2
     found_bf16 = found["bf16 matmul: times faster than the fastest DeiT in bf16 (openvino bf16)"]
     assert found_bf16 == {"median": 1, "low": 1, "high": 2}
+    assert found["int8 matmul: times faster than our engine in fp32"]["median"] == 4
+    assert found["int8 matmul: times faster than our engine with bf16 matmuls"]["median"] == 2
     assert found["times the floor"] == pytest.approx({"median": 4 / 3, "low": 4 / 3, "high": 2})
     assert found["share of DeiT's memory in ONNX Runtime, above start"]["median"] == 0.2
     assert found["share of DeiT's memory in ONNX Runtime, running"]["median"] == 0.1
