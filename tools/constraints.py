@@ -23,25 +23,25 @@ _COMMAND = "python tools/constraints.py --lock"
 _CUDA = re.compile(r"nvidia-.*|cuda-.*|triton")
 
 
-def normalised(name: str) -> str:
+def normalized(name: str) -> str:
     """Source: the specification of names at packaging.python.org."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def is_cuda(name: str) -> bool:
-    """Whether a normalised name is a package of CUDA."""
+    """Whether a normalized name is a package of CUDA."""
     return _CUDA.fullmatch(name) is not None
 
 
 def pins(text: str) -> dict[str, str]:
     """Versions by name, from lines that start with `name==version`."""
     found = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", text, re.MULTILINE)
-    return {normalised(name): version for name, version in found}
+    return {normalized(name): version for name, version in found}
 
 
 def installed() -> dict[str, str]:
     """Versions by name, without local parts such as "+cpu"."""
-    found = {normalised(item.metadata["Name"]): item.version.partition("+")[0] for item in distributions()}
+    found = {normalized(item.metadata["Name"]): item.version.partition("+")[0] for item in distributions()}
     return {name: version for name, version in found.items() if name != _THIS and not is_cuda(name)}
 
 

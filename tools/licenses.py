@@ -1,6 +1,6 @@
-"""Writes docs/licenses.md, the licences of all packages that are installed: `python tools/licenses.py`.
+"""Writes docs/licenses.md, the licenses of all packages that are installed: `python tools/licenses.py`.
 
-With --check, only compares the file with the installed packages. The licences are those that the packages
+With --check, only compares the file with the installed packages. The licenses are those that the packages
 state.
 """
 
@@ -12,33 +12,33 @@ from importlib.metadata import Distribution, distribution, distributions
 from pathlib import Path
 
 import tomllib
-from constraints import is_cuda, normalised
+from constraints import is_cuda, normalized
 from packaging.requirements import Requirement
 
 FILE = Path(__file__).resolve().parent.parent / "docs" / "licenses.md"
 _THIS = "vim-deploy"
-_HEAD = """# Licences of dependencies
+_HEAD = """# Licenses of dependencies
 
 vim-deploy is licensed under Apache-2.0. It does not distribute the packages below; pip installs them.
 `python tools/licenses.py` writes this table from the metadata of the installed packages, and `make check`
 verifies it. Versions are in `constraints.txt`. Not listed: `tensorrt`, `pycuda`, `openvino` and the CUDA
 packages of PyTorch and ONNX Runtime, which are not installed for tests; NVIDIA's have their own licences.
-`tools/scale/requirements.txt` and `tools/cluster/requirements.txt` state the licences of the packages that
+`tools/scale/requirements.txt` and `tools/cluster/requirements.txt` state the licenses of the packages that
 only `make test-scale` installs.
 
 "Needed for": running engines on a CPU (`cpu`), other extras of `pyproject.toml`, or the tools that set up a
 development environment (`setup`).
 
-| package | licence | needed for |
+| package | license | needed for |
 |---|---|---|
 """
 # The extras that `make setup` installs, in the order in which they are named.
 EXTRAS = ("cpu", "export", "torch", "parquet", "detect", "plots", "urls", "examples", "test", "dev")
-_LONGEST = 120  # characters; longer texts are whole licences
+_LONGEST = 120  # characters; longer texts are whole licenses
 
 
 def licence_of(item: Distribution) -> str:
-    """The licence that a package states: an SPDX expression, a short text, or its classifiers."""
+    """The license that a package states: an SPDX expression, a short text, or its classifiers."""
     fields = item.metadata
     if expression := fields.get("License-Expression"):
         return str(expression)
@@ -64,12 +64,12 @@ def requirements_of(name: str) -> list[str]:
 
 
 def needed_by(extra: str) -> set[str]:
-    """The normalised names of everything that the package needs with this extra and without others."""
+    """The normalized names of everything that the package needs with this extra and without others."""
     found: set[str] = set()
     pending = [Requirement(f"{_THIS}[{extra}]")]
     while pending:
         requirement = pending.pop()
-        name = normalised(requirement.name)
+        name = normalized(requirement.name)
         extras = {"", *requirement.extras}
         key = f"{name}[{','.join(sorted(extras))}]"
         if key in found:
@@ -87,7 +87,7 @@ def table() -> str:
     needs = {extra: needed_by(extra) for extra in EXTRAS}
     rows = []
     for item in distributions():
-        name = normalised(item.metadata["Name"])
+        name = normalized(item.metadata["Name"])
         if name == _THIS or is_cuda(name):
             continue
         uses = [extra for extra, names in needs.items() if name in names]
