@@ -87,7 +87,7 @@ def export_opened(
     preprocessing = _preprocessing(request, opened)
     _check_class_names(request, opened.num_classes)
     opened.task.check_preprocessing(preprocessing)
-    _check_calibration(request)
+    _check_calibration(request, opened.task)
     pixels = _check_pixels(request, opened.task, preprocessing) if request.check else None
     task = opened.task.of(in_precision(opened.task.model, request.precision))
     report("tracing the graph")
@@ -211,11 +211,16 @@ def _pixels_of(path: str, task: TaskModule, preprocessing: Preprocessing, option
     try:
         return task.pixels(decode(path).image, preprocessing)
     except ImageError as error:
-        raise ExportError(f"{path} cannot be used: {error}; give other images with {option}.") from None
+        raise ExportError(f"{path}: {error}; give other images with {option}.") from None
 
 
-def _check_calibration(request: ExportRequest) -> None:
+def _check_calibration(request: ExportRequest, task: TaskModule) -> None:
     """Raises ExportError for int8 without images, and for images without int8."""
+    if request.precision is Precision.INT8 and task.spec.arrays:
+        raise ExportError(
+            "--precision int8 finds its ranges on images, and this network takes named arrays; export it "
+            "with --precision fp32."
+        )
     if (request.precision is Precision.INT8) != bool(request.calibration):
         raise ExportError(
             "--precision int8 and --calibrate belong together: the ranges of the integers are those of the "

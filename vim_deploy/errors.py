@@ -72,7 +72,10 @@ def as_user_error(error: BaseException) -> VimDeployError | None:
     """The user error for a file or a limit of the system that an exception is about; None for others."""
     if isinstance(error, VimDeployError):
         return error
-    if isinstance(error, MemoryError) or (isinstance(error, ImportError) and _NO_MEMORY.search(str(error))):
+    # Functions in C end with SystemError if there is no memory for their exception.
+    without_exception = isinstance(error, SystemError) and "without exception set" in str(error)
+    missing_library = isinstance(error, ImportError) and _NO_MEMORY.search(str(error))
+    if isinstance(error, MemoryError) or without_exception or missing_library:
         return VimDeployError(
             "there is not enough memory; free some, raise the limit (ulimit -v), or use a smaller batch size "
             "or fewer workers."

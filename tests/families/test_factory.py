@@ -16,6 +16,7 @@ from torch import nn
 import vim_deploy
 from vim_deploy.cli import build, export, infer, validate
 from vim_deploy.errors import ConfigError
+from vim_deploy.export.int8 import sites
 from vim_deploy.families.factory_network import open_factory
 from vim_deploy.families.family import FACTORY, ModelSource
 from vim_deploy.integrations.mamba_ssm import install
@@ -83,6 +84,25 @@ def test_images_are_classified_and_the_artifacts_validated(place):
 def test_another_network_is_found_by_validation(place):
     result = run(validate, "--factory", TARGET, place / "x.engine", "--random", "1", "--no-hard", code=1)
     assert "other weights" in result.output
+
+
+def test_a_file_in_int8_is_close_to_the_network(place, monkeypatch):
+    monkeypatch.setattr(sites, "MIN_DEPTH", 8)  # the network is small
+    generator = np.random.default_rng(0)
+    (place / "calibration").mkdir()
+    for number in range(4):
+        noise = Image.fromarray(generator.integers(0, 256, (32, 32, 3), np.uint8))
+        noise.save(place / "calibration" / f"{number}.png")
+    run(export, "--factory", TARGET, "--precision", "int8", "--calibrate", place / "calibration",
+        "-o", place / "int8.onnx")  # fmt: skip
+    model = onnx.load(place / "int8.onnx")
+    assert any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+
+
+def test_int8_is_refused_for_named_arrays(place):
+    options = ("--precision", "int8", "--calibrate", place, "-o", place / "raw.onnx")
+    result = run(export, "--factory", TARGET, "--task", "raw", *options, code=2)
+    assert "--precision int8 finds its ranges on images" in " ".join(result.output.split())
 
 
 def test_features_are_those_of_forward_features(place):

@@ -92,19 +92,21 @@ def _recorded_nodes(models: list[Path], folder: Path) -> Path:
     import onnx
 
     from vim_deploy.engines.fusion.rewrite import fuse
-    from vim_deploy.engines.onnxruntime.fusion.matmul import fuse_matmuls
+    from vim_deploy.engines.onnxruntime.fusion.int8 import INT8
+    from vim_deploy.engines.onnxruntime.fusion.matmul import BFLOAT16, FLOAT32, fuse_matmuls
     from vim_deploy.engines.source import read_source
 
+    formats = {"matmul": FLOAT32, "bfloat16": BFLOAT16, "int8": INT8}
     nodes = folder / "nodes"
     nodes.mkdir()
     for number, model in enumerate(models):
         source = read_source(model)
-        for title in ("exported", "fused", "matmul", "bfloat16"):
+        for title in ("exported", "fused", *formats):
             graph = onnx.load_model_from_string(source.data)
             if title != "exported":
                 fuse(graph)
-            if title in ("matmul", "bfloat16"):
-                fuse_matmuls(graph, bfloat16=title == "bfloat16")
+            if title in formats:
+                fuse_matmuls(graph, formats[title])
             for place, recorded in enumerate(_with_inputs(graph, source)):
                 (nodes / f"{number}-{title}-{place}").write_bytes(recorded.SerializeToString())
     return nodes

@@ -14,7 +14,7 @@ import torch
 from golden_data import assert_close, golden_dir, load_json, load_tensors
 
 from vim_deploy.engines.fusion.rewrite import fuse
-from vim_deploy.engines.onnxruntime.fusion.matmul import fuse_matmuls
+from vim_deploy.engines.onnxruntime.fusion.matmul import BFLOAT16, FLOAT32, fuse_matmuls
 from vim_deploy.export.onnx import to_onnx
 from vim_deploy.model import VimConfig, VisionMamba
 from vim_deploy.ops.library import usable_instruction_sets
@@ -77,10 +77,10 @@ def folder(tmp_path_factory) -> Path:
         model = to_onnx(ClassifyModule(golden_model(case)))
         fuse(model)
         onnx.save(model, place / f"{name}@fused.onnx")
-        for form in ("joined", "bfloat16"):
+        for form, weights in (("joined", FLOAT32), ("bfloat16", BFLOAT16)):
             joined = onnx.ModelProto()
             joined.CopyFrom(model)
-            fuse_matmuls(joined, bfloat16=form == "bfloat16")
+            fuse_matmuls(joined, weights)
             onnx.save(joined, place / f"{name}@{form}.onnx")
         np.save(place / f"{name}.npy", load_tensors(f"model_{name}")["image"])
     return place

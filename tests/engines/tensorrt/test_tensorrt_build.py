@@ -388,7 +388,7 @@ def test_matmuls_are_found_by_their_names_in_the_metadata(place):
 def test_unidentified_matmuls_are_a_warning(place, caplog, monkeypatch):
     from vim_deploy.engines.tensorrt import readback as tensorrt_readback
 
-    monkeypatch.setattr(tensorrt_readback, "_is_block_matmul", lambda layer: False)
+    monkeypatch.setattr(tensorrt_readback, "_is_block_matmul", lambda layer, graph: False)
     place.install(10)
     place.build("fp16")
     assert "does not show which layers are matmuls" in caplog.text
