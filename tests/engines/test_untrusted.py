@@ -129,7 +129,7 @@ def test_manifests_with_valid_hashes_are_checked(engine, changes, message):
     ("changes", "message"),
     [
         ({"backend": "abacus"}, "unknown backend 'abacus'"),
-        ({"precision": "int8"}, "'int8' is not a valid Precision"),
+        ({"precision": "int4"}, "'int4' is not a valid Precision"),
         ({"options": {"device": "abacus"}}, "device is 'abacus'; expected one of cpu, cuda"),
         ({"options": {"threads": 1 << 40}}, "threads is"),
         ({"options": {"threads": "many"}}, "threads is"),
