@@ -105,6 +105,30 @@ def classifier(classes: int = 5, seed: int = 0) -> Classifier:
     return Classifier(classes).eval()
 
 
+class DeepClassifier(nn.Module):
+    """A list of blocks with a residual each, and a module that is called twice."""
+
+    default_cfg = Classifier.default_cfg
+
+    def __init__(self, depth: int = 3, classes: int = 5, width: int = 16) -> None:
+        super().__init__()
+        self.patch = nn.Conv2d(3, width, 8, stride=8)
+        self.norm = nn.LayerNorm(width)
+        self.blocks = nn.ModuleList(HybridMixer(width) for _ in range(depth))
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, classes))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        tokens = self.norm(self.norm(self.patch(pixels).flatten(2).transpose(1, 2)))
+        for block in self.blocks:
+            tokens = tokens + block(tokens)
+        return self.head(tokens.mean(1))
+
+
+def deep_classifier(seed: int = 0) -> DeepClassifier:
+    torch.manual_seed(seed)
+    return DeepClassifier().eval()
+
+
 class LanguageModel(nn.Module):
     """The prefill of a causal language model: gated mixers, tokens and a mask in, logits and a vector out."""
 

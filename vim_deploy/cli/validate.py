@@ -96,8 +96,16 @@ _NEEDS = {
     type=click.FloatRange(min=0),
     help="Largest accepted absolute difference, in addition to --rtol.  [default: 0]",
 )
-@click.option("--layers", is_flag=True, help="Compare every part of every block, and locate the first error.")
-@click.option("--block", type=click.IntRange(min=0), help="With --layers: print all parts of this block.")
+@click.option(
+    "--layers",
+    is_flag=True,
+    help="Compare every part of every block, and locate the first error. With --factory: modules by name.",
+)
+@click.option(
+    "--block",
+    type=click.IntRange(min=0),
+    help="With --layers, not with --factory: print all parts of this block.",
+)
 @path_option(
     "--plot",
     help="With --layers: plot the error against depth to a .png, .svg or .pdf file.",

@@ -52,7 +52,7 @@ class Family:
     `dataset`, used for models with as many classes and without names. `crop_ratio`: of the preprocessing.
     `notes_of`: what users should know about a configuration. `parts` and `probes` are functions for
     `vim-validate --layers`: from a model to its parts (see `vim_deploy.families.parts`), and from its ONNX
-    graph to the names of their outputs by part.
+    graph to the names of their outputs by part; without them, modules are compared by name.
     """
 
     name: str

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import onnx
 
 from vim_deploy.errors import ExportError
 from vim_deploy.onnx_graph.index import GraphIndex
 
 
-def module_output(graph: GraphIndex, module: str) -> str:
-    """The one value that a module computes and that is used outside of it. Raises ExportError."""
+def module_output(graph: GraphIndex, module: str, ignored: Collection[str] = ()) -> str:
+    """The one value that a module computes and that is used outside of it, except those to be ignored.
+
+    Raises ExportError.
+    """
     inside = {name for node in graph.nodes if _is_in(node, module) for name in node.output}
     used = {name for node in graph.nodes if not _is_in(node, module) for name in node.input}
-    return _only(inside & (used | graph.outputs), f"outputs of {module}")
+    return _only((inside & (used | graph.outputs)).difference(ignored), f"outputs of {module}")
 
 
-def module_input(graph: GraphIndex, module: str) -> str:
-    """The one computed value that a module uses and that is computed outside of it. Raises ExportError."""
+def module_input(
+    graph: GraphIndex, module: str, ignored: Collection[str] = (), given: Collection[str] = ()
+) -> str:
+    """The one value that a module uses and that is computed outside of it or one of the graph inputs `given`,
+    except those to be ignored. Raises ExportError.
+    """
     used = {name for node in graph.nodes if _is_in(node, module) for name in node.input}
     outside = {name for name, node in graph.producers.items() if not _is_in(node, module)}
-    return _only(used & outside, f"inputs of {module}")
+    return _only((used & outside.union(given)).difference(ignored), f"inputs of {module}")
 
 
 def has_module(graph: GraphIndex, module: str) -> bool:

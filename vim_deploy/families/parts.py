@@ -32,7 +32,8 @@ class Part:
 
     `kind`: what parts in several blocks have in common. `block`: the number of its block, None outside of
     blocks. `limit`: the largest local error of a correct artifact, in units of the output's rounding error
-    (2^-24 of a value in float32). `stream`: whether it is the residual stream.
+    (2^-24 of a value in float32). `stream`: whether its accumulated error is plotted
+    against depth, as that of the residual stream.
 
     A part with `outputs` is a set of rows, such as detections: `compute` returns one tensor for each output,
     with one row per member: boxes, scores, then perhaps classes and masks. `select` says which rows are

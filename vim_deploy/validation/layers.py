@@ -35,11 +35,19 @@ class PartFigures:
     accumulated_error: float
     local_error: float
     limit: float
-    stream: bool = False  # whether it is the residual stream
+    stream: bool = False  # see Part.stream
 
     @property
     def exceeds_limit(self) -> bool:
         return not self.local_error <= self.limit  # NaN exceeds it too
+
+
+@dataclass(frozen=True)
+class NotCompared:
+    """A module that could not be compared, and why."""
+
+    name: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,7 @@ class LayerReport:
 
     label: str
     parts: tuple[PartFigures, ...]
+    not_compared: tuple[NotCompared, ...] = ()
 
     @property
     def first_fault(self) -> PartFigures | None:
@@ -79,6 +88,7 @@ class LayerReport:
             "parts": [
                 {**dataclasses.asdict(part), "exceeds_limit": part.exceeds_limit} for part in self.parts
             ],
+            "not_compared": [dataclasses.asdict(module) for module in self.not_compared],
         }
 
 
@@ -127,7 +137,8 @@ def _errors(part: Part, expected: Values, recomputed: Values, actual: Values) ->
 
 def worst_slice(expected: np.ndarray, found: np.ndarray) -> float:
     """The RMS difference of the worst channel or token; both arrays are (batch, tokens, channels), or maps
-    (batch, channels, height, width), whose pixels are the tokens.
+    (batch, channels, height, width), whose pixels are the tokens. For other ranks, all axes between the first
+    and the last are tokens.
 
     One wrong weight affects one channel, which an RMS over all values would hide among rounding errors. Each
     slice is relative to its own RMS, or to that of the whole array where that is larger.
@@ -138,6 +149,8 @@ def worst_slice(expected: np.ndarray, found: np.ndarray) -> float:
         expected, found = (
             np.moveaxis(values.reshape(*values.shape[:2], -1), 1, 2) for values in (expected, found)
         )
+    elif expected.ndim != 3:
+        expected, found = (values.reshape(len(values), -1, values.shape[-1]) for values in (expected, found))
     whole = _rms(expected)
     worst = 0.0
     for axes in ((0, 1), (0, 2)):

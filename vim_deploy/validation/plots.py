@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def error_against_depth(reports: Sequence[LayerReport]) -> Figure:
-    """Two panels: the accumulated error of the residual stream per block, and the local error of each part.
+    """Two panels: the accumulated error of the residual stream or of modules, and the local error of parts.
 
     A cross marks the first fault of an artifact. Raises MissingDependencyError without matplotlib.
     """
@@ -40,10 +40,12 @@ def error_against_depth(reports: Sequence[LayerReport]) -> Figure:
             below.plot(*at, "x", color=color, markersize=12, label=f"first fault: {fault.name}")
     below.axhline(1.0, color="red", linewidth=1, label="limit")
     above.set_title("Accumulated error: RMS difference from float64, relative to its RMS (grows with depth)")
-    above.set_ylabel("relative error of the residual stream")
+    above.set_ylabel("relative error of the residual stream, or of modules")
     below.set_title("Local error of each part: a faulty part is above the limit")
     below.set_ylabel("local error / limit of the part")
-    below.set_xlabel("block (the parts of a block are between its number and the next)")
+    below.set_xlabel(
+        "block (the parts of a block are between its number and the next), or number of the module"
+    )
     above.legend()
     below.legend()
     return figure
@@ -82,8 +84,13 @@ def _figure() -> tuple[Figure, Any]:
 
 
 def _depth(report: LayerReport, index: int) -> float:
-    """The x coordinate: the parts of a block are between its number and the next."""
+    """The x coordinate: the parts of a block are between its number and the next.
+
+    Without numbered blocks it is the index.
+    """
     part = report.parts[index]
+    if all(other.block is None for other in report.parts):
+        return index
     if part.block is None:
         if index == 0:
             return -0.5

@@ -165,6 +165,9 @@ def sections(validation: Validation, block: int | None = None) -> Iterator[Secti
             yield _blocks(result.layers)
             if block is not None:
                 yield _parts(result.layers, block)
+            if modules := result.layers.not_compared:
+                title = f"{result.target.label}: {plural(len(modules), 'module')} not compared"
+                yield Section(title, ("module", "reason"), [(item.name, item.reason) for item in modules])
         if result.invariance:
             rows = [(item.condition, change(item)) for item in result.invariance.variations]
             yield Section(f"{result.target.label}: invariance", ("condition", "difference"), rows)

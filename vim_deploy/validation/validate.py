@@ -30,6 +30,7 @@ from vim_deploy.validation.inputs import Input, digest, hard_inputs, random_inpu
 from vim_deploy.validation.invariance import check_invariance
 from vim_deploy.validation.labels import LabelSource, labelled_images
 from vim_deploy.validation.layers import compare_layers
+from vim_deploy.validation.modules import compare_modules
 from vim_deploy.validation.outputs import Found, check_same_form, report_of, run_artifact, run_eager
 from vim_deploy.validation.probes import open_probed
 from vim_deploy.validation.quality import ArtifactNetwork, EagerNetwork, compare_quality, quality_of
@@ -138,11 +139,11 @@ def _check_fits(model: ExportModel, metadata: ModelMetadata, path: Path) -> None
 
 
 def _parts(model: ExportModel, block: int | None) -> list[Part]:
-    """The parts of the model. Raises EngineError if it has none, or not the block."""
+    """The parts of the model, none if modules are compared. Raises EngineError for an unknown block."""
     if not model.family.parts:
-        raise EngineError(
-            f"--layers is not supported for the model family {model.family.name}; drop --layers."
-        )
+        if block is not None:
+            raise EngineError(f"--block {block}: {model.variant} has no numbered blocks; drop --block.")
+        return []
     parts: list[Part] = load_object(model.family.parts)(model.task.model)
     blocks = 1 + max((part.block for part in parts if part.block is not None), default=-1)
     if block is not None and block >= blocks:
@@ -248,10 +249,12 @@ def _with_quality(
 def _with_layers(result: TargetResult, request: ValidationRequest, reference: _Reference) -> TargetResult:
     parts = reference.parts
     pixels = reference.pixels[: LAYER_IMAGES if reference.spec.batchable else 1]
-    probes_of = reference.model.family.probes
-    assert probes_of  # of every family with parts
-    expected = run_parts(parts, torch.from_numpy(pixels))
     path = source_of(result.target, list(request.artifacts))
+    probes_of = reference.model.family.probes
+    if not probes_of:
+        task = reference.model.task
+        return replace(result, layers=compare_modules(task, result.target, path, pixels, request.threads))
+    expected = run_parts(parts, torch.from_numpy(pixels))
     artifact, probes = open_probed(result.target, path, load_object(probes_of), request.threads)
     with artifact:
         return replace(result, layers=compare_layers(parts, expected, artifact, probes, pixels))
