@@ -73,7 +73,7 @@ def test_options_of_tasks_and_files():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"precision": "int8"}, ConfigError, "precision is 'int8'; expected one of fp32"),
+        ({"precision": "int4"}, ConfigError, "precision is 'int4'; expected one of fp32"),
         ({"batch_size": 0}, ConfigError, "batch_size is 0; expected 1 or more"),
         ({"image_size": 0}, ConfigError, "image_size is"),
         ({"position_rule": "other"}, ConfigError, "position_rule is 'other'; expected one of geometric"),
@@ -128,9 +128,9 @@ def test_the_function_and_the_package_have_one_name():
     assert done.stdout.count("cannot be written") == 2, done.stderr
 
 
-def test_exports_without_pytorch_name_the_extra(monkeypatch):
+def test_exports_without_pytorch_say_how_to_install_it(monkeypatch):
     for name in [name for name in sys.modules if name.startswith("vim_deploy.export")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(MissingDependencyError, match=r"vim-deploy\[export\]"):
+    with pytest.raises(MissingDependencyError, match=r"vim-deploy\[torch\]"):
         vim_deploy.export("small.json", output="x.onnx")
