@@ -14,35 +14,31 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
+# $(call environment,FOLDER,REQUIREMENTS): a virtual environment that also sees the project's packages.
+define environment
+test -x $(1)/bin/python || $(BIN)/python -m venv $(1)
+$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $(2)
+$(BIN)/python -c "import os, site; print(f'import site; site.addsitedir({site.getsitepackages()[0]!r})'); \
+    print(os.getcwd())" > $(1)/lib/python3.11/site-packages/project.pth
+endef
+
 # Tests with a real server, in an environment of their own, which also sees the project's.
 SCALE := .venv-scale
 test-scale: setup test-cluster
-	test -x $(SCALE)/bin/python || $(BIN)/python -m venv $(SCALE)
-	$(SCALE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
-	    -r tools/scale/requirements.txt
-	$(BIN)/python -c "import os, site; print(f'import site; site.addsitedir({site.getsitepackages()[0]!r})'); \
-	    print(os.getcwd())" > $(SCALE)/lib/python3.11/site-packages/project.pth
+	$(call environment,$(SCALE),tools/scale/requirements.txt)
 	$(SCALE)/bin/python -m pytest -p no:cacheprovider tests/serving
 
 # The same with Ray and a server of the S3 protocol; their packages do not fit to those of Triton's client.
 CLUSTER := .venv-cluster
 test-cluster: setup
-	test -x $(CLUSTER)/bin/python || $(BIN)/python -m venv $(CLUSTER)
-	$(CLUSTER)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
-	    -r tools/cluster/requirements.txt
-	$(BIN)/python -c "import os, site; print(f'import site; site.addsitedir({site.getsitepackages()[0]!r})'); \
-	    print(os.getcwd())" > $(CLUSTER)/lib/python3.11/site-packages/project.pth
+	$(call environment,$(CLUSTER),tools/cluster/requirements.txt)
 	$(CLUSTER)/bin/python -m pytest -p no:cacheprovider tests/cluster
 
 # Public networks in an environment of their own, which also sees the project's; needs the package index.
 NETWORKS := .venv-networks
 test-networks: setup
-	test -x $(NETWORKS)/bin/python || $(BIN)/python -m venv $(NETWORKS)
-	$(NETWORKS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
-	    -r tools/networks/requirements.txt
-	$(BIN)/python -c "import site; print(site.getsitepackages()[0])" \
-	    > $(NETWORKS)/lib/python3.11/site-packages/project.pth
-	PYTHONPATH=. $(NETWORKS)/bin/python -m pytest -p no:cacheprovider tools/networks
+	$(call environment,$(NETWORKS),tools/networks/requirements.txt)
+	$(NETWORKS)/bin/python -m pytest -p no:cacheprovider tools/networks
 
 # The kernels for 64-bit Arm in an emulator, in a root file system that is made once; see CONTRIBUTING.md.
 ARM := build/arm
