@@ -42,7 +42,7 @@ class Line:
     """One network in one runtime: a value per resolution (pixels per side), in ascending order."""
 
     label: str
-    colour: str
+    color: str
     marker: str
     resolutions: tuple[int, ...]
     values: tuple[float, ...]
@@ -61,12 +61,12 @@ def lines(cells: Sequence[dict[str, Any]], pair: str, value: Value) -> list[Line
     found = []
     single = sorted((cell for cell in cells if cell["pair"] == pair and cell["batch_size"] == 1),
                     key=lambda cell: cell["resolution"])  # fmt: skip
-    for network, runtime, colour, marker in _LINES:
+    for network, runtime, color, marker in _LINES:
         points = [(cell["resolution"], value(result))
                   for cell in single if (result := find(cell, network, runtime))]  # fmt: skip
         if points:
             resolutions, values = zip(*points, strict=True)
-            found.append(Line(f"{network}-{pair}, {runtime}", colour, marker, resolutions, values))
+            found.append(Line(f"{network}-{pair}, {runtime}", color, marker, resolutions, values))
     return found
 
 
@@ -104,7 +104,7 @@ def _draw(axes: Axes, drawn: Sequence[Line], title: str) -> None:
     from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
     for line in drawn:
-        axes.plot(line.resolutions, line.values, color=line.colour, marker=line.marker, label=line.label)
+        axes.plot(line.resolutions, line.values, color=line.color, marker=line.marker, label=line.label)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.xaxis.set_major_locator(FixedLocator(sorted({size for line in drawn for size in line.resolutions})))

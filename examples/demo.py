@@ -164,7 +164,7 @@ def _compare_segments_with_eager(scenes: Path) -> None:
 
     model, _ = load_segmenter(SCENES / "scenes.safetensors")
     paths = sorted((scenes / "images").glob("*.png"))
-    pixels = np.stack([PREPROCESSING.normalise(np.asarray(Image.open(path))) for path in paths])
+    pixels = np.stack([PREPROCESSING.normalize(np.asarray(Image.open(path))) for path in paths])
     with torch.inference_mode(), use_scan("reference"):
         expected = model.segment(torch.from_numpy(pixels), PREPROCESSING.image_size).argmax(dim=1).numpy()
     found = np.stack([np.asarray(Image.open(scenes / "maps" / path.name)) for path in paths])

@@ -149,11 +149,11 @@ def overlaps(boxes: Tensor, others: Tensor) -> Tensor:
     return common / (areas[0][:, None] + areas[1][None] - common)
 
 
-def deltas_to(boxes: Tensor, wanted: Tensor, centre: float = 1.0, size: float = 1.0) -> Tensor:
+def deltas_to(boxes: Tensor, wanted: Tensor, center: float = 1.0, size: float = 1.0) -> Tensor:
     """The deltas with which `apply_deltas` moves `boxes` to `wanted`; both (n, 4)."""
     own, other = (given[:, 2:] - given[:, :2] for given in (boxes, wanted))
     moved = (wanted[:, :2] + other / 2 - boxes[:, :2] - own / 2) / own
-    return torch.cat([centre * moved, size * torch.log(other / own)], dim=1)
+    return torch.cat([center * moved, size * torch.log(other / own)], dim=1)
 
 
 def tidy(boxes: Tensor, side: int) -> Tensor:

@@ -29,7 +29,7 @@ class Digits:
     labels: NDArray[np.int64]
 
     def images(self) -> list[Image.Image]:
-        """Greyscale images of 8 x 8 pixels."""
+        """Grayscale images of 8 x 8 pixels."""
         return [Image.fromarray(pixels) for pixels in self.pixels]
 
     def inputs(self) -> NDArray[np.float32]:

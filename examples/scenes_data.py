@@ -22,15 +22,15 @@ HELD_OUT_SCENES, HELD_OUT_SEED = 200, 1_000_000  # far from the seeds of trainin
 _SIDES = (30, 52)  # pixels of a digit
 _MAX_ROTATION = 12  # degrees
 _TRIES = 12  # positions to try per digit, as digits must not overlap
-_STROKE = 128  # least grey value, of 255, that belongs to the digit
-_LEAST_CONTRAST = 90.0  # largest difference of two colours in one channel
+_STROKE = 128  # least gray value, of 255, that belongs to the digit
+_LEAST_CONTRAST = 90.0  # largest difference of two colors in one channel
 
 
 def make_scene(
     digits: Digits, generator: np.random.Generator, height: int = SIZE, width: int = SIZE
 ) -> Scene:
     """An image (height, width, 3) and its label map (height, width): 0 is background, 1 + d is digit d."""
-    background, ink = _colours(generator)
+    background, ink = _colors(generator)
     image = background + _texture(generator, height, width)
     labels = np.zeros((height, width), np.uint8)
     taken = np.zeros((height, width), bool)
@@ -56,8 +56,8 @@ def held_out_scenes(count: int = HELD_OUT_SCENES) -> Iterator[Scene]:
         yield make_scene(digits, np.random.default_rng([HELD_OUT_SEED, index]))
 
 
-def _colours(generator: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Two contrasting colours: background and ink."""
+def _colors(generator: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Two contrasting colors: background and ink."""
     while True:
         background, ink = generator.uniform(20, 235, (2, 3))
         if np.abs(background - ink).max() >= _LEAST_CONTRAST:
@@ -76,7 +76,7 @@ def _texture(generator: np.random.Generator, height: int, width: int) -> NDArray
 
 
 def _digit(pixels: NDArray[np.uint8], side: int, generator: np.random.Generator) -> NDArray[np.uint8]:
-    """A digit's grey values, enlarged and slightly rotated."""
+    """A digit's gray values, enlarged and slightly rotated."""
     image = Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC)
     turn = generator.uniform(-_MAX_ROTATION, _MAX_ROTATION)
     return np.asarray(image.rotate(turn, Image.Resampling.BILINEAR))

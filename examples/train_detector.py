@@ -73,7 +73,7 @@ def train(model: Detector, steps: int, seed: int) -> None:
     losses = []
     for step in range(steps):
         scenes = [make_objects(digits, np.random.default_rng([seed, step, i])) for i in range(BATCH)]
-        pixels = torch.from_numpy(np.stack([PREPROCESSING.normalise(scene.image) for scene in scenes]))
+        pixels = torch.from_numpy(np.stack([PREPROCESSING.normalize(scene.image) for scene in scenes]))
         loss = detection_loss(model, pixels, scenes)
         optimizer.zero_grad()
         loss.backward()
@@ -92,7 +92,7 @@ def evaluate(model: Detector, count: int = HELD_OUT_SCENES) -> dict[str, dict[st
     results = []
     for number, scene in enumerate(scenes):
         height, width = scene.image.shape[:2]
-        found = model(torch.from_numpy(PREPROCESSING.normalise(scene.image))[None])
+        found = model(torch.from_numpy(PREPROCESSING.normalize(scene.image))[None])
         for box, score, index, mask in zip(*(values.numpy() for values in found), strict=True):
             left, top, right, bottom = map(float, box)
             whole = paste_mask(mask, box, height, width)

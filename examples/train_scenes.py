@@ -67,7 +67,7 @@ def train(model: Segmenter, steps: int, seed: int) -> None:
     losses = []
     for step in range(steps):
         scenes = [make_scene(digits, np.random.default_rng([seed, step, i])) for i in range(BATCH)]
-        pixels = torch.from_numpy(np.stack([PREPROCESSING.normalise(image) for image, _ in scenes]))
+        pixels = torch.from_numpy(np.stack([PREPROCESSING.normalize(image) for image, _ in scenes]))
         labels = torch.from_numpy(np.stack([labels for _, labels in scenes]).astype(np.int64))
         decoded, auxiliary = model.forward_training(pixels)
         loss = _loss(decoded, labels) + AUXILIARY_WEIGHT * _loss(auxiliary, labels)
@@ -92,7 +92,7 @@ def evaluate(model: Segmenter) -> dict[str, Any]:
     classes = len(CLASS_NAMES)
     confusion = np.zeros((classes, classes), np.int64)
     for image, labels in held_out_scenes():
-        pixels = torch.from_numpy(PREPROCESSING.normalise(image))[None]
+        pixels = torch.from_numpy(PREPROCESSING.normalize(image))[None]
         found = model.segment(pixels, CONFIG.image_size).argmax(dim=1)[0].numpy()
         confusion += np.bincount(
             (labels.astype(np.int64) * classes + found).ravel(), minlength=classes**2

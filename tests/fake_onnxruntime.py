@@ -24,7 +24,7 @@ CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
 
 @dataclass
-class Behaviour:
+class Behavior:
     """How the fake behaves, and how it was used."""
 
     starts: bool = True  # whether the CUDA provider starts
@@ -35,7 +35,7 @@ class Behaviour:
     sessions: list[dict[str, Any]] = field(default_factory=list)
 
 
-def fake(behaviour: Behaviour) -> ModuleType:
+def fake(behavior: Behavior) -> ModuleType:
     module: Any = ModuleType("onnxruntime")
     module.__version__ = real.__version__
     module.__spec__ = ModuleSpec("onnxruntime", None)
@@ -44,7 +44,7 @@ def fake(behaviour: Behaviour) -> ModuleType:
 
     class SessionOptions(real.SessionOptions):  # type: ignore[misc]
         def register_custom_ops_library(self, path: str) -> None:
-            behaviour.libraries.append(Path(path).name)
+            behavior.libraries.append(Path(path).name)
             super().register_custom_ops_library(str(ort_library()))
 
     class InferenceSession:
@@ -58,10 +58,10 @@ def fake(behaviour: Behaviour) -> ModuleType:
         ) -> None:
             names = [name if isinstance(name, str) else name[0] for name in providers]
             self._on_cuda = CUDA in names
-            if self._on_cuda and behaviour.fails_with:
-                raise RuntimeError(behaviour.fails_with)
-            self._on_cuda &= behaviour.starts
-            behaviour.sessions.append({"providers": providers, "enable_fallback": enable_fallback})
+            if self._on_cuda and behavior.fails_with:
+                raise RuntimeError(behavior.fails_with)
+            self._on_cuda &= behavior.starts
+            behavior.sessions.append({"providers": providers, "enable_fallback": enable_fallback})
             self._saved, options.optimized_model_filepath = options.optimized_model_filepath, ""
             if self._saved:
                 Path(self._saved).write_bytes(model)
@@ -84,7 +84,7 @@ def fake(behaviour: Behaviour) -> ModuleType:
 
         def end_profiling(self) -> str:
             path = Path(self._real.end_profiling())
-            path.write_text(behaviour.profile or self._rewritten(json.loads(path.read_text())))
+            path.write_text(behavior.profile or self._rewritten(json.loads(path.read_text())))
             return str(path)
 
         def _rewritten(self, events: list[dict[str, Any]]) -> str:
@@ -93,7 +93,7 @@ def fake(behaviour: Behaviour) -> ModuleType:
                 shapes = arguments.get("output_type_shape", [{}])
                 of_shapes = all(kind.startswith("int") for shape in shapes for kind in shape)
                 if "provider" in arguments and not of_shapes:
-                    stays = arguments["op_name"] in behaviour.on_cpu
+                    stays = arguments["op_name"] in behavior.on_cpu
                     arguments["provider"] = CPU if stays else CUDA
             return json.dumps(events)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from click.testing import CliRunner, Result
 from PIL import Image
-from small_onnx import COLOURS, colour_model, save
+from small_onnx import COLORS, color_model, save
 
 from vim_deploy.cli.infer import main
 from vim_deploy.engines.build import build_engine
@@ -22,16 +22,16 @@ ROOT = Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, "-c", "from vim_deploy.cli.infer import main; main()"]
 
 
-def make_engine(name: str = "colours.engine") -> None:
-    build_engine(save(colour_model(), Path("colours.onnx")), name)
+def make_engine(name: str = "colors.engine") -> None:
+    build_engine(save(color_model(), Path("colors.onnx")), name)
 
 
 def make_images(folder: str, count: int) -> list[str]:
-    """Create small images of three alternating colours and return their paths."""
+    """Create small images of three alternating colors and return their paths."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     paths = [Path(folder, f"{index:05d}.png") for index in range(count)]
     for index, path in enumerate(paths):
-        Image.new("RGB", (4, 3), COLOURS[index % 3]).save(path)
+        Image.new("RGB", (4, 3), COLORS[index % 3]).save(path)
     return [str(path) for path in paths]
 
 

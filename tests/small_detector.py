@@ -1,4 +1,4 @@
-"""A detector without weights in the format of vim-export: one object of each pure colour in the image."""
+"""A detector without weights in the format of vim-export: one object of each pure color in the image."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ _FIXED_ROWS = """
 """
 
 
-def colour_detector(scale: float = 1.0, fixed_rows: bool = False, **changes: Any) -> onnx.ModelProto:
-    """Red, green and blue: the box of all pixels of the colour, a mask that fills it, scores `SCORES`.
+def color_detector(scale: float = 1.0, fixed_rows: bool = False, **changes: Any) -> onnx.ModelProto:
+    """Red, green and blue: the box of all pixels of the color, a mask that fills it, scores `SCORES`.
 
     `fixed_rows`: always three rows; an image with three objects exceeds the first bound.
     """
@@ -114,7 +114,7 @@ def colour_detector(scale: float = 1.0, fixed_rows: bool = False, **changes: Any
 
 
 def with_rectangles(path: Path, size: tuple[int, int], boxes: Mapping[int, Box]) -> Path:
-    """A black image of `size` (width, height) with a rectangle of each colour (left, top, right, bottom)."""
+    """A black image of `size` (width, height) with a rectangle of each color (left, top, right, bottom)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     values = np.zeros((size[1], size[0], 3), np.uint8)
     for index, (left, top, right, bottom) in boxes.items():

@@ -13,7 +13,7 @@ from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.metadata import ModelMetadata
 from vim_deploy.precision import Precision
 
-COLOURS = ("red", "green", "blue")
+COLORS = ("red", "green", "blue")
 
 
 def metadata(**changes: Any) -> ModelMetadata:
@@ -23,7 +23,7 @@ def metadata(**changes: Any) -> ModelMetadata:
         "config": {},
         "precision": Precision.FP32,
         "preprocessing": Preprocessing((8, 8), 1.0, (0.0,) * 3, (1.0,) * 3),
-        "class_names": COLOURS,
+        "class_names": COLORS,
         "checkpoint": {"source": "synthetic", "sha256": None, "key": None, "seed": 0},
         "operator": {},
         "versions": {},
@@ -31,8 +31,8 @@ def metadata(**changes: Any) -> ModelMetadata:
     return ModelMetadata(**{**values, **changes})
 
 
-def colour_model(batch: int | str = "batch", **changes: Any) -> onnx.ModelProto:
-    """Logits are ten times the mean of each colour: the class is the strongest colour."""
+def color_model(batch: int | str = "batch", **changes: Any) -> onnx.ModelProto:
+    """Logits are ten times the mean of each color: the class is the strongest color."""
     about = metadata(**changes)
     height, width = about.preprocessing.image_size
     pixels = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [batch, 3, height, width])
@@ -43,7 +43,7 @@ def colour_model(batch: int | str = "batch", **changes: Any) -> onnx.ModelProto:
         helper.make_node("Mul", ["mean", "ten"], [name]),
     ]
     ten = numpy_helper.from_array(np.array(10, np.float32), "ten")
-    return finish(helper.make_graph(nodes, "colours", [pixels], [output], [ten]), about)
+    return finish(helper.make_graph(nodes, "colors", [pixels], [output], [ten]), about)
 
 
 def finish(graph: onnx.GraphProto, about: ModelMetadata, **options: Any) -> onnx.ModelProto:

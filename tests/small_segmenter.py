@@ -1,4 +1,4 @@
-"""A segmenter without weights in the format of vim-export: the class of a pixel is its strongest colour."""
+"""A segmenter without weights in the format of vim-export: the class of a pixel is its strongest color."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
-from small_onnx import COLOURS, finish, metadata
+from small_onnx import COLORS, finish, metadata
 
 from vim_deploy.data.preprocess import Preprocessing
 
@@ -17,8 +17,8 @@ CROP = 16
 PURE = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 
 
-def colour_segmenter(batch: int | str = "batch", crop: int = CROP, **changes: Any) -> onnx.ModelProto:
-    """Logits (batch, 3, crop / 4, crop / 4) are ten times the mean colour of four by four pixels."""
+def color_segmenter(batch: int | str = "batch", crop: int = CROP, **changes: Any) -> onnx.ModelProto:
+    """Logits (batch, 3, crop / 4, crop / 4) are ten times the mean color of four by four pixels."""
     about = metadata(
         **{
             "task": "segment",
@@ -33,7 +33,7 @@ def colour_segmenter(batch: int | str = "batch", crop: int = CROP, **changes: An
         helper.make_node("Mul", ["mean", "ten"], ["logits"]),
     ]
     ten = numpy_helper.from_array(np.array(10, np.float32), "ten")
-    return finish(helper.make_graph(nodes, "colours", [pixels], [output], [ten]), about)
+    return finish(helper.make_graph(nodes, "colors", [pixels], [output], [ten]), about)
 
 
 def striped(path: Path, width: int = 40, height: int = 24) -> np.ndarray:
@@ -42,7 +42,7 @@ def striped(path: Path, width: int = 40, height: int = 24) -> np.ndarray:
     classes = np.zeros((height, width), np.uint8)
     classes[: height // 2, width // 2 :] = 1
     classes[height // 2 :, width // 2 :] = 2
-    Image.fromarray(np.array([PURE[name] for name in COLOURS], np.uint8)[classes]).save(path)
+    Image.fromarray(np.array([PURE[name] for name in COLORS], np.uint8)[classes]).save(path)
     return classes
 
 

@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from small_onnx import colour_model, save
+from small_onnx import color_model, save
 
 from vim_deploy import load
 from vim_deploy.engines.build import build_engine
@@ -34,10 +34,10 @@ def test_artifacts_that_are_pipes_are_refused(tmp_path: Path, name: str):
 
 
 def test_a_pipe_as_source_of_an_engine_is_refused(tmp_path: Path):
-    build_engine(save(colour_model(), tmp_path / "colours.onnx"), tmp_path / "colours.engine")
+    build_engine(save(color_model(), tmp_path / "colors.onnx"), tmp_path / "colors.engine")
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(EngineError, match="not a regular file"):
-        load(tmp_path / "colours.engine", source=tmp_path / "pipe")
+        load(tmp_path / "colors.engine", source=tmp_path / "pipe")
 
 
 def write(path: Path, content: bytes = b"new") -> None:

@@ -1,4 +1,4 @@
-"""docs/licenses.md lists the licences of all installed packages."""
+"""docs/licenses.md lists the licenses of all installed packages."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ def test_the_file_is_current():
 
 
 @pytest.mark.parametrize(
-    ("fields", "licence"),
+    ("fields", "license"),
     [
         ({"License-Expression": "MIT", "License": "other"}, "MIT"),
         ({"License": "Apache 2.0"}, "Apache 2.0"),
-        ({"License": "A whole\nlicence", "Classifier": "License :: OSI Approved :: BSD License"},
+        ({"License": "A whole\nlicense", "Classifier": "License :: OSI Approved :: BSD License"},
          "BSD License"),
-        ({"License": "A whole\nlicence"}, "A whole"),
+        ({"License": "A whole\nlicense"}, "A whole"),
         ({}, "not stated"),
     ],
 )  # fmt: skip
-def test_the_licence_is_the_shortest_statement(fields, licence):
+def test_the_license_is_the_shortest_statement(fields, license):
     metadata = Message()
     for name, value in fields.items():
         metadata[name] = value
-    assert licenses.licence_of(SimpleNamespace(metadata=metadata)) == licence
+    assert licenses.license_of(SimpleNamespace(metadata=metadata)) == license
 
 
 def test_packages_are_those_of_an_extra_and_of_their_own_dependencies():

@@ -44,7 +44,7 @@ def main() -> int:
         os.chdir(folder)
         make_engine()
         make_images("images", options.images)
-        command = [*COMMAND, "colours.engine", "images", "--quiet"]
+        command = [*COMMAND, "colors.engine", "images", "--quiet"]
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
         subprocess.run([*command, "-o", "expected.csv"], env=environment, check=True)
         return _campaign(options, command, environment)

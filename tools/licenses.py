@@ -22,7 +22,7 @@ _HEAD = """# Licenses of dependencies
 vim-deploy is licensed under Apache-2.0. It does not distribute the packages below; pip installs them.
 `python tools/licenses.py` writes this table from the metadata of the installed packages, and `make check`
 verifies it. Versions are in `constraints.txt`. Not listed: `tensorrt`, `pycuda`, `openvino` and the CUDA
-packages of PyTorch and ONNX Runtime, which are not installed for tests; NVIDIA's have their own licences.
+packages of PyTorch and ONNX Runtime, which are not installed for tests; NVIDIA's have their own licenses.
 `tools/scale/requirements.txt` and `tools/cluster/requirements.txt` state the licenses of the packages that
 only `make test-scale` installs.
 
@@ -37,7 +37,7 @@ EXTRAS = ("cpu", "export", "torch", "parquet", "detect", "plots", "urls", "examp
 _LONGEST = 120  # characters; longer texts are whole licenses
 
 
-def licence_of(item: Distribution) -> str:
+def license_of(item: Distribution) -> str:
     """The license that a package states: an SPDX expression, a short text, or its classifiers."""
     fields = item.metadata
     if expression := fields.get("License-Expression"):
@@ -93,7 +93,7 @@ def table() -> str:
         uses = [extra for extra, names in needs.items() if name in names]
         # What runs engines is also part of every other extra.
         text = "cpu" if "cpu" in uses else ", ".join(uses) or "setup"
-        rows.append((name, re.sub(r"\s+", " ", licence_of(item)).replace("|", "\\|"), text))
+        rows.append((name, re.sub(r"\s+", " ", license_of(item)).replace("|", "\\|"), text))
     return _HEAD + "".join(f"| {' | '.join(row)} |\n" for row in sorted(rows))
 
 

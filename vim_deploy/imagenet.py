@@ -1,6 +1,6 @@
 """The classes of ImageNet-1k: synsets and names, in the order of a classifier's outputs.
 
-`imagenet.txt` states the source and the licences.
+`imagenet.txt` states the source and the licenses.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from small_onnx import colour_model, save
+from small_onnx import color_model, save
 
 from benchmarks.memory import main, measured
 from vim_deploy.bench import memory
@@ -17,8 +17,8 @@ pytest.importorskip("onnxruntime", reason="building engines needs onnxruntime")
 
 @pytest.fixture
 def engine(tmp_path: Path) -> str:
-    build_engine(save(colour_model(), tmp_path / "colours.onnx"), tmp_path / "colours.engine")
-    return str(tmp_path / "colours.engine")
+    build_engine(save(color_model(), tmp_path / "colors.onnx"), tmp_path / "colors.engine")
+    return str(tmp_path / "colors.engine")
 
 
 def test_own_memory_counts_in_both_figures():
@@ -39,6 +39,6 @@ def test_a_row_per_number_of_processes(engine):
     assert result.exit_code == 0, result.output
     rows = [line.split("|")[1:4] for line in result.stdout.splitlines()[2:]]
     assert [[cell.strip() for cell in row] for row in rows] == [
-        ["colours.engine", "0", "1"],
-        ["colours.engine", "0", "2"],
+        ["colors.engine", "0", "1"],
+        ["colors.engine", "0", "2"],
     ]

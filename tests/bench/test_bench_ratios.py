@@ -138,5 +138,5 @@ def test_both_plots_are_drawn_for_every_size(tmp_path):
     assert [path.name for path in paths] == ["result-Ti.png", "result-S.png"]
     with Image.open(paths[0]) as image:
         assert image.width > 1000
-        colours = {tuple(pixel[:3]) for _, pixel in image.convert("RGB").getcolors(1 << 24)}
-    assert (0xD5, 0x5E, 0x00) in colours and (0x00, 0x72, 0xB2) in colours
+        colors = {tuple(pixel[:3]) for _, pixel in image.convert("RGB").getcolors(1 << 24)}
+    assert (0xD5, 0x5E, 0x00) in colors and (0x00, 0x72, 0xB2) in colors

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from small_onnx import colour_model, save
+from small_onnx import color_model, save
 
 from vim_deploy import machine
 from vim_deploy.cli.bench import main
@@ -25,7 +25,7 @@ def own_cache(tmp_path, monkeypatch):
 
 
 def test_the_table_is_on_stdout_and_progress_on_stderr(tmp_path):
-    result = run(save(colour_model(), tmp_path / "model.onnx"), *BRIEF)
+    result = run(save(color_model(), tmp_path / "model.onnx"), *BRIEF)
     assert result.exit_code == 0, result.output
     assert "| batch |" in result.stdout and "cold start" in result.stdout
     assert "vim-bench: batch size 2" in result.stderr
@@ -34,7 +34,7 @@ def test_the_table_is_on_stdout_and_progress_on_stderr(tmp_path):
 
 def test_json_is_the_only_output_on_stdout_and_quiet_suppresses_progress(tmp_path, monkeypatch):
     monkeypatch.setattr(machine, "busy_cpus", lambda: 0.0)  # no warning
-    result = run(save(colour_model(), tmp_path / "model.onnx"), *BRIEF, "--json", "--quiet")
+    result = run(save(color_model(), tmp_path / "model.onnx"), *BRIEF, "--json", "--quiet")
     values = json.loads(result.stdout)
     assert [batch["batch_size"] for batch in values["batches"]] == [1, 2]
     assert result.stderr == ""
@@ -51,7 +51,7 @@ def test_json_is_the_only_output_on_stdout_and_quiet_suppresses_progress(tmp_pat
 )
 def test_user_errors_exit_2_without_traceback(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
-    save(colour_model(), Path("model.onnx"))
+    save(color_model(), Path("model.onnx"))
     Path("text.engine").write_text("some text")
     result = run(*arguments)
     assert result.exit_code == 2

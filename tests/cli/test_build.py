@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from small_onnx import colour_model, save, scan_model
+from small_onnx import color_model, save, scan_model
 
 from vim_deploy.cli.build import main
 
@@ -70,7 +70,7 @@ def test_json_is_the_manifest(tmp_path):
 )
 def test_user_errors_exit_2_without_traceback(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
-    save(colour_model(), Path("model.onnx"))
+    save(color_model(), Path("model.onnx"))
     Path("text.onnx").write_text("some text")
     result = run(*arguments)
     assert result.exit_code == 2

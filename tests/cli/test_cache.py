@@ -11,7 +11,7 @@ import pytest
 from changed_engine import changed_engine
 from click.testing import CliRunner, Result
 from infer_command import make_images
-from small_onnx import colour_model, save
+from small_onnx import color_model, save
 
 from vim_deploy.cli.cache import main
 from vim_deploy.engines.open import open_engine
@@ -25,7 +25,7 @@ def place(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VIM_DEPLOY_CACHE", str(tmp_path / "cache"))
     for name, scale in (("a.onnx", "one"), ("b.onnx", "two")):
-        open_engine(save(colour_model(variant=scale), Path(name))).close()
+        open_engine(save(color_model(variant=scale), Path(name))).close()
     (other,) = (path for path in engines() if content_of(path).startswith("b.onnx"))
     changed_engine(other, environment={"instruction_set": "avx1024"})
     Path("cache/engines/notes.txt").write_text("of the user")

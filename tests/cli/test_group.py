@@ -68,10 +68,10 @@ def place(tmp_path, monkeypatch) -> None:
 
 
 def test_verbose_prints_the_whole_log_and_tracebacks(place):
-    assert "opening" not in run("colours.engine", "images", "-o", "a.csv").stderr
-    found = run("colours.engine", "images", "-o", "b.csv", "--verbose")
+    assert "opening" not in run("colors.engine", "images", "-o", "a.csv").stderr
+    found = run("colors.engine", "images", "-o", "b.csv", "--verbose")
     assert found.exit_code == 0
-    assert "debug open: opening colours.engine: onnxruntime on cpu" in found.stderr
+    assert "debug open: opening colors.engine: onnxruntime on cpu" in found.stderr
     assert "started the decoder process" in found.stderr
     missing = run("missing.engine", "images", "--verbose")
     assert missing.exit_code == 2
@@ -80,7 +80,7 @@ def test_verbose_prints_the_whole_log_and_tracebacks(place):
 
 
 def test_quiet_and_verbose_contradict_each_other(place):
-    result = run("colours.engine", "images", "--quiet", "--verbose")
+    result = run("colors.engine", "images", "--quiet", "--verbose")
     assert result.exit_code == 2
     assert "contradict each other" in result.stderr
 

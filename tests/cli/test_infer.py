@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-from small_onnx import COLOURS, colour_model, save
+from small_onnx import COLORS, color_model, save
 
 from vim_deploy.cli.infer import main
 from vim_deploy.engines.build import build_engine
@@ -22,14 +22,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch) -> Path:
-    """A working folder with an engine and a labelled folder of 3 x 3 images."""
+    """A working folder with an engine and a labeled folder of 3 x 3 images."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VIM_DEPLOY_CACHE", str(tmp_path / "cache"))
-    build_engine(save(colour_model(), Path("colours.onnx")), "colours.engine")
-    for colour in COLOURS:
-        Path("images", colour).mkdir(parents=True)
+    build_engine(save(color_model(), Path("colors.onnx")), "colors.engine")
+    for color in COLORS:
+        Path("images", color).mkdir(parents=True)
         for index in range(3):
-            Image.new("RGB", (10 + index, 9), colour).save(Path("images", colour, f"{index}.png"))
+            Image.new("RGB", (10 + index, 9), color).save(Path("images", color, f"{index}.png"))
     return tmp_path
 
 
@@ -42,13 +42,13 @@ def rows(text: str) -> list[dict[str, str]]:
 
 
 def test_csv_on_stdout():
-    result = run("colours.engine", "images")
+    result = run("colors.engine", "images")
     assert result.exit_code == 0, result.output
     found = rows(result.stdout)
     assert [row["path"] for row in found] == [
-        f"images/{colour}/{index}.png" for colour in sorted(COLOURS) for index in range(3)
+        f"images/{color}/{index}.png" for color in sorted(COLORS) for index in range(3)
     ]
-    assert [row["top1"] for row in found] == [row["label"] for row in found] == sorted(COLOURS * 3)
+    assert [row["top1"] for row in found] == [row["label"] for row in found] == sorted(COLORS * 3)
     assert found[1]["width"] == "11"
     assert float(found[0]["top1_probability"]) == pytest.approx(0.99991, abs=1e-4)
     assert set(found[0]) == {
@@ -59,11 +59,11 @@ def test_csv_on_stdout():
 
 def test_summary_with_accuracy():
     Image.new("RGB", (4, 4), "green").save("images/red/wrong.png")
-    result = run("colours.engine", "images", "-o", "out.csv", "--json", "--quiet", "--batch-size", 4)
+    result = run("colors.engine", "images", "-o", "out.csv", "--json", "--quiet", "--batch-size", 4)
     assert result.exit_code == 0
     assert result.stderr == ""
     summary = json.loads(result.stdout)
-    assert (summary["images"], summary["ok"], summary["failed"], summary["labelled"]) == (10, 10, 0, 10)
+    assert (summary["images"], summary["ok"], summary["failed"], summary["labeled"]) == (10, 10, 0, 10)
     assert summary["top1_accuracy"] == pytest.approx(0.9)
     assert summary["top5_accuracy"] == 1.0
     assert summary["images_per_second"] > 0
@@ -71,7 +71,7 @@ def test_summary_with_accuracy():
 
 def test_failures_are_rows_and_exit_code_1():
     Path("images/red/bad.png").write_text("text")
-    result = run("colours.engine", "images/red", "images/blue", "-o", "out.csv")
+    result = run("colors.engine", "images/red", "images/blue", "-o", "out.csv")
     assert result.exit_code == 1
     found = rows(Path("out.csv").read_text())
     assert [row["status"] for row in found] == ["ok"] * 3 + ["error"] + ["ok"] * 3
@@ -84,7 +84,7 @@ def test_formats_agree():
     parquet = pytest.importorskip("pyarrow.parquet")
     Path("images/red/bad.png").write_text("text")
     for name in ("out.csv", "out.jsonl", "out.parquet"):
-        assert run("colours.engine", "images", "-o", name, "--top-k", 2).exit_code == 1
+        assert run("colors.engine", "images", "-o", name, "--top-k", 2).exit_code == 1
     as_csv = rows(Path("out.csv").read_text())
     as_json = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
     as_parquet = parquet.read_table("out.parquet").to_pylist()
@@ -101,12 +101,12 @@ def test_formats_agree():
 
 
 def test_format_option_overrides_the_suffix():
-    assert run("colours.engine", "images", "-o", "out.csv", "--format", "jsonl").exit_code == 0
+    assert run("colors.engine", "images", "-o", "out.csv", "--format", "jsonl").exit_code == 0
     assert json.loads(Path("out.csv").read_text().splitlines()[0])["status"] == "ok"
 
 
 def test_features():
-    model = colour_model(task="features", class_names=None)
+    model = color_model(task="features", class_names=None)
     build_engine(save(model, Path("features.onnx")), "features.engine")
     assert run("features.engine", "images/red", "-o", "out.jsonl").exit_code == 0
     first = json.loads(Path("out.jsonl").read_text().splitlines()[0])
@@ -123,20 +123,20 @@ def test_features():
 
 
 def test_onnx_file_and_engine_give_the_same_rows():
-    direct = run("colours.engine", "images")
-    cached = run("colours.onnx", "images")
+    direct = run("colors.engine", "images")
+    cached = run("colors.onnx", "images")
     assert cached.exit_code == 0
     assert cached.stdout == direct.stdout
 
 
 def test_batch_size_and_workers_change_nothing():
-    expected = run("colours.engine", "images").stdout
+    expected = run("colors.engine", "images").stdout
     for batch, workers in ((1, 1), (2, 3), (100, 2)):
-        assert run("colours.engine", "images", "--batch-size", batch, "--workers", workers).stdout == expected
+        assert run("colors.engine", "images", "--batch-size", batch, "--workers", workers).stdout == expected
 
 
 def test_labels_none_and_top_k():
-    result = run("colours.engine", "images", "--labels", "none", "--top-k", 1)
+    result = run("colors.engine", "images", "--labels", "none", "--top-k", 1)
     assert "accuracy" not in result.stderr
     assert {row["label"] for row in rows(result.stdout)} == {""}
     assert "top2" not in rows(result.stdout)[0]
@@ -146,19 +146,19 @@ def test_labels_none_and_top_k():
     ("arguments", "message"),
     [
         (("missing.engine", "images"), "cannot be read"),
-        (("colours.engine", "missing"), "does not exist"),
-        (("colours.engine", "images", "missing"), "does not exist"),
-        (("colours.engine", "none"), "no images found in 'none' (0 other files)"),
-        (("colours.engine",), "IMAGES"),
-        (("colours.engine", "images", "-o", "out.xyz"), "does not end in one of"),
-        (("colours.engine", "images", "-o", "no/out.csv"), "cannot be written"),
-        (("colours.engine", "images", "-o", "images"), "--format"),
-        (("colours.engine", "images", "-o", "images", "--format", "csv"), "is a folder"),
-        (("colours.engine", "images", "--format", "parquet"), "standard output"),
-        (("colours.engine", "images", "--json"), "give -o"),
-        (("colours.engine", "images", "--device", "cuda"), "built for device cpu"),
-        (("colours.engine", "images/red", "--labels", "sorted"), "one subfolder for each"),
-        (("colours.engine", "images", "--source", "out.csv"), "source.sha256"),
+        (("colors.engine", "missing"), "does not exist"),
+        (("colors.engine", "images", "missing"), "does not exist"),
+        (("colors.engine", "none"), "no images found in 'none' (0 other files)"),
+        (("colors.engine",), "IMAGES"),
+        (("colors.engine", "images", "-o", "out.xyz"), "does not end in one of"),
+        (("colors.engine", "images", "-o", "no/out.csv"), "cannot be written"),
+        (("colors.engine", "images", "-o", "images"), "--format"),
+        (("colors.engine", "images", "-o", "images", "--format", "csv"), "is a folder"),
+        (("colors.engine", "images", "--format", "parquet"), "standard output"),
+        (("colors.engine", "images", "--json"), "give -o"),
+        (("colors.engine", "images", "--device", "cuda"), "built for device cpu"),
+        (("colors.engine", "images/red", "--labels", "sorted"), "one subfolder for each"),
+        (("colors.engine", "images", "--source", "out.csv"), "source.sha256"),
         (("images/red/0.png", "images"), "neither an engine"),
     ],
 )
@@ -188,7 +188,7 @@ def test_interrupted_run_keeps_its_rows_and_the_old_results(monkeypatch):
 
     original = ClassifyHandler.predict
     monkeypatch.setattr(ClassifyHandler, "predict", stop)
-    result = run("colours.engine", "images", "-o", "out.csv", "--batch-size", 3)
+    result = run("colors.engine", "images", "-o", "out.csv", "--batch-size", 3)
     assert result.exit_code == 3
     assert Path("out.csv").read_text() == earlier
     assert len(rows(Path("out.csv.partial").read_text())) == 3
@@ -206,8 +206,8 @@ def test_unusual_file_names():
     for name in odd:
         Path("odd/x.png").write_bytes(Path("images/red/0.png").read_bytes())
         Path("odd/x.png").rename(Path("odd", name))
-    assert run("colours.engine", "odd", "-o", "out.csv").exit_code == 0
-    assert run("colours.engine", "odd", "-o", "out.jsonl").exit_code == 0
+    assert run("colors.engine", "odd", "-o", "out.csv").exit_code == 0
+    assert run("colors.engine", "odd", "-o", "out.jsonl").exit_code == 0
     expected = sorted(name.replace("\udce9", "\\xe9").replace("\n", "\\x0a") for name in odd)
     assert sorted(row["path"][4:] for row in rows(Path("out.csv").read_text())) == expected
     lines = Path("out.jsonl").read_text().splitlines()
@@ -215,7 +215,7 @@ def test_unusual_file_names():
 
 
 def test_device_files_are_not_replaced(place):
-    result = run("colours.engine", "images", "-o", "/dev/null", "--format", "csv")
+    result = run("colors.engine", "images", "-o", "/dev/null", "--format", "csv")
     assert result.exit_code == 0, result.output
     assert Path("/dev/null").is_char_device()
 
@@ -231,9 +231,9 @@ sys.meta_path.insert(0, Refuse())
 """
     code = hook + (
         "from vim_deploy.cli import build, infer\n"
-        "build.main(['colours.onnx', '-o', 'again.engine'], standalone_mode=False)\n"
+        "build.main(['colors.onnx', '-o', 'again.engine'], standalone_mode=False)\n"
         "infer.main(['again.engine', 'images'], standalone_mode=False)\n"
-        "infer.main(['colours.onnx', 'images', '-o', 'x.csv'], standalone_mode=False)\n"
+        "infer.main(['colors.onnx', 'images', '-o', 'x.csv'], standalone_mode=False)\n"
     )
     environment = {"PYTHONPATH": str(ROOT), "VIM_DEPLOY_CACHE": "cache", "PATH": ""}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
@@ -243,7 +243,7 @@ sys.meta_path.insert(0, Refuse())
 
 def test_closed_pipe_gives_no_traceback(place):
     code = "from vim_deploy.cli.infer import main; main()"
-    command = [sys.executable, "-c", code, "colours.engine", *["images"] * 2000, "--quiet"]
+    command = [sys.executable, "-c", code, "colors.engine", *["images"] * 2000, "--quiet"]
     environment = {"PYTHONPATH": str(ROOT), "PATH": ""}
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from infer_command import csv_rows, make_engine, run
 from PIL import Image
-from small_onnx import colour_model, save
+from small_onnx import color_model, save
 
 from vim_deploy.engines.build import build_engine
 
@@ -17,11 +17,11 @@ from vim_deploy.engines.build import build_engine
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for folder, colour in (("a", "red"), ("b", "lime")):
+    for folder, color in (("a", "red"), ("b", "lime")):
         Path("images", folder).mkdir(parents=True)
-        Image.new("RGB", (40, 30), colour).save(f"images/{folder}/one.png")
+        Image.new("RGB", (40, 30), color).save(f"images/{folder}/one.png")
     Path("images/b/bad.png").write_text("text")
-    build_engine(save(colour_model(task="features", class_names=None), Path("f.onnx")), "f.engine")
+    build_engine(save(color_model(task="features", class_names=None), Path("f.onnx")), "f.engine")
 
 
 def arrays(format: str) -> dict[str, np.ndarray]:
@@ -75,7 +75,7 @@ def test_files_that_would_replace_each_other_are_error_rows():
         ("f.engine", ("--arrays-format", "safetensors"), "--arrays"),
         ("f.engine", ("--arrays", "images/a/arrays"), "is inside the input folder"),
         ("f.engine", ("-o", "rows.csv"), "--arrays"),
-        ("colours.engine", ("--arrays", "arrays"), "only for models of the task features"),
+        ("colors.engine", ("--arrays", "arrays"), "only for models of the task features"),
     ],
 )
 def test_invalid_options_are_refused(engine, options, message):
@@ -90,7 +90,7 @@ def test_a_reduced_jpeg_is_flagged_and_gives_the_same_class():
     Image.new("RGB", (1600, 1200), "red").save("large.jpg")
     flags = []
     for options in ((), ("--reduced-jpeg",)):
-        assert run("colours.engine", "large.jpg", "-o", "rows.csv", "--restart", *options).exit_code == 0
+        assert run("colors.engine", "large.jpg", "-o", "rows.csv", "--restart", *options).exit_code == 0
         (row,) = csv_rows("rows.csv")
         assert (row["top1"], row["width"], row["height"]) == ("red", "1600", "1200")
         flags.append(row["flags"])

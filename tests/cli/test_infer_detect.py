@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from infer_command import csv_rows, json_rows, make_engine, run, start
 from PIL import Image
-from small_detector import SCORES, annotations, colour_detector, with_rectangles
+from small_detector import SCORES, annotations, color_detector, with_rectangles
 from small_onnx import save
 
 from vim_deploy import load
@@ -30,13 +30,13 @@ SCENES = {
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    build_engine(save(colour_detector(), Path("colours.onnx")), "colours.engine")
+    build_engine(save(color_detector(), Path("colors.onnx")), "colors.engine")
     for name, (size, boxes) in SCENES.items():
         with_rectangles(Path("images", name), size, boxes)
 
 
 def test_rows_have_each_object_in_pixels_of_the_original_image():
-    result = run("colours.engine", "images", "-o", "out.csv")
+    result = run("colors.engine", "images", "-o", "out.csv")
     assert result.exit_code == 0, result.output
     rows = csv_rows("out.csv")
     assert list(rows[0]) == [
@@ -64,7 +64,7 @@ def test_rows_have_each_object_in_pixels_of_the_original_image():
 
 
 def test_coco_results_have_boxes_categories_and_masks():
-    result = run("colours.engine", "images", "-o", "out.jsonl", "--coco", "found.json")
+    result = run("colors.engine", "images", "-o", "out.jsonl", "--coco", "found.json")
     assert result.exit_code == 0, result.output
     found = json.loads(Path("found.json").read_text())
     assert [(entry["image_id"], entry["category_id"]) for entry in found] == [
@@ -89,7 +89,7 @@ def test_average_precision_of_correct_boxes_is_one():
     # This image is not scaled, so boxes are exact.
     annotations(Path("annotations.json"), {"1.png": SCENES["1.png"]})
     result = run(
-        "colours.engine", "images/1.png", "-o", "out.csv", "--annotations", "annotations.json", "--json"
+        "colors.engine", "images/1.png", "-o", "out.csv", "--annotations", "annotations.json", "--json"
     )
     assert result.exit_code == 0, result.output
     summary = json.loads(result.stdout)
@@ -109,7 +109,7 @@ def test_annotations_without_masks_evaluate_boxes_only():
         del entry["segmentation"], entry["area"], entry["iscrowd"]
     Path("annotations.json").write_text(json.dumps(content))
     result = run(
-        "colours.engine", "images/1.png", "-o", "out.csv", "--annotations", "annotations.json", "--json"
+        "colors.engine", "images/1.png", "-o", "out.csv", "--annotations", "annotations.json", "--json"
     )
     assert result.exit_code == 0, result.output
     assert list(json.loads(result.stdout)["average_precision"]) == ["bbox"]
@@ -118,7 +118,7 @@ def test_annotations_without_masks_evaluate_boxes_only():
 def test_average_precision_is_over_the_images_of_the_run():
     incorrect = {name: (size, {2: (0, 0, 5, 5)}) for name, (size, _) in SCENES.items()}
     annotations(Path("annotations.json"), {**incorrect, "elsewhere.png": SCENES["1.png"]})
-    result = run("colours.engine", "images", "-o", "out.csv", "--annotations", "annotations.json", "--json")
+    result = run("colors.engine", "images", "-o", "out.csv", "--annotations", "annotations.json", "--json")
     assert result.exit_code == 0, result.output
     summary = json.loads(result.stdout)
     assert (summary["annotated_images"], summary["evaluated_images"]) == (4, 3)
@@ -129,7 +129,7 @@ def test_average_precision_is_over_the_images_of_the_run():
 def test_coco_results_use_the_ids_of_the_annotations():
     annotations(Path("annotations.json"), {name: SCENES[name] for name in ("2.png", "1.png")})
     result = run(
-        "colours.engine",
+        "colors.engine",
         "images",
         "-o",
         "out.csv",
@@ -146,14 +146,14 @@ def test_coco_results_use_the_ids_of_the_annotations():
 
 
 def test_score_threshold():
-    run("colours.engine", "images", "-o", "out.jsonl", "--score-threshold", "0.5")
+    run("colors.engine", "images", "-o", "out.jsonl", "--score-threshold", "0.5")
     assert [[found["class"] for found in row["objects"]] for row in json_rows("out.jsonl")] == [
         ["red", "green"], ["red"], ["green"],
     ]  # fmt: skip
 
 
 def test_overlays_show_boxes_masks_and_names():
-    result = run("colours.engine", "images", "-o", "out.csv", "--overlays", "overlays", "--no-legend")
+    result = run("colors.engine", "images", "-o", "out.csv", "--overlays", "overlays", "--no-legend")
     assert result.exit_code == 0, result.output
     with Image.open("overlays/2.jpg") as image:
         assert image.size == (64, 40)  # the image's own size; the model's input has 32 x 20 pixels
@@ -169,7 +169,7 @@ def test_objects_below_the_picture_threshold_are_in_rows_but_not_in_overlays():
     for threshold, drawn in (("0.25", True), ("0.95", False)):
         folder = Path(f"overlays{threshold}")
         given = ("--overlays", folder, "--picture-threshold", threshold, "--no-legend")
-        assert run("colours.engine", "images", "-o", f"{threshold}.csv", *given).exit_code == 0
+        assert run("colors.engine", "images", "-o", f"{threshold}.csv", *given).exit_code == 0
         assert [row["count"] for row in csv_rows(f"{threshold}.csv")] == ["2", "2", "1"]
         with Image.open(folder / "2.jpg") as image, Image.open("images/2.png") as original:
             change = np.abs(np.asarray(image).astype(int) - np.asarray(original)).mean()
@@ -179,7 +179,7 @@ def test_objects_below_the_picture_threshold_are_in_rows_but_not_in_overlays():
 def test_an_image_without_objects_and_a_damaged_image():
     with_rectangles(Path("more", "a.png"), (30, 30), {})
     Path("more", "b.png").write_bytes(b"\x89PNG\r\n\x1a\nrubbish")
-    result = run("colours.engine", "more", "-o", "out.csv", "--coco", "found.json", "--overlays", "overlays")
+    result = run("colors.engine", "more", "-o", "out.csv", "--coco", "found.json", "--overlays", "overlays")
     assert result.exit_code == 1
     first, second = csv_rows("out.csv")
     assert (first["status"], first["count"], first["objects"]) == ("ok", "0", "[]")
@@ -190,7 +190,7 @@ def test_an_image_without_objects_and_a_damaged_image():
 
 def test_an_image_thinner_than_a_pixel_of_the_model_input():
     with_rectangles(Path("thin", "a.png"), (2000, 3), {0: (100, 0, 900, 3)})
-    assert run("colours.engine", "thin", "-o", "out.csv", "--coco", "found.json").exit_code == 0
+    assert run("colors.engine", "thin", "-o", "out.csv", "--coco", "found.json").exit_code == 0
     (row,) = csv_rows("out.csv")
     (found,) = json.loads(row["objects"])
     np.testing.assert_allclose(found["box"], [100, 0, 900, 3], atol=2000 / 32)
@@ -204,7 +204,7 @@ def test_rows_are_read_back_unchanged(name):
     from vim_deploy.results import format_of, read_rows
     from vim_deploy.tasks.detect.columns import ObjectColumns
 
-    assert run("colours.engine", "images", "-o", name, "--coco", "found.json").exit_code == 0
+    assert run("colors.engine", "images", "-o", name, "--coco", "found.json").exit_code == 0
     rows = list(read_rows(Path(name), format_of(Path(name), None), ObjectColumns()))
     results = json.loads(Path("found.json").read_text())
     masks = [entry["segmentation"]["counts"] for entry in results]
@@ -216,7 +216,7 @@ def test_a_resumed_run_has_every_object_once():
     count = 60
     for index in range(count):
         with_rectangles(Path("many", f"{index:03d}.png"), (32, 32), {0: (index % 9, 3, 12 + index % 9, 20)})
-    command = ("colours.engine", "many", "-o", "out.csv", "--coco", "found.json", "--workers", "1")
+    command = ("colors.engine", "many", "-o", "out.csv", "--coco", "found.json", "--workers", "1")
     process = start(*command, "--quiet")
     partial = Path("out.csv.partial")
     deadline = time.monotonic() + 60
@@ -243,7 +243,7 @@ def test_a_resumed_run_has_every_object_once():
 )
 def test_edited_rows_of_an_interrupted_run_are_refused(change, message):
     Path("images", "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nrubbish")
-    given = ("colours.engine", "images", "-o", "out.jsonl", "--coco", "found.json")
+    given = ("colors.engine", "images", "-o", "out.jsonl", "--coco", "found.json")
     assert run(*given, "--max-failures", "0").exit_code == 3
     partial = Path("out.jsonl.partial")
     rows = json_rows(partial)
@@ -256,7 +256,7 @@ def test_edited_rows_of_an_interrupted_run_are_refused(change, message):
 
 def test_a_run_is_not_resumed_with_another_threshold_or_without_masks():
     Path("images", "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nrubbish")
-    given = ("colours.engine", "images", "-o", "out.csv")
+    given = ("colors.engine", "images", "-o", "out.csv")
     assert run(*given, "--coco", "found.json", "--max-failures", "0").exit_code == 3
     assert run(*given, "--resume").exit_code == 2
     assert run(*given, "--resume", "--coco", "found.json", "--score-threshold", "0.5").exit_code == 2
@@ -276,14 +276,14 @@ def test_a_run_is_not_resumed_with_another_threshold_or_without_masks():
 )
 def test_invalid_annotations_are_refused_before_the_first_row(content, message):
     Path("annotations.json").write_text(content)
-    result = run("colours.engine", "images", "-o", "out.csv", "--annotations", "annotations.json")
+    result = run("colors.engine", "images", "-o", "out.csv", "--annotations", "annotations.json")
     assert result.exit_code == 2
     assert message in " ".join(result.output.split())
     assert not Path("out.csv").exists()
 
 
 def test_annotations_with_unknown_categories_are_refused():
-    given = ("colours.engine", "images", "-o", "out.csv", "--annotations", "annotations.json")
+    given = ("colors.engine", "images", "-o", "out.csv", "--annotations", "annotations.json")
     foreign = [{"id": 11, "name": "cat"}, {"id": 12, "name": "green"}, {"id": 13, "name": "blue"}]
     annotations(Path("annotations.json"), SCENES, categories=foreign)
     result = run(*given)
@@ -302,14 +302,14 @@ def test_annotations_with_invalid_boxes_are_refused(box):
     content = json.loads(Path("annotations.json").read_text())
     content["annotations"][1]["bbox"] = box
     Path("annotations.json").write_text(json.dumps(content))
-    result = run("colours.engine", "images", "-o", "out.csv", "--annotations", "annotations.json")
+    result = run("colors.engine", "images", "-o", "out.csv", "--annotations", "annotations.json")
     assert result.exit_code == 2
     assert "annotations[1] has the bbox" in " ".join(result.output.split())
 
 
 def test_annotations_of_other_images_are_an_error_and_rows_are_kept():
     annotations(Path("annotations.json"), {"other.png": SCENES["1.png"]})
-    given = ("colours.engine", "images", "-o", "out.csv", "--annotations")
+    given = ("colors.engine", "images", "-o", "out.csv", "--annotations")
     result = run(*given, "annotations.json")
     assert result.exit_code == 3
     assert "this run has none of its 1 image (other.png, ...)" in " ".join(result.output.split())
@@ -328,13 +328,13 @@ def test_annotations_of_other_images_are_an_error_and_rows_are_kept():
 )
 def test_invalid_classes_or_threshold_in_the_metadata_are_refused(changes, message):
     with pytest.raises(EngineError, match=message):
-        build_engine(save(colour_detector(**changes), Path("edited.onnx")), "edited.engine")
+        build_engine(save(color_detector(**changes), Path("edited.onnx")), "edited.engine")
 
 
 def test_outputs_with_an_unknown_class_are_refused():
     names = ("red", "green")
     head = {"num_classes": 2, "score_threshold": 0.05}
-    save(colour_detector(class_names=names, config={"head": head}), Path("two.onnx"))
+    save(color_detector(class_names=names, config={"head": head}), Path("two.onnx"))
     build_engine("two.onnx", "two.engine")
     result = run("two.engine", "images/2.png", "-o", "out.csv")
     assert result.exit_code == 2
@@ -342,7 +342,7 @@ def test_outputs_with_an_unknown_class_are_refused():
 
 
 def test_predict_returns_objects_and_masks():
-    with load("colours.engine") as engine, Image.open("images/1.png") as image:
+    with load("colors.engine") as engine, Image.open("images/1.png") as image:
         (found,) = engine.predict(image)
     assert list(found.labels) == ["red", "green"]
     assert found.value.masks.shape == (2, 28, 28)
@@ -350,7 +350,7 @@ def test_predict_returns_objects_and_masks():
 
 
 def test_the_report_shows_the_best_classes():
-    assert run("colours.engine", "images", "-o", "out.csv", "--report", "page.html").exit_code == 0
+    assert run("colors.engine", "images", "-o", "out.csv", "--report", "page.html").exit_code == 0
     assert '["green", 0.6]' in Path("page.html").read_text()
 
 
@@ -363,7 +363,7 @@ def test_the_report_shows_the_best_classes():
         (("--maps", "maps"), "--maps: only for models of the task segment"),
         (("--coco", "nowhere/found.json"), "cannot be written"),
         (("--coco", "out.csv"), "is also the path of -o"),
-        (("--coco", "colours.engine"), "is an input of this run"),
+        (("--coco", "colors.engine"), "is an input of this run"),
         (("--coco", "images/1.png"), "exists and is not COCO results of vim-infer"),
         (("--annotations", "missing.json"), "cannot be read"),
         (("--overlays", "images/overlays"), "is inside the input folder"),
@@ -371,7 +371,7 @@ def test_the_report_shows_the_best_classes():
     ],
 )
 def test_invalid_options_are_refused_before_the_first_row(options, message):
-    result = run("colours.engine", "images", "-o", "out.csv", *options)
+    result = run("colors.engine", "images", "-o", "out.csv", *options)
     assert result.exit_code == 2
     assert message in " ".join(result.output.split())
     assert not Path("out.csv").exists()

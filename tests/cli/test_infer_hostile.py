@@ -62,7 +62,7 @@ def test_every_hostile_file_is_one_row_in_order():
     (folder / "o-device.jpg").symlink_to("/dev/zero")
     os.mkfifo(folder / "p-pipe.jpg")
     (folder / "up").symlink_to(folder.resolve())
-    result = run("colours.engine", "hostile", "-o", "out.jsonl", "--batch-size", 3)
+    result = run("colors.engine", "hostile", "-o", "out.jsonl", "--batch-size", 3)
     assert result.exit_code == 1, result.output
     rows = json_rows("out.jsonl")
     reasons = {name: reason for name, (_, reason) in files.items()}
@@ -83,7 +83,7 @@ def test_unreadable_files_and_folders_are_rows():
     Path("images/00000.png").chmod(0)
     Path("images/locked").chmod(0)
     try:
-        assert run("colours.engine", "images", "-o", "out.jsonl").exit_code == 1
+        assert run("colors.engine", "images", "-o", "out.jsonl").exit_code == 1
     finally:
         Path("images/locked").chmod(0o755)
     assert ["Permission denied" in row["reason"] for row in json_rows("out.jsonl")] == [True, True]
@@ -105,7 +105,7 @@ def test_names_are_safe_and_reversible(output):
     for name in NAMES:
         Path(os.fsdecode(name)).write_bytes(content)
     listing = b"\0".join(NAMES) + b"\0"
-    process = start("colours.engine", "-", "--null", "-o", output, stdin=subprocess.PIPE)
+    process = start("colors.engine", "-", "--null", "-o", output, stdin=subprocess.PIPE)
     process.communicate(listing)
     assert process.returncode == 0
     if output.endswith(".csv"):
@@ -124,23 +124,23 @@ def test_names_are_safe_and_reversible(output):
 def test_equal_base_names_and_repeated_inputs_are_separate_rows():
     make_images("a", 1)
     make_images("b", 1)
-    assert run("colours.engine", "a", "b", "a/00000.png", "-o", "out.csv").exit_code == 0
+    assert run("colors.engine", "a", "b", "a/00000.png", "-o", "out.csv").exit_code == 0
     assert [row["path"] for row in csv_rows("out.csv")] == ["a/00000.png", "b/00000.png", "a/00000.png"]
 
 
 def test_output_inside_the_input_folder_is_not_an_input():
     make_images("images", 3)
     for _ in range(2):
-        result = run("colours.engine", "images", "-o", "images/out.jpg", "--format", "csv")
+        result = run("colors.engine", "images", "-o", "images/out.jpg", "--format", "csv")
         assert result.exit_code == 0, result.output
         assert len(csv_rows("images/out.jpg")) == 3
 
 
 def test_results_never_replace_an_image_or_the_engine():
     (path,) = make_images("images", 1)
-    for output, message in ((path, "is not a results file"), ("colours.engine", "is an input")):
+    for output, message in ((path, "is not a results file"), ("colors.engine", "is an input")):
         before = Path(output).read_bytes()
-        result = run("colours.engine", "images", "-o", output, "--format", "csv")
+        result = run("colors.engine", "images", "-o", output, "--format", "csv")
         assert result.exit_code == 2
         assert message in result.stderr
         assert Path(output).read_bytes() == before
@@ -148,7 +148,7 @@ def test_results_never_replace_an_image_or_the_engine():
 
 def test_full_device_is_an_error():
     make_images("images", 3)
-    result = run("colours.engine", "images", "-o", "/dev/full", "--format", "csv")
+    result = run("colors.engine", "images", "-o", "/dev/full", "--format", "csv")
     assert result.exit_code == 2
     assert "No space left" in result.stderr
 
@@ -159,13 +159,13 @@ def test_full_disk_keeps_complete_rows_and_can_be_resumed():
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 
-    process = start("colours.engine", "images", "-o", "out.jsonl", preexec_fn=limit)
+    process = start("colors.engine", "images", "-o", "out.jsonl", preexec_fn=limit)
     errors = process.communicate()[1].decode()
     assert process.returncode == 3, errors
     assert "File too large" in errors and "--resume" in errors and "Traceback" not in errors
     kept = json_rows("out.jsonl.partial")  # raises for an incomplete record
     assert 0 < len(kept) < 60
-    assert run("colours.engine", "images", "-o", "out.jsonl", "--resume").exit_code == 0
+    assert run("colors.engine", "images", "-o", "out.jsonl", "--resume").exit_code == 0
     assert [row["path"] for row in json_rows("out.jsonl")] == sorted(map(str, Path("images").iterdir()))
 
 
@@ -173,7 +173,7 @@ def test_full_disk_keeps_complete_rows_and_can_be_resumed():
 def test_read_only_folder_is_an_error_before_the_run():
     make_images("images", 1)
     Path("locked").mkdir(mode=0o555)
-    result = run("colours.engine", "images", "-o", "locked/out.csv")
+    result = run("colors.engine", "images", "-o", "locked/out.csv")
     assert result.exit_code == 2
     assert "cannot be written: Permission denied" in result.stderr
 
@@ -182,7 +182,7 @@ def test_deleted_file_is_a_row():
     paths = make_images("images", 3)
     Path("list").write_text("\n".join([*paths, "images/gone.png", paths[0]]))
     with Path("list").open("rb") as listing:
-        assert start("colours.engine", "-", "-o", "out.jsonl", stdin=listing).wait() == 1
+        assert start("colors.engine", "-", "-o", "out.jsonl", stdin=listing).wait() == 1
     rows = json_rows("out.jsonl")
     assert [row["status"] for row in rows] == ["ok", "ok", "ok", "error", "ok"]
     assert "No such file" in rows[3]["reason"]
@@ -192,7 +192,7 @@ def test_limits_are_options():
     make_images("images", 1)
     Image.new("RGB", (300, 200)).save("images/large.png")
     Image.new("RGB", (3, 2)).save("images/talkative.jpg", comment=b"x" * 3000)
-    result = run("colours.engine", "images", "-o", "o.jsonl", "--max-pixels", 50_000, "--max-metadata", 2000)
+    result = run("colors.engine", "images", "-o", "o.jsonl", "--max-pixels", 50_000, "--max-metadata", 2000)
     assert result.exit_code == 1
     reasons = [row["reason"] for row in json_rows("o.jsonl")]
     assert reasons[0] is None
@@ -202,7 +202,7 @@ def test_limits_are_options():
 
 def test_stdin_list_is_read_as_it_arrives():
     paths = make_images("images", 20)
-    process = start("colours.engine", "-", "-o", "out.csv", "--batch-size", 2, stdin=subprocess.PIPE)
+    process = start("colors.engine", "-", "-o", "out.csv", "--batch-size", 2, stdin=subprocess.PIPE)
     assert process.stdin is not None
 
     def slowly() -> None:
@@ -225,12 +225,12 @@ def test_max_failures(limit, code, rows):
     make_images("images", 200)
     for index in range(4):
         Path(f"images/!{index}.png").write_text("text")
-    result = run("colours.engine", "images", "-o", "out.csv", "--max-failures", limit)
+    result = run("colors.engine", "images", "-o", "out.csv", "--max-failures", limit)
     assert result.exit_code == code, result.output
     assert len(csv_rows("out.csv" if code == 1 else "out.csv.partial")) == rows
     if code == 3:
         assert "--max-failures" in result.stderr and "--resume" in result.stderr
-        again = run("colours.engine", "images", "-o", "out.csv", "--resume")
+        again = run("colors.engine", "images", "-o", "out.csv", "--resume")
         assert again.exit_code == 1
         assert len(csv_rows("out.csv")) == 204
 
@@ -240,16 +240,16 @@ def test_invalid_limits_and_shards(text):
     make_images("images", 1)
     option = "--shard" if "/" in text else "--max-failures"
     if text:
-        assert run("colours.engine", "images", f"{option}={text}").exit_code == 2
-    assert run("colours.engine", "images", "--idle", 3).exit_code == 2
-    assert run("colours.engine", "images", "-o", "o.csv", "--resume", "--restart").exit_code == 2
+        assert run("colors.engine", "images", f"{option}={text}").exit_code == 2
+    assert run("colors.engine", "images", "--idle", 3).exit_code == 2
+    assert run("colors.engine", "images", "-o", "o.csv", "--resume", "--restart").exit_code == 2
 
 
 @pytest.mark.parametrize("rows_before", [0, 3], ids=["while rows are written", "while it waits for paths"])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopped_without_a_file_there_is_nothing_to_resume(number, code, rows_before):
     paths = make_images("images", rows_before or 30)
-    process = start("colours.engine", "-", "--batch-size", 1, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = start("colors.engine", "-", "--batch-size", 1, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None and process.stdout is not None and process.stderr is not None
     process.stdin.write("\n".join(paths).encode() + b"\n")
     process.stdin.flush()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from infer_command import csv_rows, make_engine, make_images, run
-from small_onnx import colour_model, save
+from small_onnx import color_model, save
 
 from vim_deploy.engines.build import build_engine
 
@@ -24,17 +24,17 @@ def test_labels_from_a_table():
     Path("labels.csv").write_text(
         "image,class\n" + "".join(f"{path},red\n" for path in make_images("flat", 4))
     )
-    result = run("colours.engine", "flat", "--labels", "labels.csv", "-o", "out.csv", "--json")
+    result = run("colors.engine", "flat", "--labels", "labels.csv", "-o", "out.csv", "--json")
     assert result.exit_code == 0, result.stderr
     summary = json.loads(result.stdout)
     # The images are red, green, blue, red.
-    assert (summary["labelled"], summary["top1_accuracy"]) == (4, 0.5)
+    assert (summary["labeled"], summary["top1_accuracy"]) == (4, 0.5)
     assert [row["label"] for row in csv_rows("out.csv")] == ["red"] * 4
     assert "labels: from labels.csv (4 images)" in result.stderr
 
 
 def test_numbered_folders_are_no_labels_without_class_names():
-    build_engine(save(colour_model(class_names=None), Path("nameless.onnx")), "nameless.engine")
+    build_engine(save(color_model(class_names=None), Path("nameless.onnx")), "nameless.engine")
     for folder in ("1", "2"):
         make_images(f"trip/{folder}", 2)
     result = run("nameless.engine", "trip", "-o", "out.csv")
@@ -42,7 +42,7 @@ def test_numbered_folders_are_no_labels_without_class_names():
     assert "accuracy" not in result.stderr
     assert "labels: none, because the engine has no class names" in result.stderr
     result = run("nameless.engine", "trip", "-o", "out.csv", "--labels", "folder")
-    assert "accuracy over 4 labelled images" in result.stderr
+    assert "accuracy over 4 labeled images" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_numbered_folders_are_no_labels_without_class_names():
 def test_labels_that_match_nothing_are_an_error(labels, message):
     make_images("flat", 2)
     Path("table.csv").write_text("other.png,red\n")
-    result = run("colours.engine", "flat", "--labels", labels, "-o", "out.csv")
+    result = run("colors.engine", "flat", "--labels", labels, "-o", "out.csv")
     assert result.exit_code == 2
     assert message in result.stderr
     assert not Path("out.csv").exists()

@@ -32,7 +32,7 @@ def limited(kind: int, value: int, *arguments: object) -> tuple[int, str]:
 def test_a_decoder_that_cannot_be_started_stops_the_run(files):
     make_images("images", 200)
     code, errors = limited(
-        resource.RLIMIT_NOFILE, files, "colours.engine", "images", "-o", "out.csv", "--workers", 8
+        resource.RLIMIT_NOFILE, files, "colors.engine", "images", "-o", "out.csv", "--workers", 8
     )
     if code == 0 and files == 24:  # enough, if few decoders start at the same time
         assert [row["status"] for row in csv_rows("out.csv")] == ["ok"] * 200
@@ -42,14 +42,14 @@ def test_a_decoder_that_cannot_be_started_stops_the_run(files):
     assert not Path("out.csv").exists()
     if Path("out.csv.partial").exists():
         assert {row["status"] for row in csv_rows("out.csv.partial")} == {"ok"}
-    assert run("colours.engine", "images", "-o", "out.csv", "--resume").exit_code == 0
+    assert run("colors.engine", "images", "-o", "out.csv", "--resume").exit_code == 0
     assert len(csv_rows("out.csv")) == 200
 
 
 def test_a_decoder_that_cannot_be_started_is_not_an_error_row(monkeypatch):
     make_images("images", 3)
     monkeypatch.setattr("socket.socketpair", lambda: os.open("none", os.O_RDONLY))
-    result = run("colours.engine", "images", "-o", "out.csv")
+    result = run("colors.engine", "images", "-o", "out.csv")
     assert result.exit_code == 3
     assert "a decoder process cannot be started: No such file" in result.stderr
     assert not list(Path().glob("out.csv*"))
@@ -58,7 +58,7 @@ def test_a_decoder_that_cannot_be_started_is_not_an_error_row(monkeypatch):
 @pytest.mark.parametrize("megabytes", [150, 300, 600, 1000, 2000])
 def test_a_limit_on_memory_is_a_message(megabytes):
     make_images("images", 20)
-    code, errors = limited(resource.RLIMIT_AS, megabytes << 20, "colours.engine", "images", "-o", "out.csv")
+    code, errors = limited(resource.RLIMIT_AS, megabytes << 20, "colors.engine", "images", "-o", "out.csv")
     assert code in (0, 2, 3), errors
     assert code == 0 or "error:" in errors
 
@@ -69,7 +69,7 @@ def test_threads_that_cannot_be_started_are_a_message(monkeypatch):
 
     make_images("images", 3)
     monkeypatch.setattr("threading.Thread.start", fail)
-    result = run("colours.engine", "images", "-o", "out.csv")
+    result = run("colors.engine", "images", "-o", "out.csv")
     assert result.exit_code == 2
     assert "a thread cannot be started" in result.stderr and "ulimit -u" in result.stderr
 
@@ -77,7 +77,7 @@ def test_threads_that_cannot_be_started_are_a_message(monkeypatch):
 def test_a_full_disk_is_not_said_to_have_rows_of_parquet():
     pytest.importorskip("pyarrow")
     make_images("images", 60)
-    code, errors = limited(resource.RLIMIT_FSIZE, 2000, "colours.engine", "images", "-o", "out.parquet")
+    code, errors = limited(resource.RLIMIT_FSIZE, 2000, "colors.engine", "images", "-o", "out.parquet")
     assert code == 2, errors
     assert "File too large" in errors and "rows" not in errors and "--resume" not in errors
     assert not list(Path().glob("out.parquet*"))
@@ -92,7 +92,7 @@ def closed(descriptor: int, *arguments: str) -> subprocess.CompletedProcess[byte
 @pytest.mark.parametrize("descriptor", [0, 1, 2])
 def test_closed_standard_streams_do_not_matter_with_files(descriptor):
     make_images("images", 3)
-    result = closed(descriptor, "colours.engine", "images", "-o", "out.csv", "--json")
+    result = closed(descriptor, "colors.engine", "images", "-o", "out.csv", "--json")
     assert result.returncode == 0, result.stderr
     assert b"Traceback" not in result.stderr
     assert [row["status"] for row in csv_rows("out.csv")] == ["ok"] * 3
@@ -107,7 +107,7 @@ def test_closed_standard_streams_do_not_matter_with_files(descriptor):
 )
 def test_a_closed_stream_that_is_needed_is_a_user_error(descriptor, arguments, message):
     make_images("images", 1)
-    result = closed(descriptor, "colours.engine", *arguments)
+    result = closed(descriptor, "colors.engine", *arguments)
     assert result.returncode == 2
     assert message in result.stderr and b"Traceback" not in result.stderr
 
@@ -115,7 +115,7 @@ def test_a_closed_stream_that_is_needed_is_a_user_error(descriptor, arguments, m
 def test_a_summary_that_cannot_be_printed_is_a_user_error():
     make_images("images", 1)
     with Path("/dev/full").open("wb") as full:
-        process = start("colours.engine", "images", "-o", "out.csv", "--json", stdout=full)
+        process = start("colors.engine", "images", "-o", "out.csv", "--json", stdout=full)
         errors = process.communicate(timeout=60)[1].decode()
     assert process.returncode == 2
     assert "No space left on device" in errors and "Traceback" not in errors
@@ -127,7 +127,7 @@ def test_a_summary_that_cannot_be_printed_is_a_user_error():
 def test_a_signal_before_the_first_image_ends_the_run(number, input):
     with Path("/dev/zero").open("rb") as zeros:
         process = start(
-            *("colours.engine", "-", "--null", "-o", "out.csv"),
+            *("colors.engine", "-", "--null", "-o", "out.csv"),
             stdin=zeros if input == "zeros" else subprocess.PIPE,
         )
         # The log line that follows the opening of the engine.

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from infer_command import csv_rows, json_rows, make_engine, make_images, run, start
 from PIL import Image
-from small_onnx import colour_model, save
+from small_onnx import color_model, save
 
 from vim_deploy.cli.export import main as export
 from vim_deploy.engines.build import build_engine
@@ -32,7 +32,7 @@ def test_unusable_paths_are_rows(as_list):
     Path("loop").symlink_to("loop")
     given = [good[0], f"{LONG}.png", f"images/{LONG}/a.png", "loop/a.png", good[1]]
     inputs = ["-"] if as_list else given
-    process = start("colours.engine", *inputs, "-o", "out.jsonl", stdin=subprocess.PIPE)
+    process = start("colors.engine", *inputs, "-o", "out.jsonl", stdin=subprocess.PIPE)
     errors = process.communicate("\n".join(given).encode())[1].decode()
     assert process.returncode == 1, errors
     rows = json_rows("out.jsonl")
@@ -46,7 +46,7 @@ def test_files_in_folders_that_cannot_be_searched_are_rows():
     (path,) = make_images("locked", 1)
     Path("locked").chmod(0)
     try:
-        assert run("colours.engine", path, "-o", "out.csv").exit_code == 1
+        assert run("colors.engine", path, "-o", "out.csv").exit_code == 1
     finally:
         Path("locked").chmod(0o755)
     assert "Permission denied" in csv_rows("out.csv")[0]["reason"]
@@ -54,7 +54,7 @@ def test_files_in_folders_that_cannot_be_searched_are_rows():
 
 def test_a_very_long_path_on_standard_input_is_a_row():
     (good,) = make_images("images", 1)
-    process = start("colours.engine", "-", "-o", "out.jsonl", stdin=subprocess.PIPE)
+    process = start("colors.engine", "-", "-o", "out.jsonl", stdin=subprocess.PIPE)
     process.communicate(b"y" * 3_000_000 + b"\n" + good.encode())
     assert process.returncode == 1
     assert [len(row["path"]) for row in json_rows("out.jsonl")] == [4096, len(good)]
@@ -63,7 +63,7 @@ def test_a_very_long_path_on_standard_input_is_a_row():
 @pytest.mark.parametrize("option", ["-o", "--report", "--source", "--ground-truth", "--maps", "engine"])
 def test_unusable_paths_of_options_are_user_errors(option):
     make_images("images", 1)
-    engine = LONG if option == "engine" else "colours.engine"
+    engine = LONG if option == "engine" else "colors.engine"
     given = [] if option == "engine" else [option, f"{LONG}.csv"]
     output = [] if option == "-o" else ["-o", "out.csv"]
     result = run(engine, "images", *given, *output)
@@ -81,7 +81,7 @@ def test_unusable_paths_of_other_commands_are_user_errors(option):
 
 def test_an_image_whose_files_cannot_be_named_is_a_row():
     """A name that is valid for the image and too long for its array."""
-    build_engine(save(colour_model(task="features", class_names=None), Path("f.onnx")), "f.engine")
+    build_engine(save(color_model(task="features", class_names=None), Path("f.onnx")), "f.engine")
     Path("images").mkdir()
     for name in ("a", "b" * 251, "c"):
         Image.new("RGB", (4, 3), "red").save(f"images/{name}.png")
@@ -95,7 +95,7 @@ def test_an_image_whose_files_cannot_be_named_is_a_row():
 
 
 def test_files_of_killed_runs_are_replaced():
-    build_engine(save(colour_model(task="features", class_names=None), Path("f.onnx")), "f.engine")
+    build_engine(save(color_model(task="features", class_names=None), Path("f.onnx")), "f.engine")
     make_images("images", 3)
     code = (
         "import os, signal\n"

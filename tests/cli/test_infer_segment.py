@@ -14,8 +14,8 @@ import pytest
 from infer_command import csv_rows, json_rows, run, start
 from onnx import helper, numpy_helper
 from PIL import Image
-from small_onnx import COLOURS, colour_model, save
-from small_segmenter import CROP, colour_segmenter, striped
+from small_onnx import COLORS, color_model, save
+from small_segmenter import CROP, color_segmenter, striped
 
 from vim_deploy import load
 from vim_deploy.data.bilinear import resize
@@ -28,7 +28,7 @@ OWN = ("--scale", "none")
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    build_engine(save(colour_segmenter(), Path("colours.onnx")), "colours.engine")
+    build_engine(save(color_segmenter(), Path("colors.onnx")), "colors.engine")
 
 
 def labels(path) -> np.ndarray:
@@ -39,7 +39,7 @@ def labels(path) -> np.ndarray:
 def test_label_maps_have_the_original_size_and_classes():
     true = {name: striped(Path("images", f"{name}.png"), *size) for name, size in
             {"wide": (70, 30), "small": (9, 7), "exact": (CROP, CROP)}.items()}  # fmt: skip
-    result = run("colours.engine", "images", "-o", "out.csv", "--maps", "maps", "--overlays", "overlays",
+    result = run("colors.engine", "images", "-o", "out.csv", "--maps", "maps", "--overlays", "overlays",
                  "--no-legend", *OWN)  # fmt: skip
     assert result.exit_code == 0, result.output
     for name, expected in true.items():
@@ -56,7 +56,7 @@ def test_label_maps_have_the_original_size_and_classes():
     rows = {Path(row["path"]).stem: row for row in csv_rows("out.csv")}
     assert list(rows["wide"])[:6] == ["path", "status", "reason", "width", "height", "flags"]
     classes = json.loads(rows["wide"]["classes"])
-    assert {entry["class"] for entry in classes} == set(COLOURS)
+    assert {entry["class"] for entry in classes} == set(COLORS)
     assert sum(entry["pixels"] for entry in classes) == 70 * 30
     assert classes[0]["class"] == "red"
     assert classes[0]["share"] == pytest.approx(classes[0]["pixels"] / 2100)
@@ -64,7 +64,7 @@ def test_label_maps_have_the_original_size_and_classes():
 
 def test_images_are_scaled_to_fit_and_maps_scaled_back():
     striped(Path("images/large.png"), 300, 100)
-    result = run("colours.engine", "images", "-o", "out.csv", "--maps", "maps", "--overlays", "overlays")
+    result = run("colors.engine", "images", "-o", "out.csv", "--maps", "maps", "--overlays", "overlays")
     assert result.exit_code == 0, result.output
     assert labels("maps/large.png").shape == (100, 300)
     with Image.open("overlays/large.jpg") as image, Image.open("images/large.png") as original:
@@ -78,7 +78,7 @@ def test_images_are_scaled_to_fit_and_maps_scaled_back():
 
 def test_the_report_has_the_summary_lines():
     striped(Path("images/small.png"), 40, 30)
-    result = run("colours.engine", "images", "-o", "out.csv", "--report", "report.html")
+    result = run("colors.engine", "images", "-o", "out.csv", "--report", "report.html")
     assert result.exit_code == 0, result.stderr
     assert "largest classes: " in result.stderr
     assert '"lines": ["largest classes: ' in Path("report.html").read_text()
@@ -89,9 +89,9 @@ def test_label_maps_are_the_argmax_of_resized_logits():
     Path("images").mkdir()
     values = generator.integers(0, 256, (CROP, CROP, 3), dtype=np.uint8)
     Image.fromarray(values).save("images/noise.png")
-    assert run("colours.engine", "images", "-o", "out.csv", "--maps", "maps", *OWN).exit_code == 0
-    with load("colours.engine") as engine:
-        pixels = engine.metadata.preprocessing.normalise(values)
+    assert run("colors.engine", "images", "-o", "out.csv", "--maps", "maps", *OWN).exit_code == 0
+    with load("colors.engine") as engine:
+        pixels = engine.metadata.preprocessing.normalize(values)
         logits = engine.run(pixels[None])["logits"][0].transpose(1, 2, 0)
         (prediction,) = engine.predict("images/noise.png")
     expected = resize(logits, CROP, CROP).argmax(axis=-1)
@@ -103,8 +103,7 @@ def test_tiles_and_batches_do_not_change_label_maps():
     striped(Path("images/tall.png"), 33, 700)
     for name, options in (("whole", ()), ("tiled", ("--tile",)), ("single", ("--batch-size", 1))):
         assert (
-            run("colours.engine", "images", "-o", f"{name}.csv", "--maps", name, *OWN, *options).exit_code
-            == 0
+            run("colors.engine", "images", "-o", f"{name}.csv", "--maps", name, *OWN, *options).exit_code == 0
         )
     assert Path("whole/tall.png").read_bytes() == Path("tiled/tall.png").read_bytes()
     assert Path("whole/tall.png").read_bytes() == Path("single/tall.png").read_bytes()
@@ -113,20 +112,20 @@ def test_tiles_and_batches_do_not_change_label_maps():
 def test_images_that_need_too_much_memory_are_error_rows():
     striped(Path("images/large.png"), 600, 900)
     striped(Path("images/small.png"))
-    result = run("colours.engine", "images", "-o", "out.csv", "--maps", "maps", *OWN, "--max-memory", "2M")
+    result = run("colors.engine", "images", "-o", "out.csv", "--maps", "maps", *OWN, "--max-memory", "2M")
     assert result.exit_code == 1
     large, small = csv_rows("out.csv")
     assert large["status"] == "error"
     assert "of memory, more than the limit of 2 MiB; --tile or a smaller" in large["reason"]
     assert small["status"] == "ok"
     assert not Path("maps/large.png").exists()
-    assert "estimated memory" in run("colours.engine", "images", "-o", "o.csv").stderr
+    assert "estimated memory" in run("colors.engine", "images", "-o", "o.csv").stderr
 
 
 def test_two_images_of_one_name_do_not_replace_each_others_maps():
     striped(Path("images/a.png"))
     striped(Path("images/a.bmp"))
-    result = run("colours.engine", "images", "-o", "o.csv", "--maps", "maps")
+    result = run("colors.engine", "images", "-o", "o.csv", "--maps", "maps")
     assert result.exit_code == 1
     first, second = csv_rows("o.csv")
     assert first["status"] == "ok"
@@ -150,7 +149,7 @@ def test_two_images_of_one_name_do_not_replace_each_others_maps():
 )
 def test_invalid_options_are_refused_before_the_first_row(options, message):
     striped(Path("images/a.png"))
-    result = run("colours.engine", "images", "-o", "o.csv", *options)
+    result = run("colors.engine", "images", "-o", "o.csv", *options)
     assert result.exit_code == 2
     assert message in result.stderr
     assert not Path("o.csv").exists()
@@ -159,14 +158,14 @@ def test_invalid_options_are_refused_before_the_first_row(options, message):
 
 def test_options_of_segmentation_are_refused_for_a_classifier():
     striped(Path("images/a.png"))
-    build_engine(save(colour_model(), Path("c.onnx")), "classes.engine")
+    build_engine(save(color_model(), Path("c.onnx")), "classes.engine")
     result = run("classes.engine", "images", "-o", "o.csv", "--maps", "maps", "--tile")
     assert result.exit_code == 2
     assert "--maps, --tile: only for models of the task segment" in result.stderr
 
 
 def test_nan_outputs_are_error_rows():
-    model = colour_segmenter()
+    model = color_segmenter()
     # sqrt(0.98 - mean): NaN for pure red, but not for the noise of the build's self-check.
     del model.graph.node[1:]
     model.graph.node.append(helper.make_node("Sub", ["limit", "mean"], ["rest"]))
@@ -186,7 +185,7 @@ def test_nan_outputs_are_error_rows():
 def test_every_row_of_a_killed_run_has_its_complete_label_map():
     for index in range(60):
         striped(Path(f"images/{index:03d}.png"), 120, 90)
-    command = ("colours.engine", "images", "-o", "o.jsonl", "--maps", "maps", "--workers", 1)
+    command = ("colors.engine", "images", "-o", "o.jsonl", "--maps", "maps", "--workers", 1)
     process = start(*command, "--quiet")
     partial = Path("o.jsonl.partial")
     deadline = time.monotonic() + 60
@@ -210,10 +209,10 @@ def test_every_row_of_a_killed_run_has_its_complete_label_map():
 
 def test_memory_is_estimated_before_the_first_image():
     striped(Path("images/a.png"))
-    scaled = run("colours.engine", "images", "-o", "a.csv").stderr
+    scaled = run("colors.engine", "images", "-o", "a.csv").stderr
     assert "estimated memory" in scaled
     assert "for images scaled to 64 x 16" in scaled
-    own = run("colours.engine", "images", "-o", "b.csv", "--tile", "--max-memory", "2G", *OWN).stderr
+    own = run("colors.engine", "images", "-o", "b.csv", "--tile", "--max-memory", "2G", *OWN).stderr
     assert "for a square image of 10 megapixels" in own
     assert "images that need more than 2.0 GiB are refused" in own
 
@@ -222,7 +221,7 @@ def test_segmentation_works_without_pytorch():
     striped(Path("images/a.png"))
     code = (
         "import sys; sys.modules['torch'] = None; from vim_deploy.cli.infer import main; "
-        "main(['colours.engine', 'images', '-o', 'o.csv', '--maps', 'maps', '--overlays', 'overlays'])"
+        "main(['colors.engine', 'images', '-o', 'o.csv', '--maps', 'maps', '--overlays', 'overlays'])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -235,17 +234,17 @@ def test_extreme_proportions(options):
     sizes = {"thin": (3000, 1), "one": (1, 1), "tall": (2, 2999)}
     for name, size in sizes.items():
         Image.new("RGB", size, "blue").save(f"images/{name}.png")
-    assert run("colours.engine", "images", "-o", "o.csv", "--maps", "maps", *options).exit_code == 0
+    assert run("colors.engine", "images", "-o", "o.csv", "--maps", "maps", *options).exit_code == 0
     for row in csv_rows("o.csv"):
         found = labels(f"maps/{Path(row['path']).stem}.png")
         assert found.shape == sizes[Path(row["path"]).stem][::-1]
-        assert (found == COLOURS.index("blue")).all()
+        assert (found == COLORS.index("blue")).all()
         assert row["flags"] == ("" if row["path"].endswith("one.png") and not options else "padded")
 
 
 def test_the_report_shows_the_largest_classes():
     striped(Path("images/a.png"), 32, 32)
-    result = run("colours.engine", "images", "-o", "o.csv", "--report", "report.html", *OWN)
+    result = run("colors.engine", "images", "-o", "o.csv", "--report", "report.html", *OWN)
     assert result.exit_code == 0, result.output
     page = Path("report.html").read_text()
     assert '"top": [["red", 0.5' in page

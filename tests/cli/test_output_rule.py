@@ -14,9 +14,9 @@ import pytest
 from click.testing import CliRunner, Result
 from infer_command import csv_rows, make_engine, make_images, run, start
 from PIL import Image
-from small_detector import colour_detector
-from small_onnx import colour_model, save
-from small_segmenter import colour_segmenter, save_map, striped
+from small_detector import color_detector
+from small_onnx import color_model, save
+from small_segmenter import color_segmenter, save_map, striped
 
 from vim_deploy.cli.build import main as build
 from vim_deploy.cli.export import main as export
@@ -52,7 +52,7 @@ def contents() -> dict[str, bytes]:
 
 @pytest.fixture
 def segmenter() -> None:
-    build_engine(save(colour_segmenter(), Path("scenes.onnx")), "scenes.engine")
+    build_engine(save(color_segmenter(), Path("scenes.onnx")), "scenes.engine")
     for name in ("a", "b"):
         save_map(Path(f"truth/{name}.png"), striped(Path(f"photos/{name}.png"), 32, 32))
 
@@ -65,7 +65,7 @@ def segmenter() -> None:
         ("names.txt", "-o names.txt is an input of this run"),
         ("card.json", "-o card.json is an input of this run"),
         ("photos/0.png", "exists and is not an ONNX file written by vim-export"),
-        ("colours.onnx", "exists and is not an ONNX file written by vim-export"),
+        ("colors.onnx", "exists and is not an ONNX file written by vim-export"),
     ],
 )
 @pytest.mark.parametrize("force", [False, True])
@@ -73,14 +73,14 @@ def test_export(output, message, force):
     for name in ("own.safetensors", "names.txt", "card.json"):
         Path(name).write_text("input")
     os.link("own.safetensors", "link.onnx")
-    save(colour_model(), Path("colours.onnx"))
+    save(color_model(), Path("colors.onnx"))
     Path("photos").mkdir()
     Path("photos/0.png").write_bytes(PRECIOUS)
     arguments = ("auto", "--checkpoint", "own.safetensors", "--class-names", "names.txt", "--preprocessing",
                  "card.json", "--check-images", "photos", "-o", output)  # fmt: skip
     if not force:
         refused(export, message, *arguments)
-    elif output != "colours.onnx":
+    elif output != "colors.onnx":
         refused(export, "is an input of this run", *arguments, "--force")
 
 
@@ -97,7 +97,7 @@ def test_an_exported_file_is_replaced():
 
 
 def test_build():
-    save(colour_model(), Path("digits.onnx"))
+    save(color_model(), Path("digits.onnx"))
     os.link("digits.onnx", "link.engine")
     refused(build, "is not an engine written by vim-build", "digits.onnx", "-o", "precious.png")
     for name in ("digits.onnx", "link.engine"):
@@ -126,7 +126,7 @@ def test_build():
     ],
 )
 def test_validate(option, output, message):
-    save(colour_model(), Path("x.onnx"))
+    save(color_model(), Path("x.onnx"))
     Path("config.json").write_text("{}")
     make_images("photos", 1)
     arguments = ("config.json", "x.onnx", "--layers", "--images", "photos", option, output)
@@ -139,8 +139,8 @@ def test_validate(option, output, message):
 @pytest.mark.parametrize(
     ("output", "message"),
     [
-        ("colours.engine", "colours.engine is an input of this run"),
-        ("colours.onnx", "colours.onnx is an input of this run"),
+        ("colors.engine", "colors.engine is an input of this run"),
+        ("colors.onnx", "colors.onnx is an input of this run"),
         ("photos/00000.png", "photos/00000.png exists and is not a re"),
         ("precious.png", "precious.png exists and is not a re"),
         ("rows.jsonl", "rows.jsonl exists and is not a re"),
@@ -151,7 +151,7 @@ def test_results_and_report(option, output, message):
     make_images("photos", 2)
     Path("rows.jsonl").write_text('{"path": "a.png", "label": 3}\n')
     others = ("--format", "csv") if option == "-o" else ("-o", "new.csv")
-    arguments = ("colours.engine", "photos", "--source", "colours.onnx", option, output, *others)
+    arguments = ("colors.engine", "photos", "--source", "colors.onnx", option, output, *others)
     refused(infer, message, *arguments)
     if output not in ("precious.png", "rows.jsonl"):
         refused(infer, "is an input of this run", *arguments, "--force")
@@ -166,7 +166,7 @@ def test_earlier_results_and_reports_are_replaced(name):
     make_engine()
     make_images("photos", 2)
     for _ in range(2):
-        assert run("colours.engine", "photos", "-o", name, "--report", "report.html").exit_code == 0
+        assert run("colors.engine", "photos", "-o", name, "--report", "report.html").exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_files_with_the_names_of_companions_are_kept(output, end):
         path.parent.mkdir()
     path.write_text("a download of the user")
     for options in ((), ("--restart",), ("--resume",)):
-        refused(infer, "was not written by vim-infer", "colours.engine", "photos", "-o", output, *options)
+        refused(infer, "was not written by vim-infer", "colors.engine", "photos", "-o", output, *options)
 
 
 @pytest.mark.parametrize("option", ["--maps", "--overlays"])
@@ -235,7 +235,7 @@ def test_areas(segmenter, output, message):
 
 
 def test_coco_and_annotations():
-    build_engine(save(colour_detector(), Path("colours.onnx")), "colours.engine")
+    build_engine(save(color_detector(), Path("colors.onnx")), "colors.engine")
     make_images("photos", 1)
     annotations = {
         "images": [{"id": 1, "file_name": "00000.png"}],
@@ -243,17 +243,17 @@ def test_coco_and_annotations():
         "categories": [{"id": 1, "name": "red"}],
     }
     Path("annotations.json").write_text(json.dumps(annotations))
-    arguments = ("colours.engine", "photos", "-o", "rows.csv", "--annotations", "annotations.json", "--coco")
+    arguments = ("colors.engine", "photos", "-o", "rows.csv", "--annotations", "annotations.json", "--coco")
     refused(infer, "--coco annotations.json is an input of this run", *arguments, "annotations.json")
     refused(infer, "exists and is not COCO results of vim-infer", *arguments, "precious.png")
     for _ in range(2):
-        result = run("colours.engine", "photos", "-o", "rows.csv", "--coco", "found.json")
+        result = run("colors.engine", "photos", "-o", "rows.csv", "--coco", "found.json")
         assert result.exit_code == 0, result.output
 
 
 @pytest.mark.parametrize("format", ["npy", "safetensors"])
 def test_arrays_do_not_replace_files(format):
-    build_engine(save(colour_model(task="features", class_names=None), Path("f.onnx")), "f.engine")
+    build_engine(save(color_model(task="features", class_names=None), Path("f.onnx")), "f.engine")
     make_images("photos", 2)
     Path("arrays").mkdir()
     Path(f"arrays/00001.{format}").write_text("the user's")

@@ -13,7 +13,7 @@ import pytest
 import s3_server
 from infer_command import COMMAND, ROOT, json_rows, make_engine, make_images
 from small_onnx import save
-from small_segmenter import colour_segmenter, striped
+from small_segmenter import color_segmenter, striped
 
 from vim_deploy.engines.build import build_engine
 
@@ -48,9 +48,9 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("output", ["rows.csv", "rows.jsonl"])
 def test_rows_and_summary_are_those_of_one_machine(cluster, output):
-    plain = run("colours.engine", "photos", "-o", f"plain-{output}", "--json")
+    plain = run("colors.engine", "photos", "-o", f"plain-{output}", "--json")
     found = run(
-        *("colours.engine", "photos", "-o", output, "--json", "--ray", cluster.address, "--actors", 2),
+        *("colors.engine", "photos", "-o", output, "--json", "--ray", cluster.address, "--actors", 2),
     )
     assert (plain.returncode, found.returncode) == (1, 1), found.stderr
     assert Path(output).read_bytes() == Path(f"plain-{output}").read_bytes()
@@ -63,16 +63,16 @@ def test_rows_and_summary_are_those_of_one_machine(cluster, output):
 
 def test_inputs_and_results_in_storage(cluster):
     folder = s3_server.upload("photos", "ray-photos")
-    assert run("colours.engine", folder, "-o", "plain.jsonl").returncode == 1
+    assert run("colors.engine", folder, "-o", "plain.jsonl").returncode == 1
     url = f"s3://{s3_server.BUCKET}/ray-rows.jsonl"
-    result = run("colours.engine", folder, "-o", url, "--ray", cluster.address, "--actors", 2)
+    result = run("colors.engine", folder, "-o", url, "--ray", cluster.address, "--actors", 2)
     assert result.returncode == 1, result.stderr
     assert s3_server.content(url) == Path("plain.jsonl").read_bytes()
 
 
 def test_overlays_and_report(cluster):
     result = run(
-        *("colours.engine", "photos", "-o", "rows.jsonl", "--overlays", "overlays"),
+        *("colors.engine", "photos", "-o", "rows.jsonl", "--overlays", "overlays"),
         *("--report", "report.html", "--ray", cluster.address),
     )
     assert result.returncode == 1, result.stderr
@@ -81,7 +81,7 @@ def test_overlays_and_report(cluster):
 
 
 def test_label_maps_in_storage(cluster):
-    build_engine(save(colour_segmenter(), Path("segmenter.onnx")), "segmenter.engine")
+    build_engine(save(color_segmenter(), Path("segmenter.onnx")), "segmenter.engine")
     for number in range(6):
         striped(Path(f"scenes/{number}.png"), 60 + number, 30)
     folder = s3_server.upload("scenes", "ray-scenes")
@@ -99,27 +99,27 @@ def test_label_maps_in_storage(cluster):
 
 
 def test_failure_limit_and_resume(cluster):
-    again = ("colours.engine", "photos", "-o", "rows.jsonl", "--ray", cluster.address)
+    again = ("colors.engine", "photos", "-o", "rows.jsonl", "--ray", cluster.address)
     stopped = run(*again, "--max-failures", 2)
     assert stopped.returncode == 3 and "more than --max-failures 2" in stopped.stderr
     resumed = run(*again, "--resume", "--json")
     assert resumed.returncode == 1 and json.loads(resumed.stdout)["resumed"] == 42
-    assert run("colours.engine", "photos", "-o", "plain.jsonl").returncode == 1
+    assert run("colors.engine", "photos", "-o", "plain.jsonl").returncode == 1
     assert json_rows("rows.jsonl") == json_rows("plain.jsonl")
 
 
 def test_user_errors(cluster):
-    missing = run("colours.engine", "photos", "--ray", "127.0.0.2:1")
+    missing = run("colors.engine", "photos", "--ray", "127.0.0.2:1")
     assert missing.returncode == 2 and "127.0.0.2:1 cannot be reached" in missing.stderr
-    watched = run("colours.engine", "photos", "--ray", "--watch")
+    watched = run("colors.engine", "photos", "--ray", "--watch")
     assert watched.returncode == 2 and "--watch is not valid with --ray" in watched.stderr
-    without = run("colours.engine", "photos", "--actors", 2)
+    without = run("colors.engine", "photos", "--actors", 2)
     assert without.returncode == 2 and "only valid with --ray" in without.stderr
 
 
 def test_a_local_cluster_ends_with_the_run():
     pytest.importorskip("ray", reason="needs Ray (extra: ray): run make test-scale")
-    process = start("colours.engine", "photos", "-o", "rows.jsonl", "--ray")
+    process = start("colors.engine", "photos", "-o", "rows.jsonl", "--ray")
     _, err = process.communicate(timeout=300)
     assert process.returncode == 1, err
     assert len(json_rows("rows.jsonl")) == IMAGES
@@ -129,7 +129,7 @@ def test_a_local_cluster_ends_with_the_run():
 def test_a_killed_driver_is_resumed(tmp_path):
     pytest.importorskip("ray", reason="needs Ray (extra: ray): run make test-scale")
     paths = make_images("many", 3000)
-    process = start("colours.engine", "many", "-o", "rows.jsonl", "--ray")
+    process = start("colors.engine", "many", "-o", "rows.jsonl", "--ray")
     deadline = time.monotonic() + 200
     partial = Path("rows.jsonl.partial")
     while not (partial.exists() and partial.stat().st_size > 1000):
@@ -137,7 +137,7 @@ def test_a_killed_driver_is_resumed(tmp_path):
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    found = run("colours.engine", "many", "-o", "rows.jsonl", "--ray", "--resume", "--json")
+    found = run("colors.engine", "many", "-o", "rows.jsonl", "--ray", "--resume", "--json")
     assert found.returncode == 0, found.stderr
     assert json.loads(found.stdout)["resumed"] > 0
     assert [row["path"] for row in json_rows("rows.jsonl")] == paths

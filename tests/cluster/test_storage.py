@@ -15,7 +15,7 @@ import s3_server
 from infer_command import COMMAND, ROOT, json_rows, make_engine, make_images, run
 from PIL import Image
 from small_onnx import save
-from small_segmenter import colour_segmenter, striped
+from small_segmenter import color_segmenter, striped
 
 from vim_deploy.engines.build import build_engine
 from vim_deploy.storage.url import has_credentials, without_credentials
@@ -41,7 +41,7 @@ def photos(tmp_path: Path, monkeypatch, request) -> str:
 
 def run_list(paths: str) -> subprocess.CompletedProcess[bytes]:
     """Run the command on a list of paths; the results are in rows.jsonl."""
-    command = [*COMMAND, "colours.engine", "-", "-o", "rows.jsonl", "--restart", "--force"]
+    command = [*COMMAND, "colors.engine", "-", "-o", "rows.jsonl", "--restart", "--force"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, input=paths.encode(), env=environment, capture_output=True)
 
@@ -52,9 +52,9 @@ def without_place(content: bytes, place: str) -> bytes:
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
 def test_results_in_storage_are_those_of_a_run_on_local_files(photos, suffix):
-    assert run("colours.engine", "photos", "-o", f"rows.{suffix}").exit_code == 1
+    assert run("colors.engine", "photos", "-o", f"rows.{suffix}").exit_code == 1
     url = f"{photos}/out/rows.{suffix}"
-    result = run("colours.engine", photos, "-o", url)
+    result = run("colors.engine", photos, "-o", url)
     assert result.exit_code == 1, result.output
     assert f"results in {url}" in result.stderr and "1 file skipped" in result.stderr
     found = s3_server.content(url)
@@ -76,14 +76,14 @@ def test_results_in_storage_are_those_of_a_run_on_local_files(photos, suffix):
 
 
 def test_files_and_globs(photos):
-    result = run("colours.engine", f"{photos}/b/00001.png", f"{photos}/*/0000[5].png", "-o", "rows.jsonl")
+    result = run("colors.engine", f"{photos}/b/00001.png", f"{photos}/*/0000[5].png", "-o", "rows.jsonl")
     assert result.exit_code == 0, result.output
     names = [row["path"].removeprefix(photos) for row in json_rows("rows.jsonl")]
     assert names == ["/b/00001.png", "/a/00005.png"]
 
 
 def test_missing_inputs(photos):
-    result = run("colours.engine", f"{photos}/none.png")
+    result = run("colors.engine", f"{photos}/none.png")
     assert result.exit_code == 2 and "does not exist" in result.stderr
     assert run_list(f"{photos}/none.png\n").returncode == 1
     assert json_rows("rows.jsonl")[0]["reason"] == "cannot be read: no such file"
@@ -92,19 +92,19 @@ def test_missing_inputs(photos):
 def test_overlays_and_report_in_storage(photos):
     folder = f"{photos}-overlays"
     result = run(
-        *("colours.engine", photos, "-o", f"{folder}/rows.csv", "--overlays", f"{folder}/pictures"),
+        *("colors.engine", photos, "-o", f"{folder}/rows.csv", "--overlays", f"{folder}/pictures"),
         *("--report", f"{folder}/report.html"),
     )
     assert result.exit_code == 1, result.output
     Image.open(io.BytesIO(s3_server.content(f"{folder}/pictures/a/00002.jpg"))).verify()
     page = s3_server.content(f"{folder}/report.html")
     assert b'name="generator" content="vim-infer"' in page and b"data:image/jpeg" in page
-    again = run("colours.engine", photos, "-o", f"{folder}/new.csv", "--overlays", f"{folder}/pictures")
+    again = run("colors.engine", photos, "-o", f"{folder}/new.csv", "--overlays", f"{folder}/pictures")
     assert again.exit_code == 2 and "exists; give another folder" in again.stderr
 
 
 def test_label_maps_and_areas_in_storage(photos):
-    build_engine(save(colour_segmenter(), Path("segmenter.onnx")), "segmenter.engine")
+    build_engine(save(color_segmenter(), Path("segmenter.onnx")), "segmenter.engine")
     striped(Path("scenes/wide.png"), 70, 30)
     folder = s3_server.upload("scenes", "scenes")
     given = ("--scale", "none", "--maps", f"{folder}-maps", "--areas", f"{folder}-areas.csv")
@@ -124,7 +124,7 @@ def test_tar_and_parquet_files_in_storage(photos):
     images = [path.read_bytes() for path in sorted(Path("photos/a").iterdir())]
     pyarrow.parquet.write_table(pyarrow.table({"image": images}), "shards/b.parquet")
     folder = s3_server.upload("shards", "shards")
-    result = run("colours.engine", folder, "-o", "rows.jsonl")
+    result = run("colors.engine", folder, "-o", "rows.jsonl")
     assert result.exit_code == 0, result.output
     found = [row["path"].removeprefix(folder) for row in json_rows("rows.jsonl")]
     assert len(found) == 11 + 6
@@ -133,10 +133,10 @@ def test_tar_and_parquet_files_in_storage(photos):
 
 def test_output_rule(photos):
     other = f"{photos}/notes.txt"
-    refused = run("colours.engine", photos, "-o", other, "--format", "csv")
+    refused = run("colors.engine", photos, "-o", other, "--format", "csv")
     assert refused.exit_code == 2 and "is not a results file of vim-infer" in refused.stderr
     assert s3_server.content(other) == b"no image"
-    itself = run("colours.engine", f"{photos}/a/00000.png", "-o", f"{photos}/a/00000.png", "--format", "csv")
+    itself = run("colors.engine", f"{photos}/a/00000.png", "-o", f"{photos}/a/00000.png", "--format", "csv")
     assert itself.exit_code == 2 and "is an input of this run" in itself.stderr
 
 
@@ -144,7 +144,7 @@ def test_an_interrupted_run_resumes_from_its_parts(photos, monkeypatch):
     from vim_deploy.results import parts
 
     url = f"{photos}-resumed/rows.jsonl"
-    assert run("colours.engine", photos, "-o", "all.jsonl").exit_code == 1
+    assert run("colors.engine", photos, "-o", "all.jsonl").exit_code == 1
     monkeypatch.setattr(parts, "PART_ROWS", 2)
     original, written = parts.PartsStore.write, []
 
@@ -155,13 +155,13 @@ def test_an_interrupted_run_resumes_from_its_parts(photos, monkeypatch):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(parts.PartsStore, "write", fail)
-    stopped = run("colours.engine", photos, "-o", url)
+    stopped = run("colors.engine", photos, "-o", url)
     assert stopped.exit_code == 3 and "continue with --resume" in stopped.stderr
     record = json.loads(s3_server.content(f"{url}.run.json"))
     assert record["identity"]["inputs"] == [photos]
-    refused = run("colours.engine", photos, "-o", url)
+    refused = run("colors.engine", photos, "-o", url)
     assert refused.exit_code == 2 and "--resume" in refused.stderr
-    resumed = run("colours.engine", photos, "-o", url, "--resume", "--json")
+    resumed = run("colors.engine", photos, "-o", url, "--resume", "--json")
     assert resumed.exit_code == 1 and json.loads(resumed.stdout)["resumed"] == 7
     assert s3_server.content(url) == Path("all.jsonl").read_bytes()
     assert s3_server.names(f"{photos.split('/')[-1]}-resumed") == [
@@ -171,15 +171,15 @@ def test_an_interrupted_run_resumes_from_its_parts(photos, monkeypatch):
 
 def test_credentials_appear_nowhere(photos, tmp_path):
     result = run(
-        *("colours.engine", photos, f"s3://{s3_server.BUCKET}-none/x.png", "-o", f"{photos}-c/rows.csv"),
+        *("colors.engine", photos, f"s3://{s3_server.BUCKET}-none/x.png", "-o", f"{photos}-c/rows.csv"),
         *("--report", f"{photos}-c/report.html", "--verbose"),
     )
     listed = "s3://KEYKEYKEY:PASSPASS@bucket/x.png\nhttps://127.0.0.1:1/x.png?X-Amz-Signature=PASSPASS\n"
     rows = run_list(listed)
     assert rows.returncode == 1
     assert all("credentials" in row["reason"] for row in json_rows("rows.jsonl"))
-    given = run("colours.engine", "s3://KEYKEYKEY:PASSPASS@bucket/x.png")
-    output = run("colours.engine", photos, "-o", "s3://KEYKEYKEY:PASSPASS@bucket/rows.csv")
+    given = run("colors.engine", "s3://KEYKEYKEY:PASSPASS@bucket/x.png")
+    output = run("colors.engine", photos, "-o", "s3://KEYKEYKEY:PASSPASS@bucket/rows.csv")
     assert given.exit_code == output.exit_code == 2 and "credentials" in given.stderr
     local = b"".join(path.read_bytes() for path in tmp_path.glob("rows*"))
     texts = [rows.stderr, *(part.output.encode() for part in (result, given, output))]

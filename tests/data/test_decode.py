@@ -25,7 +25,7 @@ def saved(folder: Path, image: Image.Image, name: str = "image.png", **options) 
     return path
 
 
-def colour(path: Path) -> tuple[int, ...]:
+def color(path: Path) -> tuple[int, ...]:
     """Mean of each channel."""
     return tuple(int(value) for value in np.asarray(decode(path).image).reshape(-1, 3).mean(0).round())
 
@@ -39,7 +39,7 @@ def test_formats_are_detected_by_content(tmp_path, format):
     decoded = decode(path)
     assert decoded.size == decoded.image.size == (9, 5)
     assert decoded.flags == ()
-    np.testing.assert_allclose(colour(path), (250, 0, 0), atol=3)
+    np.testing.assert_allclose(color(path), (250, 0, 0), atol=3)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -70,12 +70,12 @@ def test_exif_orientation_is_applied(tmp_path, format, orientation):
 def test_transparency_becomes_white(tmp_path, mode):
     path = saved(tmp_path, Image.new(mode, (4, 4), 0))
     assert decode(path).flags == ("alpha",)
-    assert colour(path) == (255, 255, 255)
+    assert color(path) == (255, 255, 255)
 
 
 def test_half_transparency_is_mixed_with_white(tmp_path):
     path = saved(tmp_path, Image.new("RGBA", (4, 4), (0, 0, 0, 128)))
-    assert colour(path) == (127, 127, 127)
+    assert color(path) == (127, 127, 127)
 
 
 def test_transparent_palette_entry_becomes_white(tmp_path):
@@ -83,14 +83,14 @@ def test_transparent_palette_entry_becomes_white(tmp_path):
     image.putpalette([255, 0, 0, 0, 255, 0])
     opaque = saved(tmp_path, image, "opaque.png")
     transparent = saved(tmp_path, image, "transparent.png", transparency=1)
-    assert (colour(opaque), decode(opaque).flags) == ((0, 255, 0), ())
-    assert (colour(transparent), decode(transparent).flags) == ((255, 255, 255), ("alpha",))
+    assert (color(opaque), decode(opaque).flags) == ((0, 255, 0), ())
+    assert (color(transparent), decode(transparent).flags) == ((255, 255, 255), ("alpha",))
 
 
 def test_cmyk(tmp_path):
     path = saved(tmp_path, Image.new("CMYK", (8, 8), (0, 255, 255, 0)), format="JPEG")
     assert decode(path).flags == ("from_cmyk",)
-    np.testing.assert_allclose(colour(path), (255, 0, 0), atol=3)
+    np.testing.assert_allclose(color(path), (255, 0, 0), atol=3)
 
 
 @pytest.mark.parametrize("format", ["PNG", "TIFF"])
@@ -130,7 +130,7 @@ def test_samples_with_their_depth_in_the_file_are_scaled(tmp_path):
         assert (np.asarray(decoded.image).tolist(), decoded.flags) == ([[0, 255]], ("from_16bit",))
 
 
-def test_16_bit_colour_is_reported(tmp_path):
+def test_16_bit_color_is_reported(tmp_path):
     pixels = np.full((6, 8, 3), 0xABCD, np.uint16)
     path = write_tiff(tmp_path / "image.tif", pixels)
     decoded = decode(path)
@@ -144,7 +144,7 @@ def test_16_bit_colour_is_reported(tmp_path):
         decode(path, Limits(depth=12))
 
 
-def test_12_bit_colour_in_a_png_is_read_and_rotated(tmp_path):
+def test_12_bit_color_in_a_png_is_read_and_rotated(tmp_path):
     # Pillow cannot write it: a PNG file with 16-bit RGB, an EXIF orientation, and the filter 0 in every row.
     samples = np.random.default_rng(0).integers(0, 4096, (5, 7, 3)).astype(">u2")
     rows = b"".join(b"\0" + row.tobytes() for row in samples)
@@ -173,7 +173,7 @@ def test_heic_with_pillow_heif(tmp_path):
     heif.register_heif_opener()
     path = saved(tmp_path, Image.new("RGB", (64, 48), (250, 0, 0)), "image.bin", format="HEIF", quality=95)
     assert decode(path).size == (64, 48)
-    np.testing.assert_allclose(colour(path), (250, 0, 0), atol=4)
+    np.testing.assert_allclose(color(path), (250, 0, 0), atol=4)
 
 
 def test_tga_is_found_by_its_footer_or_its_suffix(tmp_path):
@@ -183,7 +183,7 @@ def test_tga_is_found_by_its_footer_or_its_suffix(tmp_path):
     assert content.endswith(b"TRUEVISION-XFILE.\0") and decode(with_footer).size == (5, 4)
     without = content[: 18 + 3 * 5 * 4]
     (tmp_path / "image.tga").write_bytes(without)
-    assert colour(tmp_path / "image.tga") == (250, 0, 0)
+    assert color(tmp_path / "image.tga") == (250, 0, 0)
     (tmp_path / "other.bin").write_bytes(without)
     with pytest.raises(ImageError, match="not an image"):
         decode(tmp_path / "other.bin")
@@ -213,7 +213,7 @@ def test_first_frame_is_read(tmp_path):
     frames = [Image.new("RGB", (4, 4), shade) for shade in ("red", "green")]
     path = saved(tmp_path, frames[0], "a.gif", save_all=True, append_images=frames[1:])
     assert decode(path).flags == ("first_frame",)
-    assert colour(path) == (255, 0, 0)
+    assert color(path) == (255, 0, 0)
 
 
 def test_one_bit(tmp_path):

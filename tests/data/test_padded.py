@@ -1,4 +1,4 @@
-"""Images for detectors: scaled to fit, padded with zeros after normalisation."""
+"""Images for detectors: scaled to fit, padded with zeros after normalization."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def test_one_channel_is_grayscale():
     np.testing.assert_allclose(out, (76 / 255 - 0.5) / 0.5, atol=1e-6)
 
 
-def test_extreme_proportions_are_cropped_at_the_centre():
+def test_extreme_proportions_are_cropped_at_the_center():
     values = np.zeros((60000, 1, 3), np.uint8)
     values[30000 - 300 : 30000 + 300] = 200
     out = Preprocessing((224, 224), **PLAIN)(Image.fromarray(values))

@@ -26,7 +26,7 @@ def photos(tmp_path: Path, monkeypatch) -> list[str]:
 
 
 def rows_of(inputs: str, *options: object) -> list[dict]:
-    result = run("colours.engine", inputs, "-o", "rows.jsonl", "--restart", *options)
+    result = run("colors.engine", inputs, "-o", "rows.jsonl", "--restart", *options)
     assert result.exit_code == 1, result.output
     found = json_rows("rows.jsonl")
     Path("rows.jsonl").unlink()
@@ -76,14 +76,14 @@ def test_images_in_parquet_files(photos, structures):
 
 def test_python_reads_images_in_tar_files(photos):
     write_tar("shards/000.tar", photos)
-    with load("colours.engine") as model:
+    with load("colors.engine") as model:
         found = model.predict("shards")
     assert [result.ok for result in found] == [number != 7 for number in range(20)]
 
 
 def test_tables_without_images_are_other_files(photos):
     pyarrow.parquet.write_table(pyarrow.table({"a": [1]}), "photos/table.parquet")
-    result = run("colours.engine", "photos", "-o", "rows.jsonl")
+    result = run("colors.engine", "photos", "-o", "rows.jsonl")
     assert "1 file skipped" in result.stderr and len(json_rows("rows.jsonl")) == 20
 
 

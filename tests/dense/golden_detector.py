@@ -48,7 +48,7 @@ def golden_weights() -> dict[str, torch.Tensor]:
 
 
 def golden_input() -> torch.Tensor:
-    """The reference's image, normalised and padded: (1, 3, 128, 128)."""
+    """The reference's image, normalized and padded: (1, 3, 128, 128)."""
     image = load_tensors("detector")["image"].astype(np.float64)
     mean, std = (np.array(values)[:, None, None] for values in (_MEAN, _STD))
     side = load_json("detector")["backbone"]["square_pad"]

@@ -45,7 +45,7 @@ def test_rectangular_images_result_in_rectangular_maps():
 
 
 def test_configuration_round_trip_through_json():
-    given = backbone(intermediate=FeatureType.STREAM, last=FeatureType.NORMALISED)
+    given = backbone(intermediate=FeatureType.STREAM, last=FeatureType.NORMALIZED)
     assert BackboneConfig.from_dict(given.to_dict()) == given
 
 
@@ -57,8 +57,8 @@ def test_configuration_round_trip_through_json():
         ({"out_indices": (-1, 2)}, "0 to 2"),
         ({"out_indices": (1, 0)}, "ascending"),
         ({"vim": VIM.replace(class_token="middle")}, "class_token=middle"),
-        ({"intermediate": "normalised"}, "last block"),
-        ({"last": "normalised", "final_norm": False}, "final norm"),
+        ({"intermediate": "normalized"}, "last block"),
+        ({"last": "normalized", "final_norm": False}, "final norm"),
     ],
 )
 def test_invalid_backbones_are_refused(changes, message):

@@ -64,8 +64,8 @@ def test_linear_images_are_pooled_to_the_values_at_bin_centers():
     """Bilinear samples of a linear image are exact for any number of samples."""
     ramp = torch.arange(32.0).expand(1, 1, 32, 32)
     (found,) = roi_align(ramp, torch.tensor([[16.0, 16, 72, 44]]), 0.25, 7)
-    centres = 4 + (torch.arange(7) + 0.5) * 2 - 0.5  # of bins of two pixels
-    torch.testing.assert_close(found[0], centres.expand(7, 7))
+    centers = 4 + (torch.arange(7) + 0.5) * 2 - 0.5  # of bins of two pixels
+    torch.testing.assert_close(found[0], centers.expand(7, 7))
 
 
 @pytest.mark.parametrize("box", [[5.0, 5, 5, 20], [0.0, 0, 0, 0]])

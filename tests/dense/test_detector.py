@@ -186,8 +186,8 @@ def test_unknown_names_and_fields_are_refused():
     with pytest.raises(ConfigError, match="cascade_vim_tiny"):
         FAMILY.preset("cascade_vim_huge")
     values = DETECTORS["cascade_vim_tiny"].to_dict()
-    with pytest.raises(ConfigError, match="colour"):
-        DetectorConfig.from_dict({**values, "head": {**values["head"], "colour": 1}})
+    with pytest.raises(ConfigError, match="color"):
+        DetectorConfig.from_dict({**values, "head": {**values["head"], "color": 1}})
 
 
 def test_pixels_of_another_shape_are_refused(detector):

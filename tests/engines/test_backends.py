@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-from small_onnx import colour_model, save
+from small_onnx import color_model, save
 
 from vim_deploy import load
 from vim_deploy.cli.build import build_options, main
@@ -39,7 +39,7 @@ def abacus():
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    return save(colour_model(), tmp_path / "colours.onnx")
+    return save(color_model(), tmp_path / "colors.onnx")
 
 
 def run(*arguments: object):
@@ -122,7 +122,7 @@ def combinations() -> list[BuildOptions]:
 
 @pytest.fixture
 def manifest(model, tmp_path) -> Manifest:
-    return build_engine(model, tmp_path / "colours.engine")
+    return build_engine(model, tmp_path / "colors.engine")
 
 
 def test_the_rebuild_command_has_every_option(manifest):
@@ -130,7 +130,7 @@ def test_the_rebuild_command_has_every_option(manifest):
         built = Manifest.from_json(dataclasses.replace(manifest, options=options).to_json(), "x")
         assert built.options == options
         program, *words = shlex.split(built.rebuild_command("x.engine"))
-        assert program == "vim-build" and words[:3] == ["colours.onnx", "-o", "x.engine"]
+        assert program == "vim-build" and words[:3] == ["colors.onnx", "-o", "x.engine"]
         with main.make_context("vim-build", words) as context:
             assert build_options(context) == options
 

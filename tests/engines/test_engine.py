@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
-from small_onnx import colour_model, finish, metadata, save, scan_model
+from small_onnx import color_model, finish, metadata, save, scan_model
 
 from vim_deploy import Model, load
 from vim_deploy.data.preprocess import Preprocessing
@@ -35,7 +35,7 @@ def solid_image(shade: str, size: tuple[int, int] = (12, 10)) -> Image.Image:
 def test_run_gives_named_outputs(tmp_path):
     pixels = np.zeros((2, 3, 8, 8), np.float32)
     pixels[0, 0] = pixels[1, 2] = 1
-    with opened(tmp_path, colour_model()) as engine:
+    with opened(tmp_path, color_model()) as engine:
         outputs = engine.run(pixels)
     assert list(outputs) == ["logits"]
     np.testing.assert_allclose(outputs["logits"], [[10, 0, 0], [0, 0, 10]], atol=1e-5)
@@ -51,12 +51,12 @@ def test_run_gives_named_outputs(tmp_path):
     ],
 )
 def test_run_converts_nothing(tmp_path, pixels, message):
-    with opened(tmp_path, colour_model()) as engine, pytest.raises(EngineError, match=message):
+    with opened(tmp_path, color_model()) as engine, pytest.raises(EngineError, match=message):
         engine.run(pixels)
 
 
 def test_closed_engine_is_an_error(tmp_path):
-    engine = opened(tmp_path, colour_model())
+    engine = opened(tmp_path, color_model())
     engine.close()
     with pytest.raises(EngineError, match="closed"):
         engine.run(np.zeros((1, 3, 8, 8), np.float32))
@@ -71,7 +71,7 @@ def test_predict_keeps_the_order_and_the_failures(tmp_path):
         str(tmp_path / "bad.png"),
         tmp_path / "missing.png",
     ] * 5
-    with opened(tmp_path, colour_model()) as engine:
+    with opened(tmp_path, color_model()) as engine:
         predictions = engine.predict(given, top_k=2, batch_size=3)
     assert [row.ok for row in predictions] == [True, True, False, False] * 5
     assert [row.top1.name for row in predictions if row.ok] == ["red", "blue"] * 5
@@ -83,7 +83,7 @@ def test_predict_keeps_the_order_and_the_failures(tmp_path):
 
 
 def test_probabilities_are_the_softmax(tmp_path):
-    with opened(tmp_path, colour_model()) as engine:
+    with opened(tmp_path, color_model()) as engine:
         (prediction,) = engine.predict(solid_image("red"))
     expected = np.exp([10, 0, 0]) / np.exp([10, 0, 0]).sum()
     assert [score.index for score in prediction.top] == [0, 1, 2]
@@ -92,14 +92,14 @@ def test_probabilities_are_the_softmax(tmp_path):
 
 def test_one_path_is_one_image(tmp_path):
     solid_image("green").save(tmp_path / "green.png")
-    with opened(tmp_path, colour_model()) as engine:
+    with opened(tmp_path, color_model()) as engine:
         assert [row.top1.name for row in engine.predict(tmp_path / "green.png")] == ["green"]
         assert [row.top1.name for row in engine.predict(str(tmp_path / "green.png"))] == ["green"]
         assert engine.predict([]) == []
 
 
 def test_fixed_batch_is_padded_for_images_and_required_for_arrays(tmp_path):
-    with opened(tmp_path, colour_model(batch=4)) as engine:
+    with opened(tmp_path, color_model(batch=4)) as engine:
         assert engine.batch == 4
         predictions = engine.predict([solid_image("red")] * 4 + [solid_image("blue")])
         assert [row.top1.name for row in predictions] == ["red"] * 4 + ["blue"]
@@ -111,7 +111,7 @@ def test_fixed_batch_is_padded_for_images_and_required_for_arrays(tmp_path):
 
 @pytest.mark.parametrize("options", [{"top_k": 0}, {"batch_size": 0}, {"workers": 0}])
 def test_invalid_options(tmp_path, options):
-    with opened(tmp_path, colour_model()) as engine, pytest.raises(EngineError, match="expected 1 or more"):
+    with opened(tmp_path, color_model()) as engine, pytest.raises(EngineError, match="expected 1 or more"):
         engine.predict(solid_image("red"), **options)
 
 
@@ -136,7 +136,7 @@ def test_nan_logits_fail_only_their_image(tmp_path):
 
 
 def test_features(tmp_path):
-    with opened(tmp_path, colour_model(task="features", class_names=None)) as engine:
+    with opened(tmp_path, color_model(task="features", class_names=None)) as engine:
         assert engine.class_names == ()
         (row,) = engine.predict(solid_image("red"))
     np.testing.assert_allclose(row.features, [10, 0, 0], atol=1e-5)
@@ -144,12 +144,12 @@ def test_features(tmp_path):
 
 
 def test_classes_without_names_are_numbers(tmp_path):
-    with opened(tmp_path, colour_model(class_names=None)) as engine:
+    with opened(tmp_path, color_model(class_names=None)) as engine:
         assert engine.predict(solid_image("blue"))[0].top1.name == "2"
 
 
 def test_images_need_the_models_channels(tmp_path):
-    model = colour_model()
+    model = color_model()
     model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 5
     model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 5
     about = metadata(class_names=None, preprocessing=Preprocessing((8, 8), 1.0, (0.0,) * 5, (1.0,) * 5, 5))
@@ -177,7 +177,7 @@ def test_scan_with_library_equals_function_body(tmp_path):
 
 def test_onnx_file_is_built_once_into_the_cache(tmp_path, cache, caplog):
     caplog.set_level(logging.INFO, "vim_deploy")
-    path = save(colour_model(), tmp_path / "colours.onnx")
+    path = save(color_model(), tmp_path / "colors.onnx")
     load(path).close()
     (entry,) = (cache / "engines").iterdir()
     built = entry.stat().st_ino
@@ -188,16 +188,16 @@ def test_onnx_file_is_built_once_into_the_cache(tmp_path, cache, caplog):
 
 
 def test_changed_onnx_file_gets_a_new_engine(tmp_path, cache):
-    path = save(colour_model(), tmp_path / "colours.onnx")
+    path = save(color_model(), tmp_path / "colors.onnx")
     load(path).close()
-    save(colour_model(class_names=("r", "g", "b")), path)
+    save(color_model(class_names=("r", "g", "b")), path)
     with load(path) as engine:
         assert engine.class_names == ("r", "g", "b")
     assert len(list((cache / "engines").iterdir())) == 2
 
 
 def test_damaged_cache_entry_is_rebuilt_with_a_warning(tmp_path, cache, caplog):
-    path = save(colour_model(), tmp_path / "colours.onnx")
+    path = save(color_model(), tmp_path / "colors.onnx")
     load(path).close()
     (entry,) = (cache / "engines").iterdir()
     entry.write_bytes(entry.read_bytes()[:-100])
@@ -210,4 +210,4 @@ def test_unwritable_cache(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("VIM_DEPLOY_CACHE", str(tmp_path / "file"))
     with pytest.raises(EngineError, match="VIM_DEPLOY_CACHE"):
-        load(save(colour_model(), tmp_path / "colours.onnx"))
+        load(save(color_model(), tmp_path / "colors.onnx"))

@@ -16,7 +16,7 @@ import onnx
 import pytest
 from changed_engine import changed_engine
 from onnx import helper, numpy_helper
-from small_onnx import colour_model, finish, metadata, save, scan_model
+from small_onnx import color_model, finish, metadata, save, scan_model
 
 from vim_deploy import load, machine
 from vim_deploy.engines.build import build_engine
@@ -32,7 +32,7 @@ from vim_deploy.ops.library import usable_instruction_sets
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    return save(colour_model(), tmp_path / "colours.onnx")
+    return save(color_model(), tmp_path / "colors.onnx")
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def engine(model: Path) -> Path:
 
 def test_manifest_describes_the_build(model, engine):
     manifest = read_manifest(engine)
-    assert manifest.source.name == "colours.onnx"
+    assert manifest.source.name == "colors.onnx"
     assert manifest.source.sha256 == sha256_of_file(model)
     assert manifest.options == OnnxruntimeOptions(optimization="all", threads=None)
     assert manifest.build_info == {}
@@ -55,7 +55,7 @@ def test_manifest_describes_the_build(model, engine):
 
 
 def test_no_temporary_files_are_left(engine):
-    assert sorted(path.name for path in engine.parent.iterdir()) == ["colours.engine", "colours.onnx"]
+    assert sorted(path.name for path in engine.parent.iterdir()) == ["colors.engine", "colors.onnx"]
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.001, 0.5, 0.99])
@@ -102,7 +102,7 @@ def test_edited_manifest_is_refused(engine):
 def test_replaced_payload_is_refused(engine):
     manifest, payload = read_engine(engine)
     write_engine(engine, manifest, Payload(payload.data[:-1] + b"x"))
-    with pytest.raises(EngineError, match=r"payload\.sha256.*vim-build colours.onnx"):
+    with pytest.raises(EngineError, match=r"payload\.sha256.*vim-build colors.onnx"):
         load(engine)
     write_engine(engine, manifest, Payload(payload.data + b"x"))
     with pytest.raises(EngineError, match="bytes"):
@@ -136,7 +136,7 @@ def test_engine_for_another_environment_is_refused_with_the_field(engine, field,
     environment = {**read_manifest(engine).environment, field: value}
     changed_engine(engine, environment=environment)
     message = (
-        f"{field} is {re.escape(value)} in the engine and .* here. Build it again: vim-build colours.onnx"
+        f"{field} is {re.escape(value)} in the engine and .* here. Build it again: vim-build colors.onnx"
     )
     with pytest.raises(EngineError, match=message):
         load(engine)
@@ -145,7 +145,7 @@ def test_engine_for_another_environment_is_refused_with_the_field(engine, field,
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 5}, "format is 5.*vim-build colours.onnx -o"),
+        ({"format": 5}, "format is 5.*vim-build colors.onnx -o"),
         ({"offsets": {"x": "0"}}, "malformed"),
         ({"metadata": {}}, "has no metadata field"),
         ({"metadata": {"vim_deploy.task": 3}}, "malformed manifest|manifest is malformed"),
@@ -160,7 +160,7 @@ def test_invalid_manifests_are_refused(engine, changes, message):
 
 def test_stale_engine_is_refused(model, engine):
     load(engine, source=model).close()
-    save(colour_model(class_names=None), model)
+    save(color_model(class_names=None), model)
     with pytest.raises(EngineError, match=r"source\.sha256"):
         load(engine, source=model)
 
@@ -257,7 +257,7 @@ def convolution_model(count: int) -> onnx.ModelProto:
 
 
 def test_wrong_build_is_detected(model, tmp_path, monkeypatch):
-    other = colour_model()
+    other = color_model()
     other.graph.initializer[0].raw_data = b"\x00\x00\x80\x3f"  # 1.0 for 10.0
     wrong = backend.FusedGraph(other.SerializeToString())
     monkeypatch.setattr(backend, "_rewritten", lambda *arguments: wrong)

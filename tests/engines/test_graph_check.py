@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from small_onnx import colour_model, save, scan_model
+from small_onnx import color_model, save, scan_model
 
 from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.engines.graph_check import check_sizes
@@ -167,7 +167,7 @@ def _false_shape(model: onnx.ModelProto) -> None:
 
 @pytest.mark.parametrize("change", [_filled, _range, _false_shape])
 def test_gigantic_results_are_refused(tmp_path: Path, change):
-    model = colour_model()
+    model = color_model()
     change(model)
     with pytest.raises(EngineError, match=r"expected at most \d+ elements|not valid ONNX"):
         read_source(save(model, tmp_path / "model.onnx"))
@@ -176,7 +176,7 @@ def test_gigantic_results_are_refused(tmp_path: Path, change):
 def test_gigantic_results_of_a_dynamic_input_are_refused(tmp_path: Path):
     """The input is within the limit, but the convolution has 64 channels of its size."""
     preprocessing = Preprocessing((8192, 8192), 1.0, (0.0,) * 3, (1.0,) * 3)
-    model = colour_model(preprocessing=preprocessing)
+    model = color_model(preprocessing=preprocessing)
     for size in model.graph.input[0].type.tensor_type.shape.dim[2:]:
         size.dim_param = "side"
     weight = numpy_helper.from_array(np.zeros((64, 3, 1, 1), np.float32), "weight")
@@ -188,7 +188,7 @@ def test_gigantic_results_of_a_dynamic_input_are_refused(tmp_path: Path):
 
 def test_a_vector_whose_values_would_be_propagated_is_not_expanded(tmp_path: Path):
     """Propagating them needs 150 bytes for each of 64 * 2 ** 22 elements."""
-    model = colour_model()
+    model = color_model()
     model.graph.initializer.append(numpy_helper.from_array(np.arange(64), "v0"))
     for index in range(22):
         inputs = [f"v{index}"] * 2
@@ -200,7 +200,7 @@ def test_a_vector_whose_values_would_be_propagated_is_not_expanded(tmp_path: Pat
 
 
 def test_errors_of_the_shape_inference_are_messages(tmp_path: Path):
-    model = colour_model()
+    model = color_model()
     model.graph.node.append(helper.make_node("Reshape", ["ten"], ["reshaped"]))
     save(model, tmp_path / "model.onnx")
     with pytest.raises(EngineError, match=r"model\.onnx is not valid ONNX"):
@@ -209,7 +209,7 @@ def test_errors_of_the_shape_inference_are_messages(tmp_path: Path):
 
 @pytest.mark.parametrize("dims", [[2], []])
 def test_tensors_whose_data_do_not_fit_their_shape_are_refused(tmp_path: Path, dims):
-    model = colour_model()
+    model = color_model()
     model.graph.initializer[0].dims[:] = dims
     model.graph.initializer[0].raw_data += bytes(8)
     with pytest.raises(EngineError, match="tensor 'ten' cannot be read"):

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from small_onnx import colour_model, save
+from small_onnx import color_model, save
 
 from vim_deploy import child
 from vim_deploy.engines.build import build_engine
@@ -25,7 +25,7 @@ from vim_deploy.errors import EngineError
 
 def _large_model(elements: int) -> onnx.ModelProto:
     """The size of its tensor follows from values, not from the graph."""
-    model = colour_model()
+    model = color_model()
     values = {"factor": np.array([1 << 16]), "count": np.array([elements >> 16])}
     model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in values.items())
     model.graph.node.extend(
@@ -41,7 +41,7 @@ def _large_model(elements: int) -> onnx.ModelProto:
 
 def _slow_model() -> onnx.ModelProto:
     """A scan over 2 ** 29 elements: each is fast, all of them take minutes."""
-    model = colour_model()
+    model = color_model()
     model.graph.initializer.append(numpy_helper.from_array(np.array([1 << 29]), "length"))
     false = numpy_helper.from_array(np.array([False]), "value")
     element = helper.make_tensor_value_info("element", TensorProto.BOOL, [])
@@ -118,7 +118,7 @@ def test_limits_grow_with_the_file_and_the_input_up_to_the_memory_of_the_machine
 
 def test_a_graph_may_have_many_outputs(folder):
     """More than fit into the arguments of a process."""
-    model = colour_model()
+    model = color_model()
     for index in range(3000):
         name = f"{'o' * 50}{index}"
         model.graph.node.append(helper.make_node("Identity", ["logits"], [name]))
@@ -127,22 +127,22 @@ def test_a_graph_may_have_many_outputs(folder):
 
 
 def test_a_crash_of_the_process_is_a_message(folder, monkeypatch):
-    model = save(colour_model(), folder / "colours.onnx")
+    model = save(color_model(), folder / "colors.onnx")
     crash = child.Result(-signal.SIGSEGV, b"", "noise\n")
     monkeypatch.setattr(limited.child, "call_limited", lambda *arguments, **options: crash)
-    with pytest.raises(EngineError, match=r"colours\.onnx was killed by SIGSEGV: noise"):
-        build_engine(model, folder / "colours.engine")
+    with pytest.raises(EngineError, match=r"colors\.onnx was killed by SIGSEGV: noise"):
+        build_engine(model, folder / "colors.engine")
 
 
 @pytest.mark.parametrize(
     "printed", ["OpenBLAS error: Memory allocation still failed", "MemoryError", "failed to map segment from"]
 )
 def test_a_process_that_ends_for_lack_of_memory_names_the_limit(folder, monkeypatch, printed):
-    model = save(colour_model(), folder / "colours.onnx")
+    model = save(color_model(), folder / "colors.onnx")
     ended = child.Result(1, b"", printed)
     monkeypatch.setattr(limited.child, "call_limited", lambda *arguments, **options: ended)
     with pytest.raises(EngineError, match=f"needs more than .* set {MEMORY_VARIABLE}"):
-        build_engine(model, folder / "colours.engine")
+        build_engine(model, folder / "colors.engine")
 
 
 def _children(process: int) -> list[int]:

@@ -38,7 +38,7 @@ MB = 1_000_000
 
 
 def table_model(columns: int, value: float = 1.0) -> onnx.ModelProto:
-    """Logits are the colours' means, times the mean of the row of a table that the strongest one selects."""
+    """Logits are the colors' means, times the mean of the row of a table that the strongest one selects."""
     table = np.full((ROWS, columns), value, np.float32) * np.arange(1, ROWS + 1, dtype=np.float32)[:, None]
     nodes = [
         helper.make_node("ReduceMean", ["pixels"], ["mean"], axes=[2, 3], keepdims=0),

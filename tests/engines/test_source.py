@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from small_onnx import colour_model, metadata, save, scan_model
+from small_onnx import color_model, metadata, save, scan_model
 
 from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.engines.source import read_source
@@ -21,7 +21,7 @@ def test_reads_what_export_writes(tmp_path):
     assert source.uses_operator
     assert source.input.shape == (None, 1, 4, 6)
     assert [spec.name for spec in source.outputs] == ["logits"]
-    assert not read_source(save(colour_model(4), tmp_path / "colours.onnx")).uses_operator
+    assert not read_source(save(color_model(4), tmp_path / "colors.onnx")).uses_operator
 
 
 def _external(location: str) -> Callable[[onnx.ModelProto], None]:
@@ -147,7 +147,7 @@ def _four_names(model: onnx.ModelProto) -> None:
     ],
 )
 def test_refused(tmp_path: Path, change, message):
-    model = colour_model()
+    model = color_model()
     change(model)
     with pytest.raises(EngineError, match=message):
         read_source(save(model, tmp_path / "model.onnx"))
@@ -183,7 +183,7 @@ def test_paths_that_are_not_regular_files(tmp_path):
 
 
 def test_a_file_with_version_1_of_the_operator_names_the_command_that_exports_it_again(tmp_path: Path):
-    model = colour_model()
+    model = color_model()
     model.opset_import.append(helper.make_opsetid("vim_deploy", 1))
     path = save(model, tmp_path / "old.onnx")
     about = metadata()

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 from PIL import Image
-from small_onnx import colour_model, metadata, save
+from small_onnx import color_model, metadata, save
 
 from vim_deploy import load
 from vim_deploy.engines.build import build_engine
@@ -26,8 +26,8 @@ from vim_deploy.files import sha256_of
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Path:
-    path = tmp_path / "colours.engine"
-    build_engine(save(colour_model(), tmp_path / "colours.onnx"), path)
+    path = tmp_path / "colors.engine"
+    build_engine(save(color_model(), tmp_path / "colors.onnx"), path)
     return path
 
 
@@ -166,14 +166,14 @@ def test_outputs_without_an_axis_for_classes_are_refused(engine):
 
 @pytest.mark.parametrize("name", ["a\nb", "\x1b[31m", "\u2028", "x" * 5000, "\ud800", "\u202egnp"])
 def test_class_names_that_cannot_be_printed_are_refused(tmp_path, name):
-    model = colour_model()
+    model = color_model()
     helper.set_model_props(model, metadata(class_names=("a", "b", name)).to_props())
     with pytest.raises(EngineError, match="class name"):
         read_source(save(model, tmp_path / "model.onnx"))
 
 
 def test_names_that_are_not_utf8_are_refused(tmp_path):
-    path = save(colour_model(), tmp_path / "model.onnx")
+    path = save(color_model(), tmp_path / "model.onnx")
     data = path.read_bytes()
     path.write_bytes(data.replace(b"mean", b"m\xcc\xcan"))
     with pytest.raises(EngineError):
@@ -181,7 +181,7 @@ def test_names_that_are_not_utf8_are_refused(tmp_path):
 
 
 def test_nested_metadata_is_refused(tmp_path):
-    model = colour_model()
+    model = color_model()
     helper.set_model_props(model, {**metadata().to_props(), "vim_deploy.config": "[" * 100_000})
     with pytest.raises(EngineError, match="unusable metadata"):
         read_source(save(model, tmp_path / "model.onnx"))
@@ -191,7 +191,7 @@ def test_nested_metadata_is_refused(tmp_path):
 def test_too_large_inputs_are_refused(tmp_path, size):
     from vim_deploy.data.preprocess import Preprocessing
 
-    model = colour_model()
+    model = color_model()
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "h"
     model.graph.input[0].type.tensor_type.shape.dim[3].dim_param = "w"
     about = metadata(preprocessing=Preprocessing((size, size), 1.0, (0.0,) * 3, (1.0,) * 3))

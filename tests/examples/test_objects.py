@@ -91,7 +91,7 @@ def test_pooling_in_training_equals_that_of_the_model():
 def test_one_step_on_the_same_scenes_reduces_the_loss():
     digits, _ = load_split()
     scenes = [make_objects(digits, np.random.default_rng([5, index])) for index in range(2)]
-    pixels = torch.from_numpy(np.stack([PREPROCESSING.normalise(scene.image) for scene in scenes]))
+    pixels = torch.from_numpy(np.stack([PREPROCESSING.normalize(scene.image) for scene in scenes]))
     model, _ = load_detector(DETECTOR / "detector.safetensors")
 
     def loss() -> torch.Tensor:

@@ -122,7 +122,7 @@ def test_features_are_those_of_forward_features(place):
         ({"factory": "small_networks"}, "expected package.module:function"),
         ({"factory": "no_such_package:network"}, "no_such_package"),
         ({"factory": "small_networks:nothing"}, "small_networks has no nothing"),
-        ({"factory": TARGET, "factory_args": (("colour", "1"),)}, "--factory-args do not fit"),
+        ({"factory": TARGET, "factory_args": (("color", "1"),)}, "--factory-args do not fit"),
         ({"factory": "builtins:dict"}, "returned a dict"),
         ({"factory": "torch.nn:Identity"}, "give --image-size"),
     ],

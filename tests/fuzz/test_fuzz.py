@@ -9,14 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_onnx import colour_model, save, scan_model
+from small_onnx import color_model, save, scan_model
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(("kind", "count"), [("images", 400), ("artifacts", 25)])
 def test_mutated_inputs_result_in_rows_or_error_messages(tmp_path, kind, count):
-    models = [save(colour_model(), tmp_path / "colours.onnx"), save(scan_model(), tmp_path / "scan.onnx")]
+    models = [save(color_model(), tmp_path / "colors.onnx"), save(scan_model(), tmp_path / "scan.onnx")]
     command = [sys.executable, str(ROOT / "tools/fuzz"), kind, "--count", str(count), "--seed", "7"]
     command += ["--keep", str(tmp_path / "failures"), "--model", *map(str, models)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

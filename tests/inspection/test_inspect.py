@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from changed_engine import changed_engine
 from click.testing import CliRunner, Result
-from small_onnx import COLOURS, colour_model, save
+from small_onnx import COLORS, color_model, save
 
 import vim_deploy
 from vim_deploy.cli.inspect import main
@@ -26,7 +26,7 @@ DETECTOR = DIGITS.parents[1] / "detector" / "detector.safetensors"
 def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
-    build_engine(save(colour_model(), Path("colours.onnx")), "colours.engine")
+    build_engine(save(color_model(), Path("colors.onnx")), "colors.engine")
 
 
 def inspect(*arguments: object) -> Result:
@@ -40,18 +40,18 @@ def described(path: object) -> dict:
 
 
 def test_an_engine():
-    values = described("colours.engine")
-    assert (values["kind"], values["path"]) == ("engine", "colours.engine")
-    assert values["sha256"] == sha256_of_file("colours.engine")
-    assert values["bytes"] == Path("colours.engine").stat().st_size
+    values = described("colors.engine")
+    assert (values["kind"], values["path"]) == ("engine", "colors.engine")
+    assert values["sha256"] == sha256_of_file("colors.engine")
+    assert values["bytes"] == Path("colors.engine").stat().st_size
     assert (values["usable"], values["problem"]) == (True, None)
     model, manifest = values["model"], values["manifest"]
-    assert (model["task"], model["class_names"], model["class_count"]) == ("classify", list(COLOURS), 3)
+    assert (model["task"], model["class_names"], model["class_count"]) == ("classify", list(COLORS), 3)
     assert model["preprocessing"]["image_size"] == [8, 8]
-    assert manifest["source"]["sha256"] == sha256_of_file("colours.onnx")
+    assert manifest["source"]["sha256"] == sha256_of_file("colors.onnx")
     assert set(manifest["environment"]) >= {"onnxruntime", "architecture"}
     assert manifest["self_check"]["max_abs_diff"] < 1e-4
-    text = inspect("colours.engine").stdout
+    text = inspect("colors.engine").stdout
     assert "usable here   yes" in text
     assert "3 classes: red, green, blue" in text
     assert "not validated" in text
@@ -59,15 +59,15 @@ def test_an_engine():
 
 
 def test_an_engine_of_another_machine():
-    other = changed_engine(Path("colours.engine"), environment={"instruction_set": "avx1024"})
+    other = changed_engine(Path("colors.engine"), environment={"instruction_set": "avx1024"})
     values = described(other)
     assert not values["usable"]
     assert "instruction_set is avx1024 in the engine" in values["problem"]
-    assert "usable here   no: colours.engine cannot be used here" in inspect(other).stdout
+    assert "usable here   no: colors.engine cannot be used here" in inspect(other).stdout
 
 
 def test_an_onnx_file():
-    values = described("colours.onnx")
+    values = described("colors.onnx")
     assert values["kind"] == "onnx"
     assert values["graph"] == {
         "ir_version": 8,
@@ -78,22 +78,22 @@ def test_an_onnx_file():
         "outputs": [{"name": "logits", "dtype": "float32", "shape": [None, 3]}],
     }
     assert values["model"]["parity"] is None
-    text = inspect("colours.onnx").stdout
+    text = inspect("colors.onnx").stdout
     assert "NOT compared with the eager model" in text
     assert "pixels float32 (any, 3, 8, 8)" in text
 
 
 def test_files_are_recognized_by_their_content():
-    model = colour_model()
+    model = color_model()
     model.producer_name = PRODUCER
     save(model, Path("exported.onnx"))
-    for name, kind in (("colours.engine", "engine"), ("exported.onnx", "onnx")):
+    for name, kind in (("colors.engine", "engine"), ("exported.onnx", "onnx")):
         Path(name).rename("download")
         assert described("download")["kind"] == kind
 
 
 def test_classes_without_names_are_counted():
-    save(colour_model(class_names=None), Path("numbers.onnx"))
+    save(color_model(class_names=None), Path("numbers.onnx"))
     assert described("numbers.onnx")["model"]["class_count"] == 3
     assert "3 classes without names" in inspect("numbers.onnx").stdout
 

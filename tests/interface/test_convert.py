@@ -10,7 +10,7 @@ from pathlib import Path
 
 import onnx
 import pytest
-from small_onnx import colour_model, save
+from small_onnx import color_model, save
 
 import vim_deploy
 from vim_deploy import ConfigError, EngineError, ExportError, MissingDependencyError, OutputError
@@ -94,19 +94,19 @@ def test_invalid_exports(options, error, message):
 
 
 def test_invalid_builds():
-    save(colour_model(), Path("colours.onnx"))
+    save(color_model(), Path("colors.onnx"))
     with pytest.raises(EngineError, match="'thread' is not an option of the backend onnxruntime, which has"):
-        vim_deploy.build("colours.onnx", "x.engine", thread=3)
+        vim_deploy.build("colors.onnx", "x.engine", thread=3)
     with pytest.raises(EngineError, match="unknown backend 'openvino'"):
-        vim_deploy.build("colours.onnx", "x.engine", backend="openvino")
+        vim_deploy.build("colors.onnx", "x.engine", backend="openvino")
     with pytest.raises(EngineError, match="threads is 0"):
-        vim_deploy.build("colours.onnx", "x.engine", threads=0)
+        vim_deploy.build("colors.onnx", "x.engine", threads=0)
     with pytest.raises(EngineError, match="device is 'tpu'; expected one of cpu, cuda"):
-        vim_deploy.build("colours.onnx", "x.engine", device="tpu")
+        vim_deploy.build("colors.onnx", "x.engine", device="tpu")
     Path("mine.txt").write_text("mine")
     with pytest.raises(OutputError, match="exists and is not"):
-        vim_deploy.build("colours.onnx", "mine.txt")
-    vim_deploy.build("colours.onnx", "mine.txt", force=True)
+        vim_deploy.build("colors.onnx", "mine.txt")
+    vim_deploy.build("colors.onnx", "mine.txt", force=True)
     vim_deploy.load("mine.txt").close()
 
 

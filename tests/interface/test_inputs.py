@@ -16,7 +16,7 @@ import pytest
 import torch
 from infer_command import run
 from PIL import Image
-from small_onnx import colour_model, save
+from small_onnx import color_model, save
 
 from vim_deploy import (
     ClassifyResult,
@@ -38,7 +38,7 @@ RED[:, :, 0] = 255
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     place = tmp_path_factory.mktemp("inputs")
-    build(save(colour_model(), place / "colours.onnx"), place / "colours.engine")
+    build(save(color_model(), place / "colors.onnx"), place / "colors.engine")
     (place / "photos" / "more").mkdir(parents=True)
     Image.fromarray(RED).save(place / "photos" / "red.png")
     Image.new("RGB", (5, 5), "blue").save(place / "photos" / "more" / "blue.png")
@@ -49,7 +49,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(folder) -> Iterator[Model[ClassifyResult]]:
-    with load(folder / "colours.engine", task="classify") as opened:
+    with load(folder / "colors.engine", task="classify") as opened:
         yield opened
 
 
@@ -332,7 +332,7 @@ def test_an_error_of_the_source_reaches_the_caller(model):
 def test_results_are_the_rows_of_the_command(folder, model, monkeypatch):
     monkeypatch.chdir(folder)
     given = ["photos/red.png", "photos/notes.txt", "photos/more/blue.png"]
-    done = run("colours.engine", *given, "--labels", "none", "--format", "jsonl", "-o", "rows.jsonl")
+    done = run("colors.engine", *given, "--labels", "none", "--format", "jsonl", "-o", "rows.jsonl")
     assert done.exit_code == 1, done.output
     rows = [json.loads(line) for line in Path("rows.jsonl").read_text().splitlines()]
     assert [json.loads(json.dumps(result.to_dict())) for result in model.predict(given)] == rows

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from golden_segmenter import golden_segmenter
 from PIL import Image
-from small_detector import colour_detector
-from small_onnx import COLOURS, colour_model, save
-from small_segmenter import colour_segmenter
+from small_detector import color_detector
+from small_onnx import COLORS, color_model, save
+from small_segmenter import color_segmenter
 
 from vim_deploy import EngineError, Model, build, load
 from vim_deploy.errors import CheckpointError, ConfigError
@@ -33,13 +33,13 @@ PIXELS = np.zeros((1, 3, 8, 8), np.float32)
 def inside(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("VIM_DEPLOY_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    build(save(colour_model(), Path("colours.onnx")), "colours.engine")
+    build(save(color_model(), Path("colors.onnx")), "colors.engine")
     return tmp_path
 
 
 @pytest.fixture
 def model() -> Iterator[Model[Any]]:
-    with load("colours.engine", threads=1) as opened:
+    with load("colors.engine", threads=1) as opened:
         yield opened
 
 
@@ -62,9 +62,9 @@ def checkpoint(path: str = "small.safetensors", **changes: Any) -> Path:
 
 
 def test_the_model_describes_itself(model):
-    assert (model.task, model.class_names) == ("classify", COLOURS)
+    assert (model.task, model.class_names) == ("classify", COLORS)
     assert repr(model) == (
-        "Model('colours.engine', classify, 3 classes, input 3x8x8, batches of 1 or more, "
+        "Model('colors.engine', classify, 3 classes, input 3x8x8, batches of 1 or more, "
         "onnxruntime on cpu, fp32)"
     )
     model.close()
@@ -72,14 +72,14 @@ def test_the_model_describes_itself(model):
 
 
 def test_the_task_is_checked():
-    load("colours.engine", task="classify").close()
-    with pytest.raises(EngineError, match=r"colours\.engine is for the task classify, not segment"):
-        load("colours.engine", task="segment")
+    load("colors.engine", task="classify").close()
+    with pytest.raises(EngineError, match=r"colors\.engine is for the task classify, not segment"):
+        load("colors.engine", task="segment")
 
 
 def test_options_of_an_export_are_only_for_checkpoints():
-    with pytest.raises(EngineError, match=r"colours.onnx is not a checkpoint.* omit class_names, precision"):
-        load("colours.onnx", class_names=["a"], precision="fp16")
+    with pytest.raises(EngineError, match=r"colors.onnx is not a checkpoint.* omit class_names, precision"):
+        load("colors.onnx", class_names=["a"], precision="fp16")
 
 
 @pytest.mark.parametrize(
@@ -102,8 +102,8 @@ def test_invalid_options_of_tasks(model, options, message):
 
 
 def test_options_of_segmenters_and_detectors():
-    build(save(colour_segmenter(), Path("segment.onnx")), "segment.engine")
-    build(save(colour_detector(), Path("detect.onnx")), "detect.engine")
+    build(save(color_segmenter(), Path("segment.onnx")), "segment.engine")
+    build(save(color_detector(), Path("detect.onnx")), "detect.engine")
     image = Image.new("RGB", (40, 24), "red")
     with load("segment.engine") as segmenter:
         (first,) = segmenter.predict(image, scale="64x32", tile=True, max_memory="1G", stride=8)
@@ -135,7 +135,7 @@ def test_a_pickled_model_is_opened_from_its_file(model, inside, monkeypatch):
     (inside / "other").mkdir()
     monkeypatch.chdir("other")
     copy = pickle.loads(pickle.dumps(model))
-    assert copy.path == str(inside / "colours.engine")
+    assert copy.path == str(inside / "colors.engine")
     assert copy.runner.threads == model.runner.threads == 1
     assert repr(copy) == repr(model)
     np.testing.assert_array_equal(copy.run(PIXELS)["logits"], model.run(PIXELS)["logits"])
@@ -143,8 +143,8 @@ def test_a_pickled_model_is_opened_from_its_file(model, inside, monkeypatch):
 
 def test_a_model_whose_file_changed_is_not_unpickled(model):
     pickled = pickle.dumps(model)
-    build(save(colour_model(class_names=("r", "g", "b")), Path("colours.onnx")), "colours.engine")
-    with pytest.raises(EngineError, match=r"colours\.engine has changed since the model was pickled"):
+    build(save(color_model(class_names=("r", "g", "b")), Path("colors.onnx")), "colors.engine")
+    with pytest.raises(EngineError, match=r"colors\.engine has changed since the model was pickled"):
         pickle.loads(pickled)
 
 
@@ -155,7 +155,7 @@ def test_a_closed_model_is_not_pickled(model):
 
 
 def test_a_model_may_be_called_from_several_threads(model):
-    expected = list(COLOURS * 10)
+    expected = list(COLORS * 10)
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(lambda shade: top1(model, shade), expected)) == expected
 
@@ -170,8 +170,8 @@ def test_a_model_works_in_other_processes(model, method):
     assert top1(model, "red") == "red"  # its threads run before the fork
     context = multiprocessing.get_context(method)
     with ProcessPoolExecutor(2, mp_context=context) as pool:
-        futures = [pool.submit(top1, model, shade) for shade in COLOURS * 2]
-        assert [future.result(timeout=120) for future in futures] == [*COLOURS, *COLOURS]
+        futures = [pool.submit(top1, model, shade) for shade in COLORS * 2]
+        assert [future.result(timeout=120) for future in futures] == [*COLORS, *COLORS]
 
 
 def forked_run(model: Model[Any], queue: Any) -> None:
@@ -182,7 +182,7 @@ def test_a_forked_process_inherits_a_model_that_works():
     """The process inherits the model itself, and opens its engine again: the threads are not inherited."""
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
-    with load("colours.engine", threads=4) as model:
+    with load("colors.engine", threads=4) as model:
         expected = model.run(np.ones((4, 3, 8, 8), np.float32))["logits"]
         process = context.Process(target=forked_run, args=(model, queue))
         process.start()

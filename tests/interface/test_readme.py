@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from small_detector import colour_detector, with_rectangles
+from small_detector import color_detector, with_rectangles
 from small_onnx import save
-from small_segmenter import colour_segmenter
+from small_segmenter import color_segmenter
 
 import vim_deploy
 from vim_deploy.model import create_model, fill_synthetic
@@ -26,8 +26,8 @@ def files(tmp_path, monkeypatch) -> Path:
     model = create_model("vim_tiny")
     fill_synthetic(model, seed=0)
     torch.save({"model": model.state_dict()}, "vim_t_midclstok_76p1acc.pth")
-    vim_deploy.build(save(colour_segmenter(), Path("segmenter.onnx")), "segmenter.engine")
-    vim_deploy.build(save(colour_detector(), Path("detector.onnx")), "detector.engine")
+    vim_deploy.build(save(color_segmenter(), Path("segmenter.onnx")), "segmenter.engine")
+    vim_deploy.build(save(color_detector(), Path("detector.onnx")), "detector.engine")
     with_rectangles(Path("street.jpg"), (64, 48), {0: (8, 8, 32, 32), 1: (36, 10, 60, 40)})
     Image.new("RGB", (300, 200), "orange").save("cat.jpg")
     Path("photos").mkdir()

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from infer_command import run
 from PIL import Image
-from small_detector import colour_detector, with_rectangles
-from small_onnx import COLOURS, colour_model, save
-from small_segmenter import colour_segmenter, striped
+from small_detector import color_detector, with_rectangles
+from small_onnx import COLORS, color_model, save
+from small_segmenter import color_segmenter, striped
 
 from vim_deploy import (
     ClassifyResult,
@@ -33,10 +33,10 @@ from vim_deploy.text import printable
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("results")
     models = {
-        "classify": colour_model(),
-        "features": colour_model(task="features", class_names=None),
-        "segment": colour_segmenter(),
-        "detect": colour_detector(),
+        "classify": color_model(),
+        "features": color_model(task="features", class_names=None),
+        "segment": color_segmenter(),
+        "detect": color_detector(),
     }
     for name, graph in models.items():
         build(save(graph, place / f"{name}.onnx"), place / f"{name}.engine")
@@ -64,7 +64,7 @@ def test_classes():
     with load("classify.engine", task="classify") as model:
         (result,) = model.predict("images/stripes.png", top_k=2)
     assert type(result) is ClassifyResult
-    assert (result.task, result.class_names, result.size) == ("classify", COLOURS, (40, 24))
+    assert (result.task, result.class_names, result.size) == ("classify", COLORS, (40, 24))
     assert [score.name for score in result.top] == ["red", "green"]
     assert result.top1 == result.top[0]
     assert result.probabilities.shape == (3,)

@@ -108,7 +108,7 @@ def test_truncated_safetensors_file(kept, state, tmp_path):
         '{"depth": ' + "9" * 5000 + "}",
         '{"depth": 1000000000000}',
         '{"depth": "1"}',
-        '{"image_size": 32, "colour": 1}',
+        '{"image_size": 32, "color": 1}',
         '{"directions": "up"}',
     ],
 )

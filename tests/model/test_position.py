@@ -33,7 +33,7 @@ def test_reference_rule_equals_the_reference(case):
 
 
 def ramp(grid: tuple[int, int], class_token: ClassToken, mark: float) -> Tensor:
-    """A table (1, rows, 2): for patches the position of their centre, for class tokens `mark`."""
+    """A table (1, rows, 2): for patches the position of their center, for class tokens `mark`."""
     rows, columns = ((torch.arange(side) + 0.5) / side for side in grid)
     patches = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).flatten(0, 1)
     class_rows = CLASS_ROWS[class_token](len(patches))

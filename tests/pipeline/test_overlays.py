@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from infer_command import csv_rows, make_engine, make_images, run
 from PIL import Image
-from small_onnx import colour_model, save
+from small_onnx import color_model, save
 
 from vim_deploy.data.original import OriginalImages
 from vim_deploy.engines.build import build_engine
@@ -25,7 +25,7 @@ def test_rotated_images_are_drawn_upright():
     exif = Image.Exif()
     exif[0x0112] = 6  # the first row is on the right
     Image.new("RGB", (40, 10), "red").save("images/a.jpg", exif=exif)
-    result = run("colours.engine", "images", "-o", "o.csv", "--overlays", "drawn", "--no-legend")
+    result = run("colors.engine", "images", "-o", "o.csv", "--overlays", "drawn", "--no-legend")
     assert result.exit_code == 0, result.output
     with Image.open("drawn/a.jpg") as image:
         assert image.size == (10, 40)
@@ -40,7 +40,7 @@ def test_an_overlay_that_cannot_be_drawn_is_an_error_row(monkeypatch):
         return Image.new("RGB", (4, 3))
 
     monkeypatch.setattr(OriginalImages, "read", read)
-    result = run("colours.engine", "images", "-o", "o.csv", "--overlays", "drawn")
+    result = run("colors.engine", "images", "-o", "o.csv", "--overlays", "drawn")
     assert result.exit_code == 1
     bad, good = csv_rows("o.csv")
     assert bad["reason"] == "its overlay cannot be drawn: the file was replaced"
@@ -50,7 +50,7 @@ def test_an_overlay_that_cannot_be_drawn_is_an_error_row(monkeypatch):
 
 def test_overlays_are_refused_for_a_task_without_pictures():
     make_images("images", 1)
-    features = colour_model(task="features")
+    features = color_model(task="features")
     build_engine(save(features, Path("features.onnx")), "features.engine")
     result = run("features.engine", "images", "-o", "o.csv", "--overlays", "drawn")
     assert result.exit_code == 2

@@ -44,7 +44,7 @@ def test_every_kind_of_stop_and_resume(output, seed):
     whole = _seconds_of_a_run(output)
     for attempt in range(30):
         before = changed(record)
-        process = start("colours.engine", "images", "-o", output, "--batch-size", 1, "--resume")
+        process = start("colors.engine", "images", "-o", output, "--batch-size", 1, "--resume")
         number = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)[attempt % 3]
         if attempt < 6:
             # Before the run has started, signals have their default action.
@@ -69,7 +69,7 @@ def test_every_kind_of_stop_and_resume(output, seed):
 def _seconds_of_a_run(output: str) -> float:
     """Duration of an uninterrupted run from its first record to its end; removes its output."""
     record = Path(f"{output}.run.json")
-    process = start("colours.engine", "images", "-o", output, "--batch-size", 1)
+    process = start("colors.engine", "images", "-o", output, "--batch-size", 1)
     while process.poll() is None and not record.exists():
         time.sleep(0.01)
     began = time.perf_counter()
@@ -82,12 +82,12 @@ def _seconds_of_a_run(output: str) -> float:
 def test_resume_after_the_folder_changed():
     make_images("images", 40)
     Path("images/!bad.png").write_text("text")
-    assert run("colours.engine", "images", "-o", "out.csv", "--max-failures", 0).exit_code == 3
+    assert run("colors.engine", "images", "-o", "out.csv", "--max-failures", 0).exit_code == 3
     stopped = len(csv_rows("out.csv.partial"))
     assert stopped == 1
     Path("images/!bad.png").unlink()
     Image.new("RGB", (4, 4), "red").save("images/!a-new-one.png")
-    result = run("colours.engine", "images", "-o", "out.csv", "--resume")
+    result = run("colors.engine", "images", "-o", "out.csv", "--resume")
     assert result.exit_code == 1
     paths = paths_in("out.csv")
     assert paths[:2] == ["images/!bad.png", "images/!a-new-one.png"]
@@ -97,41 +97,41 @@ def test_resume_after_the_folder_changed():
 def test_resume_needs_the_same_run():
     make_images("images", 5)
     Path("images/!bad.png").write_text("text")
-    assert run("colours.engine", "images", "-o", "out.csv", "--max-failures", 0).exit_code == 3
+    assert run("colors.engine", "images", "-o", "out.csv", "--max-failures", 0).exit_code == 3
     for change in (("--top-k", 2), ("--max-pixels", 99), ("--labels", "none"), ("--shard", "1/2")):
-        result = run("colours.engine", "images", "-o", "out.csv", "--resume", *change)
+        result = run("colors.engine", "images", "-o", "out.csv", "--resume", *change)
         assert result.exit_code == 2
         assert "belongs to another run" in result.stderr
-    assert run("colours.engine", "images", "-o", "out.csv").exit_code == 2
+    assert run("colors.engine", "images", "-o", "out.csv").exit_code == 2
     assert len(csv_rows("out.csv.partial")) == 1
-    assert run("colours.engine", "images", "-o", "out.csv", "--restart").exit_code == 1
+    assert run("colors.engine", "images", "-o", "out.csv", "--restart").exit_code == 1
     assert len(csv_rows("out.csv")) == 6
 
 
 def test_a_resumed_run_counts_the_earlier_rows():
     import json
 
-    for colour in ("red", "green", "blue"):
-        Path("images", colour).mkdir(parents=True)
+    for color in ("red", "green", "blue"):
+        Path("images", color).mkdir(parents=True)
         for index in range(3):
-            Image.new("RGB", (4, 4), colour).save(f"images/{colour}/{index}.png")
+            Image.new("RGB", (4, 4), color).save(f"images/{color}/{index}.png")
     Path("images/green/0.png").write_text("text")
-    assert run("colours.engine", "images", "-o", "out.csv", "--max-failures", 0).exit_code == 3
-    result = run("colours.engine", "images", "-o", "out.csv", "--resume", "--json", "--quiet")
+    assert run("colors.engine", "images", "-o", "out.csv", "--max-failures", 0).exit_code == 3
+    result = run("colors.engine", "images", "-o", "out.csv", "--resume", "--json", "--quiet")
     summary = json.loads(result.stdout)
-    assert (summary["images"], summary["resumed"], summary["failed"], summary["labelled"]) == (9, 4, 1, 8)
+    assert (summary["images"], summary["resumed"], summary["failed"], summary["labeled"]) == (9, 4, 1, 8)
     assert summary["top1_accuracy"] == 1
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_shards_cover_the_run_without_overlap(count):
     paths = make_images("images", 60)
-    assert run("colours.engine", "images", "-o", "whole.csv").exit_code == 0
+    assert run("colors.engine", "images", "-o", "whole.csv").exit_code == 0
     whole = Path("whole.csv").read_text().splitlines()
     lines = []
     for index in range(1, count + 1):
         for name in (f"{index}.csv", "again.csv"):
-            assert run("colours.engine", "images", "-o", name, "--shard", f"{index}/{count}").exit_code == 0
+            assert run("colors.engine", "images", "-o", name, "--shard", f"{index}/{count}").exit_code == 0
         assert Path("again.csv").read_text() == Path(f"{index}.csv").read_text()
         lines += Path(f"{index}.csv").read_text().splitlines()[1:]
         assert 0 < len(csv_rows(f"{index}.csv")) <= len(paths)
@@ -140,7 +140,7 @@ def test_shards_cover_the_run_without_overlap(count):
 
 def test_new_files_in_a_watched_folder_are_processed():
     make_images("images", 3)
-    process = start("colours.engine", "images", "-o", "out.csv", "--watch", "--idle", 4)
+    process = start("colors.engine", "images", "-o", "out.csv", "--watch", "--idle", 4)
     partial = Path("out.csv.partial")
     deadline = time.monotonic() + 60
     while not partial.exists() or len(partial.read_text().splitlines()) < 4:
@@ -162,7 +162,7 @@ def test_new_files_in_a_watched_folder_are_processed():
 def test_watching_is_resumed_without_duplicates():
     make_images("images", 3)
     for expected in (3, 4):
-        process = start("colours.engine", "images", "-o", "out.csv", "--watch", "--resume")
+        process = start("colors.engine", "images", "-o", "out.csv", "--watch", "--resume")
         partial = Path("out.csv.partial")
         deadline = time.monotonic() + 60
         while not partial.exists() or len(partial.read_text().splitlines()) <= expected:
@@ -177,7 +177,7 @@ def test_watching_is_resumed_without_duplicates():
 @pytest.mark.parametrize("output", ["out.csv", "out.jsonl", "out.parquet"])
 def test_an_interrupted_report_is_made_by_resuming(output, monkeypatch):
     make_images("images", 12)
-    given = ("colours.engine", "images", "-o", output, "--report", "report.html")
+    given = ("colors.engine", "images", "-o", output, "--report", "report.html")
 
     def interrupt(*arguments: object) -> None:
         signal.raise_signal(signal.SIGTERM)
@@ -196,7 +196,7 @@ def test_an_interrupted_report_is_made_by_resuming(output, monkeypatch):
 
 def test_a_report_that_cannot_be_written_can_be_made_by_resuming():
     make_images("images", 4)
-    given = ("colours.engine", "images", "-o", "out.csv", "--report", "report.html")
+    given = ("colors.engine", "images", "-o", "out.csv", "--report", "report.html")
     Path("report.html").mkdir()
     result = run(*given)
     assert result.exit_code in (2, 3), result.output
@@ -211,7 +211,7 @@ def test_kills_at_random_points_lose_no_report():
     whole, finished = 1.0, 0
     for _ in range(12):
         began = time.perf_counter()
-        process = start("colours.engine", "images", "-o", "out.csv", "--report", "report.html", "--resume")
+        process = start("colors.engine", "images", "-o", "out.csv", "--report", "report.html", "--resume")
         try:
             code = process.wait(generator.uniform(0.3, 1.0) * whole)
         except subprocess.TimeoutExpired:
@@ -227,7 +227,7 @@ def test_kills_at_random_points_lose_no_report():
             Path("out.csv").unlink()
             Path("report.html").unlink()
     assert (
-        start("colours.engine", "images", "-o", "out.csv", "--report", "report.html", "--resume").wait() == 0
+        start("colors.engine", "images", "-o", "out.csv", "--report", "report.html", "--resume").wait() == 0
     )
     assert Path("report.html").is_file() and len(paths_in("out.csv")) == 60
     assert sorted(path.name for path in Path().iterdir() if path.suffix in (".tmp", ".partial")) == []

@@ -9,9 +9,9 @@ import pytest
 from browser import Browser, needs_browser
 from infer_command import make_engine, run
 from PIL import Image
-from small_detector import annotations, colour_detector, with_rectangles
-from small_onnx import colour_model, save
-from small_segmenter import colour_segmenter, save_map, striped
+from small_detector import annotations, color_detector, with_rectangles
+from small_onnx import color_model, save
+from small_segmenter import color_segmenter, save_map, striped
 
 from vim_deploy.engines.build import build_engine
 
@@ -32,7 +32,7 @@ def browser(tmp_path_factory) -> Iterator[Browser]:
         yield opened
 
 
-def labelled() -> None:
+def labeled() -> None:
     """3 images of each color, one of them wrong, one damaged, names that are long or look like HTML."""
     make_engine()
     for color in ("red", "green", "blue"):
@@ -43,28 +43,28 @@ def labelled() -> None:
     Path("images/green/bad.png").write_text("text")
     for name in (LONG, HOSTILE):
         Path("images/blue", f"{name}.png").write_bytes(Path("images/blue/0.png").read_bytes())
-    run("colours.engine", "images", "-o", "out.csv", "--report", "report.html")
+    run("colors.engine", "images", "-o", "out.csv", "--report", "report.html")
 
 
 def segmented() -> None:
     names = ("background", LONG, HOSTILE)
-    build_engine(save(colour_segmenter(class_names=names), Path("colours.onnx")), "colours.engine")
+    build_engine(save(color_segmenter(class_names=names), Path("colors.onnx")), "colors.engine")
     for name, size in (("wide", (400, 60)), ("small", (9, 7)), ("tall", (40, 300))):
         save_map(Path(f"truth/{name}.png"), striped(Path(f"images/{name}.png"), *size))
-    run("colours.engine", "images", "-o", "out.csv", "--ground-truth", "truth", "--report", "report.html")
+    run("colors.engine", "images", "-o", "out.csv", "--ground-truth", "truth", "--report", "report.html")
 
 
 def detected() -> None:
     pytest.importorskip("pycocotools", reason="pycocotools (extra detect) is not installed")
-    build_engine(save(colour_detector(), Path("colours.onnx")), "colours.engine")
+    build_engine(save(color_detector(), Path("colors.onnx")), "colors.engine")
     scenes = {"1.png": ((32, 32), {0: (2, 4, 12, 20)}), "2.png": ((64, 40), {2: (30, 2, 60, 20)})}
     for name, (size, boxes) in scenes.items():
         with_rectangles(Path("images", name), size, boxes)
     annotations(Path("truth.json"), scenes)
-    run("colours.engine", "images", "-o", "out.csv", "--annotations", "truth.json", "--report", "report.html")
+    run("colors.engine", "images", "-o", "out.csv", "--annotations", "truth.json", "--report", "report.html")
 
 
-@pytest.mark.parametrize("make", [labelled, segmented, detected])
+@pytest.mark.parametrize("make", [labeled, segmented, detected])
 def test_nothing_overflows_and_the_console_is_empty(make, browser):
     make()
     for width in WIDTHS:
@@ -81,8 +81,8 @@ def test_nothing_overflows_and_the_console_is_empty(make, browser):
         )
 
 
-def test_labelled_images_are_filtered_sorted_and_searched(browser):
-    labelled()
+def test_labeled_images_are_filtered_sorted_and_searched(browser):
+    labeled()
     browser.open(Path("report.html"), 1280)
 
     def choose(name: str, value: str) -> None:
@@ -157,11 +157,11 @@ def test_tables_of_detection(browser):
 
 
 def test_rows_of_an_interrupted_run_have_no_drawing(browser):
-    build_engine(save(colour_segmenter(), Path("colours.onnx")), "colours.engine")
+    build_engine(save(color_segmenter(), Path("colors.onnx")), "colors.engine")
     striped(Path("images/a.png"))
     Path("images/b.png").write_bytes(b"\x89PNG\r\n\x1a\nrubbish")
     striped(Path("images/c.png"))
-    given = ("colours.engine", "images", "-o", "out.csv", "--report", "report.html")
+    given = ("colors.engine", "images", "-o", "out.csv", "--report", "report.html")
     assert run(*given, "--max-failures", "0").exit_code == 3
     striped(Path("images/b.png"))
     assert run(*given, "--resume").exit_code in (0, 1)
@@ -176,7 +176,7 @@ def test_rows_of_an_interrupted_run_have_no_drawing(browser):
 
 
 def test_features_have_a_report_too(browser):
-    build_engine(save(colour_model(task="features"), Path("features.onnx")), "features.engine")
+    build_engine(save(color_model(task="features"), Path("features.onnx")), "features.engine")
     Path("images").mkdir()
     Image.new("RGB", (9, 9), "red").save("images/a.png")
     assert run("features.engine", "images", "-o", "out.jsonl", "--report", "report.html").exit_code == 0

@@ -1,4 +1,4 @@
-"""The report: its contents, untrusted text in it, and its behaviour in a browser."""
+"""The report: its contents, untrusted text in it, and its behavior in a browser."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ HOSTILE = "</script><img src=x onerror=document.title='taken'>.png"
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch) -> Path:
-    """A labelled folder: 3 images of each colour, one of them wrong, one damaged, one with a hostile name."""
+    """A labeled folder: 3 images of each color, one of them wrong, one damaged, one with a hostile name."""
     monkeypatch.chdir(tmp_path)
     make_engine()
-    for colour in ("red", "green", "blue"):
-        Path("images", colour).mkdir(parents=True)
+    for color in ("red", "green", "blue"):
+        Path("images", color).mkdir(parents=True)
         for index in range(3):
-            Image.new("RGB", (30, 20), colour).save(f"images/{colour}/{index}.png")
+            Image.new("RGB", (30, 20), color).save(f"images/{color}/{index}.png")
     Image.new("RGB", (30, 20), "blue").save("images/red/wrong.png")
     Path("images/green/bad.png").write_text("text")
     Path("images/blue", HOSTILE.replace("/", "_")).write_bytes(Path("images/blue/0.png").read_bytes())
@@ -45,7 +45,7 @@ def data_in(page: str) -> dict[str, Any]:
 def test_the_report_has_the_statistics_of_the_run(output):
     if output.endswith("parquet"):
         pytest.importorskip("pyarrow")
-    result = run("colours.engine", "images", "-o", output, "--report", "report.html")
+    result = run("colors.engine", "images", "-o", output, "--report", "report.html")
     assert result.exit_code == 1, result.output
     data = data_in(Path("report.html").read_text())
     assert (data["summary"]["images"], data["summary"]["failed"]) == (12, 1)
@@ -66,7 +66,7 @@ def test_the_report_has_the_statistics_of_the_run(output):
 
 
 def test_the_page_is_self_contained_and_escapes_data():
-    run("colours.engine", "images", "-o", "out.csv", "--report", "report.html")
+    run("colors.engine", "images", "-o", "out.csv", "--report", "report.html")
     page = Path("report.html").read_text()
     assert "http://" not in page and "https://" not in page
     assert page.count("</script>") == 2
@@ -83,22 +83,22 @@ def test_the_page_is_self_contained_and_escapes_data():
     ],
 )
 def test_invalid_paths_are_errors_before_the_run(arguments, message):
-    result = run("colours.engine", "images", *arguments)
+    result = run("colors.engine", "images", *arguments)
     assert result.exit_code == 2
     assert message in result.stderr
     assert not Path("out.csv").exists()
 
 
 def test_the_report_says_how_it_was_made():
-    arguments = ("colours.engine", "images", "-o", "out.csv", "--report", "a report.html", "--top-k", "2")
+    arguments = ("colors.engine", "images", "-o", "out.csv", "--report", "a report.html", "--top-k", "2")
     assert run(*arguments).exit_code == 1
     data = data_in(Path("a report.html").read_text())
     assert data["facts"]["vim-deploy"] == VERSION
     assert data["facts"]["command"] == (
-        "vim-infer colours.engine images -o out.csv --report 'a report.html' --top-k 2"
+        "vim-infer colors.engine images -o out.csv --report 'a report.html' --top-k 2"
     )
     assert datetime.fromisoformat(data["facts"]["date"]).tzinfo is not None
-    assert data["facts"]["exported file"].startswith("colours.onnx, SHA-256 ")
+    assert data["facts"]["exported file"].startswith("colors.onnx, SHA-256 ")
     options = data["options"]
     assert (options["top-k"], options["max-pixels"], options["device"]) == ("2", "89478485", "default")
 

@@ -10,7 +10,7 @@ import fake_onnxruntime
 import pytest
 from small_exports import CLASSES, small_export
 from small_onnx import save
-from small_segmenter import colour_segmenter
+from small_segmenter import color_segmenter
 from tensorrt_environment import Environment
 
 from vim_deploy.engines.onnxruntime.options import OnnxruntimeOptions
@@ -104,7 +104,7 @@ def test_the_model_for_images(tmp_path):
 
 
 def test_the_label_map_of_a_segmenter_has_labels(tmp_path):
-    save(colour_segmenter(), tmp_path / "segmenter.onnx")
+    save(color_segmenter(), tmp_path / "segmenter.onnx")
     write_repository(tmp_path / "segmenter.onnx", tmp_path / "models", OnnxruntimeOptions())
     config = read_config(tmp_path / "models" / "segmenter_image")
     check_files(tmp_path / "models" / "segmenter_image", config)
@@ -134,7 +134,7 @@ def test_the_onnxruntime_backend_on_a_gpu(tmp_path, monkeypatch, precision, tf32
     library = tmp_path / "libvim_deploy_ort_cuda_fake.so"
     library.write_bytes(b"the operator")
     monkeypatch.setenv("VIM_DEPLOY_ORT_CUDA_LIBRARY", str(library))
-    monkeypatch.setitem(sys.modules, "onnxruntime", fake_onnxruntime.fake(fake_onnxruntime.Behaviour()))
+    monkeypatch.setitem(sys.modules, "onnxruntime", fake_onnxruntime.fake(fake_onnxruntime.Behavior()))
     folder = written(tmp_path, OnnxruntimeOptions("cuda"), "onnxruntime", precision=precision)
     assert (folder / "small" / library.name).read_bytes() == b"the operator"
     # bf16: some operators are computed in float32.

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from fake_triton import Request
 from PIL import Image
-from small_onnx import COLOURS, colour_model, save
+from small_onnx import COLORS, color_model, save
 
 from vim_deploy.engines.onnxruntime.options import OnnxruntimeOptions
 from vim_deploy.errors import EngineError
@@ -26,12 +26,12 @@ pytest.importorskip("onnxruntime")
 def repository(tmp_path) -> Path:
     from vim_deploy.serving.repository import write_repository
 
-    save(colour_model(), tmp_path / "colours.onnx")
-    write_repository(tmp_path / "colours.onnx", tmp_path / "models", OnnxruntimeOptions())
+    save(color_model(), tmp_path / "colors.onnx")
+    write_repository(tmp_path / "colors.onnx", tmp_path / "models", OnnxruntimeOptions())
     return tmp_path / "models"
 
 
-def colours(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def colors(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The network of the small model."""
     return {"logits": 10 * inputs["pixels"].mean((2, 3))}
 
@@ -53,9 +53,9 @@ def opened(kind: Any, folder: Path, batch: int = 8, **parameters: str) -> Iterat
         model.finalize()
 
 
-def image(colour: str, size: tuple[int, int] = (8, 8)) -> bytes:
+def image(color: str, size: tuple[int, int] = (8, 8)) -> bytes:
     file = io.BytesIO()
-    Image.new("RGB", size, colour).save(file, "PNG")
+    Image.new("RGB", size, color).save(file, "PNG")
     return file.getvalue()
 
 
@@ -70,14 +70,14 @@ def image_model(repository, monkeypatch):
 
     def network(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         asked.append(len(inputs["pixels"]))
-        return colours(inputs)
+        return colors(inputs)
 
-    fake_triton.install(monkeypatch, {"colours": network})
+    fake_triton.install(monkeypatch, {"colors": network})
     from vim_deploy.serving.image_model import ImageModel
 
     def open_it(**parameters: str) -> Any:
         options = {"decoders": "1", **parameters}
-        return opened(ImageModel, repository / "colours_image", **options)
+        return opened(ImageModel, repository / "colors_image", **options)
 
     open_it.asked = asked  # type: ignore[attr-defined]
     return open_it
@@ -88,7 +88,7 @@ def test_requests_of_tensors_are_one_run(repository, monkeypatch):
     from vim_deploy.serving.tensor_model import TensorModel
 
     given = [np.random.default_rng(count).random((count, 3, 8, 8), np.float32) for count in (1, 3, 2)]
-    with opened(TensorModel, repository / "colours") as model:
+    with opened(TensorModel, repository / "colors") as model:
         runs = []
         engine_run = model._engine.run
         monkeypatch.setattr(
@@ -107,9 +107,9 @@ def test_a_request_does_not_fail_because_of_another_one(repository, monkeypatch)
     def run(pixels: np.ndarray) -> dict[str, np.ndarray]:
         if (pixels < 0).any():
             raise EngineError("negative pixels")
-        return colours({"pixels": pixels})
+        return colors({"pixels": pixels})
 
-    with opened(TensorModel, repository / "colours") as model:
+    with opened(TensorModel, repository / "colors") as model:
         monkeypatch.setattr(model._engine, "run", run)
         good, bad = np.ones((1, 3, 8, 8), np.float32), -np.ones((1, 3, 8, 8), np.float32)
         first, second = model.execute([Request(pixels=good), Request(pixels=bad)])
@@ -121,7 +121,7 @@ def test_a_wrong_shape_is_an_error(repository, monkeypatch):
     fake_triton.install(monkeypatch)
     from vim_deploy.serving.tensor_model import TensorModel
 
-    with opened(TensorModel, repository / "colours", batch=0) as model:
+    with opened(TensorModel, repository / "colors", batch=0) as model:
         (answer,) = model.execute([Request(pixels=np.ones((1, 3, 8, 9), np.float32))])
     assert "the engine expects (any, 3, 8, 8)" in answer.error().message()
 
@@ -132,7 +132,7 @@ def test_images_of_all_requests_are_one_batch(image_model):
     assert image_model.asked == [3]
     found = [answer.outputs["classes"][:, 0].tolist() for answer in answers]
     assert found == [["red"], ["green", "blue"]]
-    assert answers[1].outputs["indices"].shape == (2, len(COLOURS))
+    assert answers[1].outputs["indices"].shape == (2, len(COLORS))
     assert answers[1].outputs["probabilities"].sum(axis=1) == pytest.approx([1, 1])
 
 
@@ -184,12 +184,12 @@ def test_invalid_parameters_are_refused_when_the_model_is_loaded(image_model, pa
 
 
 def test_an_error_of_the_network_is_named(repository, monkeypatch):
-    fake_triton.install(monkeypatch, {"colours": lambda inputs: "it is not loaded"})
+    fake_triton.install(monkeypatch, {"colors": lambda inputs: "it is not loaded"})
     from vim_deploy.serving.image_model import ImageModel
 
-    with opened(ImageModel, repository / "colours_image", decoders="1") as model:
+    with opened(ImageModel, repository / "colors_image", decoders="1") as model:
         (answer,) = model.execute([images(image("red"))])
-    assert answer.error().message() == "the model colours failed: it is not loaded"
+    assert answer.error().message() == "the model colors failed: it is not loaded"
     assert answer.error().code == fake_triton.TritonError.INTERNAL
 
 
@@ -197,10 +197,10 @@ def test_a_damaged_description_is_refused(repository, monkeypatch):
     fake_triton.install(monkeypatch)
     from vim_deploy.serving.image_model import ImageModel
 
-    (repository / "colours_image" / "1" / "network.json").write_text("{}")
+    (repository / "colors_image" / "1" / "network.json").write_text("{}")
     with (
         pytest.raises(EngineError, match=r"network\.json cannot be read"),
-        opened(ImageModel, repository / "colours_image"),
+        opened(ImageModel, repository / "colors_image"),
     ):
         pass
 
@@ -218,6 +218,6 @@ def test_a_backend_for_another_numpy_is_refused(repository, monkeypatch):
 
     with (
         pytest.raises(EngineError, match=r"does not work with numpy .*numpy<2"),
-        opened(TensorModel, repository / "colours"),
+        opened(TensorModel, repository / "colors"),
     ):
         pass

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from small_detector import colour_detector
+from small_detector import color_detector
 from small_exports import CLASSES, IMAGE_SIZE, small_export
-from small_onnx import COLOURS, colour_model, save
-from small_segmenter import colour_segmenter
+from small_onnx import COLORS, color_model, save
+from small_segmenter import color_segmenter
 
 from vim_deploy.cli.build import main
 from vim_deploy.engines.open import open_engine
@@ -105,8 +105,8 @@ def test_the_function_body_needs_no_library(place):
 
 
 def test_outputs_follow_from_the_task(place):
-    save(colour_segmenter(), place / "segmenter.onnx")
-    save(colour_detector(), place / "detector.onnx")
+    save(color_segmenter(), place / "segmenter.onnx")
+    save(color_detector(), place / "detector.onnx")
     for name in ("segmenter", "detector"):
         built(f"{name}.onnx", "--triton", "models")
     configs = {
@@ -229,13 +229,13 @@ def test_json_is_the_manifest_of_the_engine(place):
 
 
 def test_models_of_one_repository_do_not_disturb_each_other(place):
-    save(colour_model(), place / "colours.onnx")
+    save(color_model(), place / "colors.onnx")
     built("small.onnx", "--triton", "models")
-    built("colours.onnx", "--triton", "models")
+    built("colors.onnx", "--triton", "models")
     assert {path.name for path in (place / "models").iterdir()} == {
-        "small", "small_image", "colours", "colours_image",
+        "small", "small_image", "colors", "colors_image",
     }  # fmt: skip
-    assert (place / "models" / "colours" / "labels.txt").read_text().split() == list(COLOURS)
+    assert (place / "models" / "colors" / "labels.txt").read_text().split() == list(COLORS)
 
 
 def test_every_backend_can_be_chosen():

@@ -27,11 +27,11 @@ import pytest
 import triton_server
 from changed_engine import changed_engine
 from PIL import Image
-from small_detector import colour_detector, with_rectangles
+from small_detector import color_detector, with_rectangles
 from small_exports import IMAGE_SIZE, small_export
 from small_networks import language_model
 from small_onnx import save
-from small_segmenter import colour_segmenter, striped
+from small_segmenter import color_segmenter, striped
 
 import vim_deploy
 from vim_deploy.integrations.mamba_ssm import install
@@ -76,8 +76,8 @@ class Served:
 def served(tmp_path_factory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("serving")
     (folder / "small.onnx").write_bytes(small_export("fp32"))
-    save(colour_segmenter(), folder / "segmenter.onnx")
-    save(colour_detector(), folder / "detector.onnx")
+    save(color_segmenter(), folder / "segmenter.onnx")
+    save(color_detector(), folder / "detector.onnx")
     striped(folder / "striped.png")
     with_rectangles(folder / "rectangles.png", (64, 48), {0: (4, 4, 20, 20), 2: (30, 30, 40, 40)})
     examples = {"tokens": torch.randint(0, 11, (2, 6)), "mask": torch.ones(2, 6)}

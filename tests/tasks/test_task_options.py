@@ -14,7 +14,7 @@ import click
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-from small_onnx import colour_model, metadata, save
+from small_onnx import color_model, metadata, save
 
 from vim_deploy import Result, load
 from vim_deploy.cli import export, infer
@@ -112,9 +112,9 @@ def test_registered_tasks_are_opened_with_their_options(counting):
 
 def test_registered_tasks_run(counting, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    build_engine(save(colour_model(task="count"), Path("count.onnx")), "count.engine")
-    for index, colour in enumerate(("red", "yellow", "black")):
-        Image.new("RGB", (8, 8), colour).save(f"{index}.png")
+    build_engine(save(color_model(task="count"), Path("count.onnx")), "count.engine")
+    for index, color in enumerate(("red", "yellow", "black")):
+        Image.new("RGB", (8, 8), color).save(f"{index}.png")
     result = CliRunner().invoke(infer.main, ["count.engine", ".", "-o", "out.csv", "--minimum", "2"])
     assert result.exit_code == 0, result.output
     assert [row.result for row in read_rows(Path("out.csv"), Format.CSV, CountColumns())] == [1, 2, 0]

@@ -12,20 +12,20 @@ from PIL import Image
 from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.errors import EngineError, ImageError
 from vim_deploy.validation.accuracy import measure, paired, ranks_of
-from vim_deploy.validation.labels import LabelSource, labelled_images
+from vim_deploy.validation.labels import LabelSource, labeled_images
 from vim_deploy.validation.statistics import mcnemar, newcombe_paired_interval, wilson_interval
 
 NAMES = ("n03", "n01", "n02")
-COLOURS = {"n03": (250, 0, 0), "n01": (0, 250, 0), "n02": (0, 0, 250)}
+COLORS = {"n03": (250, 0, 0), "n01": (0, 250, 0), "n02": (0, 0, 250)}
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two images of each colour, in folders named like synsets."""
-    for name, colour in COLOURS.items():
+    """Two images of each color, in folders named like synsets."""
+    for name, color in COLORS.items():
         (tmp_path / "val" / name).mkdir(parents=True)
         for index in range(2):
-            Image.new("RGB", (8, 8), colour).save(tmp_path / "val" / name / f"{name}_{index}.png")
+            Image.new("RGB", (8, 8), color).save(tmp_path / "val" / name / f"{name}_{index}.png")
     return tmp_path / "val"
 
 
@@ -44,11 +44,11 @@ EXPECTED = {"n03_0": 0, "n03_1": 0, "n01_0": 1, "n01_1": 1, "n02_0": 2, "n02_1":
 
 
 def test_class_folders_by_synset_and_by_order(folder, synsets):
-    by_synset = labelled_images([str(folder)], LabelSource("folder", synsets), ("red", "green", "blue"))
+    by_synset = labeled_images([str(folder)], LabelSource("folder", synsets), ("red", "green", "blue"))
     assert labels_by_name(by_synset) == EXPECTED
-    in_order = labelled_images([str(folder)], LabelSource("sorted"), ("a", "b", "c"))
+    in_order = labeled_images([str(folder)], LabelSource("sorted"), ("a", "b", "c"))
     assert labels_by_name(in_order)["n01_0"] == 0 and labels_by_name(in_order)["n03_1"] == 2
-    assert len(labelled_images([str(folder)], LabelSource("folder", synsets, limit=3), ())) == 3
+    assert len(labeled_images([str(folder)], LabelSource("folder", synsets, limit=3), ())) == 3
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_class_folders_by_synset_and_by_order(folder, synsets):
 def test_flat_folder_with_a_table(folder, synsets, tmp_path, lines):
     table = tmp_path / "labels.txt"
     table.write_text(lines)
-    found = labelled_images([str(folder)], LabelSource(str(table), synsets), ())
+    found = labeled_images([str(folder)], LabelSource(str(table), synsets), ())
     assert labels_by_name(found) == {"n03_0": 0, "n01_1": 1}
 
 
@@ -71,27 +71,27 @@ def test_invalid_labels_are_reported(folder, synsets, tmp_path):
     table = tmp_path / "labels.txt"
     table.write_text("n03_0.png n03\nn01_1.png n77\n")
     with pytest.raises(ImageError, match=r"line 2: 'n01_1\.png n77'"):
-        labelled_images([str(folder)], LabelSource(str(table), synsets), ())
+        labeled_images([str(folder)], LabelSource(str(table), synsets), ())
     with pytest.raises(ImageError, match="lists 3 classes, the model has 5"):
-        labelled_images([str(folder)], LabelSource("folder", synsets), tuple("abcde"))
+        labeled_images([str(folder)], LabelSource("folder", synsets), tuple("abcde"))
     table.write_text("elsewhere.png 0\n")
     with pytest.raises(ImageError, match="has a label in"):
-        labelled_images([str(folder)], LabelSource(str(table)), NAMES)
+        labeled_images([str(folder)], LabelSource(str(table)), NAMES)
     with pytest.raises(ImageError, match="cannot be read"):
-        labelled_images([str(folder)], LabelSource(str(tmp_path / "none.txt")), NAMES)
+        labeled_images([str(folder)], LabelSource(str(tmp_path / "none.txt")), NAMES)
 
 
-def test_accuracies_of_models_that_classify_by_colour(folder, synsets):
-    labelled = labelled_images([str(folder)], LabelSource("folder", synsets), ())
+def test_accuracies_of_models_that_classify_by_color(folder, synsets):
+    labeled = labeled_images([str(folder)], LabelSource("folder", synsets), ())
     preprocessing = Preprocessing((8, 8), 1.0, (0.0,) * 3, (1.0,) * 3)
 
-    def by_colour(pixels):
+    def by_color(pixels):
         return pixels.mean((2, 3))
 
     def blind_to_blue(pixels):
-        return by_colour(pixels) * np.array([1, 1, -1])
+        return by_color(pixels) * np.array([1, 1, -1])
 
-    right, wrong = measure(by_colour, [by_colour, blind_to_blue], labelled, preprocessing)
+    right, wrong = measure(by_color, [by_color, blind_to_blue], labeled, preprocessing)
     assert (right.reference_top1, right.top1, right.only_reference) == (1, 1, 0)
     assert (wrong.top1, wrong.only_reference, wrong.only_artifact) == (pytest.approx(4 / 6), 2, 0)
     assert wrong.interval[0] < -2 / 6 < wrong.interval[1]

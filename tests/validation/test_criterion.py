@@ -42,7 +42,7 @@ def test_mean_iou_may_fall_by_one_point(value, passes):
 
 
 def test_without_labels_there_is_no_pass():
-    assert "give labelled --images with --labels or --ground-truth" in str(
+    assert "give labeled --images with --labels or --ground-truth" in str(
         judge(True, report(0.0), None, None).reason
     )
 

@@ -72,7 +72,7 @@ def check(installation: Installation, wheel: Path, model: Path, images: Path, ac
     rows = installation.folder / "digits.csv"
     summary = json.loads(run("vim-infer", engine, images, "-o", rows, "--labels", "folder", "--json"))
     reached, count = summary["top1_accuracy"], summary["ok"]
-    if reached < accuracy or count != summary["labelled"]:
+    if reached < accuracy or count != summary["labeled"]:
         raise SystemExit(f"expected top-1 accuracy {accuracy} on all images: {json.dumps(summary)}")
     return f"Python {sys.version.split()[0]}, {version}: {count} images, top-1 accuracy {reached:.4f}"
 

@@ -38,7 +38,7 @@ _NEEDS = {
     "block": "layers",
     "plot": "layers",
     "synsets": "labels",
-    "max_labelled": "labels",
+    "max_labeled": "labels",
     "labels": "images",
     "ground_truth": "images",
 }
@@ -126,7 +126,7 @@ _NEEDS = {
     help="With --labels: file whose i-th line starts with the synset of class i.",
 )
 @click.option(
-    "--max-labelled", type=click.IntRange(min=1), help="With --labels: use only the first N labelled images."
+    "--max-labeled", type=click.IntRange(min=1), help="With --labels: use only the first N labeled images."
 )
 @path_option(
     "--ground-truth",
@@ -232,7 +232,7 @@ def _request(model: str, artifacts: tuple[Path, ...], options: dict[str, Any]) -
                   "layers", "block", "invariance", "ground_truth")  # fmt: skip
     labels = None
     if options["labels"] is not None:
-        labels = LabelSource(options["labels"], options["synsets"], options["max_labelled"])
+        labels = LabelSource(options["labels"], options["synsets"], options["max_labeled"])
     return ValidationRequest(
         source=model_source(model, options),
         artifacts=artifacts,

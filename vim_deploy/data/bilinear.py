@@ -1,4 +1,4 @@
-"""Bilinear resizing with half-pixel centres and without antialiasing, in numpy.
+"""Bilinear resizing with half-pixel centers and without antialiasing, in numpy.
 
 The same as PyTorch's `interpolate` with `align_corners=False`, and as upstream's scaling of test images.
 """
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 
-def neighbours(
+def neighbors(
     old: int, new: int, first: int = 0, end: int | None = None
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
     """For the new pixels `first` to `end`: the old pixel before, the one after, and the weight of the latter.
@@ -19,14 +19,14 @@ def neighbours(
     An axis of `old` pixels is resized to `new` pixels; the edge pixels are repeated beyond the edges.
     """
     places = np.arange(first, new if end is None else end, dtype=np.float64)
-    centres = np.maximum((places + 0.5) * (old / new) - 0.5, 0.0)
-    before = np.minimum(centres.astype(np.intp), old - 1)
-    return before, np.minimum(before + 1, old - 1), centres - before
+    centers = np.maximum((places + 0.5) * (old / new) - 0.5, 0.0)
+    before = np.minimum(centers.astype(np.intp), old - 1)
+    return before, np.minimum(before + 1, old - 1), centers - before
 
 
 def matrix(old: int, new: int, first: int, end: int) -> tuple[int, NDArray[np.float64]]:
     """The same as a matrix: the first old pixel, and weights (end - first, n) of n old pixels from there."""
-    before, after, weight = neighbours(old, new, first, end)
+    before, after, weight = neighbors(old, new, first, end)
     start = int(before[0])
     weights = np.zeros((end - first, int(after[-1]) + 1 - start))
     rows = np.arange(end - first)
@@ -43,7 +43,7 @@ def resize(image: np.ndarray, height: int, width: int) -> Floats:
 def _along(image: np.ndarray, axis: int, new: int) -> Floats:
     if image.shape[axis] == new:
         return image.astype(np.float32, copy=False)
-    before, after, weight = neighbours(image.shape[axis], new)
+    before, after, weight = neighbors(image.shape[axis], new)
     shape = [1, 1, 1]
     shape[axis] = new
     share = weight.astype(np.float32).reshape(shape)

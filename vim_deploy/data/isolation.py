@@ -78,7 +78,7 @@ class ProcessLoader:
             return Loaded(given, reason=str(reply["reason"]))
         width, height = reply["size"]
         flags = tuple(str(flag) for flag in reply["flags"])
-        pixels = self._preparation.normalise(values)
+        pixels = self._preparation.normalize(values)
         return Loaded(given, size=(int(width), int(height)), flags=flags, pixels=pixels)
 
     @contextlib.contextmanager

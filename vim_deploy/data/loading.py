@@ -72,7 +72,7 @@ class ThreadLoader:
     def load(self, given: Input) -> Loaded:
         try:
             decoded = self._decode(given)
-            pixels = self._preparation.normalise(self._preparation.crop(decoded.image))
+            pixels = self._preparation.normalize(self._preparation.crop(decoded.image))
         except ImageError as error:
             return Loaded(given, reason=str(error))
         except MemoryError:

@@ -37,8 +37,8 @@ class Padded:
         scaled = image.convert(MODES[self.channels]).resize((width, height), Image.Resampling.BILINEAR)
         return np.asarray(scaled).reshape(height, width, self.channels)
 
-    def normalise(self, values: np.ndarray) -> np.ndarray:
-        """Unchanged: overlays are drawn on 8-bit pixels; `padded_pixels` normalises."""
+    def normalize(self, values: np.ndarray) -> np.ndarray:
+        """Unchanged: overlays are drawn on 8-bit pixels; `padded_pixels` normalizes."""
         return values
 
     def to_dict(self) -> dict[str, Any]:
@@ -46,10 +46,10 @@ class Padded:
 
 
 def padded_pixels(values: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
-    """Normalises the output of `Padded.crop` and pads it with zeros at the bottom and right.
+    """Normalizes the output of `Padded.crop` and pads it with zeros at the bottom and right.
 
     Returns float32 (channels, height, width).
     """
     height, width = preprocessing.image_size
     padding = ((0, 0), (0, height - values.shape[0]), (0, width - values.shape[1]))
-    return np.pad(preprocessing.normalise(values), padding)
+    return np.pad(preprocessing.normalize(values), padding)

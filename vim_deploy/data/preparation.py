@@ -16,7 +16,7 @@ from vim_deploy.errors import ConfigError
 
 
 class Preparation(Protocol):
-    """`crop` runs where images are decoded, perhaps in another process; `normalise` where they are used."""
+    """`crop` runs where images are decoded, perhaps in another process; `normalize` where they are used."""
 
     def shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
         """(height, width, channels) of `crop`'s output for an upright image of `size` (width, height)."""
@@ -26,7 +26,7 @@ class Preparation(Protocol):
         """8-bit pixels (height, width, channels) of an 8-bit image."""
         ...
 
-    def normalise(self, values: np.ndarray) -> np.ndarray:
+    def normalize(self, values: np.ndarray) -> np.ndarray:
         """The task's input, from the output of `crop`."""
         ...
 
@@ -64,8 +64,8 @@ class Scaling:
             return values
         return np.rint(resize(values, height, width)).astype(np.uint8)
 
-    def normalise(self, values: np.ndarray) -> np.ndarray:
-        """Unchanged: each window is normalised when it is cut."""
+    def normalize(self, values: np.ndarray) -> np.ndarray:
+        """Unchanged: each window is normalized when it is cut."""
         return values
 
     def to_dict(self) -> dict[str, Any]:

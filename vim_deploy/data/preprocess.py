@@ -1,7 +1,7 @@
-"""Preprocessing of classifiers: from a decoded image to normalised pixels, without PyTorch.
+"""Preprocessing of classifiers: from a decoded image to normalized pixels, without PyTorch.
 
 The rule is the reference's evaluation transform: the shorter side is resized with Pillow's antialiased
-bicubic filter to `int(size / crop_ratio)`, the centre is cropped, values are divided by 255 and normalised.
+bicubic filter to `int(size / crop_ratio)`, the center is cropped, values are divided by 255 and normalized.
 For rectangular inputs: the image is scaled, keeping its proportions, by the smallest factor at which it
 covers `int(height / crop_ratio)` x `int(width / crop_ratio)`. For square inputs that is the shorter side.
 """
@@ -90,18 +90,18 @@ class Preprocessing:
                 f"the model takes {self.channels} channels, but images have 1 or 3; "
                 "prepare the pixels yourself and call Model.run(pixels)."
             )
-        return self.normalise(self.crop(image))
+        return self.normalize(self.crop(image))
 
     def shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
         """Shape of `crop`'s output, the same for images of any `size`."""
         return (*self.image_size, self.channels)
 
     def crop(self, image: Image.Image) -> np.ndarray:
-        """The centre crop of the resized image: uint8 (height, width, channels)."""
+        """The center crop of the resized image: uint8 (height, width, channels)."""
         values = np.asarray(self._resize_and_crop(image.convert(MODES[self.channels])))
         return values.reshape(*self.image_size, self.channels)
 
-    def normalise(self, values: np.ndarray) -> np.ndarray:
+    def normalize(self, values: np.ndarray) -> np.ndarray:
         """Float32 (channels, height, width) from uint8 (height, width, channels) of any size."""
         out = np.empty((self.channels, *values.shape[:2]), np.float32)
         for channel, table in enumerate(self._tables):
@@ -110,7 +110,7 @@ class Preprocessing:
 
     @cached_property
     def _tables(self) -> np.ndarray:
-        """Normalised value of each 8-bit value, (channels, 256), in the reference's order of operations."""
+        """Normalized value of each 8-bit value, (channels, 256), in the reference's order of operations."""
         scaled = np.arange(256, dtype=np.float32) / np.float32(255)
         mean = np.asarray(self.mean, np.float32)[:, None]
         std = np.asarray(self.std, np.float32)[:, None]

@@ -51,5 +51,5 @@ class DenseBackbone(VisionMamba):
             if self.config.rope_residual:
                 residual = self.rope(residual)
         stream = residual + hidden
-        normalised: Tensor = self.norm_f(stream) if kind is FeatureType.NORMALISED else stream
-        return normalised
+        normalized: Tensor = self.norm_f(stream) if kind is FeatureType.NORMALIZED else stream
+        return normalized

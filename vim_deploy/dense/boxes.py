@@ -17,7 +17,7 @@ _MAX_LOG_SCALE, _MIN_LOG_SCALE = math.log(1000 / 16), -100.0
 def level_anchors(size: float, ratios: tuple[float, ...], stride: int, height: int, width: int) -> Tensor:
     """The anchors of all cells, in row-major order: (height * width * ratios, 4) float32.
 
-    The first cell's anchors are centred on the origin. Ratios are height over width at equal area.
+    The first cell's anchors are centered on the origin. Ratios are height over width at equal area.
     """
     shapes = [(math.sqrt(size**2 / ratio), ratio * math.sqrt(size**2 / ratio)) for ratio in ratios]
     cell = torch.tensor([[-w / 2, -h / 2, w / 2, h / 2] for w, h in shapes])
@@ -29,15 +29,15 @@ def level_anchors(size: float, ratios: tuple[float, ...], stride: int, height: i
 
 
 def apply_deltas(
-    boxes: Tensor, deltas: Tensor, centre_weight: float = 1.0, size_weight: float = 1.0
+    boxes: Tensor, deltas: Tensor, center_weight: float = 1.0, size_weight: float = 1.0
 ) -> Tensor:
-    """Shift the centres relative to the sizes, and scale the sizes exponentially; both (n, 4)."""
+    """Shift the centers relative to the sizes, and scale the sizes exponentially; both (n, 4)."""
     size = boxes[:, 2:] - boxes[:, :2]
-    centre = boxes[:, :2] + 0.5 * size
-    new_centre = deltas[:, :2] / centre_weight * size + centre
+    center = boxes[:, :2] + 0.5 * size
+    new_center = deltas[:, :2] / center_weight * size + center
     log_scale = (deltas[:, 2:] / size_weight).clamp(_MIN_LOG_SCALE, _MAX_LOG_SCALE)
     half = 0.5 * torch.exp(log_scale) * size
-    return torch.cat([new_centre - half, new_centre + half], dim=1)
+    return torch.cat([new_center - half, new_center + half], dim=1)
 
 
 def image_limits(pixels: Tensor) -> Tensor:

@@ -20,14 +20,14 @@ class FeatureType(str, Enum):
 
     HIDDEN = "hidden"  # output of the block, without residual and norm
     STREAM = "stream"  # residual + hidden
-    NORMALISED = "normalised"  # the final norm of residual + hidden
+    NORMALIZED = "normalized"  # the final norm of residual + hidden
 
 
 # Upstream `last_layer_process`.
 _REFERENCE_LAST = {
     "none": FeatureType.HIDDEN,
     "add": FeatureType.STREAM,
-    "add & norm": FeatureType.NORMALISED,
+    "add & norm": FeatureType.NORMALIZED,
 }
 
 
@@ -63,11 +63,11 @@ class BackboneConfig:
                 f"a backbone has class_token={self.vim.class_token.value}, "
                 f"num_classes={self.vim.num_classes}, paired={self.vim.paired}; expected none, 0 and False."
             )
-        if self.intermediate is FeatureType.NORMALISED or (
-            self.last is FeatureType.NORMALISED and not self.final_norm
+        if self.intermediate is FeatureType.NORMALIZED or (
+            self.last is FeatureType.NORMALIZED and not self.final_norm
         ):
             raise ConfigError(
-                "only the last block's map can be normalised, and only with a final norm; choose another "
+                "only the last block's map can be normalized, and only with a final norm; choose another "
                 "type."
             )
 

@@ -31,7 +31,7 @@ class DetectorConfig(DenseConfig):
     Images are padded to `backbone.vim.image_size`. `channels`: width of the pyramid and of all convolutions
     after it. `anchor_sizes`: in pixels, one per level; `aspect_ratios`: height over width. `pre_nms_topk`:
     boxes per level before non-maximum suppression of the proposals; `post_nms_topk`: proposals after it;
-    `proposal_nms_iou_threshold`: its threshold. `stage_weights`: scale of each stage's deltas, for centre and
+    `proposal_nms_iou_threshold`: its threshold. `stage_weights`: scale of each stage's deltas, for center and
     size. `score_threshold`, `nms_iou_threshold`, `detections_per_image`: selection of the final detections.
     Source: arXiv 2401.09417 section 4.3, 2203.16527, 1712.00726.
     """
@@ -59,8 +59,8 @@ class DetectorConfig(DenseConfig):
         for name in ("anchor_sizes", "aspect_ratios"):
             object.__setattr__(self, name, positive_numbers(name, getattr(self, name)))
         weights = tuple(
-            (centre, size)
-            for centre, size in (positive_numbers("stage_weights", pair) for pair in self.stage_weights)
+            (center, size)
+            for center, size in (positive_numbers("stage_weights", pair) for pair in self.stage_weights)
         )
         object.__setattr__(self, "stage_weights", weights)
         object.__setattr__(self, "score_threshold", float(self.score_threshold))

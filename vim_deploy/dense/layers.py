@@ -17,8 +17,8 @@ class ChannelNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        centred = x - x.mean(1, keepdim=True)
-        scaled = centred / torch.sqrt(centred.pow(2).mean(1, keepdim=True) + _EPS)
+        centered = x - x.mean(1, keepdim=True)
+        scaled = centered / torch.sqrt(centered.pow(2).mean(1, keepdim=True) + _EPS)
         return scaled * self.weight[:, None, None] + self.bias[:, None, None]
 
 
@@ -35,5 +35,5 @@ class NormConv(nn.Conv2d):
         self.norm = ChannelNorm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        normalised: Tensor = self.norm(super().forward(x))
-        return normalised
+        normalized: Tensor = self.norm(super().forward(x))
+        return normalized

@@ -50,7 +50,7 @@ def roi_align(level: Tensor, boxes: Tensor, scale: float, size: int) -> Tensor:
     """The mean of bilinear samples in each of size x size bins of every box.
 
     `level` (1, channels, height, width), `boxes` (n, 4) in image pixels, `scale` level pixels per image
-    pixel. Pixel centres are at half-integers; per side, a bin has one sample per pixel, rounded up. Returns
+    pixel. Pixel centers are at half-integers; per side, a bin has one sample per pixel, rounded up. Returns
     (n, channels, size, size).
 
     This is a custom operator so that exported graphs use RoiAlign. Bilinear weights on a grid are products

@@ -47,7 +47,7 @@ class Segmenter(nn.Module):
         self.backbone.cast_weights(dtype)
 
     def segment(self, pixels: Tensor, stride: tuple[int, int]) -> Tensor:
-        """A normalised image (batch, channels, height, width) of any size to logits of that size.
+        """A normalized image (batch, channels, height, width) of any size to logits of that size.
 
         Sliding windows of the crop's size with this stride; overlapping logits are averaged. An image smaller
         than the crop is padded with zeros at the bottom and right.

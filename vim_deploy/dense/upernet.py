@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vim_deploy.dense.segmentation import AUXILIARY_LEVEL, LEVELS, SegmenterConfig
 
 
-class NormalisedConvolution(nn.Module):
+class NormalizedConvolution(nn.Module):
     """A same-size convolution without bias, batch norm, and ReLU; keys `conv` and `bn`."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
@@ -58,12 +58,12 @@ class UPerHead(nn.Module):
         inputs, width, scales = config.backbone.vim.embed_dim, config.channels, config.pool_scales
         self.conv_seg = nn.Conv2d(width, config.num_classes, 1)
         self.psp_modules = nn.ModuleList(
-            nn.Sequential(AveragePool(scale), NormalisedConvolution(inputs, width, 1)) for scale in scales
+            nn.Sequential(AveragePool(scale), NormalizedConvolution(inputs, width, 1)) for scale in scales
         )
-        self.bottleneck = NormalisedConvolution(inputs + len(scales) * width, width, 3)
-        self.lateral_convs = nn.ModuleList(NormalisedConvolution(inputs, width, 1) for _ in range(LEVELS - 1))
-        self.fpn_convs = nn.ModuleList(NormalisedConvolution(width, width, 3) for _ in range(LEVELS - 1))
-        self.fpn_bottleneck = NormalisedConvolution(LEVELS * width, width, 3)
+        self.bottleneck = NormalizedConvolution(inputs + len(scales) * width, width, 3)
+        self.lateral_convs = nn.ModuleList(NormalizedConvolution(inputs, width, 1) for _ in range(LEVELS - 1))
+        self.fpn_convs = nn.ModuleList(NormalizedConvolution(width, width, 3) for _ in range(LEVELS - 1))
+        self.fpn_bottleneck = NormalizedConvolution(LEVELS * width, width, 3)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Four maps, finest first, to logits (batch, classes, height, width) at the size of the finest."""
@@ -92,7 +92,7 @@ class FcnHead(nn.Module):
         super().__init__()
         width = config.auxiliary_channels
         self.conv_seg = nn.Conv2d(width, config.num_classes, 1)
-        self.convs = nn.Sequential(NormalisedConvolution(config.backbone.vim.embed_dim, width, 3))
+        self.convs = nn.Sequential(NormalizedConvolution(config.backbone.vim.embed_dim, width, 3))
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Logits (batch, classes, height, width) at the size of the third map."""
@@ -101,7 +101,7 @@ class FcnHead(nn.Module):
 
 
 def resized(maps: Tensor, like: Tensor) -> Tensor:
-    """`maps` resized bilinearly, with half-pixel centres, to the size of `like`.
+    """`maps` resized bilinearly, with half-pixel centers, to the size of `like`.
 
     By an integer factor or two matmuls, so that exported graphs need no computed sizes.
     """

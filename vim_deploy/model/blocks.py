@@ -25,7 +25,7 @@ class PatchEmbedding(nn.Module):
 
 
 class Block(nn.Module):
-    """Adds the previous block's output to the residual stream, then applies the mixer to the normalised sum.
+    """Adds the previous block's output to the residual stream, then applies the mixer to the normalized sum.
 
     After the block, the residual stream is residual + hidden. It stays in float32 or wider.
     """

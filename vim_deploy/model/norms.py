@@ -1,4 +1,4 @@
-"""Normalisation over the embedding, computed in float32 or wider."""
+"""Normalization over the embedding, computed in float32 or wider."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def resize_position_embedding(
 
     "geometric" resizes the rows of the patches and moves the rows of class tokens to their new positions;
     "reference" is bit-compatible with the reference implementation's fine-tuning and requires square grids.
-    Both resize bicubically (a = -0.75, half-pixel centres, clamped edges, no antialiasing). Raises
+    Both resize bicubically (a = -0.75, half-pixel centers, clamped edges, no antialiasing). Raises
     ConfigError for a table of another size, an unknown rule, and a grid that the rule does not support.
     """
     if rule not in ("geometric", "reference"):

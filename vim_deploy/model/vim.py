@@ -63,10 +63,10 @@ class VisionMamba(nn.Module):
         return tokens + self.pos_embed if self.config.position_embedding else tokens
 
     def forward_features(self, pixels: Tensor) -> Tensor:
-        """Images to normalised tokens (batch, length, embed), in float32 or wider."""
+        """Images to normalized tokens (batch, length, embed), in float32 or wider."""
         hidden, residual = deque(self.trace(pixels), maxlen=1).pop()
-        normalised: Tensor = self.norm_f(residual + hidden)
-        return normalised
+        normalized: Tensor = self.norm_f(residual + hidden)
+        return normalized
 
     def trace(self, pixels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """The pair (hidden, residual), each (batch, length, embed), after every block.
@@ -91,7 +91,7 @@ class VisionMamba(nn.Module):
         return ahead[0] + back[0], ahead[1] + back[1]
 
     def pool(self, tokens: Tensor) -> Tensor:
-        """Normalised tokens (batch, length, embed) to the input of the head.
+        """Normalized tokens (batch, length, embed) to the input of the head.
 
         That is (batch, embed), or all tokens without class token and with Pooling.ALL or Pooling.MAX.
         """

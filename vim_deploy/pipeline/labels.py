@@ -36,7 +36,7 @@ class RunLabels:
 def labels_of(options: InferenceOptions, engine: OpenEngine) -> RunLabels:
     """Raises EngineError for a task without labels, and ImageError for labels that do not fit the classes."""
     given, spec = options.labels, TASKS.get(engine.metadata.task)
-    if not spec.labelled:
+    if not spec.labeled:
         if given in (Labels.AUTO, Labels.NONE):
             return RunLabels()
         raise EngineError(

@@ -24,7 +24,7 @@ class Counts(Protocol):
 
 @dataclass
 class Summary:
-    """Accuracy is over the labelled images that have a prediction; None if there are none.
+    """Accuracy is over the labeled images that have a prediction; None if there are none.
 
     `images` and all counts include the `resumed` rows of an interrupted run; `seconds` and the images per
     second do not.
@@ -38,7 +38,7 @@ class Summary:
     failed: int = 0
     resumed: int = 0
     reasons: Reasons = field(default_factory=Reasons)
-    labelled: int = 0
+    labeled: int = 0
     top1_correct: int = 0
     top5_correct: int = 0
     low_16bit: int = 0  # images with this flag
@@ -54,7 +54,7 @@ class Summary:
             self.failed += 1
             self.reasons.add(row.reason or "")
         if row.rank is not None:
-            self.labelled += 1
+            self.labeled += 1
             self.top1_correct += row.rank <= 1
             self.top5_correct += row.rank <= 5
         if self.task is not None:
@@ -66,8 +66,8 @@ class Summary:
         values["reasons"] = self.reasons.to_dict()
         values["ok"] = self.images - self.failed
         values["images_per_second"] = self.rate
-        values["top1_accuracy"] = self.top1_correct / self.labelled if self.labelled else None
-        values["top5_accuracy"] = self.top5_correct / self.labelled if self.labelled else None
+        values["top1_accuracy"] = self.top1_correct / self.labeled if self.labeled else None
+        values["top5_accuracy"] = self.top5_correct / self.labeled if self.labeled else None
         return values | (self.task.summary() if self.task is not None else {})
 
     @property
@@ -82,9 +82,9 @@ class Summary:
         ]
         if self.resumed:
             lines.append(f"{plural(self.resumed, 'row')} resumed, {self.images} in total")
-        if self.labelled:
+        if self.labeled:
             lines.append(
-                f"accuracy over {plural(self.labelled, 'labelled image')}: top-1 "
+                f"accuracy over {plural(self.labeled, 'labeled image')}: top-1 "
                 f"{values['top1_accuracy']:.2%}, top-5 {values['top5_accuracy']:.2%}"
             )
         if self.task is not None:

@@ -75,7 +75,7 @@ function facts(values) {
 function showSummary() {
   place("about").textContent = [data.facts.date, "vim-deploy " + data.facts["vim-deploy"], data.facts.engine].join(" · ");
   const tiles = [["images", summary.images]];
-  if (summary.labelled) tiles.push(["top-1 accuracy", percent(summary.top1_accuracy)], ["top-5 accuracy", percent(summary.top5_accuracy)], ["images with a true class", summary.labelled]);
+  if (summary.labeled) tiles.push(["top-1 accuracy", percent(summary.top1_accuracy)], ["top-5 accuracy", percent(summary.top5_accuracy)], ["images with a true class", summary.labeled]);
   tiles.push(...Object.entries(data.figures), ["failed", summary.failed]);
   if (summary.images_per_second) tiles.push(["images/s", summary.images_per_second.toFixed(1)]);
   tiles.push(["seconds", summary.seconds.toFixed(1)]);

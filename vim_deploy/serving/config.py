@@ -47,7 +47,7 @@ def network_tensor(spec: TensorSpec, batched: bool, labels: str | None = None) -
 
 
 def served_tensor(output: ServedOutput, labels: str | None) -> dict[str, Any]:
-    return tensor(output.name, output.dtype, output.shape, labels if output.labelled else None)
+    return tensor(output.name, output.dtype, output.shape, labels if output.labeled else None)
 
 
 def parameters(values: Mapping[str, object]) -> list[dict[str, Any]] | None:

@@ -18,13 +18,13 @@ TEXT = "text"  # dtype of outputs with names: arrays of `str` objects
 class ServedOutput:
     """One output. `dtype`: a numpy type name, or TEXT. `shape`: for one image, None where images differ.
 
-    `labelled`: whether the values are class indices.
+    `labeled`: whether the values are class indices.
     """
 
     name: str
     dtype: str
     shape: tuple[int | None, ...]
-    labelled: bool = False
+    labeled: bool = False
 
 
 # From the network's primary output and the number of classes.

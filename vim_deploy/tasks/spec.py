@@ -27,7 +27,7 @@ class TaskSpec:
     that the task works with. `class_axis`: axis of the primary output that has one value per class, None
     if there is none. `batchable`: whether every output has one row per image, so that batches can be split
     and joined. `fixed_size_option`: the option of vim-export without which outputs have sizes
-    that are not known before a run, None if they always are. `labelled`: whether an image
+    that are not known before a run, None if they always are. `labeled`: whether an image
     has one true class, which accuracy is measured with. `settings`: scalar inputs of the network besides the
     pixels, with the values used when two networks are compared.
     `arrays`: whether networks take and return named arrays, which each file names, instead of images and
@@ -56,7 +56,7 @@ class TaskSpec:
     class_axis: int | None = None
     batchable: bool = True
     fixed_size_option: str | None = None
-    labelled: bool = False
+    labeled: bool = False
     settings: Mapping[str, float] = field(default_factory=dict)
     draw: str | None = (
         None  # a function (image, Prediction, class names, **options) -> image; see tasks/draw.py

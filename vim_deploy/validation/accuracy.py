@@ -1,4 +1,4 @@
-"""Accuracy of the eager model and of artifacts on labelled images, with a confidence interval."""
+"""Accuracy of the eager model and of artifacts on labeled images, with a confidence interval."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ class Accuracy:
 def measure(
     reference: Model,
     candidates: Sequence[Model],
-    labelled: Sequence[tuple[str, int]],
+    labeled: Sequence[tuple[str, int]],
     preprocessing: Preprocessing,
 ) -> list[Accuracy]:
     """One Accuracy per candidate; every image is decoded once. Raises ImageError for an unreadable one."""
     models = [reference, *candidates]
     ranks: list[list[np.ndarray]] = [[] for _ in models]
-    for pixels, labels in _batches(labelled, preprocessing):
+    for pixels, labels in _batches(labeled, preprocessing):
         for found, model in zip(ranks, models, strict=True):
             found.append(ranks_of(model(pixels), labels))
     places = [np.concatenate(found) for found in ranks]
@@ -92,9 +92,9 @@ def paired(reference: np.ndarray, artifact: np.ndarray) -> Accuracy:
 
 
 def _batches(
-    labelled: Sequence[tuple[str, int]], preprocessing: Preprocessing
+    labeled: Sequence[tuple[str, int]], preprocessing: Preprocessing
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for start in range(0, len(labelled), _BATCH):
-        part = labelled[start : start + _BATCH]
+    for start in range(0, len(labeled), _BATCH):
+        part = labeled[start : start + _BATCH]
         pixels = np.stack([preprocessing(decode(path).image) for path, _ in part])
         yield pixels, np.array([label for _, label in part])

@@ -41,7 +41,7 @@ def judge(
     if accuracy is None and quality is None:
         return Criterion(
             text,
-            "its precision is judged by accuracy, which was not measured: give labelled --images with "
+            "its precision is judged by accuracy, which was not measured: give labeled --images with "
             "--labels or --ground-truth, or accept a difference with --rtol",
         )
     measured = []

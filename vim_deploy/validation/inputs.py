@@ -17,7 +17,7 @@ from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.errors import ImageError
 
 REAL, RANDOM, HARD = KINDS = ("real", "random", "hard")
-LARGE = 100.0  # times the values of normalised images
+LARGE = 100.0  # times the values of normalized images
 _SQUARE = 16  # side of the coarse checkerboard: a patch
 
 
@@ -47,7 +47,7 @@ def real_inputs(
 
 
 def random_inputs(shape: tuple[int, int, int], count: int = 4, seed: int = 0) -> list[Input]:
-    """Gaussian noise of variance 1, like normalised images. `shape`: (channels, height, width)."""
+    """Gaussian noise of variance 1, like normalized images. `shape`: (channels, height, width)."""
     generator = np.random.default_rng(seed)
     return [
         Input(f"noise {index}", RANDOM, generator.standard_normal(shape, np.float32))
@@ -62,7 +62,7 @@ def hard_inputs(preprocessing: Preprocessing, seed: int = 0) -> list[Input]:
     std = np.asarray(preprocessing.std, np.float32)[:, None, None]
 
     def image(brightness: np.ndarray | float) -> np.ndarray:
-        """Normalised pixels of a brightness from 0 to 1: (height, width) or one number."""
+        """Normalized pixels of a brightness from 0 to 1: (height, width) or one number."""
         pixels = (np.broadcast_to(brightness, shape) - mean) / std
         return np.ascontiguousarray(pixels, np.float32)
 

@@ -20,7 +20,7 @@ class LabelSource:
     `labels` is "folder", "sorted" (see `vim_deploy.data.discover.Labels`), or a file with one line
     per image: its name and its class, separated by a comma or spaces; a class is an index, a name
     or a synset. `synsets` is a file whose i-th line starts with the synset of class i. `limit`: use only the
-    first labelled images.
+    first labeled images.
     """
 
     labels: str
@@ -28,7 +28,7 @@ class LabelSource:
     limit: int | None = None
 
 
-def labelled_images(
+def labeled_images(
     images: Sequence[str], source: LabelSource, class_names: Sequence[str]
 ) -> list[tuple[str, int]]:
     """Image paths with class indices. Raises ImageError where the labels do not match the classes."""

@@ -49,7 +49,7 @@ def report_of(
     """Classes are compared too if the outputs are their scores."""
     if isinstance(expected, np.ndarray) and isinstance(found, np.ndarray):
         return compare_outputs(
-            expected, found, inputs, precision=precision, decisions=spec.labelled, tolerance=tolerance
+            expected, found, inputs, precision=precision, decisions=spec.labeled, tolerance=tolerance
         )
     return compare_each(list(expected), list(found), inputs, spec.compare, precision, tolerance)
 

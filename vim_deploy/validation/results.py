@@ -56,7 +56,7 @@ class TargetResult:
         """The criterion of quality, for precisions that have no tolerance, unless one was given."""
         if not Precision(self.precision).judged_by_accuracy or self.float32.tolerance is not None:
             return None
-        has_quality = self.task.labelled or self.task.quality is not None
+        has_quality = self.task.labeled or self.task.quality is not None
         return judge(has_quality, self.float64, self.accuracy, self.quality)
 
     @property

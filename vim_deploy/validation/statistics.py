@@ -13,9 +13,9 @@ def wilson_interval(right: int, total: int) -> tuple[float, float]:
     Source: E. B. Wilson, Journal of the American Statistical Association 22 (1927).
     """
     z2, share = Z_95**2, right / total
-    centre = (share + z2 / (2 * total)) / (1 + z2 / total)
+    center = (share + z2 / (2 * total)) / (1 + z2 / total)
     half = Z_95 / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, center - half), min(1.0, center + half)
 
 
 def newcombe_paired_interval(

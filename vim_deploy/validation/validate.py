@@ -28,7 +28,7 @@ from vim_deploy.validation.arrays import validate_arrays
 from vim_deploy.validation.artifacts import Artifact, Target, open_artifact, source_of, targets_of
 from vim_deploy.validation.inputs import Input, digest, hard_inputs, random_inputs, real_inputs, stacked
 from vim_deploy.validation.invariance import check_invariance
-from vim_deploy.validation.labels import LabelSource, labelled_images
+from vim_deploy.validation.labels import LabelSource, labeled_images
 from vim_deploy.validation.layers import compare_layers
 from vim_deploy.validation.modules import compare_modules
 from vim_deploy.validation.outputs import Found, check_same_form, report_of, run_artifact, run_eager
@@ -211,15 +211,15 @@ def _with_accuracy(
     progress: Progress,
 ) -> list[TargetResult]:
     names = reference.metadata.class_names or tuple(map(str, range(reference.model.num_classes)))
-    labelled = labelled_images(request.images, labels, names)
-    progress(f"accuracy on {plural(len(labelled), 'image')}")
+    labeled = labeled_images(request.images, labels, names)
+    progress(f"accuracy on {plural(len(labeled), 'image')}")
     eager = EagerModel(reference.model.task)
     with ExitStack() as stack:
         opened = [stack.enter_context(open_artifact(item.target, request.threads)) for item in results]
         found = measure(
             lambda pixels: eager.run(pixels)[0],
             [artifact.run for artifact in opened],
-            labelled,
+            labeled,
             reference.metadata.preprocessing,
         )
     return [replace(item, accuracy=accuracy) for item, accuracy in zip(results, found, strict=True)]
@@ -279,7 +279,7 @@ def _one_run(artifact: Artifact) -> np.ndarray:
 def check_task(request: ValidationRequest, metadata: ModelMetadata) -> None:
     """Raises EngineError for labels that the task does not have."""
     task = TASKS.get(metadata.task)
-    if request.labels is not None and not task.labelled:
+    if request.labels is not None and not task.labeled:
         raise EngineError(
             f"--labels needs a task with one class per image; {request.artifacts[0]} is for the task "
             f"{task.name}. Drop --labels."

@@ -74,7 +74,7 @@ def fuse_graph(
     weights = {"fp32": FLOAT32, "bf16": BFLOAT16, "int8": INT8}[wanted]
     reduced = wanted in MATMUL_PRECISIONS
     # With 16 lanes our float32 matmuls are as fast as the runtime's, with fewer lanes slower. Fusing them
-    # with their neighbours saves synchronization between threads.
+    # with their neighbors saves synchronization between threads.
     if reduced or instruction_set().startswith("avx512"):
         operators = fuse_matmuls(model, weights, smoothing)
     if reduced and not any(kind.endswith(weights.suffix) for kind in operators):

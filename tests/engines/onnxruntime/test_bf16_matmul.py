@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from small_exports import IMAGE_SIZE, small_export
-from small_onnx import colour_model, save
+from small_onnx import color_model, save
 
 import vim_deploy
 from vim_deploy.cli.build import main
@@ -85,7 +85,7 @@ def test_other_precisions_are_refused():
 
 
 def test_a_file_without_such_matmuls_is_refused(tmp_path):
-    path = save(colour_model(), tmp_path / "colour.onnx")
+    path = save(color_model(), tmp_path / "color.onnx")
     with pytest.raises(EngineError, match="cpu-precision"):
         build_engine(path, tmp_path / "x.engine", BF16)
 

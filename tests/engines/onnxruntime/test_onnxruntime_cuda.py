@@ -13,7 +13,7 @@ from small_exports import IMAGE_SIZE, small_export
 
 pytest.importorskip("onnxruntime", reason="the fake uses sessions of onnxruntime")
 
-from fake_onnxruntime import CPU, CUDA, Behaviour, fake
+from fake_onnxruntime import CPU, CUDA, Behavior, fake
 
 from vim_deploy import load
 from vim_deploy.engines.build import build_engine
@@ -25,8 +25,8 @@ from vim_deploy.onnx_graph.upcast import upcast_to_fp32
 
 
 class Place:
-    def __init__(self, folder, behaviour):
-        self.folder, self.behaviour = folder, behaviour
+    def __init__(self, folder, behavior):
+        self.folder, self.behavior = folder, behavior
 
     def build(self, precision="fp32", **options):
         model = self.folder / f"{precision}.onnx"
@@ -41,9 +41,9 @@ def place(tmp_path, monkeypatch):
     library = tmp_path / "libvim_deploy_ort_cuda_fake.so"
     library.write_bytes(b"the operator")
     monkeypatch.setenv("VIM_DEPLOY_ORT_CUDA_LIBRARY", str(library))
-    behaviour = Behaviour()
-    monkeypatch.setitem(sys.modules, "onnxruntime", fake(behaviour))
-    return Place(tmp_path, behaviour)
+    behavior = Behavior()
+    monkeypatch.setitem(sys.modules, "onnxruntime", fake(behavior))
+    return Place(tmp_path, behavior)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
@@ -52,7 +52,7 @@ def test_every_precision_is_built_with_the_library_for_cuda(place, precision):
     assert (manifest.device, manifest.precision) == ("cuda", precision)
     assert manifest.operator["implementation"] == "library"
     # The file is run on the CPU in another process.
-    assert set(place.behaviour.libraries) == {"libvim_deploy_ort_cuda_fake.so"}
+    assert set(place.behavior.libraries) == {"libvim_deploy_ort_cuda_fake.so"}
     assert manifest.build_info["nodes"][CUDA] > manifest.build_info["nodes"][CPU]
     assert manifest.self_check["max_relative_diff"] <= manifest.self_check["tolerance"]
     assert "instruction_set" not in manifest.environment
@@ -62,7 +62,7 @@ def test_every_precision_is_built_with_the_library_for_cuda(place, precision):
 def test_tf32_never_rounds_a_float32_file(place, precision, tf32):
     engine = place.build(precision)
     load(engine).close()
-    on_cuda = [session for session in place.behaviour.sessions if session["providers"] != [CPU]]
+    on_cuda = [session for session in place.behavior.sessions if session["providers"] != [CPU]]
     # The first sessions with CUDA probe the provider.
     with_options = [session["providers"] for session in on_cuda if session["providers"][0] != CUDA]
     assert len(with_options) >= 3
@@ -71,7 +71,7 @@ def test_tf32_never_rounds_a_float32_file(place, precision, tf32):
 
 def test_the_fallback_of_the_runtime_is_disabled(place):
     load(place.build()).close()
-    on_cuda = [session for session in place.behaviour.sessions if session["providers"] != [CPU]]
+    on_cuda = [session for session in place.behavior.sessions if session["providers"] != [CPU]]
     assert on_cuda and not any(session["enable_fallback"] for session in on_cuda)
 
 
@@ -87,7 +87,7 @@ def test_the_fallback_of_the_runtime_is_disabled(place):
 )
 def test_a_provider_that_does_not_start_fails_building_and_opening(place, change, message):
     engine = place.build()
-    vars(place.behaviour).update(change)
+    vars(place.behavior).update(change)
     for attempt in (place.build, lambda: load(engine)):
         with pytest.raises(EngineError, match=rf"{CUDA}: .*{message}.*There is no fallback to the CPU"):
             attempt()
@@ -95,7 +95,7 @@ def test_a_provider_that_does_not_start_fails_building_and_opening(place, change
 
 @pytest.mark.parametrize("operator", ["MatMul", "SelectiveScan"])
 def test_tensors_computed_on_the_cpu_are_refused(place, operator):
-    place.behaviour.on_cpu = (operator,)
+    place.behavior.on_cpu = (operator,)
     with pytest.raises(EngineError, match=f"computes on the CPU: .*{operator} 'layers.0"):
         place.build(optimization="none")
     assert not (place.folder / "built.engine").exists()
@@ -106,13 +106,13 @@ def test_tensors_computed_on_the_cpu_are_refused(place, operator):
     [("cut off", "cannot be read"), ("[]", "no node on the GPU"), ('[{"cat": "Node"}]', "cannot be read")],
 )
 def test_an_unreadable_profile_is_refused(place, profile, message):
-    place.behaviour.profile = profile
+    place.behavior.profile = profile
     with pytest.raises(EngineError, match=message):
         place.build()
 
 
 def test_a_profile_without_the_scan_is_refused(place):
-    place.behaviour.profile = (
+    place.behavior.profile = (
         '[{"cat": "Node", "args": {"op_name": "Add", "provider": "CUDAExecutionProvider"}}]'
     )
     with pytest.raises(EngineError, match="no SelectiveScan on the GPU"):

@@ -11,7 +11,7 @@ import pytest
 from dense.golden_detector import golden_detector, golden_input
 from dense.random_detector import random_detector, random_image
 from infer_command import csv_rows, json_rows, run
-from small_detector import colour_detector, with_rectangles
+from small_detector import color_detector, with_rectangles
 from small_onnx import save
 
 from vim_deploy import load
@@ -104,14 +104,14 @@ def test_option_is_checked():
 def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pytest.importorskip("onnxruntime", reason="engines are run by onnxruntime")
-    for name, colours in {"1": (0, 1), "2": (), "3": (0, 1, 2)}.items():
-        boxes = {index: (2 + 10 * index, 4, 10 + 10 * index, 20) for index in colours}
+    for name, colors in {"1": (0, 1), "2": (), "3": (0, 1, 2)}.items():
+        boxes = {index: (2 + 10 * index, 4, 10 + 10 * index, 20) for index in colors}
         with_rectangles(Path("images", f"{name}.png"), (32, 32), boxes)
 
 
 def test_rows_after_the_count_are_no_objects(place):
-    build_engine(save(colour_detector(), Path("plain.onnx")), "plain.engine")
-    build_engine(save(colour_detector(fixed_rows=True), Path("fixed.onnx")), "fixed.engine")
+    build_engine(save(color_detector(), Path("plain.onnx")), "plain.engine")
+    build_engine(save(color_detector(fixed_rows=True), Path("fixed.onnx")), "fixed.engine")
     found = {}
     for name in ("plain", "fixed"):
         result = run(f"{name}.engine", "images", "-o", f"{name}.jsonl", "--score-threshold", "0.05")
@@ -122,7 +122,7 @@ def test_rows_after_the_count_are_no_objects(place):
 
 
 def test_exceeded_bounds_are_in_the_rows_and_in_the_summary(place):
-    build_engine(save(colour_detector(fixed_rows=True), Path("fixed.onnx")), "fixed.engine")
+    build_engine(save(color_detector(fixed_rows=True), Path("fixed.onnx")), "fixed.engine")
     result = run("fixed.engine", "images", "-o", "out.csv", "--json")
     assert result.exit_code == 0, result.output
     assert [row["flags"] for row in csv_rows("out.csv")] == ["", "", "objects_limited"]
@@ -135,7 +135,7 @@ def test_exceeded_bounds_are_in_the_rows_and_in_the_summary(place):
     [("count", 4, "returned the count .*; expected an integer from 0 to 3"), ("exceeded", None, "of shape")],
 )
 def test_wrong_counts_are_errors(place, output, value, message):
-    model = colour_detector(fixed_rows=True)
+    model = color_detector(fixed_rows=True)
     (last,) = [node for node in model.graph.node if node.output[0] == output]
     if output == "count":
         last.attribute[0].i = 6
@@ -150,7 +150,7 @@ def test_wrong_counts_are_errors(place, output, value, message):
 
 
 def test_nan_is_not_an_image_without_objects(place):
-    build_engine(save(colour_detector(fixed_rows=True), Path("fixed.onnx")), "fixed.engine")
+    build_engine(save(color_detector(fixed_rows=True), Path("fixed.onnx")), "fixed.engine")
     with load("fixed.engine") as engine:
         plain = engine.runner.run
 

@@ -44,25 +44,25 @@ def test_metrics_over_images_match_the_confusion_matrix(monkeypatch, strip):
     assert scores.pixel_accuracy == pytest.approx(correct.sum() / confusion.sum())
 
 
-def test_without_labelled_pixels_there_are_no_metrics():
+def test_without_labeled_pixels_there_are_no_metrics():
     scores = OverlapTotals.empty(CLASSES)
     scores.add(class_overlaps(np.zeros((2, 2), np.uint8), np.full((2, 2), -1, np.int16), CLASSES))
     assert (scores.miou, scores.pixel_accuracy, scores.mean_accuracy) == (None, None, None)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_zero_and_the_ignored_value_are_unlabelled_in_one_based_maps(tmp_path, dtype):
+def test_zero_and_the_ignored_value_are_unlabeled_in_one_based_maps(tmp_path, dtype):
     given = np.array([[0, 1, 4], [255, 2, 3]], dtype)
     Image.fromarray(given).save(tmp_path / "a.png")
     found = GroundTruth(tmp_path, GroundTruthValues.ONE_BASED).labels(Path("a"), (3, 2), CLASSES)
     assert found.tolist() == [[-1, 0, 3], [-1, 1, 2]]
-    with pytest.raises(ImageError, match="has the values 4; expected 0 to 3, and 255 for unlabelled pixels"):
+    with pytest.raises(ImageError, match="has the values 4; expected 0 to 3, and 255 for unlabeled pixels"):
         GroundTruth(tmp_path, GroundTruthValues.ZERO_BASED).labels(Path("a"), (3, 2), CLASSES)
     with pytest.raises(ImageError, match="has the values 255; expected 1 to 4, and 0 or 9"):
         GroundTruth(tmp_path, GroundTruthValues.ONE_BASED, ignore=9).labels(Path("a"), (3, 2), CLASSES)
 
 
-def test_every_class_has_a_different_colour():
-    colours = {tuple(colour) for colour in palette(256).tolist()}
-    assert len(colours) == 256
-    assert (0, 0, 0) not in {tuple(colour) for colour in palette(255).tolist()}
+def test_every_class_has_a_different_color():
+    colors = {tuple(color) for color in palette(256).tolist()}
+    assert len(colors) == 256
+    assert (0, 0, 0) not in {tuple(color) for color in palette(255).tolist()}

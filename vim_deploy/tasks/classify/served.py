@@ -14,7 +14,7 @@ def outputs(output: Tensor, classes: int) -> tuple[ServedOutput, ...]:
     """The `top_k` most probable classes, best first."""
     return (
         ServedOutput("classes", TEXT, (None,)),
-        ServedOutput("indices", "int64", (None,), labelled=True),
+        ServedOutput("indices", "int64", (None,), labeled=True),
         ServedOutput("probabilities", "float64", (None,)),
     )
 

@@ -15,5 +15,5 @@ SPEC = TaskSpec(
     result="vim_deploy.tasks.classify.model_result:ClassifyResult",
     served="vim_deploy.tasks.classify.served:SERVED",
     class_axis=-1,
-    labelled=True,
+    labeled=True,
 )

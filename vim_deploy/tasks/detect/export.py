@@ -64,7 +64,7 @@ class DetectModule(TaskModule):
     def check_preprocessing(self, preprocessing: Preprocessing) -> None:
         """The graph recognizes padding by its value zero, so pixels of the image must not be zero."""
         values = np.arange(256, dtype=np.uint8).repeat(self.channels).reshape(256, 1, self.channels)
-        if (preprocessing.normalise(values) == 0).any(axis=(1, 2)).all():
+        if (preprocessing.normalize(values) == 0).any(axis=(1, 2)).all():
             raise ExportError(
                 f"the preprocessing's mean {preprocessing.mean} maps some pixel values to zero in every "
                 "channel, which a detector cannot distinguish from padding; change one of its values by "

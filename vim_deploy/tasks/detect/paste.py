@@ -13,7 +13,7 @@ def paste_mask(mask: np.ndarray, box: np.ndarray, height: int, width: int) -> np
     """Boolean (height, width): whether the mask's probability is at least `THRESHOLD`.
 
     `mask` (rows, columns) covers `box` (left, top, right, bottom, in pixels of the image). It is sampled
-    bilinearly at the pixels' centres and is zero outside, as in detectron2's `paste_masks_in_image`.
+    bilinearly at the pixels' centers and is zero outside, as in detectron2's `paste_masks_in_image`.
     """
     inside, left, top = paste_into_box(mask, box, height, width)
     whole = np.zeros((height, width), bool)
@@ -37,5 +37,5 @@ def _weights(start: float, stop: float, length: int, cells: int) -> tuple[np.nda
     if stop <= start:  # empty after clipping to the image
         return np.zeros((0, cells)), (first, first)
     positions = (np.arange(first, last) + 0.5 - start) / (stop - start) * cells - 0.5
-    # Linear interpolation between the cells' centres; zero outside.
+    # Linear interpolation between the cells' centers; zero outside.
     return np.maximum(0.0, 1 - np.abs(positions[:, None] - np.arange(cells))), (first, last)

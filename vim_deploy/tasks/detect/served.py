@@ -19,7 +19,7 @@ def outputs(output: Tensor, classes: int) -> tuple[ServedOutput, ...]:
         ServedOutput("boxes", "float64", (None, 4)),
         ServedOutput("scores", "float64", (None,)),
         ServedOutput("classes", TEXT, (None,)),
-        ServedOutput("indices", "int64", (None,), labelled=True),
+        ServedOutput("indices", "int64", (None,), labeled=True),
         ServedOutput("masks", "float32", (None, None, None)),
     )
 

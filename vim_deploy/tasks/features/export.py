@@ -17,7 +17,7 @@ class FeatureNetwork(Network, Protocol):
     """A model whose features can be read."""
 
     def forward_features(self, pixels: Tensor) -> Tensor:
-        """Pixels to normalised tokens (batch, tokens, embed)."""
+        """Pixels to normalized tokens (batch, tokens, embed)."""
 
     def pool(self, tokens: Tensor) -> Tensor:
         """Tokens to the input of the head (batch, embed)."""

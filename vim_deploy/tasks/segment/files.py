@@ -26,7 +26,7 @@ from vim_deploy.tasks.segment.visualization import label_map_png
 _log = logging.getLogger("vim_deploy")
 _MAP_SUFFIX = ".png"
 _MEANINGS = {
-    GroundTruthValues.ONE_BASED: "0 is unlabelled, 1 is the first class (as in ADE20K)",
+    GroundTruthValues.ONE_BASED: "0 is unlabeled, 1 is the first class (as in ADE20K)",
     GroundTruthValues.ZERO_BASED: "0 is the first class",
 }
 
@@ -74,7 +74,7 @@ class SegmentFiles:
                     "label maps."
                 )
             _log.info(
-                "ground-truth label maps: %s, %d is unlabelled",
+                "ground-truth label maps: %s, %d is unlabeled",
                 _MEANINGS[self._ground_truth.values],
                 self._ground_truth.ignore,
             )

@@ -27,10 +27,10 @@ class GroundTruth:
 
     folder: Path
     values: GroundTruthValues
-    ignore: int = DEFAULT_IGNORE  # value of unlabelled pixels
+    ignore: int = DEFAULT_IGNORE  # value of unlabeled pixels
 
     def labels(self, name: Path, size: tuple[int, int], classes: int) -> NDArray[np.int16]:
-        """Class indices, -1 for unlabelled pixels, of the image `name` of `size` (width, height).
+        """Class indices, -1 for unlabeled pixels, of the image `name` of `size` (width, height).
 
         `name` is relative to the folder. Raises ImageError for a map that is missing, has another size or
         mode, or has unknown values.
@@ -43,14 +43,14 @@ class GroundTruth:
             values = pixels[rows].astype(np.int32)
             indices = values - self.values.offset
             indices[values == self.ignore] = -1
-            invalid = (indices >= classes) | ((indices < 0) & ~self._unlabelled(values))
+            invalid = (indices >= classes) | ((indices < 0) & ~self._unlabeled(values))
             unknown.update(np.unique(values[invalid]).tolist())
             labels[rows] = indices
         if unknown:
             least = self.values.offset
             raise ImageError(
                 f"the label map {path} has the values {listed(sorted(unknown))}; "
-                f"expected {least} to {least + classes - 1}, and {self._unlabelled_values()} for unlabelled "
+                f"expected {least} to {least + classes - 1}, and {self._unlabeled_values()} for unlabeled "
                 "pixels"
             )
         return labels
@@ -63,11 +63,11 @@ class GroundTruth:
                 return path
         raise ImageError(f"there is no label map {stem}{SUFFIXES[0]}")
 
-    def _unlabelled(self, values: np.ndarray) -> NDArray[np.bool_]:
-        unlabelled: NDArray[np.bool_] = values == self.ignore
-        return unlabelled | (values == 0) if self.values.offset else unlabelled
+    def _unlabeled(self, values: np.ndarray) -> NDArray[np.bool_]:
+        unlabeled: NDArray[np.bool_] = values == self.ignore
+        return unlabeled | (values == 0) if self.values.offset else unlabeled
 
-    def _unlabelled_values(self) -> str:
+    def _unlabeled_values(self) -> str:
         return f"0 or {self.ignore}" if self.values.offset else str(self.ignore)
 
 
@@ -108,11 +108,11 @@ def class_pixels(labels: np.ndarray, classes: int) -> NDArray[np.int64]:
 def class_overlaps(
     predicted: np.ndarray, ground_truth: NDArray[np.int16], classes: int
 ) -> tuple[ClassOverlap, ...]:
-    """The overlap of every class that occurs in one of the maps; unlabelled pixels do not count."""
+    """The overlap of every class that occurs in one of the maps; unlabeled pixels do not count."""
     both, in_prediction, in_ground_truth = (np.zeros(classes, np.int64) for _ in range(3))
     for rows in strips(*ground_truth.shape):
-        labelled = ground_truth[rows] >= 0
-        found, true = predicted[rows][labelled], ground_truth[rows][labelled]
+        labeled = ground_truth[rows] >= 0
+        found, true = predicted[rows][labeled], ground_truth[rows][labeled]
         in_prediction += np.bincount(found, minlength=classes)
         in_ground_truth += np.bincount(true, minlength=classes)
         both += np.bincount(true[found == true], minlength=classes)
@@ -142,7 +142,7 @@ class OverlapTotals:
 
     @property
     def pixels(self) -> int:
-        """The number of labelled pixels."""
+        """The number of labeled pixels."""
         return int(self.ground_truth.sum())
 
     @property
@@ -154,7 +154,7 @@ class OverlapTotals:
         return _ratios(self.intersection, self.predicted + self.ground_truth - self.intersection)
 
     def accuracy(self) -> list[float | None]:
-        """The recall of each class; None for a class without labelled pixels."""
+        """The recall of each class; None for a class without labeled pixels."""
         return _ratios(self.intersection, self.ground_truth)
 
     @property

@@ -191,14 +191,14 @@ class SegmentHandler(WholeImageHandler):
                 job.bands.setdefault(down, []).append(last)
 
     def _pixels(self, job: _Job, down: int, across: int) -> np.ndarray:
-        """A normalised window, padded with zeros (the mean colour) beyond the image."""
+        """A normalized window, padded with zeros (the mean color) beyond the image."""
         height, width = self._crop
         top, left = job.rows.starts[down], job.columns.starts[across]
         assert job.loaded.pixels is not None
         values = job.loaded.pixels[top : top + height, left : left + width]
-        normalised = self.network.metadata.preprocessing.normalise(values)
+        normalized = self.network.metadata.preprocessing.normalize(values)
         padding = [(0, 0), (0, height - values.shape[0]), (0, width - values.shape[1])]
-        return np.pad(normalised, padding) if any(after for _, after in padding) else normalised
+        return np.pad(normalized, padding) if any(after for _, after in padding) else normalized
 
     # Used by vim-infer.
 

@@ -26,7 +26,7 @@ class GroundTruthValues(str, Enum):
     """The values of ground-truth label maps."""
 
     ZERO_BASED = "zero-based"  # class indices
-    ONE_BASED = "one-based"  # class indices plus 1, and 0 for unlabelled pixels, as in ADE20K
+    ONE_BASED = "one-based"  # class indices plus 1, and 0 for unlabeled pixels, as in ADE20K
 
     @property
     def offset(self) -> int:
@@ -93,10 +93,10 @@ class SegmentOptions:
         for_files=True,
         type=_ValuesType([values.value for values in GroundTruthValues]),
         help="Values of ground-truth label maps. zero-based: class indices. one-based: class indices plus 1, "
-        "and 0 is unlabelled.  [default: one-based for the classes of ADE20K, else zero-based]",
+        "and 0 is unlabeled.  [default: one-based for the classes of ADE20K, else zero-based]",
     )
     ignore: int = option(
-        DEFAULT_IGNORE, for_files=True, type=int, help="Ground-truth value of unlabelled pixels."
+        DEFAULT_IGNORE, for_files=True, type=int, help="Ground-truth value of unlabeled pixels."
     )
     scale: tuple[int, int] | str | None = option(
         type=_ScaleType(),

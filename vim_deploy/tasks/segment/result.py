@@ -18,7 +18,7 @@ class ClassArea:
 
 @dataclass(frozen=True)
 class ClassOverlap:
-    """Labelled pixels of one class: in both maps, in the predicted map, in the ground truth."""
+    """Labeled pixels of one class: in both maps, in the predicted map, in the ground truth."""
 
     index: int
     intersection: int

@@ -13,7 +13,7 @@ from vim_deploy.tasks.served import Served, ServedOutput
 
 def outputs(output: Tensor, classes: int) -> tuple[ServedOutput, ...]:
     """The label map (height, width), of the image's size."""
-    return (ServedOutput("labels", label_type(classes).name, (None, None), labelled=True),)
+    return (ServedOutput("labels", label_type(classes).name, (None, None), labeled=True),)
 
 
 def arrays(prediction: Prediction) -> dict[str, np.ndarray]:

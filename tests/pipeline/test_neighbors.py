@@ -37,7 +37,7 @@ def probabilities(output: str) -> dict[str, tuple[str, ...] | list[float]]:
     return results
 
 
-def test_batch_size_order_and_neighbours_change_nothing(place):
+def test_batch_size_order_and_neighbors_change_nothing(place):
     assert run("scan.engine", *place, "-o", "out.jsonl", "--top-k", 256).exit_code == 1
     expected = probabilities("out.jsonl")
     generator = random.Random(0)
