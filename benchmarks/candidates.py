@@ -17,8 +17,9 @@ ENGINE, ENGINE_BF16, ENGINE_INT8 = "our engine", "our engine, bf16 matmul", "our
 LIBRARY, FUNCTION = "onnxruntime, library", "onnxruntime, no library"
 KERNEL, REFERENCE = "pytorch, kernel", "pytorch, reference"
 ONNXRUNTIME, PYTORCH = "onnxruntime", "pytorch"
-OPENVINO = {"fp32": "openvino fp32", "bf16": "openvino bf16"}
-OPENVINO_HINT = {"fp32": "f32", "bf16": "bf16"}
+OPENVINO = {"fp32": "openvino fp32", "bf16": "openvino bf16", "int8": "openvino int8"}
+# Of everything that is not quantized.
+_OPENVINO_HINT = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 MATMULS, SCANS = "matmuls", "scans"
 FLOOR = "floor"
 
@@ -50,31 +51,35 @@ class Choice:
     slow_up_to: int
     only: frozenset[str] | None = None
 
+    def has(self, *runtimes: str) -> bool:
+        """Whether one of these is selected."""
+        return self.only is None or not self.only.isdisjoint(runtimes)
+
 
 _OTHER_VIMS = (LIBRARY, FUNCTION, KERNEL, REFERENCE)
 _DEITS = (ONNXRUNTIME, PYTORCH, *OPENVINO.values())
 _FLOOR = (MATMULS, SCANS)
 RUNTIMES = (ENGINE, ENGINE_BF16, ENGINE_INT8, *_OTHER_VIMS, *_DEITS, *_FLOOR)
 ENGINE_AND_FLOOR = frozenset((ENGINE, *_FLOOR))
+PRECISIONS = frozenset((ENGINE, ENGINE_BF16, ENGINE_INT8, *OPENVINO.values()))
 
 
 def candidates(pair: Pair, batch: int, choice: Choice) -> list[Candidate]:
     """The candidates of one cell of the grid. Exports, builds and caches the files that they require."""
-    selected = choice.only or frozenset(RUNTIMES)
     found: list[Candidate] = []
-    if ENGINE in selected:
+    if choice.has(ENGINE):
         found.append(_engine(pair, choice))
-    if ENGINE_BF16 in selected:
+    if choice.has(ENGINE_BF16):
         found.append(_reduced_engine(pair, choice, ENGINE_BF16, "bf16", _bf16_skip_reason()))
-    if ENGINE_INT8 in selected:
+    if choice.has(ENGINE_INT8):
         found.append(_reduced_engine(pair, choice, ENGINE_INT8, "int8"))
-    if selected.intersection(_OTHER_VIMS):
+    if choice.has(*_OTHER_VIMS):
         found += _other_vims(pair, batch, choice)
-    if selected.intersection(_DEITS):
+    if choice.has(*_DEITS):
         found += _deits(pair, choice)
-    if batch == 1 and pair.head == "classifier" and selected.intersection(_FLOOR):
+    if batch == 1 and pair.head == "classifier" and choice.has(*_FLOOR):
         found += _floor(pair, choice)
-    return [candidate for candidate in found if candidate.runtime in selected]
+    return [candidate for candidate in found if choice.has(candidate.runtime)]
 
 
 def _engine(pair: Pair, choice: Choice) -> Candidate:
@@ -124,23 +129,28 @@ def _other_vims(pair: Pair, batch: int, choice: Choice) -> list[Candidate]:
 def _deits(pair: Pair, choice: Choice) -> list[Candidate]:
     network, threads = f"DeiT-{pair.label}", choice.threads
     file = {"path": str(networks.deit_file(pair, choice.folder)), "threads": threads}
-    found = [
-        Candidate(
-            network, ONNXRUNTIME, "benchmarks.runtimes:onnxruntime_session", {**file, "library": False}
-        ),
-        Candidate(
-            network,
-            PYTORCH,
-            "benchmarks.runtimes:pytorch_deit",
-            {"config": pair.deit, "head": pair.head, "threads": threads},
+    session, eager = "benchmarks.runtimes:onnxruntime_session", "benchmarks.runtimes:pytorch_deit"
+    model = {"config": pair.deit, "head": pair.head, "threads": threads}
+    return [
+        Candidate(network, ONNXRUNTIME, session, {**file, "library": False}),
+        Candidate(network, PYTORCH, eager, model),
+        *(
+            _openvino_deit(pair, choice, precision)
+            for precision in OPENVINO
+            if choice.has(OPENVINO[precision])
         ),
     ]
-    for precision, hint in OPENVINO_HINT.items():
-        skip_reason = _openvino_skip_reason(hint)
-        arguments = {**file, "precision": hint}
-        opener = "benchmarks.runtimes:openvino_model"
-        found.append(Candidate(network, OPENVINO[precision], opener, arguments, precision, skip_reason))
-    return found
+
+
+def _openvino_deit(pair: Pair, choice: Choice, precision: str) -> Candidate:
+    network, runtime = f"DeiT-{pair.label}", OPENVINO[precision]
+    skip_reason = _openvino_skip_reason(precision)
+    if skip_reason is not None:
+        return Candidate(network, runtime, precision=precision, skip_reason=skip_reason)
+    find = networks.deit_int8_model if precision == "int8" else networks.deit_file
+    hint = _OPENVINO_HINT[precision]
+    arguments = {"path": str(find(pair, choice.folder)), "threads": choice.threads, "precision": hint}
+    return Candidate(network, runtime, "benchmarks.runtimes:openvino_model", arguments, precision)
 
 
 @cache

@@ -6,27 +6,26 @@ python -m benchmarks.compare --quick
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from benchmarks.candidates import ENGINE_AND_FLOOR, RUNTIMES, Choice, candidates
-from benchmarks.measure import Timing, measure
-from benchmarks.networks import HEADS, ROOT, Pair, describe, pairs
+from benchmarks.candidates import ENGINE_AND_FLOOR, PRECISIONS, RUNTIMES, Choice
+from benchmarks.grid import Grid, Limits, blank, compare, missing, prepare
+from benchmarks.measure import Timing
+from benchmarks.networks import HEADS, ROOT, pairs
 from benchmarks.plots import draw
-from benchmarks.ratios import across_cells, within_cell
 from benchmarks.report import format_result
+from benchmarks.saved import saved_cells
 from vim_deploy import machine
-from vim_deploy.bench.conditions import conditions, load_average
 from vim_deploy.cli.bench import batch_sizes as whole_numbers
 from vim_deploy.cli.common import command, quiet_option, stages, threads_option
 from vim_deploy.errors import MissingDependencyError
+from vim_deploy.files import atomic_write
+from vim_deploy.text import plural
 
-Report = Callable[[str], None]
 _PATCH = 16
 _QUICK = {
     "resolutions": (224,),
@@ -35,56 +34,6 @@ _QUICK = {
     "rounds": 2,
     "seconds": 0.5,
 }
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Every pair at every resolution; batches of several images up to `batched_up_to` pixels per side."""
-
-    pairs: tuple[Pair, ...]
-    resolutions: tuple[int, ...]
-    batch_sizes: tuple[int, ...]
-    batched_up_to: int
-
-    def cells(self) -> list[tuple[Pair, int]]:
-        """Pairs at their resolution, and batch sizes."""
-        return [
-            (pair.at(size), batch)
-            for pair in self.pairs
-            for size in self.resolutions
-            for batch in self.batch_sizes
-            if batch == 1 or size <= self.batched_up_to
-        ]
-
-
-def compare(grid: Grid, choice: Choice, timing: Timing, report: Report = lambda stage: None,
-            save: Callable[[dict[str, Any]], None] = lambda result: None) -> dict[str, Any]:  # fmt: skip
-    """Measure the grid; the result is plain JSON, with all times. `save` is called after every cell."""
-    choice.folder.mkdir(parents=True, exist_ok=True)
-    start = conditions()
-    cells: list[dict[str, Any]] = []
-    result: dict[str, Any] = {}
-    for pair, batch in grid.cells():
-        cells.append(_measure(pair, batch, choice, timing, report))
-        result = {
-            "conditions": {**start, "load_average_at_end": load_average()},
-            "settings": {**asdict(timing), "threads": choice.threads, "slow_up_to": choice.slow_up_to},
-            "networks": [describe(pair) for pair in grid.pairs],
-            "cells": cells,
-            "growth": across_cells(cells),
-        }
-        save(result)
-    return result
-
-
-def _measure(pair: Pair, batch: int, choice: Choice, timing: Timing, report: Report) -> dict[str, Any]:
-    title = f"{pair.label}, {pair.size} pixels, batch {batch}"
-    report(f"{title}: exporting and building")
-    chosen = candidates(pair, batch, choice)
-    shape = (batch, 3, pair.size, pair.size)
-    results = measure(chosen, shape, timing, lambda stage: report(f"{title}: {stage}"))
-    cell = {"pair": pair.label, "resolution": pair.size, "batch_size": batch, "results": results}
-    return {**cell, "ratios": within_cell(cell)}
 
 
 def _sides(text: str) -> tuple[int, ...]:
@@ -117,6 +66,11 @@ def _heads(text: str) -> tuple[str, ...]:
 @click.option("--quick", is_flag=True, help="A quick run: tiny models, 224 pixels, single images, 2 rounds.")
 @click.option("--only", multiple=True, type=click.Choice(RUNTIMES), help="Only this runtime; repeatable.")
 @click.option("--floor", is_flag=True, help="Same as --only for our engine, matmuls and scans.")
+@click.option(
+    "--precisions",
+    is_flag=True,
+    help="Same as --only for our engine and for DeiT in OpenVINO, both in fp32, bf16 and int8.",
+)
 @click.option(
     "--models",
     type=_models,
@@ -165,6 +119,17 @@ def _heads(text: str) -> tuple[str, ...]:
 )
 @click.option("--repeats", type=click.IntRange(min=1), default=10, help="Inferences per turn.")
 @click.option("--seconds", type=click.FloatRange(min=0), default=2.0, help="Time limit of a turn.")
+@click.option(
+    "--cell-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="With several images, skip the slowest candidates that do not fit, judging by their time for one.",
+)
+@click.option(
+    "--stop-after", type=click.FloatRange(min=0), metavar="SECONDS", help="Then, start no further cell."
+)
+@click.option("--resume", is_flag=True, help="Keep the cells in the output file; measure the others.")
+@click.option("--prepare", "only_prepare", is_flag=True, help="Only export, quantize and build.")
 @threads_option
 @click.option(
     "-o",
@@ -189,18 +154,37 @@ def main(context: click.Context, threads: int | None, output: Path, quiet: bool,
     chosen = tuple(pairs()[name].under(head) for name in options["models"] for head in options["heads"])
     grid = Grid(chosen, options["resolutions"], options["batch_sizes"], options["batched_up_to"])
     timing = Timing(options["rounds"], options["repeats"], options["seconds"])
-    only = frozenset(options["only"]) | (ENGINE_AND_FLOOR if options["floor"] else frozenset())
     folder = output.resolve().parent
-    choice = Choice(threads or machine.usable_cpus(), folder, options["slow_up_to"], only or None)
+    choice = Choice(threads or machine.usable_cpus(), folder, options["slow_up_to"], _only(options))
+    limits = Limits(options["cell_seconds"], options["stop_after"])
 
     def save(result: dict[str, Any]) -> None:
-        output.write_text(json.dumps(result, indent=1), encoding="utf-8")
+        with atomic_write(output) as file:
+            file.write(json.dumps(result, indent=1).encode())
 
     with stages("compare", quiet) as report:
-        result = compare(grid, choice, timing, report, save)
+        if options["only_prepare"]:
+            prepare(grid, choice, report)
+            return
+        result = blank(grid, choice, timing, limits)
+        if options["resume"]:
+            result["cells"] = saved_cells(output, result)
+        compare(grid, choice, timing, report, save, limits=limits, result=result)
     click.echo(format_result(result))
     click.echo(f"\nresults in {output}", err=True)
+    if left := len(missing(grid, result)):
+        click.echo(f"{plural(left, 'cell')} left: run the same command with --resume", err=True)
     _draw(result, output)
+
+
+def _only(options: dict[str, Any]) -> frozenset[str] | None:
+    """The selected runtimes; None for all."""
+    only = frozenset(options["only"])
+    if options["floor"]:
+        only |= ENGINE_AND_FLOOR
+    if options["precisions"]:
+        only |= PRECISIONS
+    return only or None
 
 
 def _draw(result: dict[str, Any], output: Path) -> None:

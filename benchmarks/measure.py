@@ -33,6 +33,15 @@ class Timing:
     warmup: int = 2
     settle: float = 0.3
 
+    def expected(self, inference: float) -> float:
+        """Seconds that a candidate takes after it is open, if one inference takes `inference` seconds."""
+        output = inference
+        rounds = self.rounds * (self.settle + inference * self._count(inference, self.repeats))
+        return inference * self._count(inference, self.warmup) + output + rounds
+
+    def _count(self, inference: float, repeats: int) -> int:
+        return min(repeats, 1 + int(self.seconds / inference))
+
 
 class _Turns:
     """A candidate's process and its measurements."""

@@ -1,4 +1,4 @@
-"""The compared networks and their files, which are exported once per version of their source and cached."""
+"""The compared networks and their files, which are kept until the code that makes them changes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vim_deploy.bench.process import call_isolated
 from vim_deploy.model.config import VimConfig, preset
+from vim_deploy.ops.library import instruction_set, ort_library
 
 if TYPE_CHECKING:
     from benchmarks.deit import DeitConfig
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 HEADS = ("classifier", "map", "upernet")
 _HEADS = ROOT / "benchmarks" / "heads.py"
+_MAKERS = ROOT / "benchmarks" / "makers.py"
 _PACKAGE = ROOT / "vim_deploy"
 _VIM_SOURCES = (_PACKAGE / "model", _PACKAGE / "dense", _PACKAGE / "ops", ROOT / "export", _HEADS)
-_DEIT_SOURCES = (ROOT / "benchmarks" / "deit.py", ROOT / "benchmarks" / "networks.py", _HEADS)
+_DEIT_SOURCES = (ROOT / "benchmarks" / "deit.py", _MAKERS, _HEADS)
+_ENGINE_SOURCES = (_PACKAGE, ROOT / "engines")
 
 
 @dataclass(frozen=True)
@@ -56,44 +59,69 @@ def pairs() -> dict[str, Pair]:
 def vim_file(pair: Pair, folder: Path) -> Path:
     """The exported Vim, from the cache if possible."""
     config = {"vim": pair.vim.to_dict(), "head": pair.head}
-    return _cached(f"vim-{_file_name(pair)}", "export_vim", config, pair.size, _VIM_SOURCES, folder)
+    key = _digest([config, _versions("torch", "onnxscript")], _VIM_SOURCES)
+    return _cached(folder, _file_name("vim", pair), f"{key}.onnx", "export_vim", config)
 
 
 def deit_file(pair: Pair, folder: Path) -> Path:
     """The exported DeiT, from the cache if possible."""
     config = {"deit": pair.deit, "head": pair.head}
-    return _cached(f"deit-{_file_name(pair)}", "export_deit", config, pair.size, _DEIT_SOURCES, folder)
+    key = _digest([config, _versions("torch", "onnxscript")], _DEIT_SOURCES)
+    return _cached(folder, _file_name("deit", pair), f"{key}.onnx", "export_deit", config)
+
+
+def deit_int8_model(pair: Pair, folder: Path) -> Path:
+    """The DeiT of `deit_file`, quantized by NNCF for OpenVINO; from the cache if possible."""
+    source = deit_file(pair, folder)
+    key = _digest([source.name, _versions("openvino", "nncf")], (_MAKERS,))
+    arguments = {"source": str(source), "size": pair.size}
+    made = _cached(folder, _file_name("deit", pair, "int8"), f"{key}.openvino", "quantize_deit", arguments)
+    return made / "model.xml"
 
 
 def vim_engine(pair: Pair, folder: Path, threads: int, precision: str = "fp32") -> Path:
-    """The engine that vim-build makes from `vim_file`; always rebuilt, since the build is measured, too.
+    """The engine that vim-build makes from `vim_file`, from the cache if possible.
 
     `precision`: of the inputs of matmuls, "fp32", "bf16" or "int8".
     """
-    output = folder / f"vim-{_file_name(pair)}-{pair.size}-{precision}.engine"
-    source = str(vim_file(pair, folder))
-    arguments = {"source": source, "output": str(output), "threads": threads, "precision": precision}
-    call_isolated("benchmarks.networks:build_vim_engine", arguments)
-    return output
+    source = vim_file(pair, folder)
+    arguments = {"source": str(source), "threads": threads, "precision": precision}
+    facts = [source.name, threads, instruction_set(), _versions("onnxruntime", "onnx", "numpy")]
+    key = _digest(facts, (*_ENGINE_SOURCES, ort_library()))
+    name = _file_name("vim", pair, precision)
+    return _cached(folder, name, f"{key}.engine", "build_vim_engine", arguments)
 
 
-def _file_name(pair: Pair) -> str:
-    return pair.label.replace(" ", "-")
+def code_digest() -> str:
+    """Of everything that is measured or measures: the package, the operator library and the benchmarks."""
+    return _digest([], (*_ENGINE_SOURCES, ort_library(), ROOT / "export", ROOT / "benchmarks"))
 
 
-def _cached(
-    name: str, function: str, config: dict[str, Any], size: int, sources: Iterable[Path], folder: Path
-) -> Path:
-    key = hashlib.sha256(json.dumps([config, _version("torch"), _version("onnxscript")]).encode())
+def _file_name(network: str, pair: Pair, precision: str | None = None) -> str:
+    parts = (network, pair.label.replace(" ", "-"), str(pair.size), precision)
+    return "-".join(part for part in parts if part is not None)
+
+
+def _digest(facts: list[Any], sources: Iterable[Path]) -> str:
+    digest = hashlib.sha256(json.dumps(facts).encode())
     for place in sources:
         for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
-            key.update(file.read_bytes())
-    path = folder / f"{name}-{size}-{key.hexdigest()[:12]}.onnx"
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _cached(folder: Path, name: str, end: str, function: str, arguments: dict[str, Any]) -> Path:
+    """`folder`/`name`-`end`, a file or a folder that the function in makers.py writes unless it exists."""
+    path = folder / f"{name}-{end}"
     if not path.exists():
-        partial = path.with_suffix(".partial.onnx")
-        call_isolated(f"benchmarks.networks:{function}", {**config, "output": str(partial)})
+        partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+        call_isolated(f"benchmarks.makers:{function}", {**arguments, "output": str(partial)})
         partial.replace(path)
     return path
+
+
+def _versions(*packages: str) -> list[str | None]:
+    return [_version(package) for package in packages]
 
 
 def _version(package: str) -> str | None:
@@ -101,52 +129,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def export_vim(vim: dict[str, Any], head: str, output: str) -> None:
-    """With synthetic weights. Compared with the eager model by every measurement (measure.py), not here."""
-    from benchmarks.heads import vim_config
-    from vim_deploy.export.exporter import ExportRequest, export
-    from vim_deploy.families.family import ModelSource
-
-    task = {"classifier": "classify", "map": "features", "upernet": "segment"}[head]
-    description = Path(output).with_suffix(".json")
-    description.write_text(json.dumps(vim_config(VimConfig.from_dict(vim), head)))
-    try:
-        source = ModelSource(str(description))
-        options = {"features": "map"} if head == "map" else {}
-        export(ExportRequest(source, Path(output), task=task, task_options=options, check=False))
-    finally:
-        description.unlink()
-
-
-def export_deit(deit: dict[str, int], head: str, output: str) -> None:
-    """Export with a dynamic batch size, at the exporter's lowest opset, with the exporter's optimizer."""
-    import torch
-
-    from benchmarks.heads import deit_model
-
-    settings = deit_config(deit)
-    pixels = torch.zeros(2, 3, settings.image_size, settings.image_size)
-    program = torch.onnx.export(
-        deit_model(settings, head),
-        (pixels,),
-        dynamo=True,
-        opset_version=18,
-        input_names=["pixels"],
-        output_names=["output"],
-        dynamic_shapes={"pixels": {0: torch.export.Dim("batch", min=1)}},
-        verbose=False,
-    )
-    assert program is not None
-    program.save(output, external_data=False)
-
-
-def build_vim_engine(source: str, output: str, threads: int, precision: str) -> None:
-    from vim_deploy.engines.build import build_engine
-    from vim_deploy.engines.onnxruntime.options import OnnxruntimeOptions
-
-    build_engine(source, output, OnnxruntimeOptions(threads=threads, cpu_precision=precision))
 
 
 def deit_config(values: dict[str, int]) -> DeitConfig:

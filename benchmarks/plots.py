@@ -33,6 +33,7 @@ _LINES = (
     ("DeiT", ONNXRUNTIME, "#0072b2", "s"),
     ("DeiT", OPENVINO["fp32"], "#56b4e9", "s"),
     ("DeiT", OPENVINO["bf16"], "#009e73", "s"),
+    ("DeiT", OPENVINO["int8"], "#f0e442", "s"),
     ("DeiT", PYTORCH, "#666666", "s"),
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from statistics import median
 from typing import Any
@@ -77,24 +77,22 @@ def within_cell(cell: Cell) -> dict[str, dict[str, Any]]:
             share = engine["memory_bytes"][key] / max(1, deit["memory_bytes"][key])
             found[f"share of DeiT's memory in ONNX Runtime, {name}"] = _single(share)
     bf16 = find(cell, "Vim", ENGINE_BF16)
-    of_int8 = [] if bf16 is None else [("our engine with bf16 matmuls", bf16)]
+    int8 = find(cell, "Vim", ENGINE_INT8)
+    of_bf16 = [*_fastest(cell, "bf16")]
+    of_int8 = [*_named("our engine with bf16 matmuls", bf16), *of_bf16, *_fastest(cell, "int8")]
     return {
         **found,
-        **_reduced_ratios("bf16 matmul", bf16, engine, cell),
-        **_reduced_ratios("int8 matmul", find(cell, "Vim", ENGINE_INT8), engine, cell, of_int8),
+        **_reduced_ratios("bf16 matmul", bf16, [("our engine in fp32", engine), *of_bf16]),
+        **_reduced_ratios("int8 matmul", int8, [("our engine in fp32", engine), *of_int8]),
     }
 
 
 def _reduced_ratios(
-    label: str, reduced: Result | None, engine: Result, cell: Cell, more: Sequence[tuple[str, Result]] = ()
+    label: str, reduced: Result | None, others: Sequence[tuple[str, Result]]
 ) -> dict[str, dict[str, Any]]:
-    """Speedup of our engine with matmuls in reduced precision over fp32, `more`, and DeiT in bf16."""
+    """Speedup of our engine with matmuls in reduced precision."""
     if reduced is None:
         return {}
-    others = [("our engine in fp32", engine), *more]
-    fastest = fastest_deit(cell, "bf16")
-    if fastest is not None:
-        others.append((f"the fastest DeiT in bf16 ({fastest['runtime']})", fastest))
     return {
         f"{label}: times faster than {name}": asdict(
             ratio(other["rounds_seconds"], reduced["rounds_seconds"])
@@ -103,20 +101,26 @@ def _reduced_ratios(
     }
 
 
-def _others(cell: Cell) -> Iterator[tuple[str, Result]]:
-    named = [
-        ("its reference in eager PyTorch", find(cell, "Vim", REFERENCE)),
-        ("eager PyTorch with the kernel", find(cell, "Vim", KERNEL)),
-        ("its ONNX file in ONNX Runtime with the library", find(cell, "Vim", LIBRARY)),
-        ("DeiT in ONNX Runtime", find(cell, "DeiT", ONNXRUNTIME)),
+def _others(cell: Cell) -> list[tuple[str, Result]]:
+    return [
+        *_named("its reference in eager PyTorch", find(cell, "Vim", REFERENCE)),
+        *_named("eager PyTorch with the kernel", find(cell, "Vim", KERNEL)),
+        *_named("its ONNX file in ONNX Runtime with the library", find(cell, "Vim", LIBRARY)),
+        *_named("DeiT in ONNX Runtime", find(cell, "DeiT", ONNXRUNTIME)),
+        *_fastest(cell, "fp32"),
+        *_fastest(cell, "bf16"),
     ]
-    for precision in ("fp32", "bf16"):
-        fastest = fastest_deit(cell, precision)
-        if fastest is not None:
-            named.append((f"the fastest DeiT in {precision} ({fastest['runtime']})", fastest))
-    for name, result in named:
-        if result is not None:
-            yield name, result
+
+
+def _fastest(cell: Cell, precision: str) -> list[tuple[str, Result]]:
+    fastest = fastest_deit(cell, precision)
+    runtime = "" if fastest is None else fastest["runtime"]
+    return _named(f"the fastest DeiT in {precision} ({runtime})", fastest)
+
+
+def _named(name: str, result: Result | None) -> list[tuple[str, Result]]:
+    """One item, or none for a candidate that was not measured."""
+    return [] if result is None else [(name, result)]
 
 
 def across_cells(cells: Sequence[Cell]) -> dict[str, dict[str, Any]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
-from benchmarks.candidates import FLOOR, ONNXRUNTIME
-from benchmarks.ratios import across_cells, find, floor_rounds, within_cell
+from benchmarks.candidates import ENGINE, ENGINE_BF16, ENGINE_INT8, FLOOR, ONNXRUNTIME
+from benchmarks.ratios import across_cells, fastest_deit, find, floor_rounds, within_cell
 from vim_deploy.bench.conditions import summary
 from vim_deploy.bench.figures import ratio
 from vim_deploy.bench.table import megabytes, milliseconds, table
@@ -32,15 +32,42 @@ def format_result(result: dict[str, Any]) -> str:
     for cell in result["cells"]:
         lines += ["", *_cell(cell)]
     lines += ["", _LEGEND]
+    for pair in dict.fromkeys(cell["pair"] for cell in result["cells"]):
+        cells = [cell for cell in result["cells"] if cell["pair"] == pair]
+        if len(cells) > 1:
+            lines += ["", *_overview(pair, cells)]
     growth = across_cells(result["cells"])
     if growth:
         lines += ["", "Growth of our engine (turns minutes apart)", *_ratios(growth)]
     return "\n".join(lines)
 
 
+def _overview(pair: str, cells: list[dict[str, Any]]) -> list[str]:
+    """A table of all cells: milliseconds, and how many times faster our engines are than DeiT."""
+    head = [f"{cell['resolution']}x{cell['resolution']}, {cell['batch_size']}" for cell in cells]
+    names = dict.fromkeys((item["network"], item["runtime"]) for cell in cells for item in cell["results"])
+    rows = [[", ".join(name), *(_p50(find(cell, *name)) for cell in cells)] for name in names]
+    for precision, runtime in (("fp32", ENGINE), ("bf16", ENGINE_BF16), ("int8", ENGINE_INT8)):
+        speeds = [_of_fastest(cell, find(cell, "Vim", runtime), precision) for cell in cells]
+        rows.append([f"Vim, {runtime}: times faster than the fastest DeiT in {precision}", *speeds])
+    return [f"Vim-{pair} and DeiT-{pair}: p50 ms per batch", "", table(("pixels, batch", *head), rows)]
+
+
+def _p50(result: dict[str, Any] | None) -> str:
+    return "-" if result is None else milliseconds(result["latency_ms"]["p50"])
+
+
+def _of_fastest(cell: dict[str, Any], engine: dict[str, Any] | None, precision: str) -> str:
+    deit = fastest_deit(cell, precision)
+    if engine is None or deit is None:
+        return "-"
+    return f"{ratio(deit['rounds_seconds'], engine['rounds_seconds']).median:.2f}"
+
+
 def _cell(cell: dict[str, Any]) -> list[str]:
     size, batch = cell["resolution"], cell["batch_size"]
-    title = f"Vim-{cell['pair']} and DeiT-{cell['pair']}, {size}x{size}, batch {batch}"
+    networks = f"Vim-{cell['pair']} and DeiT-{cell['pair']}"
+    title = f"{networks}, {size}x{size}, batch {batch}, load {cell['load_average']:.2f} at the start"
     measured = [result for result in cell["results"] if result["status"] == "measured"]
     left_out = [result for result in cell["results"] if result["status"] != "measured"]
     lines = [title, "", table(_HEAD, [_row(cell, result) for result in measured])]

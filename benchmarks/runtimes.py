@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def onnxruntime_session(path: str, threads: int, library: bool) -> Open:
 
 
 def openvino_model(path: str, threads: int, precision: str) -> Open:
-    """OpenVINO on the CPU; `precision` of its arithmetic: "f32" or "bf16"."""
+    """OpenVINO on the CPU; `precision` of everything that the file does not quantize: "f32" or "bf16"."""
     import openvino
 
     core = openvino.Core()
@@ -89,12 +90,15 @@ def openvino_model(path: str, threads: int, precision: str) -> Open:
 
 
 def openvino_skip_reason(precision: str) -> str | None:
-    """Why OpenVINO cannot be used here, or None."""
+    """Why OpenVINO cannot be used here in a precision, "fp32", "bf16" or "int8", or None."""
     try:
         import openvino
     except ImportError as error:
         return f"OpenVINO does not load ({error}); pip install openvino"
     can = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    if precision == "bf16" and "BF16" not in can:
-        return f"OpenVINO has no bf16 on this CPU (it has {', '.join(can)})"
+    if precision != "fp32" and precision.upper() not in can:
+        return f"OpenVINO has no {precision} on this CPU (it has {', '.join(can)})"
+    # Not imported: that takes seconds, and sends telemetry.
+    if precision == "int8" and importlib.util.find_spec("nncf") is None:
+        return "NNCF, which quantizes, is not installed; pip install nncf"
     return None

@@ -21,10 +21,10 @@ _HEAD = """# Licenses of dependencies
 
 vim-deploy is licensed under Apache-2.0. It does not distribute the packages below; pip installs them.
 `python tools/licenses.py` writes this table from the metadata of the installed packages, and `make check`
-verifies it. Versions are in `constraints.txt`. Not listed: `tensorrt`, `pycuda`, `openvino` and the CUDA
-packages of PyTorch and ONNX Runtime, which are not installed for tests; NVIDIA's have their own licenses.
-`tools/scale/requirements.txt` and `tools/cluster/requirements.txt` state the licenses of the packages that
-only `make test-scale` installs.
+verifies it. Versions are in `constraints.txt`. Not listed: `tensorrt`, `pycuda`, `openvino`, `nncf` and the
+CUDA packages of PyTorch and ONNX Runtime, which are not installed for tests; NVIDIA's have their own
+licenses. `tools/scale/requirements.txt` and `tools/cluster/requirements.txt` state the licenses of the
+packages that only `make test-scale` installs.
 
 "Needed for": running engines on a CPU (`cpu`), other extras of `pyproject.toml`, or the tools that set up a
 development environment (`setup`).

@@ -34,7 +34,13 @@ def result(network, runtime, rounds, above_start=0, above_opened=0, precision="f
 
 
 def cell(resolution, results, batch_size=1):
-    return {"pair": "Ti", "resolution": resolution, "batch_size": batch_size, "results": results}
+    return {
+        "pair": "Ti",
+        "resolution": resolution,
+        "batch_size": batch_size,
+        "load_average": 0.5,
+        "results": results,
+    }
 
 
 ONE = cell(
@@ -47,6 +53,7 @@ ONE = cell(
         result("DeiT-Ti", ONNXRUNTIME, [[3.0], [6.0], [3.0]], above_start=100, above_opened=50),
         result("DeiT-Ti", OPENVINO["fp32"], [[2.0], [5.0], [2.0]]),
         result("DeiT-Ti", OPENVINO["bf16"], [[0.5], [1.0], [0.5]], precision="bf16"),
+        result("DeiT-Ti", OPENVINO["int8"], [[0.25], [0.75], [0.25]], precision="int8"),
         result(f"{FLOOR} of Vim-Ti", MATMULS, [[0.5], [1.0], [0.25]]),
         result(f"{FLOOR} of Vim-Ti", SCANS, [[0.25], [0.5], [0.25]]),
         {
@@ -71,6 +78,8 @@ def test_ratios_within_a_cell():
     assert found_bf16 == {"median": 1, "low": 1, "high": 2}
     assert found["int8 matmul: times faster than our engine in fp32"]["median"] == 4
     assert found["int8 matmul: times faster than our engine with bf16 matmuls"]["median"] == 2
+    of_deit = found["int8 matmul: times faster than the fastest DeiT in int8 (openvino int8)"]
+    assert of_deit == {"median": 1.5, "low": 1, "high": 2}
     assert found["times the floor"] == pytest.approx({"median": 4 / 3, "low": 4 / 3, "high": 2})
     assert found["share of DeiT's memory in ONNX Runtime, above start"]["median"] == 0.2
     assert found["share of DeiT's memory in ONNX Runtime, running"]["median"] == 0.1
@@ -117,6 +126,25 @@ def test_the_report_lists_skipped_candidates_and_the_floor():
     assert "abacus" in text and "2 threads" in text
     row = next(line for line in text.splitlines() if line.startswith("| Vim-Ti, our engine"))
     assert [part.strip() for part in row.split("|")][2:6] == ["1000", "2000", "1", "3.00"]
+
+
+def test_the_overview_compares_each_precision_with_deit_in_the_same_precision():
+    batched = cell(624, [result("Vim-Ti", ENGINE, [[4.0]])], batch_size=8)
+    text = format_result(whole([ONE, batched]))
+    overview = text[text.index("p50 ms per batch") :]
+    rows = {name.strip(): [value.strip() for value in values]
+            for line in overview.splitlines() if line.startswith("|")
+            for name, *values in [line.strip("|").split("|")]}  # fmt: skip
+    assert rows["pixels, batch"] == ["624x624, 1", "624x624, 8"]
+    assert rows["Vim-Ti, our engine"] == ["1000", "4000"]
+    assert rows["DeiT-Ti, none"] == ["-", "-"]
+    for precision, runtime, speed in (
+        ("fp32", ENGINE, "2.00"),
+        ("bf16", ENGINE_BF16, "1.00"),
+        ("int8", ENGINE_INT8, "1.50"),
+    ):
+        assert rows[f"Vim, {runtime}: times faster than the fastest DeiT in {precision}"] == [speed, "-"]
+    assert "p50 ms per batch" not in format_result(whole([ONE]))
 
 
 def test_a_line_has_one_point_per_resolution_in_order_for_single_images():
