@@ -5,17 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 import s3_server
-from infer_command import COMMAND, ROOT, json_rows, make_engine, make_images
-from small_onnx import save
-from small_segmenter import color_segmenter, striped
-
-from vim_deploy.engines.build import build_engine
+from cluster_command import run, start
+from infer_command import json_rows, make_engine, make_images
 
 pytestmark = pytest.mark.slow
 IMAGES = 120
@@ -30,20 +26,6 @@ def place(tmp_path: Path, monkeypatch) -> Path:
     for damaged in (3, 40, 41, 119):
         Path(paths[damaged]).write_bytes(b"\x89PNG\r\n\x1a\nnot more")
     return tmp_path
-
-
-def start(*arguments: object) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
-    command = [*COMMAND, *map(str, arguments)]
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    with start(*arguments) as process:
-        out, err = process.communicate(timeout=300)
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 @pytest.mark.parametrize("output", ["rows.csv", "rows.jsonl"])
@@ -78,24 +60,6 @@ def test_overlays_and_report(cluster):
     assert result.returncode == 1, result.stderr
     assert len(list(Path("overlays").iterdir())) == IMAGES - 4
     assert b"data:image/jpeg" in Path("report.html").read_bytes()
-
-
-def test_label_maps_in_storage(cluster):
-    build_engine(save(color_segmenter(), Path("segmenter.onnx")), "segmenter.engine")
-    for number in range(6):
-        striped(Path(f"scenes/{number}.png"), 60 + number, 30)
-    folder = s3_server.upload("scenes", "ray-scenes")
-    plain = run("segmenter.engine", folder, "-o", "plain.jsonl", "--scale", "none", "--maps", "maps")
-    assert plain.returncode == 0, plain.stderr
-    result = run(
-        *("segmenter.engine", folder, "-o", "rows.jsonl", "--scale", "none"),
-        *("--maps", f"{folder}-maps", "--ray", cluster.address),
-    )
-    assert result.returncode == 0, result.stderr
-    assert Path("rows.jsonl").read_bytes() == Path("plain.jsonl").read_bytes()
-    for number in range(6):
-        expected = Path(f"maps/{number}.png").read_bytes()
-        assert s3_server.content(f"{folder}-maps/{number}.png") == expected
 
 
 def test_failure_limit_and_resume(cluster):

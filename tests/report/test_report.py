@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import re
+import dataclasses
+import random
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from infer_command import make_engine, run
 from PIL import Image
+from report_page import data_in
 
 from vim_deploy.package import VERSION
 from vim_deploy.report import sample as sample_module
-from vim_deploy.report.sample import Sample, SampleSize
+from vim_deploy.report.sample import Sample, SampleSize, Shown
 from vim_deploy.results import Row
 
 HOSTILE = "</script><img src=x onerror=document.title='taken'>.png"
@@ -33,12 +33,6 @@ def place(tmp_path: Path, monkeypatch) -> Path:
     Path("images/green/bad.png").write_text("text")
     Path("images/blue", HOSTILE.replace("/", "_")).write_bytes(Path("images/blue/0.png").read_bytes())
     return tmp_path
-
-
-def data_in(page: str) -> dict[str, Any]:
-    match = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
-    assert match
-    return json.loads(match.group(1))
 
 
 @pytest.mark.parametrize("output", ["out.csv", "out.jsonl", "out.parquet"])
@@ -110,11 +104,8 @@ def test_mistakes_are_in_the_report_of_any_run():
     for index in range(2000):
         row = Row(f"{index:04d}", "error" if index % 500 == 7 else "ok")
         mistake = index / 2000 if index % 100 == 50 else None
-
-        def pictures(path: str = row.path) -> None:
-            drawn.append(path)
-
-        sample.add(row, mistake, pictures)
+        if sample.add(Shown(index, row, mistake)):
+            drawn.append(row.path)
     shown = sample.entries()
     paths = [entry.row.path for entry in shown]
     assert paths == sorted(paths)
@@ -132,5 +123,27 @@ def test_at_most_the_first_failures_are_kept(monkeypatch):
     monkeypatch.setattr(sample_module, "MAX_FAILURES", 3)
     sample = Sample(SampleSize(1, 1))
     for index in range(9):
-        sample.add(Row(str(index), "error"), None, lambda: None)
+        assert not sample.add(Shown(index, Row(str(index), "error"), None))
     assert [entry.row.path for entry in sample.entries()] == ["0", "1", "2"]
+
+
+def test_the_sample_of_a_run_is_in_the_samples_of_its_parts():
+    """Rows of parts come in any order, and twice if their actor was killed."""
+    generator = random.Random(0)
+    # Few different keys, so that many are equal.
+    entries = [
+        Shown(number, Row(f"{number % 40}", "ok"), generator.randrange(6) / 5 or None)
+        for number in range(600)
+    ]
+    whole = Sample(SampleSize(mistakes=30, others=20))
+    for entry in entries:
+        whole.add(entry)
+    wanted: set[int] = set()
+    for first in range(3):
+        part = entries[first::3]
+        part += part[:90]
+        generator.shuffle(part)
+        sample = Sample(SampleSize(mistakes=30, others=20))
+        wanted |= {entry.number for entry in part if sample.add(dataclasses.replace(entry))}
+    shown = {entry.number for entry in whole.entries()}
+    assert len(shown) == 50 and shown <= wanted and len(wanted) < 500

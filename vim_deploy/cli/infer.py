@@ -77,11 +77,17 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
 )
 @click.option(
     "--labels",
-    metavar="auto|none|folder|sorted|FILE",
+    metavar="auto|none|folder|sorted|shards|FILE",
     default="auto",
     help="True classes, to compute the accuracy. folder: the name of an image's folder is its class. sorted: "
     "the i-th subfolder in sorted order is class i. auto: folder, if all subfolders of the inputs have names "
-    "of classes, else none. FILE: a CSV file with a line IMAGE,CLASS per image.",
+    "of classes, else none. shards: those stored in tar files (.cls, .json) and in Parquet files. "
+    "FILE: a CSV file with a line IMAGE,CLASS per image.",
+)
+@click.option(
+    "--label-field",
+    metavar="NAME",
+    help="With --labels shards: the column of Parquet files, and the field of JSON files in tar files.",
 )
 @path_option("--source", help="ONNX file that the engine must have been built from.")
 @click.option("--resume", is_flag=True, help="Resume the run recorded in OUTPUT.partial.")
@@ -235,6 +241,8 @@ def _options(engine: Path, images: tuple[str, ...], given: dict[str, Any]) -> In
         )
     if given["idle"] is not None and not given["watch"]:
         raise ConfigError("--idle is only valid with --watch; give both or neither.")
+    if given["label_field"] is not None and labels != Labels.SHARDS.value:
+        raise ConfigError("--label-field is only valid with --labels shards; give both or neither.")
     cluster = _cluster_options(given)
     return InferenceOptions(
         engine=engine,

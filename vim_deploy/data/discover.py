@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vim_deploy.data.labels import LabelOf
+from vim_deploy.data.labels import LabelOf, UnknownLabel
 from vim_deploy.data.remote_search import files_at, urls_of
 from vim_deploy.data.shards import images_in, is_shard
 from vim_deploy.errors import ImageError, MissingDependencyError
@@ -55,10 +55,11 @@ _BRANDS = (b"ftypavif", b"ftypavis", b"ftypheic", b"ftypheix", b"ftypmif1")  # a
 
 @dataclass(frozen=True)
 class Item:
-    """One input: its path as found, and the index of its true class where known."""
+    """One input: its path as found, the index of its true class where known, and flags for its row."""
 
     path: str
     label: int | None = None
+    flags: tuple[str, ...] = ()
 
 
 class FlushMarker:
@@ -177,7 +178,8 @@ class Discovery:
                 self.other_files += 1
 
     def _item(self, path: str) -> Item:
-        return Item(path, self.label_of(path))
+        label = self.label_of(path)
+        return Item(path, None, (label.value,)) if isinstance(label, UnknownLabel) else Item(path, label)
 
 
 def _listed(end: bytes, stopped: Callable[[], bool]) -> Iterator[str | FlushMarker]:

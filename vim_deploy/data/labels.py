@@ -1,4 +1,4 @@
-"""The true classes of images: from the names of their folders, or from a table."""
+"""The true classes of images: from the names of their folders, from a table, or from shards."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 from typing import TypeAlias
 
 from vim_deploy.data.remote_search import subfolders_at
+from vim_deploy.data.shards import label_in_shard
 from vim_deploy.errors import ImageError
 from vim_deploy.files import is_folder
 from vim_deploy.imagenet import IMAGENET_NAMES, SYNSETS
@@ -18,8 +19,16 @@ from vim_deploy.storage import is_url
 from vim_deploy.text import plural
 from vim_deploy.text_files import read_text
 
+
+class UnknownLabel(str, Enum):
+    """Why an image has no label although its shard should have one; a flag of its row."""
+
+    MISSING = "label_missing"
+    INVALID = "label_invalid"  # damaged, or not a class of the model
+
+
 # From an image's path to the index of its true class, None if it is not known.
-LabelOf: TypeAlias = Callable[[str], "int | None"]
+LabelOf: TypeAlias = Callable[[str], "int | UnknownLabel | None"]
 _HEADINGS = ("imageid", "image", "image_id", "path", "file", "filename", "file_name", "name")
 
 
@@ -30,6 +39,7 @@ class Labels(str, Enum):
     NONE = "none"
     FOLDER = "folder"  # the name of the image's folder is the name of its class
     SORTED = "sorted"  # the i-th subfolder of the input folder, sorted by name, is class i
+    SHARDS = "shards"  # stored with the images in tar and Parquet files
 
 
 def class_indices(class_names: Sequence[str]) -> dict[str, int]:
@@ -91,6 +101,31 @@ def by_table(table: Mapping[str, int]) -> LabelOf:
                 if (label := table.get(str(PurePath(*ending)))) is not None:
                     return label
         return None
+
+    return label_of
+
+
+def by_shard(name: str | None, class_names: Sequence[str]) -> LabelOf:
+    """Labels that are stored with the images in tar and Parquet files.
+
+    `name`: the column or JSON field, see `label_in_shard`. A number is the index of a class, and -1
+    means no label; a text is a class name, a synset or an index.
+    """
+    count, indices = len(class_names), class_indices(class_names)
+
+    def label_of(path: str) -> int | UnknownLabel:
+        try:
+            value = label_in_shard(path, name)
+        except ImageError:
+            return UnknownLabel.INVALID
+        if value is None or value in (-1, "-1"):
+            return UnknownLabel.MISSING
+        if isinstance(value, float) and value.is_integer():  # integers with missing values in pandas
+            value = int(value)
+        index = value if type(value) is int else None
+        if isinstance(value, str):
+            index = _class_in([value], count, indices)
+        return index if index is not None and 0 <= index < count else UnknownLabel.INVALID
 
     return label_of
 

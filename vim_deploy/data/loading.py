@@ -48,6 +48,11 @@ class Loaded:
         """The index of the true class where known."""
         return self.given.label if isinstance(self.given, Item) else None
 
+    @property
+    def all_flags(self) -> tuple[str, ...]:
+        """Those of decoding and of the input."""
+        return (*self.flags, *self.given.flags) if isinstance(self.given, Item) else self.flags
+
 
 class Loader(Protocol):
     """`load_many` is called from several threads. An invalid input gives a `reason`, not an exception."""

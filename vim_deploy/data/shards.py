@@ -3,14 +3,20 @@
 The path of an image is that of the file, a slash and the name in the tar file or the number of the row. In a
 Parquet file, the images are in the first column of binary values, or of structures with a field `bytes` (as
 written by the datasets library). An index of a tar file and a row group are kept between images.
+
+Labels are in the files of a tar file with the same key as the image, as in WebDataset, or in a column of a
+Parquet file.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
+import json
 import re
 import tarfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +30,17 @@ MAX_BYTES = 1 << 30  # of one image
 _SHARD = re.compile(r"(.*?\.(?:tar|parquet))/(.+)", re.DOTALL | re.IGNORECASE)
 _SUFFIXES = (".tar", ".parquet")
 _KEPT = 4  # open indexes and row groups; images come in order
+LABEL_FIELDS = ("label", "cls")  # columns, or fields of JSON files, that have labels
+_LABEL_SUFFIXES = (".cls", ".cls.txt", ".json")
+_MAX_LABEL = 16 << 10  # bytes of a file with a label
+
+
+@dataclass
+class _TarIndex:
+    """Offset and size of each regular file by name, and the contents of small files that may have labels."""
+
+    files: dict[str, tuple[int, int]] = field(default_factory=dict)
+    labels: dict[str, bytes] = field(default_factory=dict)
 
 
 def is_shard(path: str) -> bool:
@@ -44,7 +61,7 @@ def images_in(path: str, accepts: Callable[[str], bool]) -> Iterator[tuple[str, 
     Raises ImageError for a file that cannot be read, and MissingDependencyError for Parquet without pyarrow.
     """
     if path.lower().endswith(".tar"):
-        yield from ((f"{path}/{name}", accepts(name)) for name in _tar_index(path))
+        yield from ((f"{path}/{name}", accepts(name)) for name in _tar_index(path).files)
         return
     if _image_column(path) is None:
         yield path, False
@@ -59,7 +76,7 @@ def read_from_shard(path: str) -> bytes:
     assert match is not None
     shard, name = match.groups()
     if shard.lower().endswith(".tar"):
-        found = _tar_index(shard).get(name)
+        found = _tar_index(shard).files.get(name)
         if found is None:
             raise ImageError("cannot be read: the tar file has no such entry")
         offset, size = found
@@ -67,7 +84,56 @@ def read_from_shard(path: str) -> bytes:
             file.seek(offset)
             content: bytes = file.read(size)
         return content
-    return _row(shard, int(name) if name.isdecimal() else -1)
+    if (column := _image_column(shard)) is None:
+        raise ImageError("cannot be read: the Parquet file has no images")
+    content = _value(shard, column, name)
+    if content is None:
+        raise ImageError("cannot be read: the row has no image")
+    return bytes(content)
+
+
+def label_in_shard(path: str, name: str | None) -> object:
+    """The label of an image in a shard as it is stored; None if there is none.
+
+    `name`: the column, or the field of JSON files; None: those of LABEL_FIELDS. In a tar file without a
+    `name`, KEY.cls and KEY.cls.txt come first. Raises ImageError for labels that cannot be read.
+    """
+    match = _SHARD.fullmatch(path)
+    if match is None or not is_shard(match.group(1)):
+        return None
+    shard, image = match.groups()
+    fields = LABEL_FIELDS if name is None else (name,)
+    if not shard.lower().endswith(".tar"):
+        column = next((given for given in fields if given in _file(shard).schema_arrow.names), None)
+        return None if column is None else _value(shard, column, image)
+    labels = _tar_index(shard).labels
+    for key in _keys(image):
+        for suffix in _LABEL_SUFFIXES:
+            content = labels.get(key + suffix)
+            if content is not None and (suffix == ".json" or name is None):
+                return _json_label(content, fields) if suffix == ".json" else _text_label(content)
+    return None
+
+
+def _keys(image: str) -> tuple[str, str]:
+    """The name without its suffix, and up to the first dot as in WebDataset."""
+    folder, slash, name = image.rpartition("/")
+    return image.rpartition(".")[0], f"{folder}{slash}{name.partition('.')[0]}"
+
+
+def _text_label(content: bytes) -> object:
+    text = content.decode(errors="replace").strip()
+    return int(text) if text.isdecimal() and len(text) < 10 else text
+
+
+def _json_label(content: bytes, fields: tuple[str, ...]) -> object:
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError):
+        raise ImageError("its label is not valid JSON") from None
+    if not isinstance(values, dict):
+        raise ImageError("its label is not a JSON object")
+    return next((values[name] for name in fields if name in values), None)
 
 
 def _opened(path: str) -> Any:
@@ -90,19 +156,27 @@ def _state(path: str) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _tar_index(path: str) -> dict[str, tuple[int, int]]:
+def _tar_index(path: str) -> _TarIndex:
     return _read_tar_index(path, _state(path))
 
 
 @lru_cache(_KEPT)
-def _read_tar_index(path: str, state: tuple[int, int]) -> dict[str, tuple[int, int]]:
-    """Offset and size of each regular file; of files with the same name the first."""
-    found: dict[str, tuple[int, int]] = {}
+def _read_tar_index(path: str, state: tuple[int, int]) -> _TarIndex:
+    """Of files with the same name the first."""
+    found = _TarIndex()
     try:
         with _opened(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for entry in archive:
-                if entry.isreg() and entry.sparse is None and entry.size <= MAX_BYTES:
-                    found.setdefault(entry.name, (entry.offset_data, entry.size))
+                if not entry.isreg() or entry.sparse is not None or entry.size > MAX_BYTES:
+                    continue
+                if (
+                    found.files.setdefault(entry.name, (entry.offset_data, entry.size))[0]
+                    != entry.offset_data
+                ):
+                    continue
+                if entry.name.endswith(_LABEL_SUFFIXES) and entry.size <= _MAX_LABEL:
+                    content = archive.extractfile(entry)
+                    found.labels[entry.name] = b"" if content is None else content.read()
     except tarfile.TarError as error:
         raise ImageError(f"damaged tar file ({type(error).__name__})") from None
     return found
@@ -130,12 +204,12 @@ def _image_column(path: str) -> str | None:
     """The column to read, "name" or "name.bytes"; None for a table without images."""
     import pyarrow
 
-    for field in _file(path).schema_arrow:
-        kind = field.type
+    for given in _file(path).schema_arrow:
+        kind = given.type
         if pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind):
-            return str(field.name)
+            return str(given.name)
         if pyarrow.types.is_struct(kind) and any(part.name == "bytes" for part in kind):
-            return f"{field.name}.bytes"
+            return f"{given.name}.bytes"
     return None
 
 
@@ -149,19 +223,26 @@ def _row_groups(path: str) -> list[tuple[int, int]]:
     return found
 
 
-@lru_cache(_KEPT)
-def _column_of_group(path: str, group: int, state: tuple[int, int]) -> Any:
-    name = _image_column(path)
-    assert name is not None
-    column = _file(path).read_row_group(group, columns=[name]).column(0).combine_chunks()
-    return column.field("bytes") if "." in name else column
+@lru_cache(2 * _KEPT)  # images and labels
+def _column_of_group(path: str, name: str, group: int, state: tuple[int, int]) -> Any:
+    with _damaged_table():
+        column = _file(path).read_row_group(group, columns=[name]).column(0).combine_chunks()
+        return column.field("bytes") if name == _image_column(path) and "." in name else column
 
 
-def _row(path: str, row: int) -> bytes:
+def _value(path: str, column: str, row: str) -> Any:
+    """Raises ImageError for a row that does not exist or cannot be read."""
+    number = int(row) if row.isdecimal() else -1
     for group, (start, count) in enumerate(_row_groups(path)):
-        if start <= row < start + count:
-            content = _column_of_group(path, group, _state(path))[row - start].as_py()
-            if content is None:
-                raise ImageError("cannot be read: the row has no image")
-            return bytes(content)
+        if start <= number < start + count:
+            with _damaged_table():
+                return _column_of_group(path, column, group, _state(path))[number - start].as_py()
     raise ImageError("cannot be read: the Parquet file has no such row")
+
+
+@contextlib.contextmanager
+def _damaged_table() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, NotImplementedError, IndexError) as error:  # pyarrow raises these
+        raise ImageError(f"damaged Parquet file ({type(error).__name__})") from None

@@ -30,6 +30,7 @@ def identity_of(
         "inputs": [escape(given) for given in options.inputs],
         "format": format.value,
         "labels": options.labels.value if isinstance(options.labels, Labels) else "table",
+        "label_field": options.label_field,
         "classes": _hash(dict(labels)),
         "max_pixels": options.limits.max_pixels,
         "max_metadata": options.limits.max_metadata,

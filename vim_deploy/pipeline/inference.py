@@ -32,11 +32,10 @@ from vim_deploy.pipeline.options import InferenceOptions
 from vim_deploy.pipeline.outputs import check_for_arrays, check_outputs, make_folders
 from vim_deploy.pipeline.overlays import overlays_of
 from vim_deploy.pipeline.progress import with_progress
-from vim_deploy.pipeline.run_report import open_report, write_report
+from vim_deploy.pipeline.run_report import open_drawings, open_report, write_report
 from vim_deploy.pipeline.stop import StoppedRunError, StopSignals
 from vim_deploy.pipeline.stream import batch_size_of, predict_stream
 from vim_deploy.pipeline.summary import Summary
-from vim_deploy.prediction import Prediction
 from vim_deploy.registry import load_object
 from vim_deploy.results import Format, Output, Row, Start, format_of, open_output
 from vim_deploy.results.escape import escape, unescaped_path
@@ -52,11 +51,11 @@ from vim_deploy.text import plural
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from vim_deploy.report import RunReport
+    from vim_deploy.report import Pictures, RunReport
 
 _log = logging.getLogger("vim_deploy")
 
-_Rows: TypeAlias = Generator["tuple[Row, Prediction | None]", None, None]
+_Rows: TypeAlias = Generator["tuple[Row, Pictures | None]", None, None]
 
 
 def run_inference(options: InferenceOptions, console: Console | None = None) -> Summary:
@@ -105,12 +104,10 @@ def _run(
     identity = identity_of(options, engine.manifest, labels.values, format) | task.identity()
     output = open_output(options.output, format, task.columns, identity, options.start)
     with contextlib.ExitStack() as stack:
-        report = open_report(options, task)
-        for part in (output, outputs, report):
-            if part is not None:
-                stack.callback(part.close)
+        for part in (output, outputs):
+            stack.callback(part.close)
         discovery.stopped = stop.requested
-        run = _Run(options, task, engine, discovery, output, outputs, report, stop)
+        run = _Run(options, task, engine, discovery, output, outputs, open_report(options, task), stop)
         run.write(items, console)
         return run.summary
 
@@ -177,9 +174,9 @@ class _Run:
         started = time.perf_counter()
         with contextlib.closing(rows):
             try:
-                for row, prediction in with_progress(rows, self._count_inputs, console, summary.noun):
+                for row, pictures in with_progress(rows, self._count_inputs, console, summary.noun):
                     self._output.write(row)
-                    self._count(row, prediction)
+                    self._count(row, pictures)
                     self._check_failures()
             finally:
                 summary.seconds = time.perf_counter() - started
@@ -194,9 +191,10 @@ class _Run:
             loader=self._task.loader(options.limits),
             stopped=self._stop.requested,
         )
-        with contextlib.closing(stream):
-            for prediction in stream:
-                yield self._image_outputs.write(prediction), prediction
+        with contextlib.closing(stream), open_drawings(options, self._task) as drawings:
+            for number, prediction in enumerate(stream):
+                row = self._image_outputs.write(prediction)
+                yield row, drawings.pictures(number, row, prediction)
 
     def _cluster_rows(self, inputs: Iterable[Item | FlushMarker]) -> _Rows:
         items = [given for given in inputs if isinstance(given, Item)]
@@ -207,13 +205,12 @@ class _Run:
             items, self._options, self._engine, self._image_outputs, batch, self._stop.requested
         )
         with contextlib.closing(rows):
-            for row in rows:
-                yield row, None
+            yield from rows
 
-    def _count(self, row: Row, prediction: Prediction | None = None) -> None:
+    def _count(self, row: Row, pictures: Pictures | None = None) -> None:
         self.summary.count(row)
         if self._report is not None:
-            self._report.add(row, prediction)
+            self._report.add(row, pictures)
 
     def _count_earlier(self, row: Row) -> None:
         self._count(row)

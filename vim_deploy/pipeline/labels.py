@@ -11,11 +11,13 @@ from vim_deploy.data.labels import (
     LabelOf,
     Labels,
     by_folder,
+    by_shard,
     by_table,
     class_indices,
     folder_classes,
     read_table,
 )
+from vim_deploy.data.shards import LABEL_FIELDS
 from vim_deploy.engines.open import OpenEngine
 from vim_deploy.errors import EngineError, ImageError
 from vim_deploy.pipeline.options import InferenceOptions
@@ -48,6 +50,9 @@ def labels_of(options: InferenceOptions, engine: OpenEngine) -> RunLabels:
         table = read_table(given, names, class_indices(names))
         _log.info("labels: from %s (%s)", given, plural(len(table), "image"))
         return RunLabels(by_table(table), table)
+    if given is Labels.SHARDS:
+        _log.info("labels: those in tar and Parquet files")
+        return RunLabels(by_shard(options.label_field, names))
     classes = folder_classes(options.inputs, given, names)
     if given is Labels.AUTO and classes and engine.metadata.class_names is None:
         _log.info(
@@ -70,9 +75,18 @@ def require_labels(options: InferenceOptions, items: Iterable[Item] | None) -> N
         return
     if not any(item.label is not None for item in items):
         given = options.labels.value if isinstance(options.labels, Labels) else options.labels
-        expected = (
-            "images in folders named like a class of the model"
-            if isinstance(options.labels, Labels)
-            else "a table that has these images"
-        )
-        raise ImageError(f"--labels {given}: none of the images has a label; expected {expected}.")
+        raise ImageError(f"--labels {given}: none of the images has a label; expected {_expected(options)}.")
+
+
+def _expected(options: InferenceOptions) -> str:
+    if not isinstance(options.labels, Labels):
+        return "a table that has these images"
+    if options.labels is not Labels.SHARDS:
+        return "images in folders named like a class of the model"
+    field = options.label_field
+    if field is not None:
+        return f"tar files with JSON files that have a field {field!r}, or Parquet files with such a column"
+    return (
+        "tar files with KEY.cls or KEY.json for each image KEY.jpg, or Parquet files with a column named "
+        f"{' or '.join(LABEL_FIELDS)} (or the one that --label-field names), with classes of the model"
+    )

@@ -29,9 +29,10 @@ class ClusterOptions:
 class InferenceOptions:
     """See `vim-infer --help`. `task_options`: the given options of tasks by field name, see tasks/options.py.
 
-    `labels`: a Path is a table of images and classes. `force`: replace existing files of other kinds, but no
-    inputs. `idle`: seconds without a new file after which `watch` ends. `command`: the command line, for the
-    report. `cluster` None: this machine, without Ray.
+    `labels`: a Path is a table of images and classes. `label_field`: see `by_shard` in data/labels.py.
+    `force`: replace existing files of other kinds, but no inputs. `idle`: seconds without a new file after
+    which `watch` ends. `command`: the command line, for the report. `cluster` None: this machine, without
+    Ray.
     """
 
     engine: Path
@@ -43,6 +44,7 @@ class InferenceOptions:
     threads: int | None = None
     workers: int | None = None
     labels: Labels | Path = Labels.AUTO
+    label_field: str | None = None
     source: Path | None = None
     start: Start = Start.NEW
     limits: Limits = field(default_factory=Limits)

@@ -13,7 +13,7 @@ from vim_deploy.engines.manifest import Manifest
 from vim_deploy.package import VERSION
 from vim_deploy.pipeline.options import InferenceOptions
 from vim_deploy.pipeline.summary import Summary
-from vim_deploy.report import About, RunReport
+from vim_deploy.report import About, Drawings, RunReport
 from vim_deploy.tasks.base import TaskHandler
 from vim_deploy.tasks.options import task_options
 from vim_deploy.tasks.registry import TASKS
@@ -26,8 +26,13 @@ def open_report(options: InferenceOptions, task: TaskHandler) -> RunReport | Non
     """The report to add rows to, None without --report."""
     if options.report is None:
         return None
-    draw = partial(task.draw, legend=False) if task.draws_in_report else None
-    return RunReport(task.columns, options.limits, draw)
+    return RunReport(task.columns, options.limits, task.draws_in_report)
+
+
+def open_drawings(options: InferenceOptions, task: TaskHandler) -> Drawings:
+    """Draws nothing without --report, and for a task whose predictions are not drawn in it."""
+    drawn = options.report is not None and task.draws_in_report
+    return Drawings(task.columns, options.limits, partial(task.draw, legend=False) if drawn else None)
 
 
 def write_report(

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from vim_deploy.data.labels import UnknownLabel
 from vim_deploy.data.samples import LOW_DEPTH, LOW_FLAG
 from vim_deploy.pipeline.reasons import Reasons
 from vim_deploy.results import Row
@@ -41,6 +42,8 @@ class Summary:
     labeled: int = 0
     top1_correct: int = 0
     top5_correct: int = 0
+    labels_missing: int = 0
+    labels_invalid: int = 0
     low_16bit: int = 0  # images with this flag
     other_files: int = 0
     seconds: float = 0.0
@@ -50,6 +53,8 @@ class Summary:
     def count(self, row: Row) -> None:
         self.images += 1
         self.low_16bit += LOW_FLAG in row.flags
+        self.labels_missing += UnknownLabel.MISSING.value in row.flags
+        self.labels_invalid += UnknownLabel.INVALID.value in row.flags
         if row.status != "ok":
             self.failed += 1
             self.reasons.add(row.reason or "")
@@ -87,6 +92,12 @@ class Summary:
                 f"accuracy over {plural(self.labeled, 'labeled image')}: top-1 "
                 f"{values['top1_accuracy']:.2%}, top-5 {values['top5_accuracy']:.2%}"
             )
+        for count, kind, flag in (
+            (self.labels_missing, "no label", UnknownLabel.MISSING),
+            (self.labels_invalid, "a label that cannot be read or is not a class", UnknownLabel.INVALID),
+        ):
+            if count:
+                lines.append(f"{plural(count, 'image')} with {kind} (flag {flag.value})")
         if self.task is not None:
             lines += self.task.summary_lines()
         lines += self.reasons.lines()

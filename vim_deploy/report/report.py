@@ -8,18 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from vim_deploy.data.decode import Limits
-from vim_deploy.prediction import Prediction
 from vim_deploy.report.page import write_page
-from vim_deploy.report.pictures import Draw, Drawings, Pictures, read_pictures
-from vim_deploy.report.sample import Sample, SampleSize, Shown
+from vim_deploy.report.pictures import Pictures, read_pictures
+from vim_deploy.report.sample import WITH_DRAWINGS, WITHOUT_DRAWINGS, Sample, Shown
 from vim_deploy.report.statistics import ReportStatistics
 from vim_deploy.results import Row
 from vim_deploy.results.columns import Columns
 from vim_deploy.results.escape import unescaped_path
 from vim_deploy.results.tables import TaskReport
 
-WITHOUT_DRAWINGS = SampleSize(mistakes=300, others=200)
-WITH_DRAWINGS = SampleSize(mistakes=60, others=40)  # pictures are larger
 _MAX_SCORES = 5  # shown for each image
 
 
@@ -36,24 +33,19 @@ class About:
 
 
 class RunReport:
-    """`draw` draws a prediction on its image; None for tasks whose predictions are not drawn."""
+    """`drawn`: whether rows come with pictures of their predictions, see drawings.py."""
 
-    def __init__(self, columns: Columns, limits: Limits, draw: Draw | None) -> None:
-        self._columns, self._limits = columns, limits
-        self._drawings = None if draw is None else Drawings(draw, limits)
-        self._sample = Sample(WITHOUT_DRAWINGS if draw is None else WITH_DRAWINGS)
+    def __init__(self, columns: Columns, limits: Limits, drawn: bool) -> None:
+        self._columns, self._limits, self._drawn = columns, limits, drawn
+        self._sample = Sample(WITH_DRAWINGS if drawn else WITHOUT_DRAWINGS)
         self._statistics = ReportStatistics()
 
-    def add(self, row: Row, prediction: Prediction | None = None) -> None:
-        """`prediction` is None for a row of an interrupted run, which therefore gets no drawing."""
-
-        def pictures() -> Pictures | None:
-            if self._drawings is None or prediction is None:
-                return None
-            return self._drawings.pictures(prediction)
-
+    def add(self, row: Row, pictures: Pictures | None = None) -> None:
+        """Rows of an interrupted run have no pictures; their images are read when the page is written."""
+        entry = Shown(self._statistics.rows, row, self._columns.mistake(row))
         self._statistics.count(row, self._columns)
-        self._sample.add(row, self._columns.mistake(row), pictures)
+        if self._sample.add(entry):
+            entry.pictures = pictures
 
     def write(self, path: Path, about: About, task: TaskReport, workers: int) -> None:
         """Write the page. Raises OutputError."""
@@ -77,15 +69,11 @@ class RunReport:
                 "figures": dict(task.figures),
                 "tables": [table.to_dict() for table in task.tables],
                 "colors": dict(task.colors),
-                "drawn": self._drawings is not None,
+                "drawn": self._drawn,
                 "statistics": self._statistics.to_dict(),
                 "rows": shown,
             },
         )
-
-    def close(self) -> None:
-        if self._drawings is not None:
-            self._drawings.close()
 
     def _card(self, entry: Shown, pictures: Pictures | None) -> dict[str, Any]:
         row, details = entry.row, self._columns.details(entry.row)

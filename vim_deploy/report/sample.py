@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -20,6 +19,10 @@ class SampleSize:
 
     mistakes: int
     others: int
+
+
+WITHOUT_DRAWINGS = SampleSize(mistakes=300, others=200)
+WITH_DRAWINGS = SampleSize(mistakes=60, others=40)  # pictures are larger
 
 
 @dataclass
@@ -41,36 +44,34 @@ class Sample:
 
     def __init__(self, size: SampleSize) -> None:
         self._size = size
-        self._count = 0
         self._failures: list[Shown] = []
         self._mistakes: _Heap = []
         self._others: _Heap = []
 
-    def add(self, row: Row, mistake: float | None, pictures: Callable[[], Pictures | None]) -> None:
-        """`pictures` is called if the row is shown, as far as is known now."""
-        entry = Shown(self._count, row, mistake)
-        self._count += 1
+    def add(self, entry: Shown) -> bool:
+        """Whether the row is shown with pictures, as far as is known now."""
+        row = entry.row
         if row.status != "ok":
             if len(self._failures) < MAX_FAILURES:
                 self._failures.append(entry)
-        elif mistake is not None:
-            self._keep(self._mistakes, self._size.mistakes, mistake, entry, pictures)
-        else:
-            order = -zlib.crc32(row.path.encode("utf-8", "surrogatepass"))
-            self._keep(self._others, self._size.others, order, entry, pictures)
-
-    @staticmethod
-    def _keep(
-        heap: _Heap, most: int, key: float, entry: Shown, pictures: Callable[[], Pictures | None]
-    ) -> None:
-        item = (key, entry.number, entry)
-        if len(heap) < most:
-            heapq.heappush(heap, item)
-        elif heapq.heappushpop(heap, item) is item:
-            return
-        entry.pictures = pictures()
+            return False
+        if entry.mistake is not None:
+            return _kept(self._mistakes, self._size.mistakes, entry.mistake, entry)
+        order = -zlib.crc32(row.path.encode("utf-8", "surrogatepass"))
+        return _kept(self._others, self._size.others, order, entry)
 
     def entries(self) -> list[Shown]:
         """In the order of the rows."""
         kept = [entry for heap in (self._mistakes, self._others) for _, _, entry in heap]
         return sorted([*self._failures, *kept], key=lambda entry: entry.number)
+
+
+def _kept(heap: _Heap, most: int, key: float, entry: Shown) -> bool:
+    """Keep the entries with the largest keys, of equal ones the last."""
+    if len(heap) >= most and (key, entry.number) < heap[0][:2]:
+        return False
+    if all(number != entry.number for _, number, _ in heap):
+        heapq.heappush(heap, (key, entry.number, entry))
+        if len(heap) > most:
+            heapq.heappop(heap)
+    return True

@@ -170,7 +170,7 @@ class TaskHandler(ABC):
 
     def prediction(self, loaded: Loaded, **fields: Any) -> Prediction:
         """The prediction for an input; `fields`: those that the input does not give."""
-        known = {"status": "ok", "size": loaded.size, "flags": loaded.flags, "label": loaded.label}
+        known = {"status": "ok", "size": loaded.size, "flags": loaded.all_flags, "label": loaded.label}
         return Prediction(loaded.path, **{**known, "given": loaded.given, **fields})
 
     def outputs(self, pixels: np.ndarray) -> dict[str, np.ndarray]:

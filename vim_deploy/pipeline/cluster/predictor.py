@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -21,12 +21,23 @@ from vim_deploy.pipeline.image_files import ImageFiles
 from vim_deploy.pipeline.image_outputs import ImageOutputs
 from vim_deploy.pipeline.options import InferenceOptions
 from vim_deploy.pipeline.overlays import overlays_of
+from vim_deploy.pipeline.run_report import open_drawings
 from vim_deploy.pipeline.stream import predict_stream
+from vim_deploy.report import Pictures
 from vim_deploy.results import Row
 from vim_deploy.tasks.open import open_task
 
-# An item with the reason why its files cannot be written, "" if they can.
-Chunk = list[tuple[Item, str]]
+# A row, with pictures if the report may show it.
+Answer: TypeAlias = "tuple[Row, Pictures | None]"
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Inputs from number `first` of the run on, each with the reason why its files cannot be written, "" if
+    they can."""
+
+    first: int
+    items: list[tuple[Item, str]]
 
 
 @dataclass(frozen=True)
@@ -62,37 +73,41 @@ class Predictor:
         # The driver has checked the names; a file that exists was written by an actor that was killed.
         files = ImageFiles(None, owns_all=True)
         self._outputs = ImageOutputs(self._task, overlays_of(options, self._task), files)
+        self._drawings = open_drawings(options, self._task)
         self._loader = self._task.loader(options.limits)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """From `number` and `items` (pickled) of chunks to `number` and `rows`, or an error (pickled)."""
+        """From `number` and `items` (pickled) of chunks to `number` and `answers`, or an error (pickled)."""
         contents = [pickle.dumps(self._answer(pickle.loads(content))) for content in batch["items"]]
-        return {"number": batch["number"], "rows": np.array(contents, dtype=object)}
+        return {"number": batch["number"], "answers": np.array(contents, dtype=object)}
 
-    def _answer(self, chunk: Chunk) -> list[Row] | VimDeployError:
+    def _answer(self, chunk: Chunk) -> list[Answer] | VimDeployError:
         if self._problem is not None:
             return self._problem
         try:
-            return list(self._rows(chunk))
+            return list(self._answers(chunk))
         except Exception as error:
             return _user_error(error)
 
-    def _rows(self, chunk: Chunk) -> Iterator[Row]:
+    def _answers(self, chunk: Chunk) -> Iterator[Answer]:
         options = self._options
         workers = options.workers or min(default_workers(options.limits), options.threads or 1)
         stream = predict_stream(
             self._task,
-            [item for item, _ in chunk],
+            [item for item, _ in chunk.items],
             batch_size=options.batch_size,
             workers=workers,
             loader=_KeptOpen(self._loader),
         )
         with contextlib.closing(stream):
-            for prediction, (_, refused) in zip(stream, chunk, strict=True):
+            for number, (prediction, (_, refused)) in enumerate(
+                zip(stream, chunk.items, strict=True), chunk.first
+            ):
                 if refused and prediction.status == "ok":
-                    yield Row.of(prediction, self._engine.class_names).failed(refused)
+                    row = Row.of(prediction, self._engine.class_names).failed(refused)
                 else:
-                    yield self._outputs.write(prediction)
+                    row = self._outputs.write(prediction)
+                yield row, self._drawings.pictures(number, row, prediction)
 
 
 class _KeptOpen:

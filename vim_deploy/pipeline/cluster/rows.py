@@ -14,11 +14,10 @@ from typing import Any
 from vim_deploy.data.discover import Item
 from vim_deploy.engines.open import OpenEngine
 from vim_deploy.errors import ClusterError, ConfigError, ImageError, VimDeployError
-from vim_deploy.pipeline.cluster.predictor import Chunk, Predictor, Sent
+from vim_deploy.pipeline.cluster.predictor import Answer, Chunk, Predictor, Sent
 from vim_deploy.pipeline.cluster.session import ray_session
 from vim_deploy.pipeline.image_outputs import ImageOutputs
 from vim_deploy.pipeline.options import ClusterOptions, InferenceOptions
-from vim_deploy.results import Row
 from vim_deploy.text import plural
 
 CHUNK = 256  # images
@@ -60,8 +59,9 @@ def cluster_rows(
     outputs: ImageOutputs,
     batch: int,
     stopped: Callable[[], bool],
-) -> Generator[Row, None, None]:
-    """One row per item, computed by Ray Data with a pool of actors. Ends early once `stopped()`.
+) -> Generator[Answer, None, None]:
+    """One row per item, computed by Ray Data with a pool of actors, with pictures for the report. Ends early
+    once `stopped()`.
 
     Ray computes the chunks of an actor, process or node that is lost again. Raises ClusterError if the run
     cannot go on, ConfigError if it cannot start, and the errors of the actors.
@@ -74,7 +74,7 @@ def cluster_rows(
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         plan = Plan.of(options.cluster, options.threads, nodes, engine.manifest.device != "cpu")
         size = _chunk_size(len(listed), plan.actors, batch)
-        chunks = [listed[start : start + size] for start in range(0, len(listed), size)]
+        chunks = [Chunk(start, listed[start : start + size]) for start in range(0, len(listed), size)]
         _log.info(
             "%s on %s: %s with %s and %g GPUs each, %s of up to %s",
             "Ray",
@@ -110,13 +110,13 @@ def _chunk_size(images: int, actors: int, batch: int) -> int:
 
 def _computed(
     ray: Any, chunks: list[Chunk], sent: Sent, plan: Plan, stopped: Callable[[], bool]
-) -> Iterator[Row]:
+) -> Iterator[Answer]:
     """The rows of the chunks in order; nothing is lost and nothing comes twice."""
     expected = 0
     for number, content in _results(ray, chunks, sent, plan, stopped):
         if number != expected:
             raise ClusterError(f"chunk {number} came instead of chunk {expected}.")
-        found: list[Row] | VimDeployError = pickle.loads(content)
+        found: list[Answer] | VimDeployError = pickle.loads(content)
         if isinstance(found, VimDeployError):
             raise found
         yield from found
@@ -144,7 +144,7 @@ def _results(
         try:
             dataset = _dataset(ray, chunks, sent, plan)
             for block in dataset.iter_batches(batch_size=None, batch_format="numpy"):
-                for number, content in zip(block["number"], block["rows"], strict=True):
+                for number, content in zip(block["number"], block["answers"], strict=True):
                     put((int(number), content))
                 if ended.is_set():
                     return
