@@ -28,7 +28,7 @@ test-scale: setup test-cluster
 	$(call environment,$(SCALE),tools/scale/requirements.txt)
 	$(SCALE)/bin/python -m pytest -p no:cacheprovider tests/serving
 
-# The same with Ray and a server of the S3 protocol; their packages do not fit to those of Triton's client.
+# The same with Ray and a server of the S3 protocol, whose packages conflict with those of Triton's client.
 CLUSTER := .venv-cluster
 test-cluster: setup
 	$(call environment,$(CLUSTER),tools/cluster/requirements.txt)

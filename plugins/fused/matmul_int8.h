@@ -1,6 +1,6 @@
 // Matmuls with int8 weights, for vectors of any width; included like lanes.h, with the same restrictions. Each row of
-// the input is rounded to int8 with a scale of its own; the products are summed exactly, in int32. The integers are the
-// same on every CPU.
+// the input is rounded to int8 with a scale of its own. Accumulation is exact, in int32, so that the integers are the same
+// on every CPU.
 #pragma once
 
 #include "fused_tasks.h"
@@ -46,7 +46,8 @@ float quantize_row(const float* x, const float* smoothing, int64_t size, const S
   return largest <= kSmallest ? 0.0f : largest / kInt8Most;
 }
 
-// The policy without dot product instructions: products of 16-bit pairs, which are exact.
+// The policy without dot product instructions: bytes are widened to 16 bits, and pairs of them are multiplied and
+// accumulated in 32 bits, which is exact.
 template <class M>
 struct Int8Pairs {
   using Lanes = M;
@@ -94,8 +95,8 @@ struct Int8Pairs {
   typedef std::int16_t Shorts __attribute__((vector_size(M::width * sizeof(std::int16_t))));
 };
 
-// The policy for instructions that add to each lane the products of four unsigned and four signed bytes: 128 is added to
-// the inputs, and the columns' offsets are -128 times the sums of their weights. D: the instruction.
+// The policy for instructions that add the dot product of four unsigned and four signed bytes to each lane: 128 is added
+// to the inputs, and the columns' offsets are -128 times the sums of their weights. D: the instruction.
 template <class D>
 struct Int8Dot {
   using Lanes = typename D::Lanes;

@@ -52,7 +52,7 @@ struct Lanes {
     return bits(x + splat(shift)) - bits(splat(shift));
   }
 
-  // In each lane the sum of two products: lower halves, and upper halves.
+  // The dot product of the two 16-bit halves of each lane, in 32 bits.
   static Int multiply_pairs(Halves x, Halves y) {
     const Int a = reinterpret_cast<Int>(x), b = reinterpret_cast<Int>(y);
     return (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16);

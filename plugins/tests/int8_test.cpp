@@ -102,7 +102,7 @@ void check(const std::vector<Kernels>& all, const Problem& problem) {
   }
 }
 
-// The largest sums: all products are 127 * 127 with one sign. 16-bit sums of two products would saturate.
+// The largest sums: all terms are 127 * 127 with one sign. 16-bit partial sums of two terms would saturate.
 void check_extremes(const std::vector<Kernels>& all, std::int64_t depth) {
   for (int sign : {1, -1}) {
     Problem problem(5, depth, 50, false);

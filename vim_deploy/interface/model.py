@@ -60,7 +60,7 @@ class Model(OpenEngine, Generic[AnyResult]):
 
     @property
     def task(self) -> str:
-        """What the model computes: "classify", "features", "segment" or "detect"."""
+        """What the model computes: "classify", "features", "segment", "detect" or "raw"."""
         return self.metadata.task
 
     @overload

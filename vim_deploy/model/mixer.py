@@ -31,8 +31,8 @@ def causal_conv(x: Tensor, weight: Tensor, bias: Tensor | None, reverse: bool) -
     length, width = x.shape[1], weight.shape[-1]
     padding = (0, 0, 0, width - 1) if reverse else (0, 0, width - 1, 0)
     padded = F.pad(x, padding)
-    # A sum of shifted products, because the convolution operator is channels-first and would need transposes
-    # in the exported graph.
+    # A weighted sum of shifted inputs, because the convolution operator is channels-first and would need
+    # transposes in the exported graph.
     kernel = weight[:, 0].flip(-1) if reverse else weight[:, 0]
     y = padded[:, :length] * kernel[:, 0]
     for shift in range(1, width):
