@@ -7,14 +7,16 @@ import platform
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import onnx
 
-from vim_deploy.data.decode import decode
+from vim_deploy.data.calibration import calibration_images
 from vim_deploy.data.discover import Discovery
+from vim_deploy.data.loading import decode_path
 from vim_deploy.data.preprocess import NoPreprocessing, Preprocessing
 from vim_deploy.errors import ExportError, ImageError, os_errors
 from vim_deploy.export.int8.graph import quantize
@@ -188,28 +190,24 @@ def _described(pixels: Inputs) -> str:
 
 
 def _check_pixels(request: ExportRequest, task: TaskModule, preprocessing: Preprocessing) -> Inputs:
-    images = request.check_images or request.calibration
+    images, option = request.check_images, "--check-images"
+    if not images:
+        images, option = request.calibration, "--calibrate"
     if task.spec.arrays or not images:
         return task.random_inputs(np.random.default_rng(_CHECK_SEED))
-    return np.stack(
-        [
-            _pixels_of(path, task, preprocessing, "--check-images")
-            for path in _images(images)[: request.check_count]
-        ]
-    )
+    paths = [item.path for item in islice(Discovery(images), request.check_count)]
+    _check_found(paths, images)
+    return np.stack([_pixels_of(path, task, preprocessing, option) for path in paths])
 
 
-def _images(given: tuple[str, ...]) -> list[str]:
-    """The paths of all images. Raises ExportError if there are none."""
-    paths = [item.path for item in Discovery(given)]
+def _check_found(paths: list[str], given: tuple[str, ...]) -> None:
     if not paths:
         raise ExportError(f"no images found in {', '.join(given)}; give files or folders with images.")
-    return paths
 
 
 def _pixels_of(path: str, task: TaskModule, preprocessing: Preprocessing, option: str) -> np.ndarray:
     try:
-        return task.pixels(decode(path).image, preprocessing)
+        return task.pixels(decode_path(path).image, preprocessing)
     except ImageError as error:
         raise ExportError(f"{path}: {error}; give other images with {option}.") from None
 
@@ -232,9 +230,8 @@ def _quantize(
     graph: onnx.ModelProto, request: ExportRequest, task: TaskModule, preprocessing: Preprocessing
 ) -> dict[str, Any]:
     """Quantize the graph in place. Returns the facts for the metadata."""
-    paths = _images(request.calibration)
-    # Evenly spaced, because folders are often sorted by class.
-    paths = paths[:: -(-len(paths) // request.calibration_count)]
+    paths = calibration_images(request.calibration, request.calibration_count)
+    _check_found(paths, request.calibration)
     size = task.fixed_batch or request.batch or 1
     settings = {name: np.array(value, np.float32) for name, value in task.settings.items()}
 

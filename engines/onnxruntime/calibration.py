@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from vim_deploy.data.decode import decode
-from vim_deploy.data.discover import Discovery
+from vim_deploy.data.calibration import calibration_images
+from vim_deploy.data.loading import decode_path
 from vim_deploy.engines.onnxruntime.fusion.smoothing import factors_of, with_ranges
 from vim_deploy.engines.onnxruntime.limited import run_limited
 from vim_deploy.engines.source import SourceModel
@@ -17,13 +16,14 @@ from vim_deploy.engines.tensors import TensorSpec
 from vim_deploy.errors import EngineError, ImageError
 from vim_deploy.ops.library import ort_library
 from vim_deploy.tasks.registry import TASKS
+from vim_deploy.text import plural
 
 MAX_IMAGES = 32
 _BATCH = 8
 
 
 def calibrate(source: SourceModel, folder: Path) -> dict[str, np.ndarray]:
-    """The factors of matmul inputs for `fuse_matmuls`, from the first images of a folder.
+    """The factors of matmul inputs for `fuse_matmuls`, from at most MAX_IMAGES images of a folder.
 
     Raises ImageError for an image that cannot be read, EngineError for a file that does not take images.
     """
@@ -44,16 +44,21 @@ def calibrate(source: SourceModel, folder: Path) -> dict[str, np.ndarray]:
 
 def _batches(source: SourceModel, folder: Path) -> list[np.ndarray]:
     preprocessing, images = source.metadata.preprocessing, []
-    for item in islice(Discovery([folder]), MAX_IMAGES):
+    for path in calibration_images([folder], MAX_IMAGES):
         try:
-            images.append(preprocessing(decode(item.path).image))
+            images.append(preprocessing(decode_path(path).image))
         except ImageError as error:
-            raise ImageError(f"--calibrate: {item.path} {error}") from None
-    size = source.input.shape[0] or _BATCH
-    batches = [np.stack(images[start : start + size]) for start in range(0, len(images), size)]
+            raise ImageError(f"--calibrate: {path}: {error}; give other images.") from None
+    if not images:
+        raise ImageError(f"--calibrate: no images in {folder}; give a folder with images.")
     fixed = source.input.shape[0]
+    size = fixed or _BATCH
+    batches = [np.stack(images[start : start + size]) for start in range(0, len(images), size)]
     if fixed is not None:
         batches = [part for part in batches if len(part) == fixed]
     if not batches:
-        raise ImageError(f"--calibrate: no images, or less than a batch, in {folder}.")
+        raise ImageError(
+            f"--calibrate: {plural(len(images), 'image')} in {folder}; {source.record.name} takes batches of "
+            f"{fixed}."
+        )
     return batches

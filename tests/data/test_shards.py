@@ -6,6 +6,7 @@ import io
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -13,6 +14,7 @@ from infer_command import json_rows, make_engine, make_images, run
 from PIL import Image
 
 from vim_deploy import load
+from vim_deploy.validation.inputs import real_inputs
 
 
 @pytest.fixture(autouse=True)
@@ -74,11 +76,21 @@ def test_images_in_parquet_files(photos, structures):
     assert found[13]["path"] == "images.parquet/13"
 
 
-def test_python_reads_images_in_tar_files(photos):
+@pytest.mark.parametrize("source", ["shards", "shards/000.tar"])
+def test_python_reads_images_in_tar_files(photos, source):
     write_tar("shards/000.tar", photos)
     with load("colors.engine") as model:
-        found = model.predict("shards")
+        found = model.predict(source)
     assert [result.ok for result in found] == [number != 7 for number in range(20)]
+    assert found[0].plot(legend=False).size == found[0].size
+
+
+def test_images_to_compare_on_may_be_in_tar_files(photos):
+    write_tar("shards/000.tar", photos[:3])
+    found, expected = (real_inputs([folder], np.asarray, limit=3) for folder in ("shards", "photos"))
+    assert [given.name for given in found] == [f"000.tar/{Path(path).name}" for path in photos[:3]]
+    for given, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(given.pixels, other.pixels)
 
 
 def test_tables_without_images_are_other_files(photos):

@@ -168,7 +168,8 @@ def test_int8_and_images_belong_together(tmp_path, options):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_damaged_image_is_refused_with_its_name(tmp_path, photos):
+@pytest.mark.parametrize("check", [["--no-check"], []])
+def test_a_damaged_image_is_refused_with_its_name(tmp_path, photos, check):
     (tmp_path / "damaged.png").write_bytes(b"no image")
     options = (
         "--precision",
@@ -178,6 +179,6 @@ def test_a_damaged_image_is_refused_with_its_name(tmp_path, photos):
         "--calibrate",
         str(tmp_path / "damaged.png"),
     )
-    code, printed = export_digits(tmp_path / "digits.onnx", *options, "--no-check")
-    assert code == 2 and "damaged.png: " in printed and "--calibrate" in printed
+    code, printed = export_digits(tmp_path / "digits.onnx", *options, *check)
+    assert code == 2 and "damaged.png: " in printed and "give other images with --calibrate" in printed
     assert not (tmp_path / "digits.onnx").exists()

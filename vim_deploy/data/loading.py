@@ -8,7 +8,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from vim_deploy.data.decode import DecodedImage, Limits, decode, decode_bytes
+from vim_deploy.data.decode import DecodedImage, Limits, MinimumSize, decode, decode_bytes
 from vim_deploy.data.discover import Item
 from vim_deploy.data.memory import ImageSource
 from vim_deploy.data.preparation import Preparation, minimum_size_of
@@ -64,6 +64,15 @@ class Loader(Protocol):
         ...
 
 
+def decode_path(
+    path: str, limits: Limits | None = None, minimum_size: MinimumSize | None = None
+) -> DecodedImage:
+    """`decode` for a path that Discovery found, which may be that of an image in a tar or Parquet file."""
+    if in_shard(path):
+        return decode_bytes(read_from_shard(path), path, limits, minimum_size)
+    return decode(path, limits, minimum_size)
+
+
 class ThreadLoader:
     """Decodes in the calling thread. A crash of a decoder ends the process."""
 
@@ -85,10 +94,8 @@ class ThreadLoader:
         return Loaded(given, size=decoded.size, flags=decoded.flags, pixels=pixels)
 
     def _decode(self, given: Input) -> DecodedImage:
-        if isinstance(given, Item) and in_shard(given.path):
-            return decode_bytes(read_from_shard(given.path), given.path, self._limits, self._minimum_size)
         if isinstance(given, Item):
-            return decode(given.path, self._limits, self._minimum_size)
+            return decode_path(given.path, self._limits, self._minimum_size)
         return given.decode(self._limits, self._minimum_size)
 
     def close(self) -> None:

@@ -24,6 +24,7 @@ from vim_deploy.data.memory import (
     RemoteImage,
 )
 from vim_deploy.data.remote import check_fsspec
+from vim_deploy.data.shards import is_shard
 from vim_deploy.errors import ImageError, InputError
 from vim_deploy.files import is_folder
 from vim_deploy.storage import is_url
@@ -121,8 +122,8 @@ def _single(given: Any, where: str, limits: Limits) -> Iterator[Input]:
 
 
 def _paths(path: str) -> Iterator[Input]:
-    """A file, or the images in a folder or of a glob, as for `vim-infer`."""
-    if is_folder(path):
+    """A file, or the images in a folder, a shard or of a glob, as for `vim-infer`."""
+    if is_folder(path) or is_shard(path):
         empty = True
         for item in Discovery([path]):
             empty = False

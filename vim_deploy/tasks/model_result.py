@@ -9,8 +9,9 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from PIL import Image
 
-from vim_deploy.data.decode import Limits, decode
+from vim_deploy.data.decode import Limits
 from vim_deploy.data.discover import Item
+from vim_deploy.data.loading import decode_path
 from vim_deploy.errors import ImageError
 from vim_deploy.prediction import Prediction
 from vim_deploy.results.columns import Columns
@@ -103,7 +104,7 @@ class Result(Generic[Value]):
     def _image(self) -> Image.Image:
         given = self._prediction.given
         limits = self._limits
-        decoded = decode(given.path, limits) if isinstance(given, Item) else given.decode(limits)
+        decoded = decode_path(given.path, limits) if isinstance(given, Item) else given.decode(limits)
         return decoded.image.convert("RGB")
 
     def _no_result(self) -> ImageError:

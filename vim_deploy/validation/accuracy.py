@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vim_deploy.data.decode import decode
+from vim_deploy.data.loading import decode_path
 from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.validation.compare import TOP, Model
 from vim_deploy.validation.statistics import mcnemar, newcombe_paired_interval
@@ -96,5 +96,5 @@ def _batches(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for start in range(0, len(labeled), _BATCH):
         part = labeled[start : start + _BATCH]
-        pixels = np.stack([preprocessing(decode(path).image) for path, _ in part])
+        pixels = np.stack([preprocessing(decode_path(path).image) for path, _ in part])
         yield pixels, np.array([label for _, label in part])

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vim_deploy.data.decode import decode
 from vim_deploy.data.discover import Discovery
+from vim_deploy.data.loading import decode_path
 from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.errors import ImageError
 
@@ -38,7 +38,7 @@ def real_inputs(
     Raises ImageError for one that cannot be read.
     """
     found = [
-        Input(_short(item.path), REAL, prepare(decode(item.path).image))
+        Input(_short(item.path), REAL, prepare(decode_path(item.path).image))
         for item in islice(Discovery(images), limit)
     ]
     if not found:

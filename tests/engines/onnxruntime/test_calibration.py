@@ -109,5 +109,5 @@ def test_unusable_images_are_named(file, tmp_path):
     with pytest.raises(ImageError, match="--calibrate: no images"):
         calibrate(read_source(file), empty)
     (empty / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    with pytest.raises(ImageError, match=r"--calibrate: .*broken\.png"):
+    with pytest.raises(ImageError, match=r"--calibrate: .*broken\.png: "):
         calibrate(read_source(file), empty)
