@@ -22,26 +22,23 @@ def refit(trt: ModuleType, logger: Any, engine: Any, graph: bytes) -> None:
     """Set the weights of a stripped engine from the graph that it was built from. Raises EngineError."""
     refitter = trt.Refitter(engine, logger)
     parser = trt.OnnxParserRefitter(refitter, logger)
-    network = None  # has the memory of the constants until the engine is refitted
     complete = parser.refit_from_bytes(graph)
-    if not complete and _created_weights(refitter, graph):
-        network = _parse(trt, logger, graph)
-        complete = network is not None and _set_constants(trt, refitter, network[0], graph)
-    if not complete or not refitter.refit_cuda_engine():
-        missing = sorted(
-            _created_weights(refitter, graph) | {str(name) for name in refitter.get_missing_weights()}
-        )
-        lacks = f"; missing: {', '.join(missing[:_MAX_NAMED])}" if missing else ""
-        more = f" and {len(missing) - _MAX_NAMED} more" if len(missing) > _MAX_NAMED else ""
-        raise EngineError(
-            f"TensorRT {trt.__version__} does not accept the weights: "
-            f"{parser_errors(parser) or logger.reasons()}{lacks}{more}. Build the engine without --strip."
-        )
-
-
-def _created_weights(refitter: Any, graph: bytes) -> set[str]:
-    """The weights of the engine that the graph does not have."""
-    return {str(name) for name in refitter.get_all_weights()} - _weight_names(graph)
+    if complete and refitter.refit_cuda_engine():
+        return
+    known = _weight_names(graph)
+    created = {str(name) for name in refitter.get_all_weights()} - known
+    if not complete and created:
+        network = _parse(trt, logger, graph)  # has the memory of the constants until the engine is refitted
+        set_all = network is not None and _set_constants(trt, refitter, network[0], known, len(created))
+        if set_all and refitter.refit_cuda_engine():
+            return
+    missing = sorted(created | {str(name) for name in refitter.get_missing_weights()})
+    lacks = f"; missing: {', '.join(missing[:_MAX_NAMED])}" if missing else ""
+    more = f" and {len(missing) - _MAX_NAMED} more" if len(missing) > _MAX_NAMED else ""
+    raise EngineError(
+        f"TensorRT {trt.__version__} does not accept the weights: "
+        f"{parser_errors(parser) or logger.reasons()}{lacks}{more}. Build the engine without --strip."
+    )
 
 
 def _weight_names(graph: bytes) -> set[str]:
@@ -57,18 +54,17 @@ def _parse(trt: ModuleType, logger: Any, graph: bytes) -> tuple[Any, Any] | None
     return (network, parser) if parser.parse(graph) else None
 
 
-def _set_constants(trt: ModuleType, refitter: Any, network: Any, graph: bytes) -> bool:
-    """Set the constants of the network that the graph does not have. False if one is not found or refused."""
+def _set_constants(trt: ModuleType, refitter: Any, network: Any, known: set[str], count: int) -> bool:
+    """Set the `count` constants of the network that are not `known`. False if one is not found or refused."""
     constants = {
         layer.name: layer
         for layer in map(network.get_layer, range(network.num_layers))
         if layer.type == trt.LayerType.CONSTANT
     }
-    known = _weight_names(graph)
     wanted = {str(name) for name in refitter.get_all()[0]}
     created = [layer for name, layer in constants.items() if name in wanted and name not in known]
     for layer in created:
         layer.__class__ = trt.IConstantLayer  # the bindings return the base class
         if not refitter.set_weights(layer.name, trt.WeightsRole.CONSTANT, layer.weights):
             return False
-    return len(created) >= len(_created_weights(refitter, graph)) and not refitter.get_missing_weights()
+    return len(created) >= count and not refitter.get_missing_weights()
