@@ -11,7 +11,7 @@ import click
 from vim_deploy.bench import memory, openers
 from vim_deploy.bench.process import Worker
 from vim_deploy.bench.table import table
-from vim_deploy.engines.container import read_engine
+from vim_deploy.engines.container import read_manifest
 from vim_deploy.engines.selfcheck import example_shapes
 
 _HEAD = ("engine", "weights", "processes", "peak", "anonymous", "proportional", "all processes")
@@ -25,7 +25,7 @@ def imported(path: str) -> dict[str, int]:
 
 def measured(path: str, processes: int) -> dict[str, float]:
     """Means over the processes, in bytes above the start, while all of them have run a batch of one."""
-    manifest, _ = read_engine(path)
+    manifest = read_manifest(path)
     (example,) = example_shapes(manifest.inputs, manifest.model_metadata(path), path).values()
     shape = (manifest.input.shape[0] or 1, *example[1:])
     with contextlib.ExitStack() as stack:
@@ -62,7 +62,7 @@ def main(engines: tuple[str, ...], processes: str) -> None:
             found = measured(path, count)
             together = count * found["proportional"]
             sizes = (found["peak"], found["anonymous"], found["proportional"], together)
-            weights = read_engine(path)[1].bytes
+            weights = read_manifest(path).payload.bytes
             rows.append(
                 (
                     Path(path).name,
