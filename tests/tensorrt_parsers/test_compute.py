@@ -301,6 +301,20 @@ def test_roi_align_of_both_generations_of_plugins(generation):
     assert np.allclose(found[1, 1], [[2.5, 4.5]] * 2)
 
 
+def test_forms_of_layers_that_are_not_computed_are_named():
+    boxes, scores = np.zeros((1, 5001, 4), np.float32), np.ones((1, 5001, 1), np.float32)
+    limits = [np.array(2, np.int32), np.array(0.5, np.float32), np.array(0, np.float32)]
+    with pytest.raises(
+        ComputeError, match="5001 boxes above the threshold; TensorRT's NMS takes at most 5000"
+    ):
+        one_layer("NMS", {}, [boxes, scores, *limits], [((-1, 3), "int32"), ((), "int32")])
+    maximum = {"data": struct.pack("<5if", 1, 0, 2, 2, 0, 0.5).hex() + "00" * 16}
+    given = {"namespace": "", "name": "ROIAlign_TRT", **maximum}
+    inputs = [np.zeros((1, 2, 8, 8), np.float32), boxes[0, :2], np.zeros(2, np.int32)]
+    with pytest.raises(ComputeError, match=r"RoiAlign with .*'mode': 0.*only the average"):
+        one_layer("Plugin", {}, inputs, [((2, 2, 2, 2), "float32")], plugin=given)
+
+
 def test_layers_are_computed_after_those_that_they_read():
     """The parser adds the constant k of a TopK after it."""
     x, k = (

@@ -6,7 +6,7 @@ import struct
 
 import torch
 
-from tensorrt_parsers.recording import Layer, Recording
+from tensorrt_parsers.recording import Layer, Recording, UnsupportedLayerError
 from vim_deploy.dense.boxes import nms
 from vim_deploy.dense.roi import roi_align
 
@@ -29,8 +29,11 @@ def suppression(
     threshold: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """NonMaxSuppression of one image: rows (image, class, box), class by class, and their number."""
-    if int((scores > threshold).sum()) > _MAX_NMS_BOXES:
-        raise NotImplementedError(f"more than {_MAX_NMS_BOXES} boxes above the threshold")
+    above = int((scores > threshold).sum())
+    if above > _MAX_NMS_BOXES:
+        raise UnsupportedLayerError(
+            f"{above} boxes above the threshold; TensorRT's NMS takes at most {_MAX_NMS_BOXES}"
+        )
     rows = []
     for label, values in enumerate(scores[0].float().t()):
         count = min(int(limit), len(values))
@@ -51,5 +54,7 @@ def roi_align_plugin(
         fields = dict(zip(_ROI_ALIGN_FIELDS, values, strict=True))
     expected = (_HALF_PIXEL, _AVERAGE, fields["output_height"], fields["output_height"], _ADAPTIVE)
     if tuple(fields.values())[:-1] != expected or images.any():
-        raise NotImplementedError(f"RoiAlign with {fields}")
+        raise UnsupportedLayerError(
+            f"RoiAlign with {fields}; only the average over half-pixel samples of one image is computed"
+        )
     return roi_align(level.float(), boxes.float(), fields["spatial_scale"], fields["output_height"])

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from tensorrt_parsers.detection import suppression
-from tensorrt_parsers.recording import Layer, Recording
+from tensorrt_parsers.recording import Layer, Recording, UnsupportedLayerError
 
 Function = Callable[..., torch.Tensor | tuple[torch.Tensor, ...]]
 
@@ -92,7 +92,7 @@ def _deconvolution(network: Recording, layer: Layer, x: torch.Tensor) -> torch.T
     kernel = kernel.reshape(x.shape[1], settings["nb_output_maps"] // groups, *size)
     before, after = _padding(settings, rank)
     if before != after:
-        raise NotImplementedError(f"padding {before} before and {after} after")
+        raise UnsupportedLayerError(f"padding {before} before and {after} after")
     stride, dilation = settings.get("stride_nd", [1] * rank), settings.get("dilation_nd", [1] * rank)
     function = getattr(F, f"conv_transpose{rank}d")
     result: torch.Tensor = function(x.float(), kernel, bias, stride, before, 0, groups, dilation)
@@ -107,7 +107,7 @@ def _pooling(network: Recording, layer: Layer, x: torch.Tensor) -> torch.Tensor:
     if kind == _MAX_POOLING:
         return F.max_pool2d(_padded(x.float(), before, after, -float("inf")), window, stride)
     if any(before) or any(after):
-        raise NotImplementedError("average pooling with padding")
+        raise UnsupportedLayerError("average pooling with padding")
     return F.avg_pool2d(x.float(), window, stride)
 
 
@@ -186,7 +186,7 @@ def _resize(
     size = shape.tolist() if shape is not None else settings.get("output_dimensions", [])
     transformation = settings.get("coordinate_transformation")
     if settings["resize_mode"] != _LINEAR or transformation not in (_HALF_PIXEL, _ALIGN_CORNERS):
-        raise NotImplementedError(f"resize with {settings}")
+        raise UnsupportedLayerError(f"resize with {settings}")
     aligned = transformation == _ALIGN_CORNERS
     sizes = None if scale else size[2:]
     return F.interpolate(x.float(), sizes, scale, "bilinear", align_corners=aligned)

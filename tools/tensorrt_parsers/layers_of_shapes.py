@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from tensorrt_parsers.layers import Function, weights_of
-from tensorrt_parsers.recording import Layer, Recording
+from tensorrt_parsers.recording import Layer, Recording, UnsupportedLayerError
 
 _ELEMENT, _ND = 1, 2  # modes of a gather
 _STRICT, _WRAP, _CLAMP, _FILL = 0, 1, 2, 3  # modes of a slice
@@ -76,7 +76,7 @@ def _unsqueeze(network: Recording, layer: Layer, x: torch.Tensor, axes: torch.Te
 def _gather(network: Recording, layer: Layer, data: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     index, mode = index.long(), layer.settings["mode"]
     if layer.settings.get("nb_element_wise_dims", 0):
-        raise NotImplementedError("a gather with batch dimensions")
+        raise UnsupportedLayerError("a gather with batch dimensions")
     if mode == _ND:
         return data[tuple(index.unbind(-1))]
     axis = layer.settings["gather_axis"]
@@ -117,7 +117,7 @@ def _sliced(x: torch.Tensor, axis: int, bounds: list[int], mode: int, padding: t
     if mode == _STRICT and bool(outside.any()):
         raise ValueError(f"axis {axis} from {first}, {count} by {step}, of {x.shape[axis]}")
     if mode not in (_STRICT, _WRAP, _CLAMP, _FILL):
-        raise NotImplementedError(f"a slice of mode {mode}")
+        raise UnsupportedLayerError(f"a slice of mode {mode}")
     if mode == _WRAP:
         index = index % x.shape[axis]
     x = x.index_select(axis, index.clamp(0, x.shape[axis] - 1))
@@ -131,7 +131,7 @@ def _fill(network: Recording, layer: Layer, *inputs: Any) -> torch.Tensor:
     assert shape is not None
     alpha, beta = (inputs[i] if len(inputs) > i else None for i in (1, 2))
     if layer.settings["operation"] != 0:
-        raise NotImplementedError(f"a fill of operation {layer.settings['operation']}")
+        raise UnsupportedLayerError(f"a fill of operation {layer.settings['operation']}")
     start = alpha.reshape(()) if alpha is not None else torch.tensor(layer.settings["alpha"])
     delta = beta.reshape(-1) if beta is not None else torch.tensor([layer.settings["beta"]])
     result = start.expand(shape).clone()

@@ -13,6 +13,10 @@ import numpy as np
 from tensorrt_parsers.installation import Recorder
 
 
+class UnsupportedLayerError(Exception):
+    """A form of a layer that this tool does not compute, since no exported file has it."""
+
+
 @dataclass(frozen=True)
 class Tensor:
     """`dims`: sizes, -1 for open ones; `type`: the name of a numpy type, or "bfloat16"."""
