@@ -20,7 +20,7 @@ class Quantization:
     """How a graph was quantized, for its metadata.
 
     `matmuls`: in int8. `smoothed`: those whose inputs are divided by factors, `multiplied` with an operator
-    of their own. `error`: the mean over the matmuls of the squared error relative to the squared product.
+    of their own. `error`: the mean over the matmuls of the squared error relative to the squared output.
     """
 
     matmuls: int

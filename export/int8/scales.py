@@ -2,8 +2,8 @@
 
 Activations of Vim have channels with values far larger than those of the others, which one scale per tensor
 rounds coarsely. Dividing a channel of the inputs by a factor and multiplying its row of the weights by the
-same factor does not change the product (SmoothQuant, arXiv 2211.10438, section 4). How far the range is
-moved, and where the inputs are clipped, is chosen by the error of the product on sampled rows.
+same factor does not change the output (SmoothQuant, arXiv 2211.10438, section 4). How far the range is moved,
+and where the inputs are clipped, is chosen by the error of the output on sampled rows.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vim_deploy.engines.onnxruntime.fusion.smoothing import divisors
 from vim_deploy.export.int8.samples import Samples
 
 LARGEST = 127
@@ -27,7 +28,7 @@ _WORTHWHILE = 0.5
 class Scales:
     """`factors` (depth): of the rows of the weights, None for all 1; the inputs are divided by them.
 
-    `inputs`: the scale of the inputs. `error`: the squared error of the product, relative to its square.
+    `inputs`: the scale of the inputs. `error`: the squared error of the output, relative to its square.
     """
 
     factors: np.ndarray | None
@@ -67,12 +68,7 @@ def _none() -> Scales:
 
 
 def _factors(weights: np.ndarray, largest: np.ndarray, strength: float) -> np.ndarray:
-    """Equation 4 of SmoothQuant, with a geometric mean of 1."""
-    rows = np.abs(weights).max(axis=1)
-    logarithms = strength * np.log(np.maximum(largest, _SMALLEST))
-    logarithms -= (1 - strength) * np.log(np.maximum(rows, _SMALLEST))
-    factors: np.ndarray = np.exp(logarithms - logarithms.mean()).clip(1e-3, 1e3).astype(np.float32)
-    return factors
+    return divisors(largest, weights, strength, _SMALLEST).clip(1e-3, 1e3)
 
 
 def quantize_weights(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 
 from vim_deploy.onnx_graph.index import GraphIndex, NoMatchError, demand, is_op
 
-_STRENGTH = 0.5  # exponent of the inputs' range; the weights' range has the rest
+_STRENGTH = 0.5
 _AXES = 3  # of inputs: batch, length, depth
 _SMALLEST = 1e-5  # ranges of channels that are almost always 0
 
@@ -53,11 +53,21 @@ def factors_of(data: bytes, ranges: Mapping[str, np.ndarray]) -> dict[str, np.nd
     matmuls, index = _indexed(data)
     found = {}
     for name, largest in ranges.items():
-        of_weights = np.abs(index.constant(matmuls[name].input[1])).max(axis=1)
-        inputs, weights = np.maximum(largest, _SMALLEST), np.maximum(of_weights, _SMALLEST)
-        divisors = inputs**_STRENGTH / weights ** (1 - _STRENGTH)
-        # Each row has its own scale: only the ratios of the factors matter.
-        found[name] = (np.exp(np.log(divisors).mean()) / divisors).astype(np.float32)
+        found[name] = 1 / divisors(largest, index.constant(matmuls[name].input[1]), _STRENGTH, _SMALLEST)
+    return found
+
+
+def divisors(ranges: np.ndarray, weights: np.ndarray, strength: float, smallest: float) -> np.ndarray:
+    """What input channels (depth) are divided by, and the rows of weights (depth, columns) multiplied.
+
+    `ranges`: the largest magnitudes of the channels, whose exponent is `strength`; that of the weights'
+    ranges is 1 - `strength`. Ranges are at least `smallest`. The geometric mean is 1: scales are computed
+    afterwards, so that only the ratios matter.
+    """
+    of_weights = np.abs(weights).max(axis=1)
+    logarithms = strength * np.log(np.maximum(ranges, smallest))
+    logarithms -= (1 - strength) * np.log(np.maximum(of_weights, smallest))
+    found: np.ndarray = np.exp(logarithms - logarithms.mean()).astype(np.float32)
     return found
 
 
