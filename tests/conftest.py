@@ -22,3 +22,12 @@ def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
         if "VIM_DEPLOY_CACHE" not in os.environ:
             patch.setenv("VIM_DEPLOY_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="module")
+def mamba_functions() -> Iterator[None]:
+    """Networks of the tests can import mamba_ssm, whose functions are vim_deploy's."""
+    from vim_deploy.integrations.mamba_ssm import install
+
+    with install():
+        yield

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from click.testing import CliRunner
+from commands import run
 from PIL import Image
 from small_networks import classifier
 from torch import nn
@@ -19,16 +19,10 @@ from vim_deploy.errors import ConfigError
 from vim_deploy.export.int8 import sites
 from vim_deploy.families.factory_network import open_factory
 from vim_deploy.families.family import FACTORY, ModelSource
-from vim_deploy.integrations.mamba_ssm import install
 from vim_deploy.ops import use_scan
 
+pytestmark = pytest.mark.usefixtures("mamba_functions")
 TARGET = "small_networks:classifier"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _installed():
-    with install():
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +34,6 @@ def place(tmp_path_factory):
         "-o", folder / "x.onnx")  # fmt: skip
     run(build, folder / "x.onnx", "-o", folder / "x.engine")
     return folder
-
-
-def run(command, *arguments, code=0):
-    result = CliRunner().invoke(command.main, [str(argument) for argument in arguments])
-    assert result.exit_code == code, result.output
-    return result
 
 
 def test_the_file_has_the_network_and_its_preprocessing(place):

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from click.testing import CliRunner
+from commands import run
 from extending.toy_family import ToyConfig, ToyMamba
 
 from vim_deploy import load
-from vim_deploy.cli.export import main
+from vim_deploy.cli import export
 from vim_deploy.errors import ConfigError
 from vim_deploy.families.registry import FAMILIES, families, find_family
 from vim_deploy.metadata import ModelMetadata
@@ -27,12 +27,6 @@ def toy():
     FAMILIES.unregister("toy_mamba")
 
 
-def export(*arguments):
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert result.exit_code == 0, result.output
-    return result
-
-
 def metadata_of(path: Path) -> ModelMetadata:
     props = {item.key: item.value for item in onnx.load(str(path)).metadata_props}
     return ModelMetadata.from_props(props, str(path))
@@ -41,7 +35,7 @@ def metadata_of(path: Path) -> ModelMetadata:
 @pytest.mark.parametrize(("task", "shape"), [("classify", (2, 3)), ("features", (2, 16))])
 def test_a_registered_classifier_family_works_with_the_tasks_for_classifiers(toy, tmp_path, task, shape):
     path = tmp_path / "toy.onnx"
-    export("toy_tiny", "--task", task, "-o", path)
+    run(export, "toy_tiny", "--task", task, "-o", path)
     assert metadata_of(path).variant == "toy_tiny"
     with load(path) as engine:
         (output,) = engine.run(np.zeros((2, 3, 32, 32), np.float32)).values()
@@ -52,7 +46,7 @@ def test_a_registered_family_reads_its_checkpoints(toy, tmp_path):
     model = ToyMamba(ToyConfig(width=5))
     fill_synthetic(model)
     save_checkpoint(model, tmp_path / "toy.safetensors")
-    export("toy_mamba", "--checkpoint", tmp_path / "toy.safetensors", "-o", tmp_path / "toy.onnx")
+    run(export, "toy_mamba", "--checkpoint", tmp_path / "toy.safetensors", "-o", tmp_path / "toy.onnx")
     metadata = metadata_of(tmp_path / "toy.onnx")
     assert (metadata.variant, metadata.config["width"]) == ("custom", 5)
 

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from click.testing import CliRunner
+from commands import run
 from PIL import Image
 from small_networks import classifier, language_model
 from torch import nn
@@ -14,16 +14,10 @@ from torch import nn
 import vim_deploy
 from vim_deploy.cli import build, infer
 from vim_deploy.errors import ConfigError, EngineError, ExportError
-from vim_deploy.integrations.mamba_ssm import install
 from vim_deploy.ops import use_scan
 
+pytestmark = pytest.mark.usefixtures("mamba_functions")
 LENGTHS = {"tokens": {0: "batch", 1: "length"}, "mask": {0: "batch", 1: "length"}}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _installed():
-    with install():
-        yield
 
 
 def examples(batch=2, length=6):
@@ -75,8 +69,7 @@ def test_an_engine_without_the_library_gives_the_same(exported, tmp_path):
     found = []
     for options in ([], ["--no-library"]):
         path = tmp_path / f"{len(options)}.engine"
-        result = CliRunner().invoke(build.main, [str(exported), "-o", str(path), *options])
-        assert result.exit_code == 0, result.output
+        run(build, exported, "-o", path, *options)
         with vim_deploy.load(path) as model:
             found.append(model.run(**given)["logits"])
     assert np.abs(found[0] - found[1]).max() <= 1e-4 * np.abs(found[0]).max()
@@ -99,8 +92,8 @@ def test_wrong_arrays_are_refused(exported, arrays, message):
 
 def test_images_are_refused(exported, tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "image.png")
-    result = CliRunner().invoke(infer.main, [str(exported), str(tmp_path), "-o", str(tmp_path / "x.csv")])
-    assert result.exit_code == 2 and "no arrays found" in result.output, result.output
+    result = run(infer, exported, tmp_path, "-o", tmp_path / "x.csv", code=2)
+    assert "no arrays found" in result.output, result.output
     with vim_deploy.load(exported) as model, pytest.raises(EngineError, match="takes named arrays"):
         model.predict(tmp_path / "image.png")
 

@@ -7,21 +7,15 @@ import json
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
+from commands import run
 from small_networks import language_model
 
 import vim_deploy
 from vim_deploy.cli import validate
-from vim_deploy.integrations.mamba_ssm import install
 
+pytestmark = pytest.mark.usefixtures("mamba_functions")
 TARGET = ("--factory", "small_networks:language_model")
 AXES = {"tokens": {0: "batch", 1: "length"}, "mask": {0: "batch", 1: "length"}}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _installed():
-    with install():
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +31,9 @@ def place(tmp_path_factory):
     return folder
 
 
-def run(*arguments):
-    return CliRunner().invoke(validate.main, [*map(str, (*TARGET, *arguments))])
-
-
 def test_file_and_engine_equal_the_eager_network(place):
-    result = run(place / "x.onnx", place / "x.engine", "--arrays", place / "given.npz", "--sign", "--json")
-    assert result.exit_code == 0, result.output
+    artifacts = (place / "x.onnx", place / "x.engine")
+    result = run(validate, *TARGET, *artifacts, "--arrays", place / "given.npz", "--sign", "--json")
     found = json.loads(result.stdout)
     assert found["passed"] and found["inputs"]["count"] == 5
     assert [item["mode"] for item in found["artifacts"]] == ["library", "function body", "engine"]
@@ -55,8 +45,9 @@ def test_file_and_engine_equal_the_eager_network(place):
 
 
 def test_other_weights_fail(place):
-    result = run(place / "x.onnx", "--factory-args", "seed=1", "--random", "1", "--no-function-body")
-    assert result.exit_code == 1 and "FAILED" in result.stdout, result.output
+    options = ("--factory-args", "seed=1", "--random", "1", "--no-function-body")
+    result = run(validate, *TARGET, place / "x.onnx", *options, code=1)
+    assert "FAILED" in result.stdout, result.output
 
 
 @pytest.mark.parametrize(
@@ -71,5 +62,5 @@ def test_other_weights_fail(place):
 def test_unusable_options_are_refused(arguments, message, place, monkeypatch):
     monkeypatch.chdir(place)
     np.savez(place / "bad.npz", tokens=np.zeros((1, 3), np.int64))
-    result = run(place / "x.onnx", *arguments)
-    assert result.exit_code == 2 and message in result.stderr, result.output
+    result = run(validate, *TARGET, place / "x.onnx", *arguments, code=2)
+    assert message in result.stderr, result.output

@@ -8,25 +8,19 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from click.testing import CliRunner
+from commands import run
 from onnx import numpy_helper
 from torch import nn
 
 pytest.importorskip("onnxruntime", reason="running exported files needs onnxruntime")
 
 from vim_deploy.cli import build, export, validate
-from vim_deploy.integrations.mamba_ssm import install
 from vim_deploy.validation.layers import worst_slice
 from vim_deploy.validation.modules import chosen_modules
 
+pytestmark = pytest.mark.usefixtures("mamba_functions")
 BLOCKS = ("blocks.0", "blocks.1", "blocks.2")
 FEW = ("--random", "1", "--no-hard", "--no-function-body", "--layers")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _functions():
-    with install():
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +29,6 @@ def place(tmp_path_factory):
     for name in ("classifier", "deep_classifier"):
         run(export, "--factory", f"small_networks:{name}", "-o", folder / f"{name}.onnx")
     return folder
-
-
-def run(command, *arguments, code=0):
-    result = CliRunner().invoke(command.main, [str(argument) for argument in arguments])
-    assert result.exit_code == code, result.output
-    return result
 
 
 def layers_of(path, name="deep_classifier", code=0):
