@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+import vim_deploy
 from vim_deploy.cli.export import main
 from vim_deploy.cli.infer import main as infer
 from vim_deploy.data.preprocess import Preprocessing
@@ -272,6 +273,7 @@ def test_help_needs_no_framework():
 
 
 def test_without_pytorch_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(vim_deploy, "export", vim_deploy.export)  # the import below replaces it
     monkeypatch.setitem(sys.modules, "torch", None)
     for name in [name for name in sys.modules if name.startswith("vim_deploy.export")]:
         monkeypatch.delitem(sys.modules, name)

@@ -20,22 +20,22 @@ from vim_deploy.cli.common import (
 )
 from vim_deploy.cli.model_options import (
     complete_models,
-    model_files,
     model_names,
     model_options,
     model_source,
 )
 from vim_deploy.cli.registry_type import RegistryType
 from vim_deploy.cli.task_options import TaskOptionsCommand, take_task_options
-from vim_deploy.errors import needs_extra
 from vim_deploy.families.family import FACTORY
-from vim_deploy.output_files import OutputFile, check_output_files, input_paths
 from vim_deploy.precision import FILE_PRECISIONS, Precision
 from vim_deploy.tasks.registry import TASKS
 from vim_deploy.text import by
 
 if TYPE_CHECKING:
-    from vim_deploy.export.exporter import ExportRequest, ExportResult
+    from vim_deploy.export.exporter import ExportResult
+
+_OF_EXPORT = ("task", "batch_size", "precision", "class_names", "preprocessing", "check", "check_images",
+              "calibrate", "force")  # fmt: skip
 
 
 class _ExportCommand(TaskOptionsCommand):
@@ -119,14 +119,19 @@ def main(model: str | None, as_json: bool, quiet: bool, **options: Any) -> None:
     Exit codes: 0 written (and verified, unless --no-check), 2 user error; the message says how to fix it.
     """
     log_to_stderr(quiet)
-    model = _named_model(model, options["factory"])
-    _check_output(model, options)
+    source = model_source(_named_model(model, options["factory"]), options)
+    task_options = take_task_options(options, "export_options")
     with stages("vim-export", quiet) as report:
-        report("loading PyTorch")
-        with needs_extra("export"):
-            from vim_deploy.export.exporter import export
+        from vim_deploy.interface.convert import export_source
 
-        result = export(_request(model, options), report)
+        result = export_source(
+            source,
+            options["output"],
+            task_options=task_options,
+            output_name="-o",
+            report=report,
+            **{name: options[name] for name in _OF_EXPORT},
+        )
     _report(result, as_json, quiet)
 
 
@@ -135,37 +140,6 @@ def _named_model(model: str | None, factory: str | None) -> str:
     if (model is None) == (factory is None):
         raise click.UsageError("give either MODEL or --factory.")
     return FACTORY if model is None else model
-
-
-def _check_output(model: str, options: dict[str, Any]) -> None:
-    """Raises OutputError for an output that must not be written."""
-    from vim_deploy.metadata import EXPORTED_FILE
-
-    files = [options[name] for name in ("class_names", "preprocessing") if options[name] is not None]
-    inputs = [*model_files(model, options), *files, *input_paths(options["check_images"])]
-    inputs += input_paths(options["calibrate"])
-    check_output_files([OutputFile("-o", options["output"], EXPORTED_FILE)], inputs, options["force"])
-
-
-def _request(model: str, options: dict[str, Any]) -> ExportRequest:
-    from vim_deploy.class_names import read_class_names
-    from vim_deploy.export.description import read_preprocessing
-    from vim_deploy.export.exporter import ExportRequest
-
-    names, preprocessing = options["class_names"], options["preprocessing"]
-    return ExportRequest(
-        source=model_source(model, options),
-        output=options["output"],
-        task=options["task"],
-        task_options=take_task_options(options, "export_options"),
-        batch=options["batch_size"],
-        precision=Precision(options["precision"]),
-        class_names=read_class_names(names) if names else None,
-        preprocessing=read_preprocessing(preprocessing) if preprocessing else None,
-        check=options["check"],
-        check_images=options["check_images"],
-        calibration=options["calibrate"],
-    )
 
 
 def _report(result: ExportResult, as_json: bool, quiet: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -76,28 +76,62 @@ def export(
         position_rule=position_rule,
         seed=seed,
     )
+    return export_source(
+        source,
+        Path(output),
+        task=task,
+        task_options=task_options,
+        batch_size=batch_size,
+        precision=precision,
+        class_names=class_names,
+        preprocessing=preprocessing,
+        check=check,
+        check_images=check_images,
+        calibrate=calibrate,
+        force=force,
+    )
+
+
+def export_source(
+    source: ModelSource,
+    output: Path,
+    *,
+    task: str,
+    task_options: Mapping[str, Any],
+    batch_size: int | None,
+    precision: str,
+    class_names: ClassNames,
+    preprocessing: GivenPreprocessing,
+    check: bool,
+    check_images: Sequence[str | os.PathLike[str]],
+    calibrate: Sequence[str | os.PathLike[str]],
+    force: bool,
+    output_name: str = "output",
+    report: Callable[[str], None] = lambda stage: None,
+) -> ExportResult:
+    """`export` with valid values. `output_name`: the output in errors; `report` is called with each stage."""
     images, calibration = (tuple(os.fspath(path) for path in given) for given in (check_images, calibrate))
     files = [path for path in (class_names, preprocessing) if isinstance(path, _PATH)]
     inputs = input_paths([source.name, source.checkpoint or "", *files, *images, *calibration])
-    check_output_files([OutputFile("output", Path(output), EXPORTED_FILE)], inputs, force)
+    check_output_files([OutputFile(output_name, output, EXPORTED_FILE)], inputs, force)
+    report("loading PyTorch")
     with needs_extra("export"):
         from vim_deploy.export.exporter import ExportRequest
         from vim_deploy.export.exporter import export as export_request
-    return export_request(
-        ExportRequest(
-            source=source,
-            output=Path(output),
-            task=task,
-            task_options=task_options,
-            batch=batch_size,
-            precision=Precision(precision),
-            class_names=_class_names(class_names),
-            preprocessing=_preprocessing(preprocessing),
-            check=check,
-            check_images=images,
-            calibration=calibration,
-        )
+    request = ExportRequest(
+        source=source,
+        output=output,
+        task=task,
+        task_options=task_options,
+        batch=batch_size,
+        precision=Precision(precision),
+        class_names=_class_names(class_names),
+        preprocessing=_preprocessing(preprocessing),
+        check=check,
+        check_images=images,
+        calibration=calibration,
     )
+    return export_request(request, report)
 
 
 def _class_names(given: ClassNames) -> tuple[str, ...] | None:
