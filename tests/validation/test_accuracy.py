@@ -147,8 +147,8 @@ def test_only_classification_has_labels():
     from small_onnx import metadata
 
     from vim_deploy.families.family import ModelSource
+    from vim_deploy.validation.reference import check_task
     from vim_deploy.validation.request import ValidationRequest
-    from vim_deploy.validation.validate import check_task
 
     request = ValidationRequest(ModelSource("vim_tiny"), (Path("m.onnx"),), labels=LabelSource("folder"))
     check_task(request, metadata())

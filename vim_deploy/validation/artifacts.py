@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from vim_deploy.engines.base import Runner
+from vim_deploy.engines.class_names import class_names_of
+from vim_deploy.engines.container import read_manifest
 from vim_deploy.engines.manifest import Manifest
 from vim_deploy.engines.onnxruntime.backend import OrtRunner
 from vim_deploy.engines.onnxruntime.session import make_session, run_session
@@ -63,9 +65,10 @@ class Artifact(AbstractContextManager["Artifact"]):
         manifest: Manifest | None = None,
         inputs: tuple[TensorSpec, ...] = (),
     ) -> None:
-        self._inputs = inputs
+        self.inputs = inputs  # what `run_arrays` takes
         self.target, self.metadata, self.precision, self.manifest = target, metadata, precision, manifest
         self._network = network
+        self._runner: Runner = network.runner if isinstance(network, OpenEngine) else network
         spec = TASKS.get(metadata.task)
         self.output = "" if spec.arrays else spec.primary_output
 
@@ -87,20 +90,11 @@ class Artifact(AbstractContextManager["Artifact"]):
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes; their indices if the model has no names."""
-        if self.metadata.class_names is not None:
-            return self.metadata.class_names
-        spec, count = TASKS.get(self.metadata.task), 0
-        if spec.class_count is not None:
-            count = spec.class_count(self.metadata.config)
-        elif spec.class_axis is not None:
-            count = self.output_spec.shape[spec.class_axis] or 0
-        return tuple(map(str, range(count)))
+        return class_names_of(self.metadata, self._runner.outputs)
 
     @property
     def output_spec(self) -> TensorSpec:
-        network = self._network
-        runner = network.runner if isinstance(network, OpenEngine) else network
-        return next(spec for spec in runner.outputs if spec.name == self.output)
+        return next(spec for spec in self._runner.outputs if spec.name == self.output)
 
     @property
     def batches(self) -> BatchRange:
@@ -123,15 +117,8 @@ class Artifact(AbstractContextManager["Artifact"]):
         return self.run_all(pixels, size)[self.output]
 
     @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """What `run_arrays` takes."""
-        return self._inputs
-
-    @property
     def output_names(self) -> list[str]:
-        network = self._network
-        runner = network.runner if isinstance(network, OpenEngine) else network
-        return [spec.name for spec in runner.outputs]
+        return [spec.name for spec in self._runner.outputs]
 
     def run_arrays(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """All outputs for named arrays, for tasks that take them."""
@@ -144,16 +131,14 @@ class Artifact(AbstractContextManager["Artifact"]):
 
         For tasks whose outputs cannot be split by image, such as detection.
         """
-        network, settings = self._network, TASKS.get(self.metadata.task).settings
-        runner = network.runner if isinstance(network, OpenEngine) else network
+        runner, settings = self._runner, TASKS.get(self.metadata.task).settings
         if not settings:
-            return [network.run(image[None]) for image in pixels]
+            return [self._network.run(image[None]) for image in pixels]
         if not isinstance(runner, OrtRunner):
             raise EngineError(
                 f"{self.target.path}: {', '.join(settings)} can only be set for engines of ONNX Runtime."
             )
-        names = [spec.name for spec in runner.outputs]
-        return [run_session(runner.session, names, image[None], settings) for image in pixels]
+        return [run_session(runner.session, self.output_names, image[None], settings) for image in pixels]
 
     def close(self) -> None:
         self._network.close()
@@ -178,6 +163,14 @@ def targets_of(path: str | os.PathLike[str], function_body: bool = True) -> list
     if function_body or not found:
         found.append(Target(path, RunMode.FUNCTION_BODY))
     return found
+
+
+def metadata_of(target: Target) -> ModelMetadata:
+    """The metadata in a file. An ONNX file is only read, not loaded. Raises the errors of `open_artifact`."""
+    if target.mode != RunMode.ENGINE:
+        return read_source(target.path).metadata
+    with open_artifact(target) as artifact:
+        return artifact.metadata
 
 
 def open_artifact(target: Target, threads: int | None = None) -> Artifact:
@@ -205,8 +198,7 @@ def source_of(target: Target, others: list[Path]) -> Path:
     """
     if target.mode != RunMode.ENGINE:
         return target.path
-    with open_engine(target.path) as engine:
-        record = engine.manifest.source
+    record = read_manifest(target.path).source
     for path in (*others, target.path.with_name(record.name)):
         if path.suffix.lower() == ".onnx" and path.is_file() and sha256_of_file(path) == record.sha256:
             return path

@@ -51,9 +51,9 @@ def _element_types(model: onnx.ModelProto) -> dict[str, int]:
 def _add_ungated(graph: onnx.GraphProto, gated: str, types: dict[str, int]) -> None:
     """Compute what the scan with the output `gated` is without its gate.
 
-    The operator always has a gate z and multiplies by silu(z). A second scan gets z = _GATE everywhere, for
-    which silu is exactly _GATE in every floating-point type, and its output is divided by _GATE, which is a
-    power of two.
+    The function body of the file multiplies every scan by silu(z). A second scan gets z = _GATE everywhere,
+    for which silu is exactly _GATE in every floating-point type, and its output is divided by _GATE, which
+    is a power of two.
     """
     index, scan = next((place, node) for place, node in enumerate(graph.node) if gated in node.output)
     twin = onnx.NodeProto()

@@ -2,62 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from vim_deploy.errors import EngineError
 from vim_deploy.export.eager import EagerModel
-from vim_deploy.export.model import ExportModel, open_export_model
-from vim_deploy.export.task import TaskModule
-from vim_deploy.families.parts import Part, run_parts
+from vim_deploy.export.model import ExportModel
+from vim_deploy.families.parts import run_parts
 from vim_deploy.files import sha256_of_file
 from vim_deploy.metadata import ModelMetadata
 from vim_deploy.registry import load_object
-from vim_deploy.tasks.options import option_fields
 from vim_deploy.tasks.registry import TASKS
-from vim_deploy.tasks.spec import TaskSpec
-from vim_deploy.text import by, plural
+from vim_deploy.text import plural
 from vim_deploy.validation.accuracy import measure
 from vim_deploy.validation.arrays import validate_arrays
-from vim_deploy.validation.artifacts import Artifact, Target, open_artifact, source_of, targets_of
-from vim_deploy.validation.inputs import Input, digest, hard_inputs, random_inputs, real_inputs, stacked
+from vim_deploy.validation.artifacts import (
+    Artifact,
+    Target,
+    metadata_of,
+    open_artifact,
+    source_of,
+    targets_of,
+)
+from vim_deploy.validation.inputs import digest
 from vim_deploy.validation.invariance import check_invariance
 from vim_deploy.validation.labels import LabelSource, labeled_images
 from vim_deploy.validation.layers import compare_layers
 from vim_deploy.validation.modules import compare_modules
-from vim_deploy.validation.outputs import Found, check_same_form, report_of, run_artifact, run_eager
+from vim_deploy.validation.outputs import check_same_form, report_of, run_artifact
 from vim_deploy.validation.probes import open_probed
 from vim_deploy.validation.quality import ArtifactNetwork, EagerNetwork, compare_quality, quality_of
+from vim_deploy.validation.reference import Progress, Reference, open_reference
 from vim_deploy.validation.request import ValidationRequest
 from vim_deploy.validation.results import TargetResult, Validation
 from vim_deploy.validation.versions import versions
 
 LAYER_IMAGES = 2
 INVARIANCE_IMAGES = 4
-Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class _Reference:
-    """The eager model, the inputs of the run, and its outputs for them in float32 and float64."""
-
-    model: ExportModel
-    metadata: ModelMetadata
-    parts: list[Part]  # for --layers
-    inputs: list[Input]
-    pixels: np.ndarray
-    float32: Found
-    float64: Found
-
-    @property
-    def spec(self) -> TaskSpec:
-        return TASKS.get(self.metadata.task)
 
 
 def validate(request: ValidationRequest, progress: Progress = lambda stage: None) -> Validation:
@@ -71,7 +55,7 @@ def validate(request: ValidationRequest, progress: Progress = lambda stage: None
         torch.set_num_threads(request.threads)
     if _takes_arrays(targets[0], request):
         return validate_arrays(request, targets, progress)
-    reference = _reference(request, targets[0], progress)
+    reference = open_reference(request, targets[0], progress)
     eager = report_of(reference.float64, reference.float32, reference.inputs, reference.spec)
     results = [_result(target, request, reference, progress) for target in targets]
     if request.labels is not None:
@@ -91,70 +75,14 @@ def validate(request: ValidationRequest, progress: Progress = lambda stage: None
 
 def _takes_arrays(target: Target, request: ValidationRequest) -> bool:
     """Whether the artifact takes named arrays. Raises EngineError for arrays that it does not take."""
-    with open_artifact(target, request.threads) as artifact:
-        arrays = TASKS.get(artifact.metadata.task).arrays
+    arrays = TASKS.get(metadata_of(target).task).arrays
     if request.arrays and not arrays:
         raise EngineError(f"--arrays: {target.path} takes images, not named arrays; give --images.")
     return arrays
 
 
-def _reference(request: ValidationRequest, target: Target, progress: Progress) -> _Reference:
-    """The eager model for the task, features and image size of the first target."""
-    with open_artifact(target, request.threads) as first:
-        metadata = first.metadata
-        check_task(request, metadata)
-        spec = TASKS.get(metadata.task)
-        module: type[TaskModule] = load_object(spec.module)
-        options = module.options_of(_one_run(first)) if option_fields(spec, "export_options") else {}
-    progress("opening the eager model")
-    source = request.source
-    if source.image_size is None:
-        source = replace(source, image_size=metadata.preprocessing.image_size)
-    model = open_export_model(source, metadata.task, options)
-    _check_fits(model, metadata, request.artifacts[0])
-    parts = _parts(model, request.block) if request.layers else []
-    inputs = _inputs(request, metadata, model.task)
-    pixels = stacked(inputs)
-    outputs = []
-    for float64 in (False, True):
-        eager = EagerModel(model.task, float64=float64)
-        progress(f"{eager.label} on {plural(len(inputs), 'input')}")
-        outputs.append(run_eager(eager, spec, pixels))
-    return _Reference(model, metadata, parts, inputs, pixels, *outputs)
-
-
-def _check_fits(model: ExportModel, metadata: ModelMetadata, path: Path) -> None:
-    """Raises EngineError for an artifact that cannot have been exported from the model."""
-    preprocessing, names = metadata.preprocessing, metadata.class_names
-    found = (model.task.channels, *model.task.image_size)
-    expected = (preprocessing.channels, *preprocessing.image_size)
-    classes = len(names) if names is not None else model.num_classes
-    if found == expected and classes == model.num_classes:
-        return
-    raise EngineError(
-        f"{path} was not exported from {model.variant}: it is a {metadata.variant} model with an input of "
-        f"{by(expected)} and {plural(classes, 'class', 'classes')}, the given model has {by(found)} and "
-        f"{model.num_classes}. Give the model and the checkpoint that it was exported from."
-    )
-
-
-def _parts(model: ExportModel, block: int | None) -> list[Part]:
-    """The parts of the model, none if modules are compared. Raises EngineError for an unknown block."""
-    if not model.family.parts:
-        if block is not None:
-            raise EngineError(f"--block {block}: {model.variant} has no numbered blocks; drop --block.")
-        return []
-    parts: list[Part] = load_object(model.family.parts)(model.task.model)
-    blocks = 1 + max((part.block for part in parts if part.block is not None), default=-1)
-    if block is not None and block >= blocks:
-        raise EngineError(
-            f"--block {block}: the model has {plural(blocks, 'block')}, from 0 to {blocks - 1}."
-        )
-    return parts
-
-
 def _result(
-    target: Target, request: ValidationRequest, reference: _Reference, progress: Progress
+    target: Target, request: ValidationRequest, reference: Reference, progress: Progress
 ) -> TargetResult:
     progress(f"{target.label} on {plural(len(reference.inputs), 'input')}")
     with open_artifact(target, request.threads) as artifact:
@@ -207,7 +135,7 @@ def _with_accuracy(
     results: list[TargetResult],
     request: ValidationRequest,
     labels: LabelSource,
-    reference: _Reference,
+    reference: Reference,
     progress: Progress,
 ) -> list[TargetResult]:
     names = reference.metadata.class_names or tuple(map(str, range(reference.model.num_classes)))
@@ -229,7 +157,7 @@ def _with_quality(
     results: list[TargetResult],
     request: ValidationRequest,
     ground_truth: Path,
-    reference: _Reference,
+    reference: Reference,
     progress: Progress,
 ) -> list[TargetResult]:
     task = reference.model.task
@@ -246,7 +174,7 @@ def _with_quality(
     return found
 
 
-def _with_layers(result: TargetResult, request: ValidationRequest, reference: _Reference) -> TargetResult:
+def _with_layers(result: TargetResult, request: ValidationRequest, reference: Reference) -> TargetResult:
     parts = reference.parts
     pixels = reference.pixels[: LAYER_IMAGES if reference.spec.batchable else 1]
     path = source_of(result.target, list(request.artifacts))
@@ -269,33 +197,3 @@ def _notes(artifact: Artifact, source: ExportModel) -> tuple[str, ...]:
             f"({source.origin.get('source')})",
         )
     return ()
-
-
-def _one_run(artifact: Artifact) -> np.ndarray:
-    preprocessing = artifact.metadata.preprocessing
-    return artifact.run(np.zeros((1, preprocessing.channels, *preprocessing.image_size), np.float32))
-
-
-def check_task(request: ValidationRequest, metadata: ModelMetadata) -> None:
-    """Raises EngineError for labels that the task does not have."""
-    task = TASKS.get(metadata.task)
-    if request.labels is not None and not task.labeled:
-        raise EngineError(
-            f"--labels needs a task with one class per image; {request.artifacts[0]} is for the task "
-            f"{task.name}. Drop --labels."
-        )
-
-
-def _inputs(request: ValidationRequest, metadata: ModelMetadata, task: TaskModule) -> list[Input]:
-    preprocessing = metadata.preprocessing
-    found = []
-    if request.images:
-        prepare = partial(task.pixels, preprocessing=preprocessing)
-        found += real_inputs(request.images, prepare, request.max_images)
-    shape = (preprocessing.channels, *preprocessing.image_size)
-    found += random_inputs(shape, request.random_images)
-    if request.hard:
-        found += hard_inputs(preprocessing)
-    if not found:
-        raise EngineError("there are no inputs to compare on; give --images or --random, or drop --no-hard.")
-    return found
