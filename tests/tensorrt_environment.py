@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_gpu import FakeGpu
-from fake_tensorrt import Recorder, fake
+from fake_tensorrt import fake
+from fake_tensorrt_recorder import Recorder
 from small_exports import IMAGE_SIZE, small_export
 
 from vim_deploy.engines.build import build_engine

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import os
@@ -10,47 +9,22 @@ import shutil
 import signal
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-from small_onnx import finish, metadata, save
+from table_engine import ROWS, built, logits, run
 
 from vim_deploy import child, files, load
 from vim_deploy.engines import shared_weights
-from vim_deploy.engines.build import build_engine
-from vim_deploy.engines.container import WEIGHTS_NAME, read_engine, read_manifest, write_engine
-from vim_deploy.engines.manifest import FileRecord
-from vim_deploy.engines.payload import ALIGNMENT, Payload
-from vim_deploy.engines.stored_tensors import split_weights
+from vim_deploy.engines.container import read_engine
 from vim_deploy.errors import EngineError
 
 pytest.importorskip("onnxruntime", reason="building engines needs onnxruntime")
 
-CLASSES = ("red", "green", "blue")
-ROWS = 3
 MB = 1_000_000
-
-
-def table_model(columns: int, value: float = 1.0) -> onnx.ModelProto:
-    """Logits are the colors' means, times the mean of the row of a table that the strongest one selects."""
-    table = np.full((ROWS, columns), value, np.float32) * np.arange(1, ROWS + 1, dtype=np.float32)[:, None]
-    nodes = [
-        helper.make_node("ReduceMean", ["pixels"], ["mean"], axes=[2, 3], keepdims=0),
-        helper.make_node("ArgMax", ["mean"], ["row"], axis=1, keepdims=0),
-        helper.make_node("Gather", ["table", "row"], ["selected"], axis=0),
-        helper.make_node("ReduceMean", ["selected"], ["scale"], axes=[1], keepdims=1),
-        helper.make_node("Mul", ["mean", "scale"], ["logits"]),
-    ]
-    pixels = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["batch", 3, 8, 8])
-    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])
-    graph = helper.make_graph(nodes, "table", [pixels], [logits], [numpy_helper.from_array(table, "table")])
-    return finish(graph, metadata(class_names=CLASSES))
 
 
 @pytest.fixture(autouse=True)
@@ -58,12 +32,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VIM_DEPLOY_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
-
-
-def built(columns: int = 200_000, value: float = 1.0, name: str = "table.engine") -> Path:
-    """An engine; by default with 2.4 MB of weights."""
-    build_engine(save(table_model(columns, value), Path("table.onnx")), name)
-    return Path(name)
 
 
 @pytest.fixture
@@ -74,47 +42,6 @@ def engine() -> Path:
 def copies(cache: Path) -> list[Path]:
     folder = cache / "weights"
     return sorted(folder.glob("*.weights")) if folder.exists() else []
-
-
-def logits(path: Path) -> np.ndarray:
-    with load(path) as opened:
-        return run(opened)
-
-
-def run(opened: Any) -> np.ndarray:
-    pixels = np.zeros((1, 3, 8, 8), np.float32)
-    pixels[0, 2] = 1
-    outputs: np.ndarray = opened.run(pixels)["logits"]
-    return outputs
-
-
-def test_weights_are_stored_apart_uncompressed_and_aligned(engine):
-    manifest, payload = read_engine(engine)
-    assert manifest.offsets == {"table": 0} and len(payload.weights) == 4 * ROWS * 200_000
-    assert len(payload.data) < 10_000
-    content = engine.read_bytes()
-    assert content.find(bytes(payload.weights)) % 4096 == 0
-    assert (manifest.payload.bytes, manifest.payload.sha256) == (payload.bytes, payload.sha256)
-    assert not onnx.load_model_from_string(payload.data).graph.initializer[0].external_data
-
-
-def test_offsets_are_aligned_for_all_types():
-    values = {
-        "a": np.arange(301, dtype=np.float32),
-        "b": np.arange(1027, dtype=np.int8),
-        "c": np.arange(600, dtype=np.float16),
-        "small": np.arange(3, dtype=np.int64),
-    }
-    model = onnx.ModelProto(graph=helper.make_graph([], "g", [], []))
-    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in values.items())
-    model.graph.initializer.append(helper.make_tensor("d", TensorProto.BFLOAT16, [600], [1.5] * 600))
-    payload = split_weights(model.SerializeToString())
-    assert set(payload.offsets) == {"a", "b", "c", "d"}
-    assert all(offset % ALIGNMENT == 0 for offset in payload.offsets.values())
-    for name in ("a", "b", "c"):
-        stored = np.frombuffer(payload.weights, values[name].dtype, len(values[name]), payload.offsets[name])
-        np.testing.assert_array_equal(stored, values[name])
-    assert np.frombuffer(payload.weights, np.uint16, 600, payload.offsets["d"]).tolist() == [0x3FC0] * 600
 
 
 def test_an_opened_engine_maps_a_read_only_copy(engine, cache):
@@ -216,90 +143,7 @@ def test_damaged_weights_are_refused(engine, cache, opened_before):
     assert len(copies(cache)) == opened_before
 
 
-def forged(engine: Path, content: Payload | None = None, **changes: Any) -> Path:
-    """The engine with changed content and valid hashes."""
-    manifest, before = read_engine(engine)
-    content = content or before
-    record = FileRecord(manifest.payload.name, content.sha256, content.bytes)
-    write_engine(engine, dataclasses.replace(manifest, **{"payload": record, **changes}), content)
-    return engine
-
-
-@pytest.mark.parametrize(
-    ("offsets", "message"),
-    [
-        ({"table": -64}, "where it does not fit"),
-        ({"table": 1}, "where it does not fit"),
-        ({"table": 64}, "where it does not fit"),
-        ({"table": 1 << 70}, "where it does not fit"),
-        ({"other": 0}, r"which tensors are in the weights: \['other', 'table'\]"),
-        ({"table": 0, "mean": 0}, r"which tensors are in the weights: \['mean'\]"),
-        ({}, "contains"),
-    ],
-)
-def test_offsets_that_do_not_fit_are_refused(engine, offsets, message):
-    with pytest.raises(EngineError, match=message):
-        load(forged(engine, offsets=offsets))
-
-
-def _changed(payload: Payload, change: Callable[[onnx.TensorProto], None]) -> Payload:
-    model = onnx.load_model_from_string(payload.data)
-    change(model.graph.initializer[0])
-    return Payload(model.SerializeToString(), payload.weights, payload.offsets)
-
-
-def _larger(tensor: onnx.TensorProto) -> None:
-    tensor.dims[0] += 1
-
-
-def _negative(tensor: onnx.TensorProto) -> None:
-    tensor.dims[:] = [-3, -200_000]
-
-
-def _of_strings(tensor: onnx.TensorProto) -> None:
-    tensor.data_type = TensorProto.STRING
-
-
-def _external(tensor: onnx.TensorProto) -> None:
-    tensor.data_location = TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value="/etc/passwd")
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (_larger, "where it does not fit"),
-        (_negative, "larger than the file"),
-        (_of_strings, "where it does not fit"),
-        (_external, r"another file \(/etc/passwd\)"),
-    ],
-)
-def test_graphs_that_do_not_fit_the_weights_are_refused(engine, change, message):
-    payload = read_engine(engine)[1]
-    with pytest.raises(EngineError, match=message):
-        load(forged(engine, _changed(payload, change)))
-
-
-def test_a_hash_that_is_no_hash_is_refused(engine):
-    """It is the name of the copy."""
-    record = FileRecord("model.onnx", "../../x", read_manifest(engine).payload.bytes)
-    with pytest.raises(EngineError, match="name or hash of the payload"):
-        load(forged(engine, payload=record))
-
-
-def test_compressed_weights_are_refused(engine):
-    with zipfile.ZipFile(engine) as archive:
-        content = {name: archive.read(name) for name in archive.namelist()}
-    with zipfile.ZipFile(engine, "w") as archive:
-        for name, data in content.items():
-            archive.writestr(name, data, zipfile.ZIP_DEFLATED if name == WEIGHTS_NAME else zipfile.ZIP_STORED)
-    with pytest.raises(EngineError, match=r"weights\.bin is compressed"):
-        load(engine)
-
-
 # What may happen to the files of an opened engine. Each function is called with the engine and its copy.
-
-
 def _copy_another_over_it(engine: Path, copy: Path) -> None:
     """As `cp` does: the file is cut and then written."""
     shutil.copyfile("other.engine", engine)

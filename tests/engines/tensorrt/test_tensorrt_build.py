@@ -1,15 +1,14 @@
-"""Building with TensorRT 8.6, 10 and 11: flags, options, and engines that differ from the request.
+"""Building with TensorRT 8.6, 10 and 11: options, plugins, failures, and what is compared.
 
 All tests use fakes (tests/fake_tensorrt.py), because TensorRT does not start without a GPU.
 """
 
 from __future__ import annotations
 
-import json
 from types import SimpleNamespace
 
 import pytest
-from small_exports import BLOCKS, IMAGE_SIZE
+from small_exports import IMAGE_SIZE
 from tensorrt_environment import Environment, pixels
 
 from vim_deploy import load
@@ -24,112 +23,6 @@ pytest.importorskip("onnxruntime", reason="the fake's engines are run by onnxrun
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     return Environment(tmp_path, monkeypatch)
-
-
-@pytest.mark.parametrize(
-    ("major", "typing", "network", "flags"),
-    [
-        (8, "constrained", 1 << 0, {"FP16", "OBEY_PRECISION_CONSTRAINTS", "TF32"}),
-        (10, "strong", 1 << 0 | 1 << 1, {"TF32"}),
-        (11, "strong", 1 << 0, {"TF32"}),
-    ],
-)
-def test_each_version_gets_its_own_precision_flags(place, major, typing, network, flags):
-    place.install(major)
-    manifest = read_manifest(place.build("fp16"))
-    assert manifest.precision == "fp16"
-    assert manifest.build_info["typing"] == typing
-    assert place.recorder.named("create_network") == [network]
-    assert place.recorder.flags == flags
-    assert manifest.build_info["layers"]["plugins"] == 2 * BLOCKS
-    assert manifest.build_info["layers"]["block_matmuls"] >= 4 * BLOCKS
-
-
-def test_matmuls_accumulate_in_float32_on_request(place):
-    place.install(10)
-    manifest = read_manifest(place.build("fp16", fp32_accumulation=True, strip=True))
-    assert manifest.options.fp32_accumulation
-    assert manifest.build_info["layers"]["block_matmuls"] >= 4 * BLOCKS
-    assert manifest.build_info["layers"]["matmul_tactics"] == ["sm90_xmma_gemm_f16f16_f16f32"]
-    load(place.folder / "built.engine", source=place.folder / "fp16.onnx").close()
-    place.install(8)
-    with pytest.raises(EngineError, match=r"TensorRT 8 chooses how .* leave out --fp32-accumulation"):
-        place.build("fp16", fp32_accumulation=True)
-
-
-def test_strong_typing_is_implied_without_its_flag(place):
-    place.install(11, strongly_typed_flag=False)
-    assert read_manifest(place.build("fp16")).build_info["typing"] == "implied"
-    assert place.recorder.named("create_network") == [0]
-
-
-def test_8_6_is_constrained_to_the_types_of_the_graph(place):
-    place.install(8)
-    place.build("fp16")
-    layers = {layer.name: layer for layer in place.recorder.layers}
-    product, norm = layers["layers.0.mixer.in_proj/MatMul"], layers["layers.0.norm/Mul"]
-    assert (product.precision.name, product.output_types[0].name) == ("HALF", "HALF")
-    assert (norm.precision.name, norm.output_types[0].name) == ("FLOAT", "FLOAT")
-    assert layers["model/Shape"].precision is None
-
-
-def test_8_6_is_constrained_in_tensors_that_the_parser_adds(place):
-    """The classifier is a Gemm: a matmul whose output is not in the graph, and a sum."""
-    place.install(8)
-    place.build("fp16")
-    (matmul,) = [layer for layer in place.recorder.layers if layer.type.name == "MATRIX_MULTIPLY"]
-    assert matmul.get_output(0).name.startswith("(Unnamed Layer*")
-    assert (matmul.precision.name, matmul.output_types[0].name) == ("FLOAT", "FLOAT")
-
-
-def test_8_6_constrains_only_the_outputs_of_plugins(place):
-    """A precision would also apply to the inputs A, D and delta_bias, which are always float32."""
-    place.install(8)
-    place.build("fp16")
-    plugins = [layer for layer in place.recorder.layers if layer.type.name == "PLUGIN_V2"]
-    assert len(plugins) == 2 * BLOCKS
-    for plugin in plugins:
-        assert (plugin.precision, plugin.output_types[0].name) == (None, "HALF")
-
-
-def test_newer_versions_have_no_type_constraints(place):
-    place.install(10)
-    place.build("fp16")
-    assert all(layer.precision is None for layer in place.recorder.layers)
-
-
-@pytest.mark.parametrize("major", [8, 10, 11])
-def test_tf32_never_rounds_a_float32_file(place, major):
-    place.install(major)
-    place.build("fp32")
-    assert place.recorder.cleared == {"TF32"}
-    assert not place.recorder.flags
-
-
-@pytest.mark.parametrize("major", [8, 10, 11])
-def test_an_fp32_engine_of_an_fp16_file_is_refused(place, major):
-    place.install(major)
-    place.recorder.ignores_types = True
-    with pytest.raises(EngineError, match=r"the file is in fp16, but TensorRT built layers\.0.* in fp32"):
-        place.build("fp16", layers=place.folder / "layers.json")
-    assert not (place.folder / "built.engine").exists()
-    # The layers are written for inspection.
-    assert json.loads((place.folder / "layers.json").read_text())["Layers"]
-
-
-def test_an_engine_without_layer_types_is_refused(place):
-    place.install(10)
-    place.recorder.plain_names = True
-    with pytest.raises(EngineError, match="0 selective scans, the graph 4"):
-        place.build("fp16")
-
-
-def test_bfloat16(place):
-    place.install(10)
-    assert read_manifest(place.build("bf16")).precision == "bf16"
-    place.install(8)
-    with pytest.raises(EngineError, match="bfloat16 tensors, which it does not support"):
-        place.build("bf16")
 
 
 @pytest.mark.parametrize("major", [8, 10])
@@ -304,94 +197,6 @@ def test_an_engine_opens_and_predicts(place):
     with load(place.build("fp16")) as engine:
         assert engine.manifest.backend == "tensorrt"
         assert engine.run(pixels(3))["logits"].shape == (3, 5)
-
-
-def test_stripped_engines_get_their_weights_from_the_file(place):
-    place.install(10)
-    engine = place.build("fp16", strip=True)
-    # The flag for refitting with the same weights; REFIT loses biases in 11.3.
-    assert place.recorder.flags >= {"STRIP_PLAN", "REFIT_IDENTICAL"}
-    assert "REFIT" not in place.recorder.flags
-    with pytest.raises(EngineError, match=r"has no weights.*--source fp16\.onnx"):
-        load(engine)
-    load(engine, source=place.folder / "fp16.onnx").close()
-    assert len(place.recorder.named("refit_from_bytes")) == 2  # when built, and when opened
-
-
-def test_missing_weights_are_named(place):
-    place.install(11)
-    place.recorder.lacking_weights = ("layers.0.mixer.A", "layers.0.mixer.D")
-    with pytest.raises(EngineError, match=r"missing: layers\.0\.mixer\.A, .*D\. Build .* without --strip"):
-        place.build("fp16", strip=True)
-
-
-def test_constants_that_the_parser_made_are_taken_from_the_parsed_network(place):
-    place.install(10)
-    place.recorder.created_weights = ("tmp_weight_1", "tmp_weight_2")
-    engine = place.build("fp16", strip=True)
-    load(engine, source=place.folder / "fp16.onnx").close()
-    given = [(f"(Unnamed Layer* tmp_weight_{i + 1}) [Constant]", "CONSTANT", [i, -3, 0]) for i in (0, 1)]
-    assert place.recorder.named("set_weights") == 2 * given  # when built, and when opened
-
-
-def test_the_reason_of_the_refitter_is_given(place):
-    place.install(10)
-    place.recorder.created_weights = ("tmp_weight_1",)
-    place.recorder.renames_constants = True
-    with pytest.raises(
-        EngineError, match=r"the weights: Failed to refit all the weights\.; missing: .*tmp_weight_1\. Build"
-    ):
-        place.build("fp16", strip=True)
-
-
-def test_8_6_prefers_types_that_it_cannot_obey_with_a_warning(place, caplog):
-    place.install(8)
-    place.recorder.cannot_obey = True
-    manifest = read_manifest(place.build("fp16"))
-    assert manifest.build_info["flags"] == ["FP16", "PREFER_PRECISION_CONSTRAINTS", "TF32"]
-    assert "no implementation of some layer of fp16.onnx in the file's type" in caplog.text
-    builds = place.recorder.named("build_serialized_network")
-    assert ["OBEY_PRECISION_CONSTRAINTS" in flags for flags in builds] == [True, False]
-    # The result is still read back and checked.
-    place.recorder.ignores_types = True
-    with pytest.raises(EngineError, match="the file is in fp16, but TensorRT built"):
-        place.build("fp16")
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        lambda text: {"Format/Datatype": f"Row major linear {text.replace('Half', 'FP16')}"},
-        lambda text: {"Datatype": text.replace("Half", "Float16"), "Format": "Linear"},
-        lambda text: {"DataType": text.lower(), "Format": "Row major linear FP32 or FP16"},
-        lambda text: {"Format": f"Channel major {text.replace('Half', 'FP16').replace('Float', 'FP32')}"},
-    ],
-    ids=["8.6", "11", "a type before a format", "only a format"],
-)
-@pytest.mark.parametrize("keeps", [True, False])
-def test_types_are_read_in_all_spellings(place, fields, keeps):
-    place.install(11)
-    place.recorder.tensor_fields, place.recorder.ignores_types = fields, not keeps
-    if keeps:
-        assert read_manifest(place.build("fp16")).build_info["layers"]["block_matmuls"] >= 4 * BLOCKS
-    else:
-        with pytest.raises(EngineError, match=r"the file is in fp16, but TensorRT built .* in fp32"):
-            place.build("fp16")
-
-
-def test_matmuls_are_found_by_their_names_in_the_metadata(place):
-    place.install(10)
-    place.recorder.own_names = True
-    assert read_manifest(place.build("fp16")).build_info["layers"]["block_matmuls"] >= 4 * BLOCKS
-
-
-def test_unidentified_matmuls_are_a_warning(place, caplog, monkeypatch):
-    from vim_deploy.engines.tensorrt import readback as tensorrt_readback
-
-    monkeypatch.setattr(tensorrt_readback, "_is_block_matmul", lambda layer, graph: False)
-    place.install(10)
-    place.build("fp16")
-    assert "does not show which layers are matmuls" in caplog.text
 
 
 def test_version_compatible_engines_run_code_only_when_allowed(place, monkeypatch):
