@@ -52,20 +52,20 @@ class TensorrtOptions(BuildOptions):
         None,
         type=_SIZE,
         metavar="HxW",
-        help="Smallest height and width, where they are dynamic.  [default: --opt-size]",
+        help="Smallest height and width, if they are dynamic.  [default: --opt-size]",
     )
     opt_size: Size | None = option(
         None,
         type=_SIZE,
         metavar="HxW",
-        help="Height and width that the engine is tuned for, where they are dynamic.  [default: the input "
+        help="Height and width that the engine is tuned for, if they are dynamic.  [default: the input "
         "size of the model's preprocessing]",
     )
     max_size: Size | None = option(
         None,
         type=_SIZE,
         metavar="HxW",
-        help="Largest height and width, where they are dynamic.  [default: --opt-size]",
+        help="Largest height and width, if they are dynamic.  [default: --opt-size]",
     )
     workspace_mib: int | None = option(
         None,

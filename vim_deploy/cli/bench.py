@@ -49,8 +49,8 @@ def main(engine: Path, as_json: bool, quiet: bool, **options: Any) -> None:
 
     ENGINE is an engine made by vim-build, or an ONNX file made by vim-export, whose engine is built and
     cached. Each batch size is measured in a separate process, on random pixels: reading and preprocessing
-    images is not included. A model with named arrays (task raw) runs random arrays of the shapes of its
-    example.
+    images is not included. A model with named arrays (task raw) runs on random arrays with the shapes of its
+    example inputs.
 
     Exit codes: 0 success, 2 user error; the message says how to fix it.
     """

@@ -77,7 +77,7 @@ _REPOSITORY_OPTIONS = (
         metavar="FOLDER",
         help="Write a model repository of Triton Inference Server to this folder instead of an engine.",
     ),
-    click.option("--name", help="With --triton: the model's name.  [default: that of the file]"),
+    click.option("--name", help="With --triton: the model's name.  [default: the file's name]"),
     click.option(
         "--triton-backend",
         "server_backend",
@@ -88,7 +88,7 @@ _REPOSITORY_OPTIONS = (
     path_option(
         "--served-from",
         metavar="PATH",
-        help="With --triton: path of the folder on the server, where it differs.",
+        help="With --triton: path of the folder on the server, if it is a different one.",
     ),
 )
 _DEFAULT_DEVICES = ", ".join(f"{BACKENDS.get(name).devices[0]} for {name}" for name in BACKENDS.names())

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 )
 @click.argument("action", type=click.Choice(("list", "prune")), default="list")
 @click.option(
-    "--unused-days", type=click.FloatRange(min=0), help="prune: also remove what was not used for this long."
+    "--unused-days",
+    type=click.FloatRange(min=0),
+    help="prune: also remove entries that were not used for this many days.",
 )
 @click.option("--all", "everything", is_flag=True, help="prune: remove everything.")
 @click.option("--dry-run", is_flag=True, help="prune: print what would be removed, and remove nothing.")
@@ -37,7 +39,7 @@ def main(action: str, unused_days: float | None, everything: bool, dry_run: bool
     The cache has the engines that are built when vim-infer, vim-bench or Python opens an ONNX file, the ONNX
     files that Python exports from checkpoints, and the weights of opened engines, which processes share. It
     is in the folder of the environment variable VIM_DEPLOY_CACHE, by default in ~/.cache/vim_deploy. Each
-    line shows when an entry was last used, its size and what it was made from. Removed entries are made again
+    line shows when an entry was last used, its size and what it was made from. Removed entries are rebuilt
     when they are needed.
 
     Exit codes: 0 success, 2 user error; the message says how to fix it.

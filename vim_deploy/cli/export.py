@@ -80,15 +80,15 @@ class _ExportCommand(TaskOptionsCommand):
     "--calibrate",
     multiple=True,
     shell_complete=complete_files,
-    help="Images for the ranges of --precision int8, like those of the application: file, folder or glob; "
+    help="Calibration images for --precision int8, representative of the application: file, folder or glob; "
     "repeatable. At most 128 are used, evenly spaced.",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="Fixed batch size.  [default: dynamic]")
 @path_option(
     "--class-names",
     help="File with class names: one per line, JSON (a list, class_names, id2label, ImageNet's class index), "
-    "timm's synset files, or ultralytics' YAML.  [default: the checkpoint's, or those of the dataset with as "
-    "many classes]",
+    "timm's synset files, or ultralytics' YAML.  [default: from the checkpoint, or of the dataset with "
+    "the same number of classes]",
 )
 @path_option(
     "--preprocessing",
@@ -114,7 +114,7 @@ def main(model: str | None, as_json: bool, quiet: bool, **options: Any) -> None:
 
     MODEL is a named model, a JSON file with a configuration, or "auto" to use the configuration of the
     checkpoint. Without --checkpoint, the weights are synthetic: they are generated from --seed, for
-    performance measurements only. With --factory, the network is what a function of your own code returns.
+    performance measurements only. With --factory, the network is built by a function of your own.
 
     Exit codes: 0 written (and verified, unless --no-check), 2 user error; the message says how to fix it.
     """

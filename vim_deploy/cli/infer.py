@@ -62,7 +62,7 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
 @click.option(
     "--device",
     type=click.Choice(all_devices()),
-    help="Device that the engine must be for; an ONNX file is built for it.",
+    help="Device to run on. An ONNX file is built for it; an engine for another device is refused.",
 )
 @click.option(
     "--batch-size",
@@ -89,7 +89,10 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
     metavar="NAME",
     help="With --labels shards: the column of Parquet files, and the field of JSON files in tar files.",
 )
-@path_option("--source", help="ONNX file that the engine must have been built from.")
+@path_option(
+    "--source",
+    help="ONNX file that the engine must have been built from. Required for engines without weights.",
+)
 @click.option("--resume", is_flag=True, help="Resume the run recorded in OUTPUT.partial.")
 @click.option("--restart", is_flag=True, help="Discard OUTPUT.partial and start over.")
 @click.option(
@@ -102,19 +105,19 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
     "--max-pixels",
     type=click.IntRange(min=1),
     default=89_478_485,
-    help="Images with more pixels are failures.",
+    help="Images with more pixels count as failed.",
 )
 @click.option(
     "--max-metadata",
     type=click.IntRange(min=0),
     default=16 << 20,
-    help="Images with more bytes of metadata (EXIF, ICC, texts ...) are failures.",
+    help="Images with more bytes of metadata (EXIF, ICC, texts ...) count as failed.",
 )
 @click.option(
     "--decode-seconds",
     type=click.FloatRange(min=0, min_open=True),
     default=60.0,
-    help="Images that take longer to decode are failures.",
+    help="Images that take longer to decode count as failed.",
 )
 @click.option(
     "--reduced-jpeg",
@@ -125,7 +128,7 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
     "--depth",
     type=click.IntRange(9, 16),
     default=16,
-    help="Bits that samples in 16-bit files use, such as 12 for the images of some cameras.",
+    help="Number of bits that samples in 16-bit files use, such as 12 for some cameras.",
 )
 @click.option(
     "--ray",
@@ -162,7 +165,7 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
 @path_option(
     "--report",
     storage=True,
-    help="Write an HTML report of the run (needs -o): figures, tables, mistakes and pictures.",
+    help="Write an HTML report of the run (needs -o): metrics, tables, wrong predictions and images.",
 )
 @force_option
 @click.option("--json", "as_json", is_flag=True, help="Print a summary of the run on stdout (needs -o).")

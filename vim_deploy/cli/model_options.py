@@ -54,19 +54,20 @@ def model_options(image_size: str) -> Callable[[Decorated], Decorated]:
         click.option(
             "--num-classes",
             type=click.IntRange(min=0),
-            help="Number of classes: checked for a checkpoint, set for synthetic weights.",
+            help="Number of classes: checked for a checkpoint, chosen for synthetic weights.",
         ),
         click.option(
             "--average-directions/--no-average-directions",
             default=None,
-            help="Whether the outputs of both scan directions are averaged or summed, which weights do not "
-            "show.  [default: from the configuration, or averaged]",
+            help="Average the outputs of the two scan directions, or sum them; the weights do not show "
+            "which.  [default: from the configuration, else average]",
         ),
         click.option("--seed", type=int, default=0, help="Seed of synthetic weights."),
         click.option(
             "--factory",
             metavar="PACKAGE.MODULE:FUNCTION",
-            help="Instead of MODEL: a function that returns the network, a torch.nn.Module. Its code is run.",
+            help="Instead of MODEL: a Python function that returns the network (torch.nn.Module). It is "
+            "imported and executed.",
         ),
         click.option(
             "--factory-args",

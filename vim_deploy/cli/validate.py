@@ -83,7 +83,7 @@ _NEEDS = {
 @click.option(
     "--function-body/--no-function-body",
     default=True,
-    help="Also run ONNX files by their function body, without the operator library (slow).",
+    help="Also run ONNX files with their function body instead of the operator library (slow).",
 )
 @click.option(
     "--rtol",
@@ -99,7 +99,8 @@ _NEEDS = {
 @click.option(
     "--layers",
     is_flag=True,
-    help="Compare every part of every block, and locate the first error. With --factory: modules by name.",
+    help="Compare every part of every block, and locate the first error. With --factory, modules are "
+    "compared by name.",
 )
 @click.option(
     "--block",
@@ -113,13 +114,14 @@ _NEEDS = {
 @click.option(
     "--invariance",
     is_flag=True,
-    help="Repeat runs with other batch sizes, thread counts and CPU instruction sets, and unchanged.",
+    help="Repeat each run, also with other batch sizes, thread counts and CPU instruction sets, and compare "
+    "the outputs.",
 )
 @click.option(
     "--labels",
     metavar="folder|sorted|FILE",
     help="Measure accuracy on all --images. folder: images are in folders named like their class (or synset, "
-    "with --synsets). sorted: the i-th subfolder is class i. FILE: has a line IMAGE CLASS per image.",
+    "with --synsets). sorted: the i-th subfolder is class i. FILE: one line IMAGE CLASS per image.",
 )
 @path_option(
     "--synsets",
@@ -147,7 +149,7 @@ def main(model: str, artifacts: tuple[Path, ...], as_json: bool, quiet: bool, **
     """Compare every ARTIFACT, an ONNX file or an engine, with MODEL in eager PyTorch.
 
     MODEL is given as for vim-export; with --factory, it is left out. It runs with the reference operator, in
-    float32 and in float64. ONNX files run with the operator library and by their function body.
+    float32 and in float64. ONNX files run twice: with the operator library, and with their function body.
 
     Exit codes: 0 all artifacts are within the tolerance of their precision, 1 some are not, 2 user error; the
     message says how to fix it.

@@ -214,6 +214,11 @@ def _image_column(path: str) -> str | None:
 
 
 def _row_groups(path: str) -> list[tuple[int, int]]:
+    return _read_row_groups(path, _state(path))
+
+
+@lru_cache(_KEPT)
+def _read_row_groups(path: str, state: tuple[int, int]) -> list[tuple[int, int]]:
     """The first row and the number of rows of each row group."""
     metadata, start, found = _file(path).metadata, 0, []
     for number in range(metadata.num_row_groups):

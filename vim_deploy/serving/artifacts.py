@@ -18,12 +18,12 @@ from vim_deploy.engines.tensorrt.options import TensorrtOptions
 from vim_deploy.errors import EngineError
 from vim_deploy.ops.library import ort_cuda_library, ort_library, tensorrt_library
 from vim_deploy.precision import Precision
-from vim_deploy.serving.config import parameters
+from vim_deploy.serving.config import MARKER, parameters
 
 ENGINE_NAME = "model.engine"
 # ONNX Runtime's backend: "all" is what it does without this field.
 _LEVELS = {"extended": 1, "basic": -1, "none": 2}
-_MODEL = """# Written by vim-build --triton.
+_MODEL = """{marker}
 from vim_deploy.serving.{module} import {name} as TritonPythonModel
 
 __all__ = ["TritonPythonModel"]
@@ -46,7 +46,7 @@ class Artifact:
 
 def python_model(module: str, name: str) -> bytes:
     """The model.py of a class of this package."""
-    return _MODEL.format(module=module, name=name).encode()
+    return _MODEL.format(marker=MARKER, module=module, name=name).encode()
 
 
 def _python(source: SourceModel, options: BuildOptions, folder: PurePath) -> Artifact:
@@ -67,8 +67,8 @@ def _onnxruntime(source: SourceModel, options: BuildOptions, folder: PurePath) -
         raise _other_engine("onnxruntime", options)
     if options.cpu_precision != Precision.FP32:
         raise EngineError(
-            "--cpu-precision changes the graph, and the server's ONNX Runtime is given the file as it is; "
-            "leave it out, or use --triton-backend python."
+            "--cpu-precision changes the graph, but the server's ONNX Runtime loads the file itself; leave "
+            "it out, or use --triton-backend python."
         )
     manifest, _ = built_engine(source, replace(options, fuse=False))
     data = source.data

@@ -20,7 +20,7 @@ class DetectExportOptions:
 
     fixed_rows: bool = option(
         False,
-        help="Outputs with a fixed number of rows, and the number of objects as a further output. TensorRT "
+        help="Give the outputs a fixed number of rows, and add the number of objects as an output. TensorRT "
         "engines need this.",
     )
 

@@ -21,7 +21,7 @@ class FeatureOptions:
     arrays: Path | None = option(
         writes="folder",
         type=RunPath(file_okay=False),
-        help="Folder for one file of features per image, instead of numbers in the rows.",
+        help="Folder for the features, one file per image, instead of numbers in the rows.",
     )
     arrays_format: str = option(
         "npy", for_files=True, type=click.Choice(FORMATS), help="Format of the files in --arrays."

@@ -17,5 +17,5 @@ class RawOptions:
     outputs: Path | None = option(
         writes="folder",
         type=click.Path(path_type=Path, file_okay=False),
-        help="Folder for one .npz file with the output arrays per input file. Required for this task.",
+        help="Folder for the output arrays, one .npz file per input file. Required for this task.",
     )

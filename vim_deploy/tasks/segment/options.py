@@ -118,5 +118,5 @@ class SegmentOptions:
         type=_MemoryType(),
         metavar="BYTES[K|M|G|T]",
         show_default=False,
-        help="Images with a larger estimated memory use become error rows.  [default: 4G]",
+        help="Images that are estimated to need more memory count as failed.  [default: 4G]",
     )
