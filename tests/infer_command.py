@@ -13,17 +13,17 @@ from typing import Any
 
 from click.testing import CliRunner, Result
 from PIL import Image
-from small_onnx import COLORS, color_model, save
+from small_engines import save_and_build
+from small_onnx import COLORS, color_model
 
 from vim_deploy.cli.infer import main
-from vim_deploy.engines.build import build_engine
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, "-c", "from vim_deploy.cli.infer import main; main()"]
 
 
 def make_engine(name: str = "colors.engine") -> None:
-    build_engine(save(color_model(), Path("colors.onnx")), name)
+    save_and_build(color_model(), "colors.onnx", name)
 
 
 def make_images(folder: str, count: int) -> list[str]:

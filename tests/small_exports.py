@@ -1,4 +1,4 @@
-"""A small Vision Mamba, exported once per test run in each precision."""
+"""A small Vision Mamba, exported once per test run in each precision and batch size."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from functools import cache
 
 import numpy as np
 import onnx
+from shared_files import made_once
 from small_onnx import metadata
 
 from vim_deploy.data.preprocess import Preprocessing
@@ -39,6 +40,10 @@ def small_batches(size: int) -> np.ndarray:
 @cache
 def small_export(precision: str, batch: int | None = None) -> bytes:
     """The exported file, without the comparison."""
+    return made_once(f"small-{precision}-{batch or 'dynamic'}.onnx", lambda: _small_export(precision, batch))
+
+
+def _small_export(precision: str, batch: int | None) -> bytes:
     graph = to_onnx(ClassifyModule(in_precision(small_model(), precision)), batch=batch)
     if precision == "int8":
         quantize(graph, ({"pixels": pixels} for pixels in small_batches(batch or 1)), IMAGES)

@@ -7,7 +7,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from small_onnx import color_model, save
+from small_engines import save_and_build
+from small_onnx import color_model
 
 from vim_deploy import load
 from vim_deploy.engines.build import build_engine
@@ -34,7 +35,7 @@ def test_artifacts_that_are_pipes_are_refused(tmp_path: Path, name: str):
 
 
 def test_a_pipe_as_source_of_an_engine_is_refused(tmp_path: Path):
-    build_engine(save(color_model(), tmp_path / "colors.onnx"), tmp_path / "colors.engine")
+    save_and_build(color_model(), tmp_path / "colors.onnx", tmp_path / "colors.engine")
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(EngineError, match="not a regular file"):
         load(tmp_path / "colors.engine", source=tmp_path / "pipe")

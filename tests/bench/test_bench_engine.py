@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from small_engines import save_and_build
 from small_onnx import color_model, save, scan_model
 
 import vim_deploy
@@ -72,7 +73,7 @@ def test_the_requested_threads_are_reported(engine):
 
 def test_only_the_fixed_batch_size_is_measured(tmp_path):
     output = tmp_path / "fixed.engine"
-    build_engine(save(color_model(batch=2), tmp_path / "fixed.onnx"), output)
+    save_and_build(color_model(batch=2), tmp_path / "fixed.onnx", output)
     options = BenchOptions(warmup=0, repeats=1, cold_starts=1)
     result = bench_engine(output, options)
     assert [batch["batch_size"] for batch in result["batches"]] == [2]

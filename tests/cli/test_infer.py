@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from small_engines import save_and_build
 from small_onnx import COLORS, color_model, save
 
 from vim_deploy.cli.infer import main
@@ -25,7 +26,7 @@ def place(tmp_path: Path, monkeypatch) -> Path:
     """A working folder with an engine and a labeled folder of 3 x 3 images."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VIM_DEPLOY_CACHE", str(tmp_path / "cache"))
-    build_engine(save(color_model(), Path("colors.onnx")), "colors.engine")
+    save_and_build(color_model(), "colors.onnx", "colors.engine")
     for color in COLORS:
         Path("images", color).mkdir(parents=True)
         for index in range(3):

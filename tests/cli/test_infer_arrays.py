@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from infer_command import csv_rows, make_engine, run
 from PIL import Image
-from small_onnx import color_model, save
-
-from vim_deploy.engines.build import build_engine
+from small_engines import save_and_build
+from small_onnx import color_model
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +20,7 @@ def place(tmp_path: Path, monkeypatch) -> None:
         Path("images", folder).mkdir(parents=True)
         Image.new("RGB", (40, 30), color).save(f"images/{folder}/one.png")
     Path("images/b/bad.png").write_text("text")
-    build_engine(save(color_model(task="features", class_names=None), Path("f.onnx")), "f.engine")
+    save_and_build(color_model(task="features", class_names=None), "f.onnx", "f.engine")
 
 
 def arrays(format: str) -> dict[str, np.ndarray]:

@@ -12,6 +12,7 @@ import pytest
 from infer_command import csv_rows, json_rows, make_engine, run, start
 from PIL import Image
 from small_detector import SCORES, annotations, color_detector, with_rectangles
+from small_engines import save_and_build
 from small_onnx import save
 
 from vim_deploy import load
@@ -30,7 +31,7 @@ SCENES = {
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    build_engine(save(color_detector(), Path("colors.onnx")), "colors.engine")
+    save_and_build(color_detector(), "colors.onnx", "colors.engine")
     for name, (size, boxes) in SCENES.items():
         with_rectangles(Path("images", name), size, boxes)
 
@@ -328,7 +329,7 @@ def test_annotations_of_other_images_are_an_error_and_rows_are_kept():
 )
 def test_invalid_classes_or_threshold_in_the_metadata_are_refused(changes, message):
     with pytest.raises(EngineError, match=message):
-        build_engine(save(color_detector(**changes), Path("edited.onnx")), "edited.engine")
+        save_and_build(color_detector(**changes), "edited.onnx", "edited.engine")
 
 
 def test_outputs_with_an_unknown_class_are_refused():

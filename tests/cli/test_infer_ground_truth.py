@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from infer_command import csv_rows, run
-from small_onnx import COLORS, save
+from small_engines import save_and_build
+from small_onnx import COLORS
 from small_segmenter import color_segmenter, save_map, striped
 
 from vim_deploy.dense.ade20k import ADE20K_CLASSES
-from vim_deploy.engines.build import build_engine
 from vim_deploy.tasks.segment.files import SegmentFiles
 from vim_deploy.tasks.segment.options import GroundTruthValues, SegmentOptions
 
@@ -24,7 +24,7 @@ OWN = ("--scale", "none")
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    build_engine(save(color_segmenter(), Path("colors.onnx")), "colors.engine")
+    save_and_build(color_segmenter(), "colors.onnx", "colors.engine")
 
 
 @pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])

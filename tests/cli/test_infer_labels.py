@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 from infer_command import csv_rows, make_engine, make_images, run
-from small_onnx import color_model, save
-
-from vim_deploy.engines.build import build_engine
+from small_engines import save_and_build
+from small_onnx import color_model
 
 pytest.importorskip("onnxruntime", reason="runs engines")
 
@@ -34,7 +33,7 @@ def test_labels_from_a_table():
 
 
 def test_numbered_folders_are_no_labels_without_class_names():
-    build_engine(save(color_model(class_names=None), Path("nameless.onnx")), "nameless.engine")
+    save_and_build(color_model(class_names=None), "nameless.onnx", "nameless.engine")
     for folder in ("1", "2"):
         make_images(f"trip/{folder}", 2)
     result = run("nameless.engine", "trip", "-o", "out.csv")

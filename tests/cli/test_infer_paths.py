@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner
 from infer_command import csv_rows, json_rows, make_engine, make_images, run, start
 from PIL import Image
-from small_onnx import color_model, save
+from small_engines import save_and_build
+from small_onnx import color_model
 
 from vim_deploy.cli.export import main as export
-from vim_deploy.engines.build import build_engine
 
 LONG = "x" * 300
 
@@ -81,7 +81,7 @@ def test_unusable_paths_of_other_commands_are_user_errors(option):
 
 def test_an_image_whose_files_cannot_be_named_is_a_row():
     """A name that is valid for the image and too long for its array."""
-    build_engine(save(color_model(task="features", class_names=None), Path("f.onnx")), "f.engine")
+    save_and_build(color_model(task="features", class_names=None), "f.onnx", "f.engine")
     Path("images").mkdir()
     for name in ("a", "b" * 251, "c"):
         Image.new("RGB", (4, 3), "red").save(f"images/{name}.png")
@@ -95,7 +95,7 @@ def test_an_image_whose_files_cannot_be_named_is_a_row():
 
 
 def test_files_of_killed_runs_are_replaced():
-    build_engine(save(color_model(task="features", class_names=None), Path("f.onnx")), "f.engine")
+    save_and_build(color_model(task="features", class_names=None), "f.onnx", "f.engine")
     make_images("images", 3)
     code = (
         "import os, signal\n"

@@ -14,6 +14,7 @@ import pytest
 from infer_command import csv_rows, json_rows, run, start
 from onnx import helper, numpy_helper
 from PIL import Image
+from small_engines import save_and_build
 from small_onnx import COLORS, color_model, save
 from small_segmenter import CROP, color_segmenter, striped
 
@@ -28,7 +29,7 @@ OWN = ("--scale", "none")
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    build_engine(save(color_segmenter(), Path("colors.onnx")), "colors.engine")
+    save_and_build(color_segmenter(), "colors.onnx", "colors.engine")
 
 
 def labels(path) -> np.ndarray:
@@ -158,7 +159,7 @@ def test_invalid_options_are_refused_before_the_first_row(options, message):
 
 def test_options_of_segmentation_are_refused_for_a_classifier():
     striped(Path("images/a.png"))
-    build_engine(save(color_model(), Path("c.onnx")), "classes.engine")
+    save_and_build(color_model(), "c.onnx", "classes.engine")
     result = run("classes.engine", "images", "-o", "o.csv", "--maps", "maps", "--tile")
     assert result.exit_code == 2
     assert "--maps, --tile: only for models of the task segment" in result.stderr

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from infer_command import csv_rows, make_engine, make_images, run, start
 from PIL import Image
 from small_detector import color_detector
+from small_engines import save_and_build
 from small_onnx import color_model, save
 from small_segmenter import color_segmenter, save_map, striped
 
@@ -22,7 +23,6 @@ from vim_deploy.cli.build import main as build
 from vim_deploy.cli.export import main as export
 from vim_deploy.cli.infer import main as infer
 from vim_deploy.cli.validate import main as validate
-from vim_deploy.engines.build import build_engine
 
 PRECIOUS = b"\x89PNG\r\n\x1a\n and more bytes of the user"
 
@@ -52,7 +52,7 @@ def contents() -> dict[str, bytes]:
 
 @pytest.fixture
 def segmenter() -> None:
-    build_engine(save(color_segmenter(), Path("scenes.onnx")), "scenes.engine")
+    save_and_build(color_segmenter(), "scenes.onnx", "scenes.engine")
     for name in ("a", "b"):
         save_map(Path(f"truth/{name}.png"), striped(Path(f"photos/{name}.png"), 32, 32))
 
@@ -86,7 +86,7 @@ def test_export(output, message, force):
 
 def test_an_exported_file_is_replaced():
     pytest.importorskip("torch", reason="vim-export needs PyTorch")
-    config = {"embed_dim": 32, "depth": 2, "image_size": [32, 48], "num_classes": 5}
+    config = {"embed_dim": 32, "depth": 1, "image_size": [32, 32], "num_classes": 5}
     Path("small.json").write_text(json.dumps(config))
     for seed in (1, 2):
         arguments = ("small.json", "--seed", seed, "--no-check", "-o", "small.onnx")
@@ -235,7 +235,7 @@ def test_areas(segmenter, output, message):
 
 
 def test_coco_and_annotations():
-    build_engine(save(color_detector(), Path("colors.onnx")), "colors.engine")
+    save_and_build(color_detector(), "colors.onnx", "colors.engine")
     make_images("photos", 1)
     annotations = {
         "images": [{"id": 1, "file_name": "00000.png"}],
@@ -253,7 +253,7 @@ def test_coco_and_annotations():
 
 @pytest.mark.parametrize("format", ["npy", "safetensors"])
 def test_arrays_do_not_replace_files(format):
-    build_engine(save(color_model(task="features", class_names=None), Path("f.onnx")), "f.engine")
+    save_and_build(color_model(task="features", class_names=None), "f.onnx", "f.engine")
     make_images("photos", 2)
     Path("arrays").mkdir()
     Path(f"arrays/00001.{format}").write_text("the user's")

@@ -14,10 +14,9 @@ import pytest
 import s3_server
 from infer_command import COMMAND, ROOT, json_rows, make_engine, make_images, run
 from PIL import Image
-from small_onnx import save
+from small_engines import save_and_build
 from small_segmenter import color_segmenter, striped
 
-from vim_deploy.engines.build import build_engine
 from vim_deploy.storage.url import has_credentials, without_credentials
 
 
@@ -104,7 +103,7 @@ def test_overlays_and_report_in_storage(photos):
 
 
 def test_label_maps_and_areas_in_storage(photos):
-    build_engine(save(color_segmenter(), Path("segmenter.onnx")), "segmenter.engine")
+    save_and_build(color_segmenter(), "segmenter.onnx", "segmenter.engine")
     striped(Path("scenes/wide.png"), 70, 30)
     folder = s3_server.upload("scenes", "scenes")
     given = ("--scale", "none", "--maps", f"{folder}-maps", "--areas", f"{folder}-areas.csv")

@@ -11,10 +11,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 from PIL import Image
+from small_engines import save_and_build
 from small_onnx import color_model, metadata, save
 
 from vim_deploy import load
-from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.container import read_engine, read_manifest, write_engine
 from vim_deploy.engines.manifest import FileRecord, Manifest
 from vim_deploy.engines.payload import Payload
@@ -27,7 +27,7 @@ from vim_deploy.files import sha256_of
 @pytest.fixture
 def engine(tmp_path: Path) -> Path:
     path = tmp_path / "colors.engine"
-    build_engine(save(color_model(), tmp_path / "colors.onnx"), path)
+    save_and_build(color_model(), tmp_path / "colors.onnx", path)
     return path
 
 

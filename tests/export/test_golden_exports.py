@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from golden_data import assert_close, load_json
-from golden_models import golden_model
+from golden_data import assert_close, load_tensors
+from golden_models import CASES, golden_export
 
-from vim_deploy.export.onnx import to_onnx
 from vim_deploy.ops.library import ort_library
-from vim_deploy.tasks.classify.export import ClassifyModule
 
 ort = pytest.importorskip("onnxruntime", reason="running exported files needs onnxruntime")
 
-CASES = load_json("models")["cases"]
 RELATIVE_TOLERANCE = 2e-5  # recommended by the golden data for float32
 
 
@@ -25,10 +22,10 @@ def run(model: bytes, pixels: np.ndarray, library: bool) -> np.ndarray:
     return session.run(None, {"pixels": pixels})[0]
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
-def test_exported_file_equals_the_reference(case):
-    model, tensors = golden_model(case)
-    exported = to_onnx(ClassifyModule(model)).SerializeToString()
+@pytest.mark.parametrize("name", CASES)
+def test_exported_file_equals_the_reference(name):
+    tensors = load_tensors(f"model_{name}")
+    exported = golden_export(name).SerializeToString()
     expected = tensors["logits_f64"]
     for library in (True, False):
         assert_close(run(exported, tensors["image"], library), expected, RELATIVE_TOLERANCE)

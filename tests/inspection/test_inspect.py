@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from changed_engine import changed_engine
 from click.testing import CliRunner, Result
+from small_engines import save_and_build
 from small_onnx import COLORS, color_model, save
 
 import vim_deploy
 from vim_deploy.cli.inspect import main
-from vim_deploy.engines.build import build_engine
 from vim_deploy.files import sha256_of_file
 from vim_deploy.metadata import PRODUCER
 
@@ -26,7 +26,7 @@ DETECTOR = DIGITS.parents[1] / "detector" / "detector.safetensors"
 def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
-    build_engine(save(color_model(), Path("colors.onnx")), "colors.engine")
+    save_and_build(color_model(), "colors.onnx", "colors.engine")
 
 
 def inspect(*arguments: object) -> Result:

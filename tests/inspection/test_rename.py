@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner, Result
-from small_onnx import color_model, save
+from small_engines import save_and_build
+from small_onnx import color_model
 
 from vim_deploy import load
 from vim_deploy.cli.inspect import main
@@ -23,7 +24,7 @@ pytest.importorskip("onnxruntime", reason="engines are built with onnxruntime")
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    build_engine(save(color_model(), Path("colors.onnx")), "colors.engine")
+    save_and_build(color_model(), "colors.onnx", "colors.engine")
     Path("names.txt").write_text("rouge\nvert\nbleu\n")
 
 

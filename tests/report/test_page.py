@@ -10,10 +10,9 @@ from browser import Browser, needs_browser
 from infer_command import make_engine, run
 from PIL import Image
 from small_detector import annotations, color_detector, with_rectangles
-from small_onnx import color_model, save
+from small_engines import save_and_build
+from small_onnx import color_model
 from small_segmenter import color_segmenter, save_map, striped
-
-from vim_deploy.engines.build import build_engine
 
 pytestmark = needs_browser
 WIDTHS = (360, 1280)
@@ -48,7 +47,7 @@ def labeled() -> None:
 
 def segmented() -> None:
     names = ("background", LONG, HOSTILE)
-    build_engine(save(color_segmenter(class_names=names), Path("colors.onnx")), "colors.engine")
+    save_and_build(color_segmenter(class_names=names), "colors.onnx", "colors.engine")
     for name, size in (("wide", (400, 60)), ("small", (9, 7)), ("tall", (40, 300))):
         save_map(Path(f"truth/{name}.png"), striped(Path(f"images/{name}.png"), *size))
     run("colors.engine", "images", "-o", "out.csv", "--ground-truth", "truth", "--report", "report.html")
@@ -56,7 +55,7 @@ def segmented() -> None:
 
 def detected() -> None:
     pytest.importorskip("pycocotools", reason="pycocotools (extra detect) is not installed")
-    build_engine(save(color_detector(), Path("colors.onnx")), "colors.engine")
+    save_and_build(color_detector(), "colors.onnx", "colors.engine")
     scenes = {"1.png": ((32, 32), {0: (2, 4, 12, 20)}), "2.png": ((64, 40), {2: (30, 2, 60, 20)})}
     for name, (size, boxes) in scenes.items():
         with_rectangles(Path("images", name), size, boxes)
@@ -157,7 +156,7 @@ def test_tables_of_detection(browser):
 
 
 def test_rows_of_an_interrupted_run_have_no_drawing(browser):
-    build_engine(save(color_segmenter(), Path("colors.onnx")), "colors.engine")
+    save_and_build(color_segmenter(), "colors.onnx", "colors.engine")
     striped(Path("images/a.png"))
     Path("images/b.png").write_bytes(b"\x89PNG\r\n\x1a\nrubbish")
     striped(Path("images/c.png"))
@@ -176,7 +175,7 @@ def test_rows_of_an_interrupted_run_have_no_drawing(browser):
 
 
 def test_features_have_a_report_too(browser):
-    build_engine(save(color_model(task="features"), Path("features.onnx")), "features.engine")
+    save_and_build(color_model(task="features"), "features.onnx", "features.engine")
     Path("images").mkdir()
     Image.new("RGB", (9, 9), "red").save("images/a.png")
     assert run("features.engine", "images", "-o", "out.jsonl", "--report", "report.html").exit_code == 0

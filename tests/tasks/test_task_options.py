@@ -14,12 +14,12 @@ import click
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-from small_onnx import color_model, metadata, save
+from small_engines import save_and_build
+from small_onnx import color_model, metadata
 
 from vim_deploy import Result, load
 from vim_deploy.cli import export, infer
 from vim_deploy.data.loading import Loaded
-from vim_deploy.engines.build import build_engine
 from vim_deploy.errors import EngineError
 from vim_deploy.options import option
 from vim_deploy.output_files import FileKind, OutputFile
@@ -112,7 +112,7 @@ def test_registered_tasks_are_opened_with_their_options(counting):
 
 def test_registered_tasks_run(counting, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    build_engine(save(color_model(task="count"), Path("count.onnx")), "count.engine")
+    save_and_build(color_model(task="count"), "count.onnx", "count.engine")
     for index, color in enumerate(("red", "yellow", "black")):
         Image.new("RGB", (8, 8), color).save(f"{index}.png")
     result = CliRunner().invoke(infer.main, ["count.engine", ".", "-o", "out.csv", "--minimum", "2"])

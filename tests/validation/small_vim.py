@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import numpy_helper
+from shared_files import exported_once
 
 from vim_deploy.export.onnx import to_onnx
 from vim_deploy.model import create_model
@@ -30,7 +31,7 @@ def build_model(**changes):
 @cache
 def exported() -> tuple[object, onnx.ModelProto]:
     model = build_model()
-    return model, to_onnx(ClassifyModule(model))
+    return model, exported_once("validated", lambda: to_onnx(ClassifyModule(model)))
 
 
 def node(model: onnx.ModelProto, name: str) -> onnx.NodeProto:

@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 import onnx
 import pytest
+import task_exports
 import torch
 from dense.golden_detector import golden_detector, golden_input
 from golden_segmenter import golden_segmenter
@@ -17,11 +18,8 @@ pytest.importorskip("onnxruntime", reason="running exported files needs onnxrunt
 
 from small_vim import constant, node, open_model, set_input
 
-from vim_deploy.export.onnx import to_onnx
 from vim_deploy.families import detector_parts, segmenter_parts
 from vim_deploy.families.parts import run_parts
-from vim_deploy.tasks.detect.export import DetectModule
-from vim_deploy.tasks.segment.export import SegmentModule
 from vim_deploy.validation.layers import LayerReport, compare_layers
 from vim_deploy.validation.probes import with_probes
 
@@ -32,7 +30,7 @@ DETECTOR = {"task": "detect", "config": {"backbone": {}, "head": {"num_classes":
 @cache
 def segmenter():
     model = golden_segmenter()
-    graph = to_onnx(SegmentModule(model))
+    graph = task_exports.segmenter()
     shape = (1, model.channels, *model.image_size)
     pixels = np.random.default_rng(0).standard_normal(shape, np.float32)
     parts = segmenter_parts.model_parts(model)
@@ -48,7 +46,7 @@ def segmenter():
 @cache
 def detector():
     model = golden_detector()
-    graph = to_onnx(DetectModule(model))
+    graph = task_exports.detector()
     pixels = golden_input().numpy()
     parts = detector_parts.model_parts(model)
     return graph, detector_parts.find_probes(graph), pixels, parts, run_parts(parts, torch.from_numpy(pixels))

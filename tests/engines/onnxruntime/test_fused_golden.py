@@ -10,20 +10,16 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-import torch
-from golden_data import assert_close, golden_dir, load_json, load_tensors
+from golden_data import assert_close, golden_dir, load_tensors
+from golden_models import CASES, golden_export
 
 from vim_deploy.engines.fusion.rewrite import fuse
 from vim_deploy.engines.onnxruntime.fusion.matmul import BFLOAT16, FLOAT32, fuse_matmuls
-from vim_deploy.export.onnx import to_onnx
-from vim_deploy.model import VimConfig, VisionMamba
 from vim_deploy.ops.library import usable_instruction_sets
-from vim_deploy.tasks.classify.export import ClassifyModule
 
 pytest.importorskip("onnxruntime", reason="running fused graphs needs onnxruntime")
-pytestmark = pytest.mark.xdist_group("fused golden models")  # exported once for all of these tests
+pytestmark = pytest.mark.xdist_group("fused golden models")  # run once for all of these tests
 
-CASES = {case["name"]: case for case in load_json("models")["cases"]}
 # Relative to the largest logit. For float32: recommended by the golden data. bfloat16 has 8 significant
 # bits, and values are rounded repeatedly; the largest error is 2.9e-2, on all instruction sets.
 TOLERANCES = {"fused": 2e-5, "joined": 2e-5, "bfloat16": 6e-2}
@@ -55,18 +51,6 @@ def here(name: str) -> bool:
     return (golden_dir() / f"model_{name}.safetensors").is_file()
 
 
-def golden_model(case) -> VisionMamba:
-    weights = {
-        name.removeprefix("weights."): torch.from_numpy(value)
-        for source in [*sources(case), case["name"]]
-        for name, value in load_tensors(f"model_{source}").items()
-        if name.startswith("weights.")
-    }
-    model = VisionMamba(VimConfig.from_reference(case["flags"]))
-    model.load_state_dict(weights, strict=True)
-    return model.eval()
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """The graphs of all models: fused, with fused matmuls, and with fused matmuls in bfloat16."""
@@ -74,7 +58,7 @@ def folder(tmp_path_factory) -> Path:
     for name, case in CASES.items():
         if not all(map(here, [name, *sources(case)])):
             continue
-        model = to_onnx(ClassifyModule(golden_model(case)))
+        model = golden_export(name)
         fuse(model)
         onnx.save(model, place / f"{name}@fused.onnx")
         for form, weights in (("joined", FLOAT32), ("bfloat16", BFLOAT16)):

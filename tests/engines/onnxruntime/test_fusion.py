@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-import torch
-from golden_data import assert_close, load_json, load_tensors
+from golden_data import assert_close, load_tensors
+from golden_models import CASES, golden_export
 
 from vim_deploy.engines.fusion.domain import FUSED_DOMAIN
 from vim_deploy.engines.fusion.rewrite import fuse
@@ -24,7 +24,6 @@ from vim_deploy.tasks.classify.export import ClassifyModule
 
 pytest.importorskip("onnxruntime", reason="running fused graphs needs onnxruntime")
 
-CASES = {case["name"]: case for case in load_json("models")["cases"]}
 RELATIVE_TOLERANCE = 2e-5  # recommended by the golden data for float32
 FUSED_CASES = ("midcls", "rect_64x96")
 RUN = """
@@ -40,34 +39,6 @@ options.register_custom_ops_library(str(ort_library()))
 session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 np.save(logits, session.run(None, {"pixels": np.load(pixels)})[0])
 """
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """Exports graphs of golden cases, each once."""
-    made: dict[str, onnx.ModelProto] = {}
-
-    def export(name: str) -> onnx.ModelProto:
-        if name not in made:
-            made[name] = to_onnx(ClassifyModule(golden_model(CASES[name])))
-        copy = onnx.ModelProto()
-        copy.CopyFrom(made[name])
-        return copy
-
-    return export
-
-
-def golden_model(case) -> VisionMamba:
-    sources = [case["weights_from"]] if case["weights_from"] else []
-    weights = {
-        name.removeprefix("weights."): torch.from_numpy(value)
-        for source in [*sources, case["name"]]
-        for name, value in load_tensors(f"model_{source}").items()
-        if name.startswith("weights.")
-    }
-    model = VisionMamba(VimConfig.from_reference(case["flags"]))
-    model.load_state_dict(weights, strict=True)
-    return model.eval()
 
 
 def run(model: Path, pixels: np.ndarray, instruction_set: str, threads: int) -> np.ndarray:
@@ -87,8 +58,8 @@ def kinds(model: onnx.ModelProto) -> Counter[str]:
 
 
 @pytest.mark.parametrize("name", FUSED_CASES)
-def test_fused_graph_equals_the_reference_on_every_instruction_set(name, exported, tmp_path):
-    model = exported(name)
+def test_fused_graph_equals_the_reference_on_every_instruction_set(name, tmp_path):
+    model = golden_export(name)
     depth = CASES[name]["flags"]["depth"]
     counts = fuse(model)
     assert counts == {"RMSNorm": 1, "AddRMSNorm": depth, "CausalConvPair": depth, "ScanPair": depth}
@@ -107,8 +78,8 @@ def test_fused_graph_equals_the_reference_on_every_instruction_set(name, exporte
 
 
 @pytest.fixture
-def graph(exported):
-    return exported("rect_64x96")
+def graph():
+    return golden_export("rect_64x96")
 
 
 def first(model: onnx.ModelProto, kind: str) -> onnx.NodeProto:

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
-from dense.golden_detector import golden_config, golden_detector, golden_input
+import task_exports
+from dense.golden_detector import golden_config, golden_input
 from numpy._core import _multiarray_umath
 from onnx import helper, numpy_helper
 from prepared_graph import runner
@@ -26,7 +27,6 @@ from vim_deploy.errors import EngineError, MissingDependencyError
 from vim_deploy.export.onnx import to_onnx
 from vim_deploy.metadata import ModelMetadata
 from vim_deploy.tasks.detect.export import DetectModule
-from vim_deploy.tasks.detect.options import DetectExportOptions
 from vim_deploy.tasks.detect.spec import SPEC
 
 
@@ -42,7 +42,7 @@ def fixed() -> bytes:
 
 
 def exported_detector(fixed_rows: bool) -> bytes:
-    graph = to_onnx(DetectModule(golden_detector(), DetectExportOptions(fixed_rows)))
+    graph = task_exports.detector(fixed_rows)
     helper.set_model_props(graph, small_detector_metadata().to_props())
     return graph.SerializeToString()
 

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import task_exports
 from dense.golden_detector import golden_detector, golden_input
 from dense.random_detector import random_detector, random_image
 from infer_command import csv_rows, json_rows, run
 from small_detector import color_detector, with_rectangles
+from small_engines import save_and_build
 from small_onnx import save
 
 from vim_deploy import load
@@ -43,7 +45,10 @@ def test_both_files_give_the_same_objects(name):
     """Bit by bit, in ONNX Runtime; and both forms of the eager model differ from the files alike."""
     make, images, thresholds = MODELS[name]
     model = make()
-    plain_file, fixed_file = (to_onnx(DetectModule(model, options)) for options in (None, FIXED))
+    if name == "reference":
+        plain_file, fixed_file = (task_exports.detector(fixed_rows) for fixed_rows in (False, True))
+    else:
+        plain_file, fixed_file = (to_onnx(DetectModule(model, options)) for options in (None, FIXED))
     sizes = {
         value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
         for value in fixed_file.graph.output
@@ -110,8 +115,8 @@ def place(tmp_path, monkeypatch):
 
 
 def test_rows_after_the_count_are_no_objects(place):
-    build_engine(save(color_detector(), Path("plain.onnx")), "plain.engine")
-    build_engine(save(color_detector(fixed_rows=True), Path("fixed.onnx")), "fixed.engine")
+    save_and_build(color_detector(), "plain.onnx", "plain.engine")
+    save_and_build(color_detector(fixed_rows=True), "fixed.onnx", "fixed.engine")
     found = {}
     for name in ("plain", "fixed"):
         result = run(f"{name}.engine", "images", "-o", f"{name}.jsonl", "--score-threshold", "0.05")
@@ -122,7 +127,7 @@ def test_rows_after_the_count_are_no_objects(place):
 
 
 def test_exceeded_bounds_are_in_the_rows_and_in_the_summary(place):
-    build_engine(save(color_detector(fixed_rows=True), Path("fixed.onnx")), "fixed.engine")
+    save_and_build(color_detector(fixed_rows=True), "fixed.onnx", "fixed.engine")
     result = run("fixed.engine", "images", "-o", "out.csv", "--json")
     assert result.exit_code == 0, result.output
     assert [row["flags"] for row in csv_rows("out.csv")] == ["", "", "objects_limited"]
@@ -150,7 +155,7 @@ def test_wrong_counts_are_errors(place, output, value, message):
 
 
 def test_nan_is_not_an_image_without_objects(place):
-    build_engine(save(color_detector(fixed_rows=True), Path("fixed.onnx")), "fixed.engine")
+    save_and_build(color_detector(fixed_rows=True), "fixed.onnx", "fixed.engine")
     with load("fixed.engine") as engine:
         plain = engine.runner.run
 

@@ -7,9 +7,9 @@ import json
 import numpy as np
 import onnx
 import pytest
+import task_exports
 import torch
 from golden_data import assert_close, load_json, load_tensors
-from golden_segmenter import golden_segmenter
 
 from vim_deploy import load
 from vim_deploy.cli.export import main
@@ -38,7 +38,7 @@ DEPTH = 4
 
 @pytest.fixture(scope="module")
 def exported() -> onnx.ModelProto:
-    return to_onnx(SegmentModule(golden_segmenter()))
+    return task_exports.segmenter()
 
 
 @pytest.fixture(scope="module")
