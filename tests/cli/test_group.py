@@ -113,7 +113,7 @@ def completed(program: str, words: str) -> set[str]:
         ("vim-export", "my_config", {"file,my_config"}),
         ("vim-infer", "x.engine ph", {"file,ph"}),
         ("vim-inspect", "x", {"file,x"}),
-        ("vim-infer", "x.engine photos --lab", {"plain,--labels"}),
+        ("vim-infer", "x.engine photos --lab", {"plain,--labels", "plain,--label-field"}),
     ],
 )
 def test_completion_offers_models_files_and_options(program, words, expected):
