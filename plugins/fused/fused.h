@@ -83,7 +83,8 @@ struct ScanPair {
   std::int64_t state;
   std::int64_t rank;
   bool delta_softplus;
-  float scale;     // factor of the output
+  bool short_decays;  // decays with less accuracy, if the instruction set has them
+  float scale;        // factor of the output
   const float* z;  // (batch, length, channels), rows z_pitch floats apart
   std::int64_t z_pitch;
   float* y;  // (batch, length, channels)

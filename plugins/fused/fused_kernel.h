@@ -221,10 +221,17 @@ vim_scan::Pass pass_of(const ScanPair& scan, int index) {
 template <class M>
 void scan_tasks(const ScanPair& scan, int64_t first, int64_t last) {
   const vim_scan::Pass forward = pass_of(scan, 0), backward = pass_of(scan, 1);
-  for (int64_t task = first; task < last; ++task) {
-    vim_scan::sweep<M>(forward, task);
-    vim_scan::sweep<M>(backward, task);
-  }
+  const auto run = [&](auto lanes) {
+    using Lanes = decltype(lanes);
+    for (int64_t task = first; task < last; ++task) {
+      vim_scan::sweep<Lanes>(forward, task);
+      vim_scan::sweep<Lanes>(backward, task);
+    }
+  };
+  if (scan.short_decays)
+    run(typename M::Short());
+  else
+    run(M());
 }
 
 // H, Q: the policies for matmuls in bfloat16 and int8.

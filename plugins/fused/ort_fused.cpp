@@ -91,15 +91,19 @@ Status* compute_conv(void* state, KernelContext* context) {
   return run<ConvPair, &Kernels::conv>(api, context, conv);
 }
 
-// ScanPair(xz, then for each direction u, projection, delta_weight, A, D, delta_bias).
+// ScanPair(xz, then for each direction u, projection, delta_weight, A, D, delta_bias), and ScanPairReduced, the same with
+// shorter decays.
 
 constexpr char kScanPair[] = "vim_deploy.fused::ScanPair";
+constexpr char kScanPairReduced[] = "vim_deploy.fused::ScanPairReduced";
+
+template <const char* Name>
 Status* create_scan(const CustomOp*, const ApiTable* table, const KernelInfo* info, void** kernel) {
   Kernel* created = nullptr;
-  if (Status* failure = new_kernel(table, kScanPair, &created)) return failure;
-  Status* failure = read_flag(created->api, kScanPair, info, kScanPairAttributeNames[0], &created->delta_softplus);
+  if (Status* failure = new_kernel(table, Name, &created)) return failure;
+  Status* failure = read_flag(created->api, Name, info, kScanPairAttributeNames[0], &created->delta_softplus);
   if (failure == nullptr)
-    failure = read_flag(created->api, kScanPair, info, kScanPairAttributeNames[1], &created->average_directions);
+    failure = read_flag(created->api, Name, info, kScanPairAttributeNames[1], &created->average_directions);
   if (failure != nullptr) {
     destroy_kernel(created);
     return failure;
@@ -108,12 +112,14 @@ Status* create_scan(const CustomOp*, const ApiTable* table, const KernelInfo* in
   return nullptr;
 }
 
+template <bool Reduced>
 Status* compute_scan(void* state, KernelContext* context) {
+  constexpr const char* name = Reduced ? kScanPairReduced : kScanPair;
   const auto& kernel = *static_cast<const Kernel*>(state);
   const Api& api = kernel.api;
   const float* data[kScanPairInputs];
   Shape shapes[kScanPairInputs];
-  if (Status* failure = read_inputs(api, kScanPair, context, kScanPairSpecs, data, shapes)) return failure;
+  if (Status* failure = read_inputs(api, name, context, kScanPairSpecs, data, shapes)) return failure;
   ScanPair scan = {};
   scan.batch = shapes[1].size[0];
   scan.length = shapes[1].size[1];
@@ -126,9 +132,10 @@ Status* compute_scan(void* state, KernelContext* context) {
   const Shape expected[kScanPairInputs] = {{3, {scan.batch, scan.length, 2 * scan.channels}},
                                        u, projection, weight, A, channels, channels,
                                        u, projection, weight, A, channels, channels};
-  if (Status* failure = expect_shapes(api, kScanPair, kScanPairSpecs, shapes, expected, "u, delta_weight and A"))
+  if (Status* failure = expect_shapes(api, name, kScanPairSpecs, shapes, expected, "u, delta_weight and A"))
     return failure;
   scan.delta_softplus = kernel.delta_softplus != 0;
+  scan.short_decays = Reduced;
   scan.scale = kernel.average_directions != 0 ? 0.5f : 1.0f;
   scan.z = data[0] + scan.channels;
   scan.z_pitch = 2 * scan.channels;
@@ -167,8 +174,16 @@ CustomOp describe_conv() {
 CustomOp describe_scan() {
   CustomOp op = describe<kScanPairInputs, 1>();
   op.GetName = [](const CustomOp*) { return kScanPairName; };
-  op.CreateKernelV2 = create_scan;
-  op.KernelComputeV2 = compute_scan;
+  op.CreateKernelV2 = create_scan<kScanPair>;
+  op.KernelComputeV2 = compute_scan<false>;
+  return op;
+}
+
+CustomOp describe_reduced_scan() {
+  CustomOp op = describe<kScanPairInputs, 1>();
+  op.GetName = [](const CustomOp*) { return "ScanPairReduced"; };
+  op.CreateKernelV2 = create_scan<kScanPairReduced>;
+  op.KernelComputeV2 = compute_scan<true>;
   return op;
 }
 
@@ -176,7 +191,9 @@ const CustomOp kNormOperator = describe_norm();
 const CustomOp kAddNormOperator = describe_add_norm();
 const CustomOp kConvOperator = describe_conv();
 const CustomOp kScanOperator = describe_scan();
+const CustomOp kReducedScanOperator = describe_reduced_scan();
 const CustomOp* const kOperators[] = {&kNormOperator, &kAddNormOperator, &kConvOperator, &kScanOperator,
+                                      &kReducedScanOperator,
                                       kMatmulOperators[0], kMatmulOperators[1], kMatmulOperators[2],
                                       kMatmulOperators[3], kMatmulOperators[4], kMatmulOperators[5],
                                       kMatmulOperators[6], kMatmulOperators[7], kMatmulOperators[8]};

@@ -22,6 +22,8 @@ struct Lanes {
   static constexpr int width = W;
   static constexpr int registers = 16;   // of vectors
   static constexpr int interleaved = 2;  // states whose exponentials are computed interleaved
+  static constexpr float safe_exponent = 126.0f;  // exponents of 2 up to this size need no clamping
+  using Short = Self;  // the lanes with shorter `decays`, for engines with matmuls in reduced precision
   typedef float Float __attribute__((vector_size(W * sizeof(float))));
   typedef int32_t Int __attribute__((vector_size(W * sizeof(int32_t))));
   typedef int16_t Halves __attribute__((vector_size(W * sizeof(int32_t))));  // two per lane
@@ -79,7 +81,7 @@ struct Lanes {
   }
 
   // 2^x for K vectors, written step by step so that their instructions alternate; 0 below -126.5, infinity
-  // above 127.5. Without `Clamped` every |x| must be at most kSafeExponent or a NaN, and the result is the same.
+  // above 127.5. Without `Clamped` every |x| must be at most safe_exponent or a NaN, and the result is the same.
   template <bool Clamped, int K>
   static void exp2(Float (&x)[K]) {
     Float shifted[K], f[K];

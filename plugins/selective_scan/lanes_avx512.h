@@ -10,7 +10,10 @@ namespace {
 
 // The masked intrinsics with all lanes selected compile to the unmasked instructions; for the unmasked intrinsics,
 // GCC 12 warns about its own header.
+struct ShortAvx512;
+
 struct Avx512 : Lanes<16, Avx512> {
+  using Short = ShortAvx512;
   static constexpr int registers = 32;
   static constexpr __mmask16 all = 0xffff;
 
@@ -50,15 +53,18 @@ struct Avx512 : Lanes<16, Avx512> {
     return x * (estimate * (splat(1.0f) - y * estimate) + estimate);
   }
 
- private:
+ protected:
   // 2^x = 2^i * 2^(j/16) * 2^f with |f| <= 1/32. Adding kSixteenths leaves 16 * i + j in the lowest bits of the sum.
   static constexpr float kSixteenths = 786432.0f;  // 1.5 * 2^19
 
   // 2^i * 2^(j/16). The table contains the bits of 2^(j/16) minus those that j adds when the sum's bits are shifted.
   static Float scaled_table(Float shifted) {
-    const Int table = {
+    constexpr Int table = {
         0x3f800000, 0x3f7daac3, 0x3f7b95c2, 0x3f79c3d3, 0x3f7837f0, 0x3f76f532, 0x3f75fed7, 0x3f75583f,
         0x3f7504f3, 0x3f7508a4, 0x3f75672a, 0x3f76248c, 0x3f7744fd, 0x3f78ccdf, 0x3f7ac0c7, 0x3f7d257d};
+    return scaled_entry(table, shifted);
+  }
+  static Float scaled_entry(Int table, Float shifted) {
     const __m512i entry = _mm512_maskz_permutexvar_epi32(all, reinterpret_cast<__m512i>(shifted),
                                                          reinterpret_cast<__m512i>(table));
     return from_bits(reinterpret_cast<Int>(entry) + (bits(shifted) << 19));
@@ -89,6 +95,28 @@ struct Avx512 : Lanes<16, Avx512> {
     }
     fraction_power(x);
     for (int k = 0; k < K; ++k) x[k] = _mm512_mask_scalef_ps(x[k], all, x[k], i[k]);
+  }
+};
+
+// With decays by 2^x = 2^i * 2^(j/16) * c * ((f + a)^2 + b), |f| <= 1/32: two multiplications fewer, relative error 2.5e-6
+// plus rounding. Value and slope at 0 are those of 2^x, except for rounding. a is near 1 / ln 2, the best one, and a
+// multiple of 1/16, so that f + a needs no further addition.
+struct ShortAvx512 : Avx512 {
+  static constexpr float safe_exponent = 120.0f;  // the table contains c
+
+  template <bool Clamped, int K>
+  static void decays(Float dt, const float* rate, Float (&x)[K]) {
+    if (Clamped) return Avx512::decays<Clamped>(dt, rate, x);
+    constexpr Int table = {
+        0x3e76e186, 0x3e78e7d9, 0x3e769ce0, 0x3e749296, 0x3e72cbd9, 0x3e714ba7, 0x3e70151e, 0x3e6f2b81,
+        0x3e6e9239, 0x3e6e4cd4, 0x3e6e5f09, 0x3e6eccb8, 0x3e6f99ef, 0x3e70cae8, 0x3e72640d, 0x3e7469fc};
+    constexpr float a = 1.4375f, b = 2.08134199f;
+    Float power[K];
+    for (int k = 0; k < K; ++k) x[k] = dt * load(rate + k * width);
+    for (int k = 0; k < K; ++k) asm("" : "+v"(x[k]));  // as in table_exp2
+    for (int k = 0; k < K; ++k) power[k] = x[k] + splat(kSixteenths);
+    for (int k = 0; k < K; ++k) x[k] -= power[k] - splat(kSixteenths + a);
+    for (int k = 0; k < K; ++k) x[k] = scaled_entry(table, power[k]) * (x[k] * x[k] + splat(b));
   }
 };
 

@@ -12,10 +12,9 @@
 namespace vim_scan {
 namespace {
 
-constexpr int kChunk = 32;               // tokens; the buffers of a chunk fit into the L1 cache
-constexpr int kGroup = 16;               // states in registers; more are processed in groups, which accumulate in y
-constexpr int kProjected = 4;            // tokens whose time steps are projected interleaved
-constexpr float kSafeExponent = 126.0f;  // exponents of 2 up to this size need no clamping
+constexpr int kChunk = 32;     // tokens; the buffers of a chunk fit into the L1 cache
+constexpr int kGroup = 16;     // states in registers; more are processed in groups, which accumulate in y
+constexpr int kProjected = 4;  // tokens whose time steps are projected interleaved
 
 // One sweep over a sequence: the operator's arguments, and further ones of the fused operators.
 struct Pass : Arguments {
@@ -35,7 +34,7 @@ struct Chunk {
   alignas(64) float dt[kChunk * M::width];
   alignas(64) float dt_u[kChunk * M::width];
   alignas(64) float sum[kChunk * M::width];
-  bool safe;  // every |dt * rate| is at most kSafeExponent, or a NaN, which needs no clamping either
+  bool safe;  // every |dt * rate| is at most safe_exponent, or a NaN, which needs no clamping either
 };
 
 // A task's states and decay rates, one group of states for each vector of channels.
@@ -124,7 +123,7 @@ void start(Chunk<M>& chunk, const Carry<M>& carry, int vector, const Pass& pass,
   }
   chunk.safe = true;
   for (int lane = 0; lane < M::width; ++lane)
-    chunk.safe = chunk.safe && max_dt[lane] * carry.max_rate[vector][lane] <= kSafeExponent;
+    chunk.safe = chunk.safe && max_dt[lane] * carry.max_rate[vector][lane] <= M::safe_exponent;
 }
 
 // The rows of the next chunk, prefetched during the recurrence, which needs no memory. They are too far apart for
@@ -144,35 +143,74 @@ struct NextRows {
   }
 };
 
+// States and sums of one token in the second pass. `h` is only indexed by constants: otherwise GCC would keep it in memory
+// instead of registers.
+template <class M, int States>
+struct Token {
+  using Float = typename M::Float;
+  const float *rate, *B, *C;
+  Float dt, dt_u, even, odd;
+
+  // The states from First on.
+  template <bool Clamped, int First>
+  __attribute__((always_inline)) void update(Float (&h)[States]) {
+    constexpr int interleaved = States < M::interleaved ? States : M::interleaved;
+    static_assert(interleaved <= 4, "");
+    if constexpr (First < States) {
+      Float decay[interleaved];
+      M::template decays<Clamped>(dt, rate + First * M::width, decay);
+      update_one<First>(h[First], decay[0], even);
+      if constexpr (interleaved > 1) update_one<First + 1>(h[First + 1], decay[1], odd);
+      if constexpr (interleaved > 2) update_one<First + 2>(h[First + 2], decay[2], even);
+      if constexpr (interleaved > 3) update_one<First + 3>(h[First + 3], decay[3], odd);
+      update<Clamped, First + interleaved>(h);
+    }
+  }
+
+ private:
+  template <int N>
+  __attribute__((always_inline)) void update_one(Float& state, Float decay, Float& sum) {
+    state = decay * state + dt_u * M::splat(B[N]);
+    sum = state * M::splat(C[N]) + sum;
+  }
+};
+
+template <class M, int States, int First = 0>
+__attribute__((always_inline)) inline void load_states(typename M::Float (&h)[States], const float* from) {
+  if constexpr (First < States) {
+    h[First] = M::load(from + First * M::width);
+    load_states<M, States, First + 1>(h, from);
+  }
+}
+
+template <class M, int States, int First = 0>
+__attribute__((always_inline)) inline void store_states(float* to, typename M::Float (&h)[States]) {
+  if constexpr (First < States) {
+    M::store(to + First * M::width, h[First]);
+    store_states<M, States, First + 1>(to, h);
+  }
+}
+
 // Second pass.
 template <class M, int States, bool Clamped>
 void recurrence(Chunk<M>& chunk, const Sequence& rows, const NextRows& next_rows, int64_t first, int tokens,
                 int64_t first_state, const float* rate, float* state) {
   using Float = typename M::Float;
-  constexpr int interleaved = States < M::interleaved ? States : M::interleaved;
   Float h[States];
-  for (int n = 0; n < States; ++n) h[n] = M::load(state + n * M::width);
+  load_states<M>(h, state);
   for (int t = 0; t < tokens; ++t) {
-    const float* B = rows.B.at(first + t) + first_state;
-    const float* C = rows.C.at(first + t) + first_state;
-    const Float dt = M::load(chunk.dt + t * M::width);
-    const Float dt_u = M::load(chunk.dt_u + t * M::width);
-    Float even = M::load(chunk.sum + t * M::width);
-    Float odd = Float{};
+    Token<M, States> token = {rate,
+                              rows.B.at(first + t) + first_state,
+                              rows.C.at(first + t) + first_state,
+                              M::load(chunk.dt + t * M::width),
+                              M::load(chunk.dt_u + t * M::width),
+                              M::load(chunk.sum + t * M::width),
+                              Float{}};
     next_rows.fetch(t);
-#pragma GCC unroll 16
-    for (int n = 0; n < States; n += interleaved) {
-      Float decay[interleaved];
-      M::template decays<Clamped>(dt, rate + n * M::width, decay);
-      for (int k = 0; k < interleaved; ++k) {
-        h[n + k] = decay[k] * h[n + k] + dt_u * M::splat(B[n + k]);
-        Float& sum = k % 2 == 0 ? even : odd;
-        sum = h[n + k] * M::splat(C[n + k]) + sum;
-      }
-    }
-    M::store(chunk.sum + t * M::width, even + odd);
+    token.template update<Clamped, 0>(h);
+    M::store(chunk.sum + t * M::width, token.even + token.odd);
   }
-  for (int n = 0; n < States; ++n) M::store(state + n * M::width, h[n]);
+  store_states<M>(state, h);
 }
 
 // Last pass: the gate, after the last group of states.

@@ -61,6 +61,7 @@ SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
     "AddRMSNorm": {"x": ONE["u"], "residual": ONE["u"], "weight": BIAS},
     "CausalConvPair": {"xz": XZ, "taps": TAPS, "bias": BIAS, "taps_b": TAPS, "bias_b": BIAS},
     "ScanPair": {"xz": XZ, **ONE, **{f"{name}_b": shape for name, shape in ONE.items()}},
+    "ScanPairReduced": {"xz": XZ, **ONE, **{f"{name}_b": shape for name, shape in ONE.items()}},
     **matmuls(""),
     **matmuls("Bfloat16"),
     **matmuls("Int8"),
@@ -83,7 +84,7 @@ OUTPUTS = {
 
 def plain(kind: str) -> str:
     """The operator's name without the weights' type."""
-    return kind.removesuffix("Bfloat16").removesuffix("Int8")
+    return kind.removesuffix("Bfloat16").removesuffix("Int8").removesuffix("Reduced")
 
 
 def type_of(kind: str, name: str) -> int:

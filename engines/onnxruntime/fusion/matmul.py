@@ -13,12 +13,13 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from vim_deploy.engines.fusion.domain import FUSED_DOMAIN
+from vim_deploy.engines.fusion.domain import FUSED_DOMAIN, SCAN_PAIR
 from vim_deploy.engines.fusion.edit import Edit
 from vim_deploy.onnx_graph.index import GraphIndex, NoMatchError, demand
 
 PANEL = 48  # columns
 _MAX_DEPTH = 3072
+_SCAN_PAIR_REDUCED = "ScanPairReduced"
 _PACKED = "/packed"  # end of the name of packed weights, after the name of the matmul's output
 # Indices of ScanPair's inputs: the sequence of each direction, and its projection.
 _DIRECTIONS = ((1, 2), (7, 8))
@@ -29,12 +30,14 @@ class WeightFormat:
     """How operators have the weights of their matmuls.
 
     `suffix`: of the operators' names. `pack`: a function of a name and weights (depth, columns) that returns
-    the packed tensor. `smoothing`: whether matmul inputs are multiplied by smoothing factors.
+    the packed tensor. `smoothing`: whether matmul inputs are multiplied by smoothing factors. `scan`: the
+    operator of the scans.
     """
 
     suffix: str
     pack: Callable[[str, np.ndarray], onnx.TensorProto]
     smoothing: bool = False
+    scan: str = _SCAN_PAIR_REDUCED
 
 
 def fuse_matmuls(
@@ -47,7 +50,7 @@ def fuse_matmuls(
     """
     index, edit = GraphIndex(model.graph), Edit(model.graph)
     patterns = _Patterns(index, edit, weights, smoothing or {})
-    by_type = {"RMSNorm": patterns.norm, "AddRMSNorm": patterns.add_norm, "ScanPair": patterns.conv}
+    by_type = {"RMSNorm": patterns.norm, "AddRMSNorm": patterns.add_norm, SCAN_PAIR: patterns.conv}
     for node in model.graph.node:
         if node.domain == FUSED_DOMAIN and node.op_type in by_type:
             try:
@@ -55,7 +58,11 @@ def fuse_matmuls(
             except NoMatchError:
                 continue
     edit.apply()
-    return dict(Counter(node.op_type for node in model.graph.node if node.domain == FUSED_DOMAIN))
+    fused = [node for node in model.graph.node if node.domain == FUSED_DOMAIN]
+    for node in fused:
+        if node.op_type == SCAN_PAIR:
+            node.op_type = weights.scan
+    return dict(Counter(node.op_type for node in fused))
 
 
 def matmul_of_packed(name: str) -> str | None:
@@ -189,5 +196,5 @@ def packed_tensor(name: str, kind: int, values: np.ndarray) -> onnx.TensorProto:
     return helper.make_tensor(name, kind, values.shape, raw, raw=True)
 
 
-FLOAT32 = WeightFormat("", _in_float32)
+FLOAT32 = WeightFormat("", _in_float32, scan=SCAN_PAIR)
 BFLOAT16 = WeightFormat("Bfloat16", _in_bfloat16)
