@@ -99,7 +99,7 @@ class _Registry:
         if self._recorder.refuses_plugin:
             return
         plugins = [("vim_deploy", "SelectiveScan", "2")]
-        plugins += [("vim_deploy.fused", name, "4") for name in ("ScanPair", "CausalConvPair")]
+        plugins += [("vim_deploy.fused", name, "5") for name in ("ScanPair", "CausalConvPair")]
         for name_space, name, version in plugins:
             creator: Any = ModuleType("creator")
             creator.plugin_namespace, creator.name, creator.plugin_version = name_space, name, version

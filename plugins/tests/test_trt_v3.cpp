@@ -191,7 +191,7 @@ void check_fused(int index) {
   FieldSet fields;
   for (int i = 0; i < op.attribute_count; ++i) fields.add(op.attributes[i].name, 1);
   CHECK(std::string(creator(index)->getPluginName()) == op.name);
-  CHECK(std::string(creator(index)->getPluginVersion()) == "4");
+  CHECK(std::string(creator(index)->getPluginVersion()) == "5");
   CHECK(std::string(creator(index)->getPluginNamespace()) == "vim_deploy.fused");
   CHECK(creator(index)->getFieldNames()->nbFields == op.attribute_count);
   const std::unique_ptr<IPluginV3> made(creator(index)->createPlugin("node", fields.get(), TensorRTPhase::kBUILD));

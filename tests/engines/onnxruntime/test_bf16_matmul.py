@@ -36,6 +36,7 @@ def test_the_manifest_records_the_precision_and_the_difference(file, tmp_path, c
     manifest = build_engine(file, tmp_path / "bf16.engine", BF16)
     assert manifest.precision == Precision.BF16_MATMUL
     assert {"ProjectNormProjectBfloat16", "ConvProjectBfloat16"} <= set(manifest.build_info["fused"])
+    assert [kind for kind in manifest.build_info["fused"] if "Scan" in kind] == ["ScanPairReduced"]
     error = manifest.self_check["max_relative_diff"]
     # A smaller difference would mean that the inputs were not rounded.
     assert Precision.FP32.tolerance < error < Precision.BF16_MATMUL.tolerance
@@ -53,6 +54,7 @@ def test_float32_is_the_default(file, tmp_path):
     manifest = build_engine(file, tmp_path / "fp32.engine")
     assert manifest.precision == "fp32"
     assert not [kind for kind in manifest.build_info["fused"] if kind.endswith("Bfloat16")]
+    assert [kind for kind in manifest.build_info["fused"] if "Scan" in kind] == ["ScanPair"]
     assert "cpu-precision" not in manifest.rebuild_command("x.engine")
 
 
