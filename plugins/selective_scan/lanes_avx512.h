@@ -98,7 +98,7 @@ struct Avx512 : Lanes<16, Avx512> {
   }
 };
 
-// With decays by 2^x = 2^i * 2^(j/16) * c * ((f + a)^2 + b), |f| <= 1/32: two multiplications fewer, relative error 2.5e-6
+// With decays by 2^x = 2^i * 2^(j/16) * c * ((f + a)^2 + b), |f| <= 1/32: two multiplications fewer, relative error 2.6e-6
 // plus rounding. Value and slope at 0 are those of 2^x, except for rounding. a is near 1 / ln 2, the best one, and a
 // multiple of 1/16, so that f + a needs no further addition.
 struct ShortAvx512 : Avx512 {
