@@ -12,7 +12,7 @@ demo: setup
 	$(BIN)/python examples/demo.py
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # $(call environment,FOLDER,REQUIREMENTS): a virtual environment that also sees the project's packages.
 define environment

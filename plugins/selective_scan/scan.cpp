@@ -25,7 +25,9 @@ bool has_avx512() {
 bool has_avx512_vnni() { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
 bool has_avx512_bf16() { return has_avx512_vnni() && __builtin_cpu_supports("avx512bf16"); }
 #endif
-#if defined(VIM_SCAN_AVX_VNNI)
+#if defined(VIM_SCAN_EVEX_VNNI)
+bool has_avx_vnni() { return has_avx2() && has_avx512_vnni(); }
+#elif defined(VIM_SCAN_AVX_VNNI)
 bool has_avx_vnni() { return has_avx2() && __builtin_cpu_supports("avxvnni"); }
 #endif
 #if defined(VIM_SCAN_NEON)

@@ -41,9 +41,6 @@ SMALL = Pair(
     {"embed_dim": 32, "heads": 2, "depth": 2, "num_classes": 5},
 )
 
-# One comparison for all tests that check it.
-looks_at_the_comparison = pytest.mark.xdist_group("benchmark comparison")
-
 
 def fake(network, runtime, **arguments):
     return Candidate(network, runtime, "fake_openers:constant", arguments)
@@ -99,7 +96,6 @@ def comparison(tmp_path_factory):
 
 
 @pytest.mark.slow
-@looks_at_the_comparison
 def test_all_installed_runtimes_are_measured_and_agree_with_the_eager_model(comparison):
     _, _, result = comparison
     (cell,) = result["cells"]
@@ -116,7 +112,6 @@ def test_all_installed_runtimes_are_measured_and_agree_with_the_eager_model(comp
 
 
 @pytest.mark.slow
-@looks_at_the_comparison
 @pytest.mark.parametrize(("batch", "slow_up_to"), [(2, 32), (1, 16)])
 def test_slow_candidates_are_skipped_for_batches_and_large_images(comparison, batch, slow_up_to):
     folder, _, _ = comparison
@@ -127,7 +122,6 @@ def test_slow_candidates_are_skipped_for_batches_and_large_images(comparison, ba
 
 
 @pytest.mark.slow
-@looks_at_the_comparison
 def test_the_floor_has_three_candidates(comparison):
     folder, _, _ = comparison
     chosen = candidates(SMALL.at(32), 1, Choice(1, folder, 32, ENGINE_AND_FLOOR))
@@ -141,7 +135,6 @@ def test_the_grid_has_batches_up_to_a_size_and_single_images_at_all_sizes():
 
 
 @pytest.mark.slow
-@looks_at_the_comparison
 def test_the_result_is_json_and_text(comparison):
     _, _, result = comparison
     assert json.loads(json.dumps(result)) == json.loads(json.dumps(result, allow_nan=False))
@@ -151,7 +144,6 @@ def test_the_result_is_json_and_text(comparison):
 
 
 @pytest.mark.slow
-@looks_at_the_comparison
 def test_exports_and_engines_are_reused_until_their_sources_change(comparison, monkeypatch, tmp_path):
     folder, choice, _ = comparison
     pair = SMALL.at(32)

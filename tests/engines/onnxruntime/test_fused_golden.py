@@ -18,7 +18,6 @@ from vim_deploy.engines.onnxruntime.fusion.matmul import BFLOAT16, FLOAT32, fuse
 from vim_deploy.ops.library import usable_instruction_sets
 
 pytest.importorskip("onnxruntime", reason="running fused graphs needs onnxruntime")
-pytestmark = pytest.mark.xdist_group("fused golden models")  # run once for all of these tests
 
 # Relative to the largest logit. For float32: recommended by the golden data. bfloat16 has 8 significant
 # bits, and values are rounded repeatedly; the largest error is 2.9e-2, on all instruction sets.

@@ -29,6 +29,7 @@ from vim_deploy.cli.infer import main as infer
 from vim_deploy.dense.coco import COCO_NAMES
 from vim_deploy.dense.roi import roi_align
 from vim_deploy.engines.build import build_engine
+from vim_deploy.export import exporter
 from vim_deploy.export.onnx import to_onnx
 from vim_deploy.metadata import ModelMetadata
 from vim_deploy.ops import ort_library
@@ -118,8 +119,9 @@ def test_comparisons_use_a_score_threshold_of_zero(place):
     assert manifest.self_check["max_relative_diff"] > 0
 
 
-def test_comparison_uses_batches_of_one_image(place):
+def test_comparison_uses_batches_of_one_image(place, monkeypatch):
     """Two images, whose objects must not be mixed up."""
+    monkeypatch.setattr(exporter, "to_onnx", lambda task, *, batch: task_exports.detector())
     image = Image.fromarray(load_tensors("detector")["image"].transpose(1, 2, 0))
     for name, flipped in (("a.png", image), ("b.png", image.transpose(Image.Transpose.FLIP_LEFT_RIGHT))):
         (place / "check").mkdir(exist_ok=True)

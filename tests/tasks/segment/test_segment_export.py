@@ -10,6 +10,7 @@ import pytest
 import task_exports
 import torch
 from golden_data import assert_close, load_json, load_tensors
+from shared_files import exported_once
 
 from vim_deploy import load
 from vim_deploy.cli.export import main
@@ -61,6 +62,11 @@ def rotary() -> Segmenter:
     return model.eval()
 
 
+@pytest.fixture
+def exported_rotary(rotary) -> onnx.ModelProto:
+    return exported_once("rotary-segmenter", lambda: to_onnx(SegmentModule(rotary)))
+
+
 def run(model: onnx.ModelProto, pixels: np.ndarray, library: bool) -> np.ndarray:
     options = ort.SessionOptions()
     if library:
@@ -109,8 +115,8 @@ def test_the_auxiliary_head_is_not_exported(exported):
 
 
 @pytest.mark.parametrize("major", [8, 10, 11])
-def test_the_graph_is_supported_by_the_parser_of_tensorrt(exported, rotary, major):
-    for graph in (exported, to_onnx(SegmentModule(rotary))):
+def test_the_graph_is_supported_by_the_parser_of_tensorrt(exported, exported_rotary, major):
+    for graph in (exported, exported_rotary):
         prepared = prepare("model.onnx", graph.SerializeToString(), "fp32", major)
         assert len(prepared.scans) == 2 * DEPTH
         resizes = [node for node in graph.graph.node if node.op_type == "Resize"]
@@ -120,8 +126,8 @@ def test_the_graph_is_supported_by_the_parser_of_tensorrt(exported, rotary, majo
         assert all(node.input[2] in constants and len(node.input) == 3 for node in resizes)
 
 
-def test_every_mixer_and_norm_is_fused(exported, rotary):
-    for graph in (exported, to_onnx(SegmentModule(rotary))):
+def test_every_mixer_and_norm_is_fused(exported, exported_rotary):
+    for graph in (exported, exported_rotary):
         copy = onnx.ModelProto()
         copy.CopyFrom(graph)
         counts = fuse(copy)
