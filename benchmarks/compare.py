@@ -123,7 +123,7 @@ def _heads(text: str) -> tuple[str, ...]:
     "--cell-seconds",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
-    help="With several images, skip the slowest candidates that do not fit, judging by their time for one.",
+    help="With several images, shorten turns and skip slow candidates to fit, judging by their time for one.",
 )
 @click.option(
     "--stop-after", type=click.FloatRange(min=0), metavar="SECONDS", help="Then, start no further cell."

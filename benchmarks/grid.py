@@ -103,8 +103,12 @@ def _measure(
     chosen = candidates(pair, batch, choice)
     cell: dict[str, Any] = {"pair": pair.label, "resolution": pair.size, "batch_size": batch}
     if limits.cell_seconds is not None:
-        chosen = within_budget(chosen, cells, cell, timing, limits.cell_seconds)
-    start = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "load_average": load_average()}
+        chosen, timing = within_budget(chosen, cells, cell, timing, limits.cell_seconds)
+    start = {
+        "turn_seconds": timing.seconds,
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "load_average": load_average(),
+    }
     shape = (batch, 3, pair.size, pair.size)
     results = measure(chosen, shape, timing, lambda stage: report(f"{title}: {stage}"))
     cell |= {**start, "results": results}

@@ -1,6 +1,7 @@
 """Grids that are measured in pieces or within a time limit, with candidates of known speed."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -129,21 +130,25 @@ def measured(name, seconds):
     }
 
 
-def test_the_fastest_candidates_that_fit_are_measured():
-    timing = Timing(rounds=2, repeats=10, seconds=1, warmup=1, settle=0)
+def test_the_fastest_candidates_that_fit_are_measured_with_short_turns():
+    timing = Timing(rounds=2, repeats=10, seconds=1.5, warmup=1, settle=0)
     names = ("a, slow", "b, fast", "c, medium", "d, new", "e, impossible")
     chosen = [Candidate(*name.split(", ")) for name in names[:4]]
     chosen.append(Candidate("e", "impossible", skip_reason="no why"))
     single = {"pair": "Ti", "resolution": 224, "batch_size": 1}
     single["results"] = [measured(*item) for item in zip(names[:3], (5.0, 0.5, 2.0), strict=True)]
     cell = {"pair": "Ti", "resolution": 224, "batch_size": 2}
-    # Two images take 1, 4 and 10 seconds: opening, warmup, output and two rounds take 7, 17 and 41.
-    found = within_budget(chosen, [single], cell, timing, 25)
+    # Two images take 1, 4 and 10 seconds: opening, warmup, output and two rounds take 7, 17 and 41; with one
+    # inference per turn, 5, 17 and 41.
+    assert within_budget(chosen, [single], cell, timing, 65) == (chosen, timing)
+    assert within_budget(chosen, [single], cell, timing, 63) == (chosen, replace(timing, seconds=0.75))
+    found, shorter = within_budget(chosen, [single], cell, timing, 25)
     assert [candidate.name for candidate in found] == list(names)
-    reason = "slow: expected to take 41 s (one image: 5000 ms), and 1 of 25 s are left (--cell-seconds)"
+    reason = "slow: expected to take 41 s (one image: 5000 ms), and 3 of 25 s are left (--cell-seconds)"
     assert [candidate.skip_reason for candidate in found] == [reason, None, None, None, "no why"]
-    assert within_budget(chosen, [single], {**cell, "resolution": 512}, timing, 25) == chosen
-    assert within_budget(chosen, [single], {**cell, "batch_size": 1}, timing, 25) == chosen
+    assert shorter == replace(timing, seconds=0)
+    for other in ({"resolution": 512}, {"batch_size": 1}):
+        assert within_budget(chosen, [single], {**cell, **other}, timing, 25) == (chosen, timing)
 
 
 def test_the_expected_time_counts_the_inferences_of_all_turns():
