@@ -2,6 +2,7 @@
 // the tests check what the adapter requests from the runtime and passes to the kernel.
 #include <memory>
 
+#include "contract_fused.h"
 #include "gpu_operators.h"
 #include "launch_fake.h"
 #include "ort_fake.h"
@@ -182,7 +183,7 @@ void check_fused() {
     const int index = i < 3 ? 1 : 2;
     const vim_gpu::Operator& spec = vim_gpu::operator_at(index);
     const CustomOp& op = registered.op(i, 1);
-    CHECK(std::string(op.GetName(&op)) == spec.name && op.GetStartVersion(&op) == 4);
+    CHECK(std::string(op.GetName(&op)) == spec.name && op.GetStartVersion(&op) == vim_fused::kVersion);
     CHECK(op.GetOutputTypeCount(&op) == static_cast<std::size_t>(spec.output_count));
     for (std::int32_t k = 0; k < spec.input_count; ++k) {
       const bool wide = spec.inputs[k].type == vim_contract::InputType::kFloat32;
