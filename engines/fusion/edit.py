@@ -16,7 +16,7 @@ class Edit:
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         self.counts: Counter[str] = Counter()
-        self._constants: list[onnx.TensorProto] = []
+        self._constants: dict[str, onnx.TensorProto] = {}
         self._graph = graph
         self._index = {node.output[0]: index for index, node in enumerate(graph.node)}
         self._removed: set[int] = set()
@@ -40,8 +40,8 @@ class Edit:
         return self.tensor(numpy_helper.from_array(np.ascontiguousarray(value, np.float32), name))
 
     def tensor(self, tensor: onnx.TensorProto) -> str:
-        """Like `constant`, for a tensor of any type."""
-        self._constants.append(tensor)
+        """Like `constant`, for a tensor of any type. The same name must have the same values."""
+        self._constants[tensor.name] = tensor
         return tensor.name
 
     def apply(self) -> None:
@@ -55,7 +55,7 @@ class Edit:
         graph.node.extend(nodes)
         used = {name for node in nodes for name in node.input} | {item.name for item in graph.output}
         computed = {name for node in nodes for name in node.output}
-        _set(graph.initializer, [*graph.initializer, *self._constants], used)
+        _set(graph.initializer, [*graph.initializer, *self._constants.values()], used)
         _set(graph.value_info, list(graph.value_info), computed)
 
 

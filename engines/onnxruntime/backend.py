@@ -25,6 +25,7 @@ from vim_deploy.engines.onnxruntime.fusion.apply import (
     check_cpu_precision,
     fuse_for_cuda,
     fuse_graph,
+    prepare,
 )
 from vim_deploy.engines.onnxruntime.layout import has_blocks
 from vim_deploy.engines.onnxruntime.limited import run_limited
@@ -106,8 +107,12 @@ def _rewritten(source: SourceModel, options: OnnxruntimeOptions, uses_library: b
     if options.device == "cpu":
         if not (fuses and precision in _ON_CPU):
             return FusedGraph(source.data)
-        smoothing = None if options.calibrate is None else calibrate(source, options.calibrate)
-        return fuse_graph(source.record.name, source.data, options, smoothing)
+        data = prepare(source.data, options)
+        smoothing = None
+        if options.calibrate is not None:
+            smoothing = calibrate(replace(source, data=data), options.calibrate)
+        graph = fuse_graph(source.record.name, data, options, smoothing)
+        return graph if graph.operators else FusedGraph(source.data)
     graph = fuse_for_cuda(source.data) if fuses else FusedGraph(source.data)
     if precision == Precision.BF16:
         return replace(graph, payload=upcast_unsupported(graph.payload))

@@ -17,6 +17,8 @@ std::int64_t task_count(const ScanPair& scan) {
   return scan.batch * vim_scan::channel_blocks(scan.channels, scan.length);
 }
 
+std::int64_t task_count(const Project& project) { return matmul_tasks(project.rows, project.weights.depth); }
+
 std::int64_t task_count(const NormProject& norm) {
   const std::int64_t before = norm.before.panels != nullptr ? norm.before.depth : 0;
   return matmul_tasks(norm.rows, before > norm.size ? before : norm.size);

@@ -53,6 +53,14 @@ constexpr std::int64_t kInt8Rows = 2;
 // The largest supported depth of a matmul.
 constexpr std::int64_t kMaxDepth = 3072;
 
+// y = x @ weights.
+struct Project {
+  std::int64_t rows;
+  const float* x;   // (rows, weights.depth)
+  Weights weights;  // (depth, columns)
+  float* y;         // (rows, columns)
+};
+
 // sum = x, or residual + x @ before; y = RMSNorm(sum) @ after.
 struct NormProject {
   std::int64_t rows;
@@ -103,6 +111,7 @@ struct ScanPair {
 std::int64_t task_count(const Norm& norm);
 std::int64_t task_count(const ConvPair& conv);
 std::int64_t task_count(const ScanPair& scan);
+std::int64_t task_count(const Project& project);
 std::int64_t task_count(const NormProject& norm);
 std::int64_t task_count(const ConvProject& conv);
 
@@ -112,6 +121,7 @@ struct Kernels {
   void (*norm)(const Norm& norm, std::int64_t first, std::int64_t last);
   void (*conv)(const ConvPair& conv, std::int64_t first, std::int64_t last);
   void (*scan)(const ScanPair& scan, std::int64_t first, std::int64_t last);
+  void (*project)(const Project& project, std::int64_t first, std::int64_t last);
   void (*norm_project)(const NormProject& norm, std::int64_t first, std::int64_t last);
   void (*conv_project)(const ConvProject& conv, std::int64_t first, std::int64_t last);
 };

@@ -149,6 +149,17 @@ void project(const float* x, int64_t pitch, int64_t rows, const Weights& weights
 }
 
 template <class P>
+void project_tasks(const Project& problem, int64_t first, int64_t last) {
+  Scratch scratch;
+  const int64_t tasks = task_count(problem), depth = problem.weights.depth, columns = problem.weights.columns;
+  for (int64_t task = first; task < last; ++task) {
+    const int64_t from = problem.rows * task / tasks, to = problem.rows * (task + 1) / tasks;
+    const Output y = {problem.y + from * columns, columns, nullptr};
+    project<P>(problem.x + from * depth, depth, to - from, problem.weights, y, scratch);
+  }
+}
+
+template <class P>
 void norm_project_tasks(const NormProject& problem, int64_t first, int64_t last) {
   Scratch scratch;
   const int64_t tasks = task_count(problem), depth = problem.before.depth, columns = problem.after.columns;
@@ -238,7 +249,13 @@ void scan_tasks(const ScanPair& scan, int64_t first, int64_t last) {
 template <class M, class H = BFloat16<M>, class Q = Int8Pairs<M>>
 constexpr Kernels kernels_of(const char* name) {
   using P = Policies<M, H, Q>;
-  return {name, norm_tasks<M>, conv_tasks<M>, scan_tasks<M>, norm_project_tasks<P>, conv_project_tasks<P>};
+  return {name,
+          norm_tasks<M>,
+          conv_tasks<M>,
+          scan_tasks<M>,
+          project_tasks<P>,
+          norm_project_tasks<P>,
+          conv_project_tasks<P>};
 }
 
 }  // namespace

@@ -196,8 +196,9 @@ const CustomOp* const kOperators[] = {&kNormOperator, &kAddNormOperator, &kConvO
                                       &kReducedScanOperator,
                                       kMatmulOperators[0], kMatmulOperators[1], kMatmulOperators[2],
                                       kMatmulOperators[3], kMatmulOperators[4], kMatmulOperators[5],
-                                      kMatmulOperators[6], kMatmulOperators[7], kMatmulOperators[8]};
-static_assert(kMatmulOperatorCount == 9, "");
+                                      kMatmulOperators[6], kMatmulOperators[7], kMatmulOperators[8],
+                                      kMatmulOperators[9], kMatmulOperators[10], kMatmulOperators[11]};
+static_assert(kMatmulOperatorCount == 12, "");
 
 }  // namespace
 

@@ -82,7 +82,7 @@ CustomOp describe() {
 }
 
 // The operators of ort_matmul.cpp.
-constexpr std::size_t kMatmulOperatorCount = 9;
+constexpr std::size_t kMatmulOperatorCount = 12;
 extern const CustomOp* const kMatmulOperators[kMatmulOperatorCount];
 
 }  // namespace vim_fused

@@ -89,6 +89,32 @@ Status* check_depth(const Api& api, const char* name, std::int64_t depth) {
                 static_cast<long long>(kMaxDepth));
 }
 
+// Project(x, weights).
+template <WeightType Type>
+Status* compute_project(void* state, KernelContext* context) {
+  const auto& kernel = *static_cast<const Kernel*>(state);
+  const Api& api = kernel.api;
+  constexpr const char* name = VIM_NAME("Project");
+  constexpr InputSpec specs[] = {kProjected, {"weights", 3, "packed (depth, columns)"}};
+  const void* data[2];
+  Shape shapes[2];
+  if (Status* failure = read_all(api, name, context, specs, data, shapes)) return failure;
+  const Shape& x = shapes[0];
+  const std::int64_t depth = x.size[2];
+  const Shape expected[] = {x, packed<Type>(depth, kernel.columns)};
+  if (Status* failure = expect_shapes(api, name, specs, shapes, expected, "x and columns")) return failure;
+  if (Status* failure = check_depth(api, name, depth)) return failure;
+  Project problem = {x.size[0] * x.size[1], floats(data[0]), {depth, kernel.columns, Type, data[1]}, nullptr};
+  if constexpr (Type == WeightType::kInt8) {
+    constexpr InputSpec smoothing[] = {{"smoothing", 1, "(depth)"}};
+    Status* failure = read_smoothing(api, name, context, 2, smoothing, depth, {&problem.weights});
+    if (failure != nullptr) return failure;
+  }
+  const Shape y = {3, {x.size[0], x.size[1], kernel.columns}};
+  if (Status* failure = make_output(api, context, 0, y, &problem.y)) return failure;
+  return run<Project, &Kernels::project>(api, context, problem);
+}
+
 // NormProject(x, weight, after).
 template <WeightType Type>
 Status* compute_norm_project(void* state, KernelContext* context) {
@@ -200,6 +226,18 @@ Status* compute_conv_project(void* state, KernelContext* context) {
 }
 
 template <WeightType Type>
+CustomOp describe_project() {
+  CustomOp op = describe<inputs<Type>(2, 1), 1>();
+  op.GetName = [](const CustomOp*) { return VIM_KIND("Project"); };
+  op.GetInputType = [](const CustomOp*, std::size_t i) { return i == 1 ? element_type(Type) : kFloat; };
+  op.CreateKernelV2 = [](const CustomOp*, const ApiTable* table, const KernelInfo* info, void** kernel) {
+    return create(table, info, VIM_NAME("Project"), false, kernel);
+  };
+  op.KernelComputeV2 = compute_project<Type>;
+  return op;
+}
+
+template <WeightType Type>
 CustomOp describe_norm_project() {
   CustomOp op = describe<3, 1>();
   op.GetName = [](const CustomOp*) { return VIM_KIND("NormProject"); };
@@ -239,20 +277,20 @@ CustomOp describe_conv_project() {
   return op;
 }
 
-const CustomOp kOfFloat32[] = {describe_norm_project<WeightType::kFloat32>(),
+const CustomOp kOfFloat32[] = {describe_project<WeightType::kFloat32>(), describe_norm_project<WeightType::kFloat32>(),
                                describe_project_norm_project<WeightType::kFloat32>(),
                                describe_conv_project<WeightType::kFloat32>()};
-const CustomOp kOfBFloat16[] = {describe_norm_project<WeightType::kBFloat16>(),
+const CustomOp kOfBFloat16[] = {describe_project<WeightType::kBFloat16>(), describe_norm_project<WeightType::kBFloat16>(),
                                 describe_project_norm_project<WeightType::kBFloat16>(),
                                 describe_conv_project<WeightType::kBFloat16>()};
-const CustomOp kOfInt8[] = {describe_norm_project<WeightType::kInt8>(),
+const CustomOp kOfInt8[] = {describe_project<WeightType::kInt8>(), describe_norm_project<WeightType::kInt8>(),
                             describe_project_norm_project<WeightType::kInt8>(),
                             describe_conv_project<WeightType::kInt8>()};
 
 }  // namespace
 
-const CustomOp* const kMatmulOperators[] = {&kOfFloat32[0],  &kOfFloat32[1],  &kOfFloat32[2],
-                                            &kOfBFloat16[0], &kOfBFloat16[1], &kOfBFloat16[2],
-                                            &kOfInt8[0],     &kOfInt8[1],     &kOfInt8[2]};
+const CustomOp* const kMatmulOperators[] = {&kOfFloat32[0],  &kOfFloat32[1],  &kOfFloat32[2],  &kOfFloat32[3],
+                                            &kOfBFloat16[0], &kOfBFloat16[1], &kOfBFloat16[2], &kOfBFloat16[3],
+                                            &kOfInt8[0],     &kOfInt8[1],     &kOfInt8[2],     &kOfInt8[3]};
 
 }  // namespace vim_fused

@@ -197,6 +197,19 @@ struct MatmulWeights {
   }
 };
 
+void check_project(const std::vector<Kernels>& all, std::int64_t rows, std::int64_t depth, std::int64_t columns,
+                   WeightType type) {
+  const Floats x = random(rows * depth);
+  const MatmulWeights weights(depth, columns, type);
+  Floats y(static_cast<std::size_t>(rows * columns));
+  const vim_fused::Project problem = {rows, x.data(), weights.weights(), y.data()};
+  const Doubles expected = weights.matmul(x);
+  for (const Kernels& kernels : all) {
+    run(kernels, "matmul", kernels.project, problem, {&y});
+    compare(kernels, "matmul", y, expected, kTolerance);
+  }
+}
+
 void check_norm_project(const std::vector<Kernels>& all, std::int64_t rows, std::int64_t size, std::int64_t columns,
                         std::int64_t depth, WeightType type) {
   const Floats x = random(rows * (depth > 0 ? depth : size)), residual = random(rows * size), weight = random(size);
@@ -330,6 +343,9 @@ int main() {
     for (std::int64_t size : {1, 2, 15, 16, 48, 97})
       for (std::int64_t columns : {1, 11, 16, 24, 47, 48, 49, 96, 100})
         check_norm_project(all, 11, size, columns, 31, type);
+    for (std::int64_t rows : {1, 9, 70})
+      for (std::int64_t columns : {1, 48, 100}) check_project(all, rows, 65, columns, type);
+    check_project(all, 20, vim_fused::kMaxDepth, 50, type);
     check_norm_project(all, 10, vim_fused::kMaxDepth, 3, 5, type);
     check_norm_project(all, 10, 5, 3, vim_fused::kMaxDepth, type);
     for (std::int64_t length : {1, 3, 8, 33, 70})

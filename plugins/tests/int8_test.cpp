@@ -76,17 +76,28 @@ struct Problem {
     return y;
   }
 
-  // Through the operator whose first matmul is added to a residual, here 0.
   Floats found(const Kernels& kernels) const {
+    const std::vector<std::int32_t> panels = packed();
+    Floats y(index(rows * columns), 123.25f);
+    const vim_fused::Project problem = {rows, x.data(), weights_in(panels), y.data()};
+    for (std::int64_t task = vim_fused::task_count(problem); task-- > 0;) kernels.project(problem, task, task + 1);
+    return y;
+  }
+
+  // Through the operator whose first matmul is added to a residual, here 0.
+  Floats found_before_norm(const Kernels& kernels) const {
     const std::vector<std::int32_t> panels = packed();
     const Floats zeros(index(rows * columns)), ones(index(columns), 1.0f), after(index(columns * kPanel));
     Floats sum(index(rows * columns), 123.25f), y(index(rows));
     const vim_fused::NormProject problem = {
-        rows, columns, 1.0f, x.data(),
-        {depth, columns, WeightType::kInt8, panels.data(), smoothing.empty() ? nullptr : smoothing.data()},
-        zeros.data(), ones.data(), {columns, 1, WeightType::kFloat32, after.data()}, sum.data(), y.data()};
+        rows, columns, 1.0f, x.data(), weights_in(panels), zeros.data(), ones.data(),
+        {columns, 1, WeightType::kFloat32, after.data()}, sum.data(), y.data()};
     for (std::int64_t task = vim_fused::task_count(problem); task-- > 0;) kernels.norm_project(problem, task, task + 1);
     return sum;
+  }
+
+  vim_fused::Weights weights_in(const std::vector<std::int32_t>& panels) const {
+    return {depth, columns, WeightType::kInt8, panels.data(), smoothing.empty() ? nullptr : smoothing.data()};
   }
 };
 
@@ -94,7 +105,7 @@ void check(const std::vector<Kernels>& all, const Problem& problem) {
   const Floats expected = problem.expected();
   for (const Kernels& kernels : all) {
     ++runs;
-    if (problem.found(kernels) == expected) continue;
+    if (problem.found(kernels) == expected && problem.found_before_norm(kernels) == expected) continue;
     ++failures;
     std::printf("%s: other results for %lld rows, depth %lld, %lld columns\n", kernels.name,
                 static_cast<long long>(problem.rows), static_cast<long long>(problem.depth),

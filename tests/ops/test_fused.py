@@ -46,11 +46,13 @@ def matmuls(suffix: str) -> dict[str, dict[str, tuple[int, ...]]]:
     norm = {"residual": ONE["u"], "weight": BIAS, "after": after}
     conv = {"taps": TAPS, "bias": BIAS, "weights": after}
     shapes = {
+        "Project": {"x": ONE["u"], "weights": after},
         "NormProject": {"x": ONE["u"], "weight": BIAS, "after": after},
         "ProjectNormProject": {"x": XZ, "before": packed(XZ[-1], CHANNELS, suffix), **norm},
         "ConvProject": {"xz": XZ, **conv, **{f"{name}_b": shape for name, shape in conv.items()}},
     }
     if suffix == "Int8":
+        shapes["Project"]["smoothing"] = BIAS
         shapes["ProjectNormProject"]["before_smoothing"] = (XZ[-1],)
         shapes["ConvProject"] |= {"smoothing": BIAS, "smoothing_b": BIAS}
     return {kind + suffix: value for kind, value in shapes.items()}
@@ -72,13 +74,14 @@ ATTRIBUTES: dict[str, dict[str, Any]] = {
     "AddRMSNorm": {"epsilon": 1e-5},
     "CausalConvPair": {},
     "ScanPair": {"delta_softplus": 1, "average_directions": 1},
+    "Project": {"columns": COLUMNS},
     "NormProject": {"epsilon": 1e-5, "columns": COLUMNS},
     "ProjectNormProject": {"epsilon": 1e-5, "columns": COLUMNS},
     "ConvProject": {"columns": COLUMNS},
 }
 OUTPUTS = {
     "RMSNorm": 1, "AddRMSNorm": 2, "CausalConvPair": 2, "ScanPair": 1,
-    "NormProject": 1, "ProjectNormProject": 2, "ConvProject": 4,
+    "Project": 1, "NormProject": 1, "ProjectNormProject": 2, "ConvProject": 4,
 }  # fmt: skip
 
 

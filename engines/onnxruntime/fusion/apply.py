@@ -57,10 +57,24 @@ def fuse_for_cuda(data: bytes) -> FusedGraph:
     return FusedGraph(model.SerializeToString() if operators else data, operators)
 
 
+def prepare(data: bytes, options: OnnxruntimeOptions) -> bytes:
+    """The graph with first and last layers that `fuse_graph` can fuse and smoothing factors can be for."""
+    import onnx
+
+    from vim_deploy.engines.onnxruntime.fusion.ends import rewrite_ends
+
+    model = onnx.load_model_from_string(data)
+    rewrite_ends(model, patches=options.cpu_precision in MATMUL_PRECISIONS)
+    return model.SerializeToString()
+
+
 def fuse_graph(
     name: str, data: bytes, options: OnnxruntimeOptions, smoothing: Mapping[str, np.ndarray] | None = None
 ) -> FusedGraph:
-    """The graph with fused operators. Raises EngineError if no matmul can be in the requested precision."""
+    """The graph with fused operators, from a graph of `prepare`.
+
+    Raises EngineError if no matmul can be in the requested precision.
+    """
     import onnx
 
     from vim_deploy.engines.fusion.rewrite import fuse

@@ -15,7 +15,9 @@ from onnx import TensorProto, helper
 
 from vim_deploy.engines.fusion.domain import FUSED_DOMAIN, SCAN_PAIR
 from vim_deploy.engines.fusion.edit import Edit
-from vim_deploy.onnx_graph.index import GraphIndex, NoMatchError, demand
+from vim_deploy.engines.onnxruntime.fusion.smoothing import matmuls_of
+from vim_deploy.onnx_graph.index import GraphIndex, NoMatchError, demand, is_op
+from vim_deploy.ops.signature import OP_DOMAIN, OP_NAME
 
 PANEL = 48  # columns
 _MAX_DEPTH = 3072
@@ -57,6 +59,7 @@ def fuse_matmuls(
                 by_type[node.op_type](node)
             except NoMatchError:
                 continue
+    patterns.others()
     edit.apply()
     fused = [node for node in model.graph.node if node.domain == FUSED_DOMAIN]
     for node in fused:
@@ -77,6 +80,7 @@ class _Patterns:
         self, index: GraphIndex, edit: Edit, weights: WeightFormat, smoothing: Mapping[str, np.ndarray]
     ) -> None:
         self._index, self._edit, self._weights, self._smoothing = index, edit, weights, smoothing
+        self._fused: set[str] = set()  # outputs of matmuls
 
     def norm(self, norm: onnx.NodeProto) -> None:
         x, weight = norm.input
@@ -111,6 +115,20 @@ class _Patterns:
         outputs = [*sequences, *(matmul.output[0] for matmul in matmuls)]
         self._replace("ConvProject", [conv, *matmuls], inputs, outputs, matmuls[0])
 
+    def others(self) -> None:
+        """Matmuls without such neighbors, in networks whose scans are all fused.
+
+        Otherwise the projections of time steps, which stay in float32, would be among them.
+        """
+        scans = [node for node in self._index.nodes if node.op_type in (OP_NAME, SCAN_PAIR)]
+        if not scans or any(is_op(node, OP_NAME, OP_DOMAIN) for node in scans):
+            return
+        for output, matmul in matmuls_of(self._index).items():
+            if output in self._fused or self._index.constant(matmul.input[1]).shape[0] > _MAX_DEPTH:
+                continue
+            inputs = [matmul.input[0], self._packed(matmul), *self._smoothing_inputs(matmul)]
+            self._replace("Project", [matmul], inputs, [output], matmul)
+
     def _matmul_of(self, value: str) -> onnx.NodeProto:
         """The matmul that is the only consumer of `value`."""
         found = self._index.only_consumer(value, "MatMul")
@@ -144,9 +162,12 @@ class _Patterns:
             return []
         names = []
         for matmul in matmuls:
-            depth = self._index.constant(matmul.input[1], rank=2).shape[0]
-            factors = self._smoothing.get(matmul.output[0], np.ones(depth, np.float32))
-            names.append(self._edit.constant(f"{matmul.output[0]}/smoothing", factors))
+            factors = self._smoothing.get(matmul.output[0])
+            if factors is None:
+                depth = self._index.constant(matmul.input[1], rank=2).shape[0]
+                names.append(self._edit.constant(f"ones/{depth}", np.ones(depth)))
+            else:
+                names.append(self._edit.constant(f"{matmul.output[0]}/smoothing", factors))
         return names
 
     def _replace(
@@ -160,6 +181,7 @@ class _Patterns:
     ) -> None:
         """`last`: the matmul that sets the attribute `columns`; `norm`: the node with further attributes."""
         demand(self._index.is_closed(nodes, exposed=outputs))
+        self._fused |= {node.output[0] for node in nodes}
         attributes = {"columns": self._index.constant(last.input[1]).shape[1]}
         if norm is not None:
             attributes |= {item.name: helper.get_attribute_value(item) for item in norm.attribute}

@@ -66,9 +66,7 @@ def test_results_do_not_depend_on_the_batch_or_the_threads(file, tmp_path):
         single = np.concatenate([one.run(pixels[i : i + 1])["logits"] for i in range(len(pixels))])
     with vim_deploy.load(tmp_path / "bf16.engine", threads=2) as two:
         np.testing.assert_array_equal(two.run(pixels)["logits"], together)
-    # The matmul of the classifier is the runtime's, which sums in another order for one row. A different
-    # rounding to bfloat16 would be a hundred times larger.
-    np.testing.assert_allclose(single, together, rtol=0, atol=2e-5 * np.abs(together).max())
+    np.testing.assert_array_equal(single, together)
 
 
 @pytest.mark.parametrize(

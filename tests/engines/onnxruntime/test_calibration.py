@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import onnx
 import pytest
@@ -12,6 +14,7 @@ from small_exports import IMAGE_SIZE, small_export
 from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.manifest import Manifest
 from vim_deploy.engines.onnxruntime.calibration import calibrate
+from vim_deploy.engines.onnxruntime.fusion.apply import prepare
 from vim_deploy.engines.onnxruntime.fusion.int8_reference import quantize_matmuls
 from vim_deploy.engines.onnxruntime.fusion.smoothing import factors_of, with_ranges
 from vim_deploy.engines.onnxruntime.options import OnnxruntimeOptions
@@ -82,7 +85,10 @@ def test_smoothing_reduces_the_error_of_outlier_channels():
 
 
 def test_factors_are_found_for_all_matmuls_of_the_blocks(file, images):
-    factors = calibrate(read_source(file), images)
+    source = read_source(file)
+    data = prepare(source.data, OnnxruntimeOptions(**INT8))
+    factors = calibrate(dataclasses.replace(source, data=data), images)
+    assert {"logits/MatMul", "patch_embed/Transpose/MatMul"} <= factors.keys()
     fused = build_engine(file, file.with_suffix(".engine"), OnnxruntimeOptions(**INT8)).build_info["fused"]
     assert len(factors) >= 2 * fused["ProjectNormProjectInt8"] + 2 * fused["ConvProjectInt8"]
     assert all(np.isfinite(value).all() and (value > 0).all() for value in factors.values())
