@@ -56,7 +56,7 @@ def test_every_matmul_is_fused_and_only_the_scan_keeps_matrices_in_float32(model
         "ProjectInt8": 1,
         "NormProjectInt8": 1,
         "ConvProjectInt8": BLOCKS,
-        "ScanPair": BLOCKS,
+        "ScanPairReduced": BLOCKS,
         "ProjectNormProjectInt8": BLOCKS,
     }
     matrices = {
@@ -64,7 +64,7 @@ def test_every_matmul_is_fused_and_only_the_scan_keeps_matrices_in_float32(model
         for item in model.graph.initializer
         if item.data_type == TensorProto.FLOAT and len(item.dims) > 1 and "embed" not in item.name
     }
-    of_scans = {name for node in model.graph.node if node.op_type == "ScanPair" for name in node.input}
+    of_scans = {name for node in model.graph.node if node.op_type == "ScanPairReduced" for name in node.input}
     taps = {name for name in matrices if name.endswith("/taps")}
     assert set(matrices) - {"cls_token"} <= of_scans | taps
 
