@@ -18,10 +18,10 @@ from infer_command import make_engine, make_images
 from PIL import Image
 from report_page import data_in
 from small_detector import annotations, color_detector, with_rectangles
-from small_onnx import color_model, save
+from small_engines import save_and_build
+from small_onnx import color_model
 from small_segmenter import color_segmenter, save_map, striped
 
-from vim_deploy.engines.build import build_engine
 from vim_deploy.report.sample import WITH_DRAWINGS
 
 pytestmark = pytest.mark.slow
@@ -52,7 +52,7 @@ def drawn(report: dict[str, Any]) -> int:
 
 
 def test_label_maps_areas_and_report_of_a_segmenter(cluster):
-    build_engine(save(color_segmenter(), Path("segmenter.onnx")), "segmenter.engine")
+    save_and_build(color_segmenter(), "segmenter.onnx", "segmenter.engine")
     generator = np.random.default_rng(0)
     for number in range(IMAGES):
         true = striped(Path(f"scenes/{number:03d}.png"), 60 + number % 3, 30)
@@ -84,7 +84,7 @@ def test_label_maps_areas_and_report_of_a_segmenter(cluster):
 
 def test_coco_results_precision_and_report_of_a_detector(cluster):
     pytest.importorskip("pycocotools", reason="needs pycocotools (extra: detect)")
-    build_engine(save(color_detector(), Path("detector.onnx")), "detector.engine")
+    save_and_build(color_detector(), "detector.onnx", "detector.engine")
     scenes = {}
     for number in range(IMAGES):
         boxes = {0: (2, 4, 12, 20), 1: (16, 6, 30, 18)}
@@ -137,9 +137,7 @@ def test_accuracy_from_labels_in_shards_in_storage(cluster):
 
 
 def test_arrays_of_features_in_storage(cluster):
-    build_engine(
-        save(color_model(task="features", class_names=None), Path("features.onnx")), "features.engine"
-    )
+    save_and_build(color_model(task="features", class_names=None), "features.onnx", "features.engine")
     for number in range(20):
         Path("photos").mkdir(exist_ok=True)
         Image.new("RGB", (4, 3), (number, 0, 0)).save(f"photos/{number}.png")

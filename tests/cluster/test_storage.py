@@ -8,6 +8,7 @@ import os
 import subprocess
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet
 import pytest
@@ -17,6 +18,10 @@ from PIL import Image
 from small_engines import save_and_build
 from small_segmenter import color_segmenter, striped
 
+from vim_deploy.data import shards
+from vim_deploy.data.discover import Discovery
+from vim_deploy.data.shards import read_from_shard
+from vim_deploy.storage.path import CONNECTIONS, file_system
 from vim_deploy.storage.url import has_credentials, without_credentials
 
 
@@ -130,6 +135,47 @@ def test_tar_and_parquet_files_in_storage(photos):
     assert found[0] == "/a.tar/photos/a/00000.png" and found[-1] == "/b.parquet/5"
 
 
+def test_only_the_needed_parts_of_shards_are_read(photos, monkeypatch):
+    """An image in a tar file is one request for its bytes; of a Parquet file the footer and the column."""
+    images = {path.name: path.read_bytes() for path in sorted(Path("photos/a").iterdir())}
+    Path("shards").mkdir()
+    with tarfile.open("shards/a.tar", "w") as archive:
+        for name in images:
+            archive.add(f"photos/a/{name}", name)
+    other = [os.urandom(1 << 20) for _ in images]
+    table = pyarrow.table({"image": list(images.values()), "other": other})
+    pyarrow.parquet.write_table(table, "shards/b.parquet", row_group_size=3)
+    folder = s3_server.upload("shards", "parts")
+    S3File = pytest.importorskip("s3fs").core.S3File
+    ranges = []
+    fetch = S3File._fetch_range
+
+    def counted_range(self, start, end):
+        ranges.append(end - start)
+        return fetch(self, start, end)
+
+    monkeypatch.setattr(S3File, "_fetch_range", counted_range)
+    items = list(Discovery([folder]))
+    assert [item.span is not None for item in items] == [True] * 6 + [False] * 6
+    sizes = []
+
+    def recorded(url):
+        system = file_system(url)
+
+        def cat_file(path, start, end):
+            sizes.append(end - start)
+            return system.cat_file(path, start=start, end=end)
+
+        return SimpleNamespace(cat_file=cat_file, open=system.open)
+
+    monkeypatch.setattr(shards, "file_system", recorded)
+    monkeypatch.setattr(shards, "_read_tar_index", None)
+    assert [read_from_shard(item.path, item.span) for item in items[:6]] == list(images.values())
+    assert sizes == [len(content) for content in images.values()]
+    assert [read_from_shard(item.path) for item in items[6:]] == list(images.values())
+    assert 0 < sum(ranges) < 1 << 18
+
+
 def test_output_rule(photos):
     other = f"{photos}/notes.txt"
     refused = run("colors.engine", photos, "-o", other, "--format", "csv")
@@ -202,3 +248,12 @@ def test_urls_with_credentials(url, shown):
 def test_urls_without_credentials():
     for url in ("s3://bucket/a@b.png", "https://x.org/a?size=3", "https://x.org:80/a"):
         assert without_credentials(url) == url
+
+
+def test_number_of_connections(monkeypatch):
+    """botocore allows 10 by itself; settings of the user are kept."""
+    from fsspec.config import conf
+
+    assert file_system("s3://bucket/x").config_kwargs == {"max_pool_connections": CONNECTIONS}
+    monkeypatch.setitem(conf, "s3", {"config_kwargs": {"max_pool_connections": 7}})
+    assert file_system("s3://bucket/x").config_kwargs == {"max_pool_connections": 7}

@@ -55,6 +55,7 @@ def test_accuracy_from_labels_in_tar_and_parquet_files(photos):
         assert result.exit_code == 0, result.output
         summary = json.loads(result.stdout)
         assert (summary["labeled"], summary["labels_missing"], summary["labels_invalid"]) == (6, 0, 0)
+        assert summary["other_files"] == 0
         assert summary["top1_accuracy"] == pytest.approx(5 / 6)
         rows = json_rows("rows.jsonl")
         assert [row["label"] for row in rows] == [COLORS[number] for number in (1, 1, 2, 0, 1, 2)]

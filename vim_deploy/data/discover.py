@@ -55,11 +55,15 @@ _BRANDS = (b"ftypavif", b"ftypavis", b"ftypheic", b"ftypheix", b"ftypmif1")  # a
 
 @dataclass(frozen=True)
 class Item:
-    """One input: its path as found, the index of its true class where known, and flags for its row."""
+    """One input: its path as found, the index of its true class where known, and flags for its row.
+
+    `span`: offset and size of an image in a tar file in storage, so that no other process reads its index.
+    """
 
     path: str
     label: int | None = None
     flags: tuple[str, ...] = ()
+    span: tuple[int, int] | None = None
 
 
 class FlushMarker:
@@ -152,9 +156,9 @@ class Discovery:
             self.other_files += 1
             return
         try:
-            for path, found in images_in(shard, has_image_suffix):
+            for path, found, span in images_in(shard, has_image_suffix):
                 if found:
-                    yield self._item(path)
+                    yield self._item(path, span)
                 else:
                     self.other_files += 1
         except ImageError:
@@ -177,9 +181,11 @@ class Discovery:
             else:
                 self.other_files += 1
 
-    def _item(self, path: str) -> Item:
+    def _item(self, path: str, span: tuple[int, int] | None = None) -> Item:
         label = self.label_of(path)
-        return Item(path, None, (label.value,)) if isinstance(label, UnknownLabel) else Item(path, label)
+        if isinstance(label, UnknownLabel):
+            return Item(path, None, (label.value,), span)
+        return Item(path, label, span=span)
 
 
 def _listed(end: bytes, stopped: Callable[[], bool]) -> Iterator[str | FlushMarker]:

@@ -17,8 +17,9 @@ from vim_deploy.data.remote import read_url
 from vim_deploy.data.shards import in_shard, read_from_shard
 from vim_deploy.errors import ImageError
 from vim_deploy.storage import is_url
+from vim_deploy.storage.path import CONNECTIONS
 
-THREADS = 16  # files that one loader reads at the same time
+THREADS = CONNECTIONS  # files that one loader reads at the same time
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Fetcher:
     @contextlib.contextmanager
     def readable(self, inputs: Sequence[Item | EncodedImage]) -> Iterator[list[Readable]]:
         """All inputs as files, which exist during the block."""
-        remote = [given.path for given in inputs if isinstance(given, Item) and _is_fetched(given.path)]
+        remote = [given for given in inputs if isinstance(given, Item) and _is_fetched(given.path)]
         contents = self._threads().map(_read, remote) if remote else iter(())
         with contextlib.ExitStack() as stack:
             files = []
@@ -71,9 +72,10 @@ def _is_fetched(path: str) -> bool:
     return is_url(path) or in_shard(path)
 
 
-def _read(path: str) -> bytes | ImageError:
+def _read(item: Item) -> bytes | ImageError:
+    path = item.path
     try:
-        return read_from_shard(path) if in_shard(path) else read_url(path)
+        return read_from_shard(path, item.span) if in_shard(path) else read_url(path)
     except ImageError as error:
         return error
     except MemoryError:

@@ -20,9 +20,9 @@ class OriginalImages:
     def __init__(self, limits: Limits, within: tuple[int, int] | None = None) -> None:
         self._loader = ProcessLoader(Scaling(within), limits)
 
-    def read(self, path: str) -> Image.Image:
-        """Raises ImageError for a file that cannot be decoded."""
-        loaded = self._loader.load(Item(path))
+    def read(self, path: str, given: object = None) -> Image.Image:
+        """`given`: the input of the run, if known. Raises ImageError for a file that cannot be decoded."""
+        loaded = self._loader.load(given if isinstance(given, Item) else Item(path))
         if loaded.pixels is None:
             raise ImageError(loaded.reason)
         return Image.fromarray(loaded.pixels)

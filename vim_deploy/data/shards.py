@@ -11,24 +11,27 @@ Parquet file.
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import re
 import tarfile
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from vim_deploy.errors import ImageError, MissingDependencyError
 from vim_deploy.files import is_file, open_regular
 from vim_deploy.storage import is_url
 from vim_deploy.storage.path import file_system
+from vim_deploy.storage.url import reason_of
 
 MAX_BYTES = 1 << 30  # of one image
 _SHARD = re.compile(r"(.*?\.(?:tar|parquet))/(.+)", re.DOTALL | re.IGNORECASE)
 _SUFFIXES = (".tar", ".parquet")
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 _KEPT = 4  # open indexes and row groups; images come in order
 LABEL_FIELDS = ("label", "cls")  # columns, or fields of JSON files, that have labels
 _LABEL_SUFFIXES = (".cls", ".cls.txt", ".json")
@@ -43,6 +46,24 @@ class _TarIndex:
     labels: dict[str, bytes] = field(default_factory=dict)
 
 
+def _kept(count: int) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
+    """Keeps the latest results of a function. Threads that need the same result wait for it, so that each
+    part of a shard is read once."""
+
+    def decorate(function: Callable[_P, _T]) -> Callable[_P, _T]:
+        lock = threading.Lock()
+        cached = lru_cache(count)(function)
+
+        @wraps(function)
+        def call(*given: _P.args, **named: _P.kwargs) -> _T:
+            with lock:
+                return cached(*given, **named)  # type: ignore[arg-type]
+
+        return call
+
+    return decorate
+
+
 def is_shard(path: str) -> bool:
     return path.lower().endswith(_SUFFIXES) and (is_url(path) or is_file(path))
 
@@ -53,37 +74,39 @@ def in_shard(path: str) -> bool:
     return match is not None and is_shard(match.group(1))
 
 
-def images_in(path: str, accepts: Callable[[str], bool]) -> Iterator[tuple[str, bool]]:
-    """The paths of all entries in their order, and whether each is an image, for tar files by its name.
+def images_in(
+    path: str, accepts: Callable[[str], bool]
+) -> Iterator[tuple[str, bool, tuple[int, int] | None]]:
+    """All entries except labels, in their order: path, whether it is an image, for tar files by its name, and
+    its span.
 
-    A table without images is one entry.
+    The span is the offset and size in a tar file in storage, which must not change during a run; else None. A
+    table without images is one entry.
 
     Raises ImageError for a file that cannot be read, and MissingDependencyError for Parquet without pyarrow.
     """
     if path.lower().endswith(".tar"):
-        yield from ((f"{path}/{name}", accepts(name)) for name in _tar_index(path).files)
+        for name, span in _tar_index(path).files.items():
+            if not name.endswith(_LABEL_SUFFIXES):
+                yield f"{path}/{name}", accepts(name), span if is_url(path) else None
         return
     if _image_column(path) is None:
-        yield path, False
+        yield path, False, None
         return
     rows = sum(count for _, count in _row_groups(path))
-    yield from ((f"{path}/{row}", True) for row in range(rows))
+    yield from ((f"{path}/{row}", True, None) for row in range(rows))
 
 
-def read_from_shard(path: str) -> bytes:
-    """The content of an image. Raises ImageError."""
+def read_from_shard(path: str, span: tuple[int, int] | None = None) -> bytes:
+    """The content of an image; `span` as from `images_in`. Raises ImageError."""
     match = _SHARD.fullmatch(path)
     assert match is not None
     shard, name = match.groups()
     if shard.lower().endswith(".tar"):
-        found = _tar_index(shard).files.get(name)
+        found = span or _tar_index(shard).files.get(name)
         if found is None:
             raise ImageError("cannot be read: the tar file has no such entry")
-        offset, size = found
-        with _opened(shard) as file:
-            file.seek(offset)
-            content: bytes = file.read(size)
-        return content
+        return _part(shard, *found)
     if (column := _image_column(shard)) is None:
         raise ImageError("cannot be read: the Parquet file has no images")
     content = _value(shard, column, name)
@@ -136,13 +159,31 @@ def _json_label(content: bytes, fields: tuple[str, ...]) -> object:
     return next((values[name] for name in fields if name in values), None)
 
 
-def _opened(path: str) -> Any:
+def _part(path: str, offset: int, size: int) -> bytes:
+    if is_url(path):
+        with _reading():
+            part: bytes = file_system(path).cat_file(path, start=offset, end=offset + size)
+            return part
+    with _opened(path) as file:
+        file.seek(offset)
+        content: bytes = file.read(size)
+        return content
+
+
+def _opened(path: str, **options: Any) -> Any:
+    """`options` for files in storage."""
+    with _reading():
+        return file_system(path).open(path, "rb", **options) if is_url(path) else open_regular(path)
+
+
+@contextlib.contextmanager
+def _reading() -> Iterator[None]:
     try:
-        return file_system(path).open(path, "rb") if is_url(path) else open_regular(path)
-    except MissingDependencyError:
+        yield
+    except (MissingDependencyError, MemoryError):
         raise
     except Exception as error:  # every file system of fsspec has its own
-        raise ImageError(f"cannot be read: {type(error).__name__}") from error
+        raise ImageError(f"cannot be read: {reason_of(error)}") from error
 
 
 def _state(path: str) -> tuple[int, int]:
@@ -160,7 +201,7 @@ def _tar_index(path: str) -> _TarIndex:
     return _read_tar_index(path, _state(path))
 
 
-@lru_cache(_KEPT)
+@_kept(_KEPT)
 def _read_tar_index(path: str, state: tuple[int, int]) -> _TarIndex:
     """Of files with the same name the first."""
     found = _TarIndex()
@@ -182,18 +223,16 @@ def _read_tar_index(path: str, state: tuple[int, int]) -> _TarIndex:
     return found
 
 
-@lru_cache(_KEPT)
+@_kept(_KEPT)
 def _parquet(path: str, state: tuple[int, int]) -> Any:
     try:
         import pyarrow.parquet
     except ImportError:
         raise MissingDependencyError(f'{path} needs pyarrow: `pip install "vim-deploy[parquet]"`.') from None
-    with _opened(path) as file:
-        content = io.BytesIO(file.read()) if is_url(path) else None
-    try:
-        return pyarrow.parquet.ParquetFile(content or path)
-    except (OSError, ValueError) as error:  # pyarrow raises these
-        raise ImageError(f"damaged Parquet file ({type(error).__name__})") from None
+    # In storage, only the parts that are used are read: the end of the file, and the columns of row groups.
+    file = _opened(path, cache_type="none") if is_url(path) else path
+    with _damaged_table():
+        return pyarrow.parquet.ParquetFile(file)
 
 
 def _file(path: str) -> Any:
@@ -228,7 +267,7 @@ def _read_row_groups(path: str, state: tuple[int, int]) -> list[tuple[int, int]]
     return found
 
 
-@lru_cache(2 * _KEPT)  # images and labels
+@_kept(2 * _KEPT)  # images and labels
 def _column_of_group(path: str, name: str, group: int, state: tuple[int, int]) -> Any:
     with _damaged_table():
         column = _file(path).read_row_group(group, columns=[name]).column(0).combine_chunks()

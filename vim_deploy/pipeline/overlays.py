@@ -52,7 +52,7 @@ class Overlays:
         and OutputError if no overlay can be written."""
         assert prediction.path is not None
         try:
-            image = self._originals.read(prediction.path)
+            image = self._originals.read(prediction.path, prediction.given)
         except ImageError as error:
             raise ImageError(f"its overlay cannot be drawn: {error}") from None
         picture = self._task.draw(image, prediction, self._legend)

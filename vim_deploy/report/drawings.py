@@ -43,7 +43,7 @@ class Drawings:
         if not self._sample.add(Shown(number, row, self._columns.mistake(row))):
             return None
         try:
-            image = self._originals.read(prediction.path)
+            image = self._originals.read(prediction.path, prediction.given)
         except ImageError:
             return None
         return Pictures(data_url(image), data_url(self._draw(image, prediction)))

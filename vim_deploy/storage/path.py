@@ -16,6 +16,8 @@ from vim_deploy.errors import MissingDependencyError
 from vim_deploy.storage.url import check_url, is_url, reason_of
 
 _IN_MEMORY = 16 << 20  # bytes; larger files are written to a temporary file before they are uploaded
+CONNECTIONS = 64  # requests at the same time; botocore itself allows 10
+_S3 = ("s3", "s3a")
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 
 
@@ -36,13 +38,22 @@ def file_system(url: str) -> Any:
         import fsspec
 
         # Listings change during a run, which the caches of fsspec would not show.
-        return fsspec.filesystem(scheme, use_listings_cache=False)
+        return fsspec.filesystem(scheme, use_listings_cache=False, **_connections(scheme))
     except ImportError as error:
         extra = _EXTRAS.get(scheme, "urls")
         raise MissingDependencyError(
             f'{scheme}:// cannot be used ({reason_of(error)}); run `pip install "vim-deploy[{extra}]"`, or '
             "copy the files and give their paths."
         ) from None
+
+
+def _connections(scheme: str) -> dict[str, Any]:
+    """The setting of botocore for S3, unless the user's configuration of fsspec has settings for it."""
+    from fsspec.config import conf
+
+    if scheme not in _S3 or "config_kwargs" in conf.get(scheme, {}):
+        return {}
+    return {"config_kwargs": {"max_pool_connections": CONNECTIONS}}
 
 
 @contextlib.contextmanager

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from vim_deploy.errors import EngineError
+from vim_deploy.prediction import Prediction
+from vim_deploy.results.row import Row
 from vim_deploy.tasks.array_output import ArrayOutputHandler
 from vim_deploy.tasks.base import Network
 from vim_deploy.tasks.classify.columns import ScoreColumns
@@ -27,6 +30,11 @@ class ClassifyHandler(ArrayOutputHandler):
     @property
     def columns(self) -> ScoreColumns:
         return ScoreColumns(self._top_k)
+
+    def row(self, prediction: Prediction) -> Row:
+        """Without the probabilities of all classes, which would be most of a row's size."""
+        row = super().row(prediction)
+        return row if row.result is None else dataclasses.replace(row, result=Classification(row.result.top))
 
     def identity(self) -> dict[str, Any]:
         return {"top_k": self._top_k}
