@@ -34,7 +34,7 @@ def test_rotated_images_are_drawn_upright():
 def test_an_overlay_that_cannot_be_drawn_is_an_error_row(monkeypatch):
     make_images("images", 2)
 
-    def read(self: OriginalImages, path: str) -> Image.Image:
+    def read(self: OriginalImages, path: str, given: object) -> Image.Image:
         if path.endswith("00000.png"):
             raise ImageError("the file was replaced")
         return Image.new("RGB", (4, 3))
