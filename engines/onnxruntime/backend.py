@@ -18,7 +18,6 @@ from vim_deploy.engines.base import Built, RunOptions
 from vim_deploy.engines.fusion.domain import FUSED_VERSION
 from vim_deploy.engines.manifest import Manifest
 from vim_deploy.engines.onnxruntime.batching import can_split, images_at_once, split
-from vim_deploy.engines.onnxruntime.calibration import calibrate
 from vim_deploy.engines.onnxruntime.cuda_bfloat16 import upcast_unsupported
 from vim_deploy.engines.onnxruntime.fusion.apply import (
     FusedGraph,
@@ -110,6 +109,9 @@ def _rewritten(source: SourceModel, options: OnnxruntimeOptions, uses_library: b
         data = prepare(source.data, options)
         smoothing = None
         if options.calibrate is not None:
+            # Only builds import `onnx` and what decodes images.
+            from vim_deploy.engines.onnxruntime.calibration import calibrate
+
             smoothing = calibrate(replace(source, data=data), options.calibrate)
         graph = fuse_graph(source.record.name, data, options, smoothing)
         return graph if graph.operators else FusedGraph(source.data)
