@@ -15,8 +15,11 @@ FOLDER_VARIABLE = "VIM_DEPLOY_TEST_FILES"  # set by conftest.py
 def made_once(name: str, make: Callable[[], bytes]) -> bytes:
     """The content of the file `name`, which `make` returns when it is needed for the first time.
 
-    Other processes that need it wait. What `make` raises is raised, and the next caller tries again.
+    Other processes that need it wait. What `make` raises is raised, and the next caller tries again. Scripts
+    that are not run by pytest have no folder of shared files, so that it is always made.
     """
+    if FOLDER_VARIABLE not in os.environ:
+        return make()
     folder = Path(os.environ[FOLDER_VARIABLE])
     path = folder / name
     with (folder / f"{name}.lock").open("w") as lock:
