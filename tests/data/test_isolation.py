@@ -40,6 +40,9 @@ def decode(path, limits, minimum_size, name):
         ctypes.string_at(0)
     if name == "killed.png":
         os.kill(os.getpid(), signal.SIGKILL)
+    if name.startswith("once") and not os.path.exists(path + ".killed"):
+        open(path + ".killed", "w").close()
+        os.kill(os.getpid(), signal.SIGKILL)
     if name == "bug.png":
         raise RuntimeError("a mistake")
     if name == "memory.png":
@@ -107,6 +110,16 @@ def test_failed_decoders_do_not_affect_other_files(tmp_path, failing):
             assert [loaded.given for loaded in found] == items
             good = [loaded.pixels is not None for loaded in found]
             assert good == [len(name) == 5 for name in names], [loaded.reason for loaded in found]
+
+
+def test_a_file_is_decoded_again_when_the_decoder_was_killed(tmp_path, failing):
+    names = ["a.png", "once.png", "once_b.png", "killed.png", "once_c.png", "b.png"]
+    items = [image_item(tmp_path, name) for name in names]
+    with contextlib.closing(ProcessLoader(PREPROCESSING, Limits(seconds=30))) as loader:
+        found = list(loader.load_many(items))
+    assert [loaded.given for loaded in found] == items
+    assert [loaded.reason for loaded in found] == ["", "", "", "the decoder was killed by SIGKILL", "", ""]
+    np.testing.assert_array_equal(found[1].pixels, found[0].pixels)
 
 
 def test_a_decoder_that_ended_while_idle_is_replaced_without_an_error(tmp_path):

@@ -13,6 +13,7 @@ import json
 import logging
 import math
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -37,6 +38,7 @@ from vim_deploy.errors import DecoderError
 _log = logging.getLogger("vim_deploy")
 _START_SECONDS = 60.0
 _MAX_REPLY = 1 << 20
+_KILLED = f"the decoder {child.describe_exit(-signal.SIGKILL)}"
 _Reply: TypeAlias = tuple[dict[str, Any], np.ndarray | None]
 
 
@@ -129,9 +131,11 @@ class _Decoder:
     def request(self, files: Sequence[tuple[str, str]]) -> Iterator[_Reply]:
         """A reply for each file, given as its path and the name of the image, in order.
 
-        If the process hangs or crashes, the reply has the reason.
+        If the process hangs or crashes, the reply has the reason. If it is killed, perhaps by the kernel for
+        lack of memory, the file is decoded once more.
         """
         waiting = deque(files)
+        killed_on: tuple[str, str] | None = None
         while waiting:
             try:
                 connection = self._send_all(waiting)
@@ -148,8 +152,12 @@ class _Decoder:
                 yield {"reason": "the run was stopped"}, None
             except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
                 # Replies are in order, so the process failed on the first path without one.
+                reason = self._cause(error)
+                if reason == _KILLED and killed_on is not waiting[0]:
+                    killed_on = waiting[0]
+                    continue
                 waiting.popleft()
-                yield {"reason": self._cause(error)}, None
+                yield {"reason": reason}, None
 
     def _send_all(self, files: Iterable[tuple[str, str]]) -> socket.socket:
         """Requests are few and small enough for the connection's buffer."""
