@@ -54,10 +54,15 @@ module.decode = decode
 """
 
 
+def run_in_decoders(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Run code in decoder processes before they decode."""
+    first, rest = child._BOOTSTRAP.split("; from ", 1)
+    monkeypatch.setattr(child, "_BOOTSTRAP", f"{first}; exec({code!r})\nfrom {rest}")
+
+
 @pytest.fixture
 def failing(monkeypatch):
-    first, rest = child._BOOTSTRAP.split("; from ", 1)
-    monkeypatch.setattr(child, "_BOOTSTRAP", f"{first}; exec({FAILURES!r})\nfrom {rest}")
+    run_in_decoders(monkeypatch, FAILURES)
 
 
 def image_item(folder: Path, name: str) -> Item:
@@ -153,6 +158,27 @@ def test_decoder_processes_end_with_their_parent(tmp_path):
     # The same as when the parent ends, even by kill -9: its end of the connection is closed.
     loader._processes[0]._connection.close()
     assert process.wait(timeout=60) == 0
+
+
+@pytest.mark.parametrize(("killed", "starts"), [(1, True), (2, True), (3, False)])
+def test_a_decoder_that_is_killed_while_it_starts_is_replaced(monkeypatch, tmp_path, killed, starts):
+    code = f"""
+import os, pathlib
+left = pathlib.Path({str(tmp_path / "left")!r})
+if number := int(left.read_text()):
+    left.write_text(str(number - 1))
+    os.kill(os.getpid(), 9)
+"""
+    run_in_decoders(monkeypatch, code)
+    (tmp_path / "left").write_text(str(killed))
+    with contextlib.closing(ProcessLoader(PREPROCESSING, Limits())) as loader:
+        item = image_item(tmp_path, "a.png")
+        if starts:
+            assert loader.load(item).reason == ""
+        else:
+            with pytest.raises(DecoderError, match=r"does not start .*killed by SIGKILL"):
+                loader.load(item)
+        assert (tmp_path / "left").read_text() == "0"
 
 
 def test_a_decoder_that_does_not_start_is_an_error(monkeypatch, tmp_path):

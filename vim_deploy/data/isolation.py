@@ -37,6 +37,7 @@ from vim_deploy.errors import DecoderError
 
 _log = logging.getLogger("vim_deploy")
 _START_SECONDS = 60.0
+_STARTS = 3  # attempts to start a process that is killed
 _MAX_REPLY = 1 << 20
 _KILLED = f"the decoder {child.describe_exit(-signal.SIGKILL)}"
 _Reply: TypeAlias = tuple[dict[str, Any], np.ndarray | None]
@@ -199,28 +200,36 @@ class _Decoder:
         return width, height
 
     def _start(self) -> socket.socket:
-        if self._closed:
-            raise _StoppedError
-        try:
-            ours = self._connection = self._launch()
-        except OSError as error:
-            raise DecoderError(
-                f"a decoder process cannot be started: {error.strerror or error}. Raise the limit on "
-                "open files, processes or memory (ulimit -n, -u, -v), or use fewer --workers."
-            ) from None
-        try:
-            greeting = _receive(ours, 4 + len(READY), time.monotonic() + _START_SECONDS)
-        except (OSError, EOFError):
-            greeting = bytearray()
-        if bytes(greeting[4:]) != READY:
+        """Start the process and wait until it is ready. If it is killed meanwhile, another one is started."""
+        cause = _KILLED
+        for _ in range(_STARTS):
+            if self._closed:
+                raise _StoppedError
+            try:
+                ours = self._connection = self._launch()
+            except OSError as error:
+                raise DecoderError(
+                    f"a decoder process cannot be started: {error.strerror or error}. Raise the limit on "
+                    "open files, processes or memory (ulimit -n, -u, -v), or use fewer --workers."
+                ) from None
+            if self._is_ready(ours):
+                return ours
             closed, cause = self._closed, self._cause(EOFError())
             if closed:
                 raise _StoppedError
-            raise DecoderError(
-                f"the decoder process does not start ({cause}); its output is above. Check the installation "
-                "of Pillow and NumPy, and the limit on memory (ulimit -v)."
-            )
-        return ours
+            if cause != _KILLED:
+                break
+        raise DecoderError(
+            f"the decoder process does not start ({cause}); its output is above. Check the installation of "
+            "Pillow and NumPy, and the limit on memory (ulimit -v)."
+        )
+
+    def _is_ready(self, connection: socket.socket) -> bool:
+        try:
+            greeting = _receive(connection, 4 + len(READY), time.monotonic() + _START_SECONDS)
+        except (OSError, EOFError):
+            return False
+        return bytes(greeting[4:]) == READY
 
     def _launch(self) -> socket.socket:
         """Start the process and return the connection to it."""
