@@ -151,7 +151,7 @@ def test_the_command_writes_a_file_that_becomes_an_engine_in_int8(tmp_path, phot
     path = tmp_path / "digits.onnx"
     code, printed = export_digits(path, "--precision", "int8", "--calibrate", str(photos))
     assert code == 0, printed
-    assert "int8, close to the eager float32 model on 3 real images" in printed
+    assert "int8, compared with the eager float32 model on 3 real images" in printed
     props = {item.key: json.loads(item.value) for item in onnx.load(path).metadata_props}
     assert props["vim_deploy.precision"] == "int8"
     assert props["vim_deploy.quantization"]["images"] == 3
