@@ -46,8 +46,8 @@ float quantize_row(const float* x, const float* smoothing, int64_t size, const S
   return largest <= kSmallest ? 0.0f : largest / kInt8Most;
 }
 
-// The policy without dot product instructions: bytes are widened to 16 bits, and pairs of them are multiplied and
-// accumulated in 32 bits, which is exact.
+// The policy for CPUs without dot product instructions: sign-extend bytes to 16 bits, then multiply pairs and add them to
+// 32-bit sums. This is exact.
 template <class M>
 struct Int8Pairs {
   using Lanes = M;
