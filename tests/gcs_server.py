@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from storage_server import copy_folder, running
 
 BUCKET = "photos-bucket"
 # Clients keep connections open, so each needs a thread. gcsfs copies a file if the server refuses the request
@@ -36,26 +34,8 @@ def started() -> Iterator[str]:
     os.environ.setdefault(_SWITCH, "false")  # before gcsfs is imported
     pytest.importorskip("gcp_storage_emulator", reason="needs gcp-storage-emulator: run make test-scale")
     pytest.importorskip("gcsfs", reason="gs:// needs gcsfs (extra: gcs)")
-    process = subprocess.Popen(
-        [sys.executable, "-c", _SERVER],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        assert process.stdout is not None
-        address = f"http://127.0.0.1:{int(process.stdout.readline())}"
-        before = os.environ.get("STORAGE_EMULATOR_HOST")
-        os.environ["STORAGE_EMULATOR_HOST"] = address
-        try:
-            yield address
-        finally:
-            os.environ.pop("STORAGE_EMULATOR_HOST")
-            if before is not None:
-                os.environ["STORAGE_EMULATOR_HOST"] = before
-    finally:
-        process.terminate()
-        process.wait()
+    with running(_SERVER, lambda address: {"STORAGE_EMULATOR_HOST": address}) as address:
+        yield address
 
 
 def system():
@@ -66,10 +46,7 @@ def system():
 
 def upload(folder: str, prefix: str) -> str:
     """Copy a folder into the bucket and return its URL."""
-    files = system()
-    for path in sorted(Path(folder).rglob("*")):
-        if path.is_file():
-            files.pipe_file(f"{BUCKET}/{prefix}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+    copy_folder(system(), folder, f"{BUCKET}/{prefix}")
     return f"gs://{BUCKET}/{prefix}"
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from storage_server import copy_folder, running
 
 SECRET = "a-secret-key-of-this-test"
 ACCESS = "an-access-key-of-this-test"
@@ -27,36 +24,19 @@ def started() -> Iterator[str]:
     """The address of a server, which is stopped at the end. The environment has its credentials."""
     pytest.importorskip("moto", reason="needs moto: run make test-scale")
     pytest.importorskip("s3fs", reason="s3:// needs s3fs (extra: s3)")
-    process = subprocess.Popen(
-        [sys.executable, "-c", _SERVER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    try:
-        assert process.stdout is not None
-        address = f"http://127.0.0.1:{int(process.stdout.readline())}"
-        variables = {
-            "AWS_ENDPOINT_URL": address,
-            "AWS_ACCESS_KEY_ID": ACCESS,
-            "AWS_SECRET_ACCESS_KEY": SECRET,
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
-        before = {name: os.environ.get(name) for name in variables}
-        os.environ.update(variables)
-        try:
-            _make_bucket()
-            yield address
-        finally:
-            for name, value in before.items():
-                os.environ.pop(name, None)
-                if value is not None:
-                    os.environ[name] = value
-    finally:
-        process.terminate()
-        process.wait()
+    with running(_SERVER, _variables) as address:
+        system().mkdir(BUCKET)
+        yield address
 
 
-def _make_bucket() -> None:
-    system().mkdir(BUCKET)
+def _variables(address: str) -> dict[str, str]:
+    return {
+        "AWS_ENDPOINT_URL": address,
+        "AWS_ACCESS_KEY_ID": ACCESS,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
 
 
 def system():
@@ -67,10 +47,7 @@ def system():
 
 def upload(folder: str, prefix: str) -> str:
     """Copy a folder into the bucket and return its URL."""
-    files = system()
-    for path in sorted(Path(folder).rglob("*")):
-        if path.is_file():
-            files.pipe_file(f"{BUCKET}/{prefix}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+    copy_folder(system(), folder, f"{BUCKET}/{prefix}")
     return f"s3://{BUCKET}/{prefix}"
 
 
