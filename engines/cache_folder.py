@@ -20,14 +20,14 @@ def cache_folder() -> Path:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vim_deploy"
     except RuntimeError:
         raise EngineError(
-            "the user has no home folder for the cache; set VIM_DEPLOY_CACHE to a folder."
+            "the user has no home folder for the cache. Set VIM_DEPLOY_CACHE to a writable folder."
         ) from None
 
 
 def cache_subfolder(name: str) -> Path:
     """A folder in the cache folder, created on first use. Raises EngineError."""
     folder = cache_folder() / name
-    advice = "Set VIM_DEPLOY_CACHE to a writable folder, or build the engine with vim-build."
+    advice = "Set VIM_DEPLOY_CACHE to a writable folder."
     with os_errors(EngineError, f"the cache folder {folder} cannot be created", advice):
         folder.mkdir(parents=True, exist_ok=True)
     return folder

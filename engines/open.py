@@ -125,7 +125,7 @@ def open_engine(
     name = os.fspath(path)
     if threads is not None:
         _check_threads(threads)
-    if _is_engine(name):
+    if is_engine(name):
         manifest, payload = read_engine(name, share=True)
         module = backend_module(manifest.backend)
         manifest.check_environment(name, module.environment(manifest))
@@ -164,7 +164,8 @@ def _check_threads(threads: int) -> None:
         )
 
 
-def _is_engine(name: str) -> bool:
+def is_engine(name: str) -> bool:
+    """Whether a file is an engine, by its first bytes, or an ONNX file. Raises EngineError for others."""
     with os_errors(EngineError, f"{name} cannot be read"), open_regular(name) as file:
         head = file.read(4)
     if head != _ZIP_SIGNATURE and Path(name).suffix.lower() != ".onnx":

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vim_deploy.engines.cache_folder import cache_subfolder, mark_used
-from vim_deploy.errors import EngineError
-from vim_deploy.files import atomic_write, is_on_local_disk
+from vim_deploy.errors import EngineError, os_errors
+from vim_deploy.files import atomic_write, is_on_local_disk, path_exists
 
 _log = logging.getLogger("vim_deploy")
 
@@ -97,16 +97,26 @@ def _mapped_copy(source: Source) -> memoryview:
     folder = cache_subfolder(FOLDER)
     if not is_on_local_disk(folder):
         # A server can cut the file, or be out of reach when a page is read.
-        raise OSError(f"{folder} is on a network file system; set VIM_DEPLOY_CACHE to a local folder")
+        raise OSError(f"{folder} is on a network file system. Set VIM_DEPLOY_CACHE to a local folder.")
     path = folder / f"{source.sha256}.weights"
-    if path.exists():
-        try:
-            return _verified(path, source)
-        except OSError as error:
-            _log.warning("copying the weights again: %s", error)
-            path.unlink(missing_ok=True)
-    _write_copy(path, source)
-    return _verified(path, source)
+    with os_errors(EngineError, f"{path} cannot be used"):
+        if path_exists(path):
+            _check_owner(path)
+            try:
+                return _verified(path, source)
+            except OSError as error:
+                _log.warning("copying the weights again: %s", error)
+                path.unlink(missing_ok=True)
+        _write_copy(path, source)
+        return _verified(path, source)
+
+
+def _check_owner(path: Path) -> None:
+    """Raises EngineError for the copy of another user, which is not replaced either."""
+    if (owner := path.lstat().st_uid) != os.geteuid():
+        raise EngineError(
+            f"{path} belongs to another user (ID {owner}). Set VIM_DEPLOY_CACHE to a folder of your own."
+        )
 
 
 def _write_copy(path: Path, source: Source) -> None:

@@ -6,15 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vim_deploy.errors import ConfigError, VimDeployError
+from vim_deploy.errors import ConfigError, VimDeployError, os_errors
 
 
 def read_text(path: Path, error: type[VimDeployError] = ConfigError) -> str:
     """Raises `error` for a file that cannot be read, and for bytes that are not UTF-8."""
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as problem:
-        raise error(f"{path} cannot be read as UTF-8 text: {problem}.") from None
+        with os_errors(error, f"{path} cannot be read"):
+            return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as problem:
+        raise error(f"{path} is not UTF-8 text: {problem}.") from None
 
 
 def read_json(path: Path) -> Any:

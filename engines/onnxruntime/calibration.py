@@ -14,6 +14,7 @@ from vim_deploy.engines.onnxruntime.limited import run_limited
 from vim_deploy.engines.source import SourceModel
 from vim_deploy.engines.tensors import TensorSpec
 from vim_deploy.errors import EngineError, ImageError
+from vim_deploy.files import is_folder, path_exists
 from vim_deploy.ops.library import ort_library
 from vim_deploy.tasks.registry import TASKS
 from vim_deploy.text import plural
@@ -43,12 +44,15 @@ def calibrate(source: SourceModel, folder: Path) -> dict[str, np.ndarray]:
 
 
 def _batches(source: SourceModel, folder: Path) -> list[np.ndarray]:
+    if not is_folder(folder):
+        problem = "is not a folder" if path_exists(folder) else "does not exist"
+        raise ImageError(f"--calibrate: {folder} {problem}; give a folder with images.")
     preprocessing, images = source.metadata.preprocessing, []
     for path in calibration_images([folder], MAX_IMAGES):
         try:
             images.append(preprocessing(decode_path(path).image))
         except ImageError as error:
-            raise ImageError(f"--calibrate: {path}: {error}; give other images.") from None
+            raise ImageError(f"--calibrate: {path}: {error}; remove it or give another folder.") from None
     if not images:
         raise ImageError(f"--calibrate: no images in {folder}; give a folder with images.")
     fixed = source.input.shape[0]

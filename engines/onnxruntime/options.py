@@ -48,7 +48,7 @@ class OnnxruntimeOptions(BuildOptions):
     )
     calibrate: Path | None = option(
         None,
-        type=click.Path(path_type=Path, file_okay=False),
+        type=click.Path(path_type=Path),  # checked by a build only: an engine outlives the folder
         metavar="FOLDER",
         help="With --cpu-precision int8: images from which smoothing factors of matmul inputs are computed.",
     )

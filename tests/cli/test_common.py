@@ -33,6 +33,19 @@ def shows(how: str) -> None:
         console(stderr=False).print(TITLE)
 
 
+@command()
+def repeats() -> None:
+    log_to_stderr()
+    for number in (1, 1, 2, 1):
+        logging.getLogger("vim_deploy").warning("opened %s", number)
+
+
+def test_a_repeated_line_of_the_log_is_printed_once_without_verbose():
+    found = CliRunner().invoke(repeats).stderr.splitlines()
+    assert found == ["warning: opened 1", "warning: opened 2"]
+    assert len(CliRunner().invoke(repeats, ["--verbose"]).stderr.splitlines()) == 4
+
+
 @pytest.mark.parametrize("how", ["error", "log", "echo", "console", f"other{TITLE}"])
 def test_control_characters_are_escaped(how: str):
     result = CliRunner().invoke(shows, [how], color=True)

@@ -196,6 +196,7 @@ def engine_payload(path: Path) -> Payload:
     [
         (["{made}/none.onnx"], "none.onnx cannot be read"),
         (["{made}/small.json"], "neither an engine"),
+        (["{made}/small.engine", "--images", "1.jpg", "2.jpg"], "2.jpg is an image, not an artifact"),
         (["{made}/small.onnx", "--plot", "x.png"], "add --layers"),
         (["{made}/small.onnx", "--synsets", "x.txt"], "add --labels"),
         (["{made}/small.onnx", "--labels", "folder"], "add --images"),
@@ -217,6 +218,13 @@ def test_user_errors_exit_with_2(made, tmp_path, arguments, message):
     assert result.exit_code == 2
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_all_artifacts_are_looked_at_before_the_first_comparison(made):
+    result = run(made, made / "small.engine", made / "small.json")
+    assert result.exit_code == 2
+    assert "small.json is neither an engine" in result.stderr
+    assert "small.engine on" not in result.stderr
 
 
 def test_another_model_is_refused_by_its_input(made):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import logging
 import os
@@ -9,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +130,26 @@ def test_an_unsafe_or_damaged_copy_is_replaced(engine, cache, caplog, change):
     caplog.clear()
     logits(engine)
     assert not caplog.records
+
+
+def test_the_copy_of_another_user_is_neither_used_nor_removed(engine, cache, monkeypatch, caplog):
+    logits(engine)
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    _in_private(engine, caplog)
+    assert f"belongs to another user (ID {owner}). Set VIM_DEPLOY_CACHE" in caplog.text
+    assert len(copies(cache)) == 1 and "copying the weights again" not in caplog.text
+
+
+def test_a_full_disk_is_named_without_its_number(engine, cache, monkeypatch, caplog):
+    @contextlib.contextmanager
+    def full(*arguments: Any, **options: Any) -> Iterator[None]:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        yield
+
+    monkeypatch.setattr(shared_weights, "atomic_write", full)
+    _in_private(engine, caplog)
+    assert ".weights cannot be used: No space left on device." in caplog.text
 
 
 @pytest.mark.parametrize("opened_before", [False, True])

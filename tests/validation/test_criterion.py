@@ -41,6 +41,19 @@ def test_mean_iou_may_fall_by_one_point(value, passes):
     assert (judge(True, report(1.0), None, quality).reason is None) is passes
 
 
+@pytest.mark.parametrize(("images", "certain"), [(20, False), (360, False), (2000, True)])
+def test_a_verdict_on_few_images_has_a_note(images, certain):
+    """Without any changed class: Newcombe's interval of 360 images reaches -1.18 %."""
+    criterion = judge(True, report(1.0), accuracy(0, images), None)
+    assert criterion.reason is None
+    if certain:
+        assert criterion.notes == ()
+    else:
+        (note,) = criterion.notes
+        assert note.startswith(f"top-1 accuracy on {images} images: the 95 % interval of the difference, -")
+        assert note.endswith("includes losses above 1%; more images make it narrower")
+
+
 def test_without_labels_there_is_no_pass():
     assert "give labeled --images with --labels or --ground-truth" in str(
         judge(True, report(0.0), None, None).reason

@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -188,8 +189,18 @@ def stages(title: str, quiet: bool = False) -> Iterator[Report]:
 
 
 class _EchoHandler(logging.Handler):
+    """`repeat` False: a line that is among the last ones is not printed again, such as a message about an
+    engine that a command opens several times."""
+
+    def __init__(self, repeat: bool) -> None:
+        super().__init__()
+        self._last: deque[str] = deque(maxlen=0 if repeat else 50)
+
     def emit(self, record: logging.LogRecord) -> None:
-        echo(self.format(record), err=True)
+        line = self.format(record)
+        if line not in self._last:
+            self._last.append(line)
+            echo(line, err=True)
 
 
 class _Lines(logging.Formatter):
@@ -211,7 +222,7 @@ def log_to_stderr(quiet: bool = False) -> None:
     verbose = context is not None and _is_verbose(context)
     if quiet and verbose:
         raise click.UsageError("--quiet and --verbose contradict each other; give only one.")
-    handler = _EchoHandler()
+    handler = _EchoHandler(repeat=verbose)
     handler.setFormatter(_Lines(verbose))
     logger = logging.getLogger("vim_deploy")
     logger.handlers = [handler]

@@ -159,7 +159,7 @@ def main(model: str, artifacts: tuple[Path, ...], as_json: bool, quiet: bool, **
         model, artifacts = FACTORY, (Path(model), *artifacts)
     if not artifacts:
         raise click.UsageError("Missing argument 'ARTIFACT...'.")
-    _check(options)
+    _check(artifacts, options)
     _check_outputs(model, artifacts, options)
     with stages("vim-validate", quiet) as report:
         report("loading PyTorch")
@@ -181,8 +181,15 @@ def main(model: str, artifacts: tuple[Path, ...], as_json: bool, quiet: bool, **
     sys.exit(0 if validation.passed else FAILED)
 
 
-def _check(options: dict[str, Any]) -> None:
-    """Raises UsageError for options that do not go together, before the long part of the run."""
+def _check(artifacts: tuple[Path, ...], options: dict[str, Any]) -> None:
+    """Raises UsageError for arguments that do not go together, before the long part of the run."""
+    from vim_deploy.data.discover import has_image_suffix
+
+    if pictures := [path for path in artifacts if has_image_suffix(path.name)]:
+        raise click.UsageError(
+            f"{pictures[0]} is an image, not an artifact; give --images before each image, or quote a glob: "
+            "--images 'photos/*.jpg'."
+        )
     for name, needed in _NEEDS.items():
         if options[name] is not None and not options[needed]:
             raise click.UsageError(f"{flag_of(name)} needs --{needed}; add --{needed}.")

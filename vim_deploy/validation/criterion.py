@@ -16,10 +16,14 @@ _ROUNDING = 1e-9  # of the subtraction
 
 @dataclass(frozen=True)
 class Criterion:
-    """What was compared, in words, and why the artifact failed by it; None if it passed."""
+    """What was compared, in words, and why the artifact failed by it; None if it passed.
+
+    `notes`: how certain a verdict on few images is.
+    """
 
     text: str
     reason: str | None
+    notes: tuple[str, ...] = ()
 
 
 def judge(
@@ -46,13 +50,21 @@ def judge(
         )
     measured = []
     if accuracy is not None:
-        measured.append(("top-1 accuracy", accuracy.reference_top1, accuracy.top1, accuracy.images))
+        top1 = accuracy.reference_top1, accuracy.top1
+        measured.append(("top-1 accuracy", *top1, accuracy.images, accuracy.interval))
     if quality is not None:
-        measured.append((quality.metric, quality.reference, quality.value, quality.images))
+        values = quality.reference, quality.value
+        measured.append((quality.metric, *values, quality.images, quality.interval))
     losses = [
         f"{metric} {value:.2%} on {plural(images, 'image')}, eager model {expected:.2%}; largest loss "
         f"{LARGEST_LOSS:.0%}"
-        for metric, expected, value, images in measured
+        for metric, expected, value, images, _ in measured
         if not expected - value <= LARGEST_LOSS + _ROUNDING
     ]
-    return Criterion(text, "; ".join(losses) or None)
+    notes = [
+        f"{metric} on {plural(images, 'image')}: the 95 % interval of the difference, {low:+.2%} to "
+        f"{high:+.2%}, includes losses above {LARGEST_LOSS:.0%}; more images make it narrower"
+        for metric, _, _, images, (low, high) in measured
+        if low < -LARGEST_LOSS
+    ]
+    return Criterion(text, "; ".join(losses) or None, tuple(notes))

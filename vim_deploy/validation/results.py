@@ -63,6 +63,11 @@ class TargetResult:
     def passed(self) -> bool:
         return not self.reasons
 
+    @property
+    def all_notes(self) -> tuple[str, ...]:
+        """The notes of the result and of its criterion."""
+        return self.notes + (self.criterion.notes if self.criterion else ())
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "label": self.target.label,
@@ -74,7 +79,7 @@ class TargetResult:
             "passed": self.passed,
             "reasons": list(self.reasons),
             "criterion": self.criterion and self.criterion.text,
-            "notes": list(self.notes),
+            "notes": list(self.all_notes),
             "against_float32": self.float32.to_dict(),
             "against_float64": self.float64.to_dict(),
             "layers": self.layers and plain_json(self.layers.to_dict()),

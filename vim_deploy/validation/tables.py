@@ -124,7 +124,7 @@ def remarks(result: TargetResult) -> Iterator[str]:
         yield f"{result.target.label}: FAILED: {reason}"
     if result.criterion:
         yield f"{result.target.label}: the criterion for {result.precision} is {result.criterion.text}"
-    for note in result.notes:
+    for note in result.all_notes:
         yield f"{result.target.label}: note: {note}"
     changed = result.float64.changed
     for image in changed[:CHANGED_SHOWN]:

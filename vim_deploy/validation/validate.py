@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from vim_deploy.engines.container import read_manifest
+from vim_deploy.engines.open import is_engine
 from vim_deploy.errors import EngineError
 from vim_deploy.export.eager import EagerModel
 from vim_deploy.export.model import ExportModel
@@ -21,6 +23,7 @@ from vim_deploy.validation.accuracy import measure
 from vim_deploy.validation.arrays import validate_arrays
 from vim_deploy.validation.artifacts import (
     Artifact,
+    RunMode,
     Target,
     metadata_of,
     open_artifact,
@@ -51,6 +54,7 @@ def validate(request: ValidationRequest, progress: Progress = lambda stage: None
     result that did not pass.
     """
     targets = [target for path in request.artifacts for target in targets_of(path, request.function_body)]
+    _check_engines(targets)
     if request.threads is not None:
         torch.set_num_threads(request.threads)
     if _takes_arrays(targets[0], request):
@@ -71,6 +75,13 @@ def validate(request: ValidationRequest, progress: Progress = lambda stage: None
         reference.model.notes,
         versions(),
     )
+
+
+def _check_engines(targets: list[Target]) -> None:
+    """Raises EngineError for a file that is none, before the others are compared."""
+    for target in targets:
+        if target.mode == RunMode.ENGINE and is_engine(str(target.path)):
+            read_manifest(target.path)
 
 
 def _takes_arrays(target: Target, request: ValidationRequest) -> bool:

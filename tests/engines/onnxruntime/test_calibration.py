@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 
 import numpy as np
 import onnx
@@ -11,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from small_exports import IMAGE_SIZE, small_export
 
+from vim_deploy import load
 from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.manifest import Manifest
 from vim_deploy.engines.onnxruntime.calibration import calibrate
@@ -107,6 +109,20 @@ def test_an_engine_is_built_with_factors_and_records_the_folder(file, images, tm
 def test_calibration_without_int8_is_refused(file, images, tmp_path):
     with pytest.raises(EngineError, match="--calibrate is for --cpu-precision int8"):
         build_engine(file, tmp_path / "x.engine", OnnxruntimeOptions(calibrate=images))
+
+
+def test_an_engine_is_opened_whatever_is_now_at_the_path_of_the_folder(file, images, tmp_path):
+    build_engine(file, tmp_path / "x.engine", OnnxruntimeOptions(calibrate=images, **INT8))
+    shutil.rmtree(images)
+    images.write_bytes(b"")
+    load(tmp_path / "x.engine").close()
+
+
+def test_a_folder_that_is_none_is_refused(file, tmp_path):
+    with pytest.raises(ImageError, match=r"--calibrate: .*none does not exist; give a folder"):
+        calibrate(read_source(file), tmp_path / "none")
+    with pytest.raises(ImageError, match=r"--calibrate: .*small\.onnx is not a folder; give a folder"):
+        calibrate(read_source(file), file)
 
 
 def test_unusable_images_are_named(file, tmp_path):
