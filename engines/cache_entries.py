@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from vim_deploy.engines.cache_folder import cache_folder
 from vim_deploy.engines.container import read_manifest
 from vim_deploy.engines.shared_weights import FOLDER as WEIGHTS_FOLDER
 from vim_deploy.errors import EngineError, VimDeployError, os_errors
+from vim_deploy.files import is_temporary
 
 # Only files with the names of entries are listed and removed.
 _NAMES = {
@@ -23,10 +24,14 @@ _NAMES = {
 }
 
 
+# Unfinished files that were not written to for this long were left by a process that was killed.
+_UNFINISHED = timedelta(hours=1)
+
+
 @dataclass(frozen=True)
 class CacheEntry:
-    """A file in the cache. `used`: when it was last opened through the cache. `problem`: why an engine cannot
-    be opened here, for example because it was built by another version; None if it can."""
+    """A file in the cache. `used`: when it was last opened through the cache. `problem`: why it cannot be
+    opened here, for example because an engine was built by another version; None if it can."""
 
     path: Path
     bytes: int
@@ -61,15 +66,20 @@ def _entries() -> Iterator[CacheEntry]:
     for name, pattern in _NAMES.items():
         folder = cache_folder() / name
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if not pattern.fullmatch(path.name) or path.is_symlink() or not path.is_file():
+            unfinished = is_temporary(path.name)
+            if not (unfinished or pattern.fullmatch(path.name)) or path.is_symlink() or not path.is_file():
                 continue
             status = path.stat()
             used = datetime.fromtimestamp(status.st_mtime, timezone.utc)
+            if unfinished and datetime.now(timezone.utc) - used < _UNFINISHED:
+                continue
             content, problem = _described(name, path)
             yield CacheEntry(path, status.st_size, used, content, problem)
 
 
 def _described(folder: str, path: Path) -> tuple[str, str | None]:
+    if is_temporary(path.name):
+        return "unfinished file", "the process that wrote it was killed"
     if folder == "engines":
         return _engine(path)
     return (path.stem[:-41] if folder == "exports" else "weights of opened engines"), None

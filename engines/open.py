@@ -19,14 +19,13 @@ from vim_deploy.engines.registry import BACKENDS, DEFAULT_BACKEND
 from vim_deploy.engines.spec import MAX_THREADS
 from vim_deploy.engines.tensors import BatchRange, TensorSpec
 from vim_deploy.errors import EngineError, os_errors
-from vim_deploy.files import open_regular, sha256_of_file
+from vim_deploy.files import ZIP_SIGNATURE, open_regular, sha256_of_file
 from vim_deploy.metadata import ModelMetadata
 from vim_deploy.tasks.registry import TASKS
 from vim_deploy.text import plural
 
 Opened = TypeVar("Opened", bound="OpenEngine")
 _log = logging.getLogger("vim_deploy")
-_ZIP_SIGNATURE = b"PK\x03\x04"
 
 
 class OpenEngine:
@@ -168,12 +167,12 @@ def is_engine(name: str) -> bool:
     """Whether a file is an engine, by its first bytes, or an ONNX file. Raises EngineError for others."""
     with os_errors(EngineError, f"{name} cannot be read"), open_regular(name) as file:
         head = file.read(4)
-    if head != _ZIP_SIGNATURE and Path(name).suffix.lower() != ".onnx":
+    if head != ZIP_SIGNATURE and Path(name).suffix.lower() != ".onnx":
         raise EngineError(
             f"{name} is neither an engine made by vim-build nor an .onnx file made by vim-export; it may be "
             "damaged."
         )
-    return head == _ZIP_SIGNATURE
+    return head == ZIP_SIGNATURE
 
 
 def _check_source(name: str, manifest: Manifest, source: str | os.PathLike[str]) -> None:

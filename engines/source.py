@@ -15,7 +15,7 @@ from vim_deploy.engines.manifest import FileRecord, read_metadata
 from vim_deploy.engines.selfcheck import example_shapes
 from vim_deploy.engines.tensors import MAX_ELEMENTS, NUMBERS, TensorSpec
 from vim_deploy.errors import EngineError, os_errors
-from vim_deploy.files import open_regular, sha256_of
+from vim_deploy.files import ZIP_SIGNATURE, open_regular, sha256_of
 from vim_deploy.metadata import ModelMetadata
 from vim_deploy.ops.signature import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
 from vim_deploy.precision import Precision
@@ -54,6 +54,11 @@ def read_source(path: str | os.PathLike[str]) -> SourceModel:
 
     name = os.fspath(path)
     data = _read_bytes(name)
+    if data.startswith(ZIP_SIGNATURE):
+        raise EngineError(
+            f"{name} is a zip file, such as an engine or a checkpoint; give the ONNX file that vim-export "
+            "wrote."
+        )
     model = parse_model(name, data)
     _check_contract(name, model)
     check_graph(name, model, len(data))

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterable, Iterator
@@ -37,6 +38,8 @@ _NETWORK_FILE_SYSTEMS = frozenset(
         "virtiofs",
     )
 )
+ZIP_SIGNATURE = b"PK\x03\x04"
+_TEMPORARY = re.compile(r"\.[0-9a-f]{20}(\.[0-9a-f]{12})?\.tmp")
 _SAFE_FLAGS = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
 
 
@@ -155,6 +158,11 @@ def atomic_write(
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name is one that `atomic_write` writes, or that was left when it was killed."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 def _open_temporary(target: Path) -> tuple[Path, IO[bytes]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -66,12 +67,18 @@ def test_json_is_the_manifest(tmp_path):
         (("model.onnx", "-o", "x.engine", "--threads", "0"), "--threads"),
         (("model.onnx", "-o", "x.engine", "--backend", "abacus"), "abacus"),
         (("text.onnx", "-o", "x.engine"), "no metadata|is not an ONNX file"),
+        (
+            ("model.engine", "-o", "x.engine"),
+            "is a zip file, such as an engine or a checkpoint;",
+        ),
     ],
 )
 def test_user_errors_exit_2_without_traceback(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     save(color_model(), Path("model.onnx"))
     Path("text.onnx").write_text("some text")
+    with zipfile.ZipFile("model.engine", "w") as archive:
+        archive.writestr("manifest.json", "{}")
     result = run(*arguments)
     assert result.exit_code == 2
     assert any(part in result.stderr for part in message.split("|"))

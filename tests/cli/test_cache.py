@@ -15,6 +15,7 @@ from small_onnx import color_model, save
 
 from vim_deploy.cli.cache import main
 from vim_deploy.engines.open import open_engine
+from vim_deploy.files import atomic_write
 
 DAY = 86400
 
@@ -92,6 +93,30 @@ def test_all_entries_are_removed_on_request():
     cache("prune", "--all")
     assert listed() == [] and engines() == []
     assert (exports / "mine.onnx").exists() and Path("cache/engines/notes.txt").exists()
+
+
+class KilledError(Exception):
+    """Stands for a signal: nothing is cleaned up."""
+
+
+def test_prune_removes_what_killed_processes_left(monkeypatch):
+    """But not what may still be written."""
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", lambda *arguments, **options: None)
+        # While the first file is locked, the second one gets another name.
+        with pytest.raises(KilledError), atomic_write("cache/engines/x.engine") as first:
+            first.write(b"half")
+            with atomic_write("cache/engines/x.engine") as second:
+                second.write(b"half")
+                raise KilledError
+    left = [path for path in Path("cache/engines").iterdir() if path.suffix == ".tmp"]
+    assert len(left) == 2 and len(listed()) == 2
+    for path in left:
+        os.utime(path, (time.time() - 2 * 3600,) * 2)
+    assert [entry["content"] for entry in listed()].count("unfinished file") == len(left)
+    assert "unfinished file, cannot be opened here" in cache().stdout
+    cache("prune")
+    assert not any(path.exists() for path in left)
 
 
 def test_an_empty_cache_and_invalid_options(monkeypatch, tmp_path):

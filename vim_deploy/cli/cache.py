@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     "--json", "as_json", is_flag=True, help="Print the entries as JSON, with their paths and problems."
 )
 def main(action: str, unused_days: float | None, everything: bool, dry_run: bool, as_json: bool) -> None:
-    """List the cache, or remove engines from it that cannot be opened here any more.
+    """List the cache, or remove what cannot be opened here any more, and what killed processes left.
 
     The cache has the engines that are built when vim-infer, vim-bench or Python opens an ONNX file, the ONNX
     files that Python exports from checkpoints, and the weights of opened engines, which processes share. It
