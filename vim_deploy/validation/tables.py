@@ -64,9 +64,9 @@ def headline(validation: Validation) -> str:
     good, inputs = sum(result.passed for result in validation.results), len(validation.inputs)
     results = plural(len(validation.results), "result")
     given = any(result.float32.tolerance is not None for result in validation.results)
-    tolerance = "the given tolerance" if given else "the tolerance of the precision"
-    if any(result.criterion for result in validation.results):
-        tolerance += " or its criterion"
+    judged = any(result.criterion for result in validation.results)
+    of_precision = f"the tolerance {'or the criterion ' if judged else ''}of the precision"
+    tolerance = "the given tolerance" if given else of_precision
     return (
         f"{'passed' if validation.passed else 'FAILED'}: {good} of {results} within {tolerance}, on "
         f"{plural(inputs, 'input')}"
