@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 FUSED_DOMAIN = "vim_deploy.fused"
-FUSED_VERSION = 5
+FUSED_VERSION = 6
 
 SCAN_PAIR, CONV_PAIR = "ScanPair", "CausalConvPair"
 # The indices of the inputs in the file's precision; the others are float32.

@@ -6,8 +6,8 @@
 namespace vim_fused {
 
 constexpr char kDomain[] = "vim_deploy.fused";
-constexpr std::int32_t kVersion = 5;
-constexpr char kVersionText[] = "5";
+constexpr std::int32_t kVersion = 6;
+constexpr char kVersionText[] = "6";
 static_assert(kVersionText[0] - '0' == kVersion && kVersionText[1] == '\0', "");
 
 using vim_contract::InputType;

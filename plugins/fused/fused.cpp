@@ -9,6 +9,15 @@
 
 namespace vim_fused {
 
+std::int64_t packed_size(WeightType type, std::int64_t depth, std::int64_t columns) {
+  const std::int64_t width = blocks(columns, kPanelMultiple) * kPanelMultiple;
+  switch (type) {
+    case WeightType::kInt8: return width * (kInt8Rows + blocks(depth, kInt8Depth)) * kInt8Depth;
+    case WeightType::kBFloat16: return width * blocks(depth, 2) * 2;
+    default: return width * depth;
+  }
+}
+
 std::int64_t task_count(const Norm& norm) { return blocks(norm.rows, kNormRows); }
 
 std::int64_t task_count(const ConvPair& conv) { return conv.batch * blocks(conv.length, kConvTokens); }

@@ -36,22 +36,28 @@ struct ConvPair {
 
 enum class WeightType { kFloat32, kBFloat16, kInt8 };
 
-// The weights of a matmul, (depth, columns), packed into panels of kPanel columns, the last one padded with zeros.
-// The inputs are rounded to the weights' type; outputs are float32, and sums float32 or, for int8, int32.
+// The weights of a matmul, (depth, columns), packed into panels of kPanel columns, one after another. The last one has
+// only the remaining columns, padded with zeros to a multiple of kPanelMultiple. The inputs are rounded to the weights'
+// type; outputs are float32, and sums float32 or, for int8, int32.
 struct Weights {
   std::int64_t depth;
   std::int64_t columns;
   WeightType type;
-  // float32: (panels, depth, kPanel); bfloat16: (panels, (depth + 1) / 2, kPanel, 2); int8: (panels, kInt8Rows +
-  // (depth + 3) / 4, kPanel, 4), where the first rows of a panel are the columns' offsets (int32) and scales (float32).
+  // A panel is, in float32: (depth, width); in bfloat16: ((depth + 1) / 2, width, 2); in int8: (kInt8Rows + (depth + 3)
+  // / 4, width, 4), where the first rows are the columns' offsets (int32) and scales (float32).
   const void* panels;
   const float* smoothing = nullptr;  // int8: (depth), factors of the inputs before they are rounded; null: none
 };
 constexpr std::int64_t kPanel = 48;
+constexpr std::int64_t kPanelMultiple = 16;  // lanes of the widest vectors; rows of panels are multiples of 64 bytes
 constexpr std::int64_t kInt8Rows = 2;
+constexpr std::int64_t kInt8Depth = 4;  // values of a column in one 32-bit lane
 
 // The largest supported depth of a matmul.
 constexpr std::int64_t kMaxDepth = 3072;
+
+// The number of values of packed weights. `columns` must be less than 2^40, so that it does not overflow.
+std::int64_t packed_size(WeightType type, std::int64_t depth, std::int64_t columns);
 
 // y = x @ weights.
 struct Project {

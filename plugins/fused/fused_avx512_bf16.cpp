@@ -14,7 +14,7 @@ struct NativeBFloat16 : SingleRows<vim_scan::Avx512> {
   static constexpr int rows = 8;
 
   template <bool>
-  static __m512i load(const Weight* from) {
+  static __m512i load(const Weight* from, int64_t) {
     return _mm512_loadu_si512(from);
   }
   static __m512i broadcast(Input x) { return _mm512_set1_epi32(static_cast<int>(x)); }

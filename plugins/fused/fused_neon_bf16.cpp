@@ -27,8 +27,8 @@ struct NativeBFloat16 {
   };
 
   template <bool Whole>
-  static Columns load(const Weight* from) {
-    const uint32x4_t first = vld1q_u32(from), second = Whole ? vld1q_u32(from + kPanel) : vdupq_n_u32(0);
+  static Columns load(const Weight* from, int64_t pitch) {
+    const uint32x4_t first = vld1q_u32(from), second = Whole ? vld1q_u32(from + pitch) : vdupq_n_u32(0);
     return {vreinterpretq_bf16_u32(vzip1q_u32(first, second)), vreinterpretq_bf16_u32(vzip2q_u32(first, second))};
   }
   static bfloat16x8_t broadcast(const Input& x) { return vreinterpretq_bf16_u32(vld1q_u32(x.pairs)); }

@@ -15,6 +15,11 @@ static_assert(kScratchFloats >= kMinMatmulRows * (kMaxDepth + 1), "");
 
 static constexpr std::int64_t blocks(std::int64_t size, std::int64_t block) { return (size + block - 1) / block; }
 
+// The width of the next panel if `columns` are left.
+static constexpr std::int64_t panel_width(std::int64_t columns) {
+  return columns < kPanel ? blocks(columns, kPanelMultiple) * kPanelMultiple : kPanel;
+}
+
 // The number of tasks of a matmul with `rows` rows. A multiple of four balances two and four threads; tasks of very few
 // rows would spend their time on reading the weights.
 static constexpr std::int64_t matmul_tasks(std::int64_t rows, std::int64_t depth) {

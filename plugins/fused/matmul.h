@@ -1,5 +1,5 @@
-// Matmuls of a few rows with packed weights, for vectors of any width; included like lanes.h, with the same
-// restrictions. Every output is summed in the order of the depth, independently of the other rows.
+// Matmuls of a few rows with packed weights, for vectors of up to kPanelMultiple lanes; included like lanes.h, with the
+// same restrictions. Every output is summed in the order of the depth, independently of the other rows.
 #pragma once
 
 #include "fused_tasks.h"
@@ -11,11 +11,12 @@ namespace {
 using std::int64_t;
 using std::uint32_t;
 
-constexpr int kTileVectors = 3;  // columns of a tile, in vectors; panels are multiples of a tile
+constexpr int kTileVectors = 3;  // columns of a tile, in vectors; kPanel is a multiple of a tile
 
 // Arithmetic policies. A step along the depth reads one `Input` for each block of `block_rows` input rows, and
-// `panel_rows` rows of a panel of weights, each with `panel_depth` values along the depth for each column. `Sum`: the
-// sums of a block of rows and one vector of columns; `rows`: rows of a tile, limited by the number of registers.
+// `panel_rows` rows of a panel of weights, `pitch` weights apart, each with `panel_depth` values along the depth for
+// each column. `Sum`: the sums of a block of rows and one vector of columns; `rows`: rows of a tile, limited by the
+// number of registers.
 
 // One row in a block, one row of a panel in a step.
 template <class M>
@@ -37,7 +38,7 @@ struct Float32 : SingleRows<M> {
   static constexpr int rows = M::registers == 32 ? 8 : 4;
 
   template <bool>
-  static Float load(const Weight* from) {
+  static Float load(const Weight* from, int64_t) {
     return M::load(from);
   }
   static Float broadcast(Input x) { return M::splat(x); }
@@ -64,7 +65,7 @@ struct BFloat16 : SingleRows<M> {
   };
 
   template <bool>
-  static Pair load(const Weight* from) {
+  static Pair load(const Weight* from, int64_t) {
     Int both;
     __builtin_memcpy(&both, from, sizeof both);
     return {M::from_bits(both << 16), M::from_bits(both & static_cast<std::int32_t>(0xffff0000))};
@@ -111,13 +112,22 @@ void store_output(const Output& output, typename M::Float y, int lanes) {
   vim_scan::store_lanes<M, Full>(output.y, y, lanes);
 }
 
+// A tile's columns in a panel: `rows` rows, `pitch` weights apart.
+template <class Weight>
+struct Panel {
+  const Weight* weights;
+  int64_t rows;
+  int64_t pitch;
+};
+
 // One step: `Whole` unless the panel has fewer rows left than a step reads.
 template <class P, bool Whole, int Blocks, int Vectors>
 void matmul_step(typename P::Sum (&sum)[Blocks][Vectors], const typename P::Input* input, int64_t input_pitch,
-                 const typename P::Weight* weights) {
-  decltype(P::template load<Whole>(weights)) w[Vectors];
+                 const Panel<typename P::Weight>& panel) {
+  decltype(P::template load<Whole>(panel.weights, panel.pitch)) w[Vectors];
 #pragma GCC unroll 4
-  for (int v = 0; v < Vectors; ++v) w[v] = P::template load<Whole>(weights + v * P::Lanes::width);
+  for (int v = 0; v < Vectors; ++v)
+    w[v] = P::template load<Whole>(panel.weights + v * P::Lanes::width, panel.pitch);
 #pragma GCC unroll 8
   for (int block = 0; block < Blocks; ++block) {
     const auto x = P::broadcast(input[block * input_pitch]);
@@ -128,13 +138,13 @@ void matmul_step(typename P::Sum (&sum)[Blocks][Vectors], const typename P::Inpu
 
 // `Blocks` blocks of rows by `Vectors` vectors of columns, of which `rows` and `columns` exist.
 template <class P, int Blocks, int Vectors>
-void matmul_tile(const typename P::Input* input, int64_t input_pitch, const typename P::Weight* weights,
-                 int64_t panel_rows, const Output& output, int64_t rows, int64_t columns) {
+void matmul_tile(const typename P::Input* input, int64_t input_pitch, Panel<typename P::Weight> panel,
+                 const Output& output, int64_t rows, int64_t columns) {
   using M = typename P::Lanes;
   typename P::Sum sum[Blocks][Vectors] = {};
-  for (; panel_rows >= P::panel_rows; panel_rows -= P::panel_rows, weights += P::panel_rows * kPanel)
-    matmul_step<P, true, Blocks, Vectors>(sum, input++, input_pitch, weights);
-  if (P::panel_rows > 1 && panel_rows > 0) matmul_step<P, false, Blocks, Vectors>(sum, input, input_pitch, weights);
+  for (; panel.rows >= P::panel_rows; panel.rows -= P::panel_rows, panel.weights += P::panel_rows * panel.pitch)
+    matmul_step<P, true, Blocks, Vectors>(sum, input++, input_pitch, panel);
+  if (P::panel_rows > 1 && panel.rows > 0) matmul_step<P, false, Blocks, Vectors>(sum, input, input_pitch, panel);
 #pragma GCC unroll 8
   for (int row = 0; row < Blocks * P::block_rows; ++row) {
     if (P::block_rows > 1 && row >= rows) break;
@@ -151,24 +161,23 @@ void matmul_tile(const typename P::Input* input, int64_t input_pitch, const type
   }
 }
 
-// The last tile of the columns is as narrow as possible.
+// The last tile of the columns is as narrow as possible: it may be wider than the panel.
 template <class P, int Blocks, int Vectors>
-void matmul_vectors(const typename P::Input* input, int64_t input_pitch, const typename P::Weight* weights,
-                    int64_t panel_rows, const Output& output, int64_t rows, int64_t columns) {
+void matmul_vectors(const typename P::Input* input, int64_t input_pitch, const Panel<typename P::Weight>& panel,
+                    const Output& output, int64_t rows, int64_t columns) {
   if constexpr (Vectors > 1)
     if (columns <= (Vectors - 1) * P::Lanes::width)
-      return matmul_vectors<P, Blocks, Vectors - 1>(input, input_pitch, weights, panel_rows, output, rows, columns);
-  matmul_tile<P, Blocks, Vectors>(input, input_pitch, weights, panel_rows, output, rows, columns);
+      return matmul_vectors<P, Blocks, Vectors - 1>(input, input_pitch, panel, output, rows, columns);
+  matmul_tile<P, Blocks, Vectors>(input, input_pitch, panel, output, rows, columns);
 }
 
 template <class P, int Blocks>
 void matmul_blocks(int64_t count, const typename P::Input* input, int64_t input_pitch,
-                   const typename P::Weight* weights, int64_t panel_rows, const Output& output, int64_t rows,
-                   int64_t columns) {
+                   const Panel<typename P::Weight>& panel, const Output& output, int64_t rows, int64_t columns) {
   if (count == Blocks)
-    matmul_vectors<P, Blocks, kTileVectors>(input, input_pitch, weights, panel_rows, output, rows, columns);
+    matmul_vectors<P, Blocks, kTileVectors>(input, input_pitch, panel, output, rows, columns);
   else if constexpr (Blocks > 1)
-    matmul_blocks<P, Blocks - 1>(count, input, input_pitch, weights, panel_rows, output, rows, columns);
+    matmul_blocks<P, Blocks - 1>(count, input, input_pitch, panel, output, rows, columns);
 }
 
 // output = x @ weights for `count` rows of `x`, `pitch` floats apart. `buffer`: memory for the inputs in P's type.
@@ -178,17 +187,20 @@ void matmul(const float* x, int64_t pitch, int64_t count, const Weights& weights
   using M = typename P::Lanes;
   const auto* input = P::prepare(x, pitch, count, weights.depth, buffer);
   const int64_t input_pitch = P::input_pitch(pitch, weights.depth);
+  const auto* panels = static_cast<const typename P::Weight*>(weights.panels);
   const int64_t panel_rows = blocks(weights.depth, P::panel_depth);
   const int64_t row_blocks = blocks(count, P::block_rows);
   const int64_t groups = blocks(count, P::rows);  // of blocks, of similar size: tiles of few rows are slow
   constexpr int64_t tile = kTileVectors * M::width;
+  static_assert(kPanel % tile == 0 && kPanelMultiple % M::width == 0, "");
   for (int64_t column = 0; column < weights.columns; column += tile) {
-    const auto* panel = static_cast<const typename P::Weight*>(weights.panels) +
-                        column / kPanel * panel_rows * kPanel + column % kPanel;
+    const int64_t place = column % kPanel, first = column - place;
+    const Panel<typename P::Weight> panel = {panels + first * panel_rows + place, panel_rows,
+                                             panel_width(weights.columns - first)};
     for (int64_t group = 0; group < groups; ++group) {
       const int64_t from = row_blocks * group / groups, to = row_blocks * (group + 1) / groups;
       const int64_t row = from * P::block_rows;
-      matmul_blocks<P, P::rows / P::block_rows>(to - from, input + from * input_pitch, input_pitch, panel, panel_rows,
+      matmul_blocks<P, P::rows / P::block_rows>(to - from, input + from * input_pitch, input_pitch, panel,
                                                 output.at(row, column), count - row, weights.columns - column);
     }
   }

@@ -1,4 +1,4 @@
-// Matmuls with int8 weights, for vectors of any width; included like lanes.h, with the same restrictions. Each row of
+// Matmuls with int8 weights, for the same vectors as matmul.h; included like lanes.h, with the same restrictions. Each row of
 // the input is rounded to int8 with a scale of its own. Accumulation is exact, in int32, so that the integers are the same
 // on every CPU.
 #pragma once
@@ -15,7 +15,6 @@ using std::int8_t;
 using std::uint8_t;
 
 constexpr float kInt8Most = 127.0f;
-constexpr int64_t kInt8Depth = 4;  // values of a column in one 32-bit lane
 constexpr float kSmallest = 1e-36f;  // rows with no larger value count as 0: the inverse of their scale would overflow
 
 // Rounds a row, times its smoothing factors, to integers from -127 to 127: `store(index, integers, count)` is called for
@@ -124,43 +123,44 @@ struct Int8Dot {
   }
 };
 
-// A tile's columns in a panel.
+// A tile's columns in a panel, whose rows are `pitch` lanes apart.
 struct Int8Panel {
   const int32_t* offsets;
   const float* scales;
   const int32_t* weights;
+  int64_t pitch;
 };
 
-// `Rows` rows by `Q::vectors` vectors of columns, of which `columns` exist.
-template <class Q, int Rows>
+// `Rows` rows by `Vectors` vectors of columns, of which `columns` exist.
+template <class Q, int Rows, int Vectors>
 void int8_tile(const typename Q::Input* input, const float* row_scales, const Int8Panel& panel, int64_t steps,
                const Output& output, int64_t columns) {
   using M = typename Q::Lanes;
   using Int = typename M::Int;
   using Float = typename M::Float;
-  Int sum[Rows][Q::vectors];
+  Int sum[Rows][Vectors];
 #pragma GCC unroll 8
   for (int row = 0; row < Rows; ++row)
 #pragma GCC unroll 4
-    for (int v = 0; v < Q::vectors; ++v) {
+    for (int v = 0; v < Vectors; ++v) {
       sum[row][v] = Int{};
       if (Q::offset) __builtin_memcpy(&sum[row][v], panel.offsets + v * M::width, sizeof(Int));
     }
   const int32_t* weights = panel.weights;
-  for (int64_t step = 0; step < steps; ++step, weights += kPanel) {
-    typename Q::Weight w[Q::vectors];
+  for (int64_t step = 0; step < steps; ++step, weights += panel.pitch) {
+    typename Q::Weight w[Vectors];
 #pragma GCC unroll 4
-    for (int v = 0; v < Q::vectors; ++v) w[v] = Q::load(weights + v * M::width);
+    for (int v = 0; v < Vectors; ++v) w[v] = Q::load(weights + v * M::width);
 #pragma GCC unroll 8
     for (int row = 0; row < Rows; ++row)
 #pragma GCC unroll 4
-      for (int v = 0; v < Q::vectors; ++v)
+      for (int v = 0; v < Vectors; ++v)
         sum[row][v] = Q::multiply_add(sum[row][v], input[row * steps + step], w[v]);
   }
 #pragma GCC unroll 8
   for (int row = 0; row < Rows; ++row)
 #pragma GCC unroll 4
-    for (int v = 0; v < Q::vectors; ++v) {
+    for (int v = 0; v < Vectors; ++v) {
       const Float scale = M::load(panel.scales + v * M::width) * row_scales[row];
       const Float y = __builtin_convertvector(sum[row][v], Float) * scale;
       const int64_t remaining = columns - v * M::width;
@@ -172,11 +172,21 @@ void int8_tile(const typename Q::Input* input, const float* row_scales, const In
     }
 }
 
+// The last tile of the columns is as narrow as possible: it may be wider than the panel.
+template <class Q, int Rows, int Vectors>
+void int8_vectors(const typename Q::Input* input, const float* row_scales, const Int8Panel& panel, int64_t steps,
+                  const Output& output, int64_t columns) {
+  if constexpr (Vectors > 1)
+    if (columns <= (Vectors - 1) * Q::Lanes::width)
+      return int8_vectors<Q, Rows, Vectors - 1>(input, row_scales, panel, steps, output, columns);
+  int8_tile<Q, Rows, Vectors>(input, row_scales, panel, steps, output, columns);
+}
+
 template <class Q, int Rows>
 void int8_rows(int count, const typename Q::Input* input, const float* row_scales, const Int8Panel& panel,
                int64_t steps, const Output& output, int64_t columns) {
   if (count == Rows)
-    int8_tile<Q, Rows>(input, row_scales, panel, steps, output, columns);
+    int8_vectors<Q, Rows, Q::vectors>(input, row_scales, panel, steps, output, columns);
   else if constexpr (Rows > 1)
     int8_rows<Q, Rows - 1>(count, input, row_scales, panel, steps, output, columns);
 }
@@ -193,14 +203,15 @@ void matmul_int8(const float* x, int64_t pitch, int64_t count, const Weights& we
     row_scales[row] = Q::prepare(x + row * pitch, weights.smoothing, weights.depth, input + row * steps);
   const int64_t groups = blocks(count, Q::rows);
   constexpr int64_t tile = Q::vectors * Q::Lanes::width;
-  static_assert(kPanel % tile == 0, "");
+  static_assert(kPanel % tile == 0 && kPanelMultiple % Q::Lanes::width == 0, "");
   for (int64_t column = 0; column < weights.columns; column += tile) {
-    const auto* panel = static_cast<const int32_t*>(weights.panels) + column / kPanel * (kInt8Rows + steps) * kPanel +
-                        column % kPanel;
-    const Int8Panel columns = {panel, reinterpret_cast<const float*>(panel + kPanel), panel + kInt8Rows * kPanel};
+    const int64_t place = column % kPanel, first = column - place, width = panel_width(weights.columns - first);
+    const auto* offsets = static_cast<const int32_t*>(weights.panels) + first * (kInt8Rows + steps) + place;
+    const Int8Panel panel = {offsets, reinterpret_cast<const float*>(offsets + width), offsets + kInt8Rows * width,
+                             width};
     for (int64_t group = 0; group < groups; ++group) {
       const int64_t from = count * group / groups, to = count * (group + 1) / groups;
-      int8_rows<Q, Q::rows>(static_cast<int>(to - from), input + from * steps, row_scales + from, columns, steps,
+      int8_rows<Q, Q::rows>(static_cast<int>(to - from), input + from * steps, row_scales + from, panel, steps,
                             output.at(from, column), weights.columns - column);
     }
   }

@@ -18,7 +18,7 @@ struct Kernel {
   float epsilon = 0.0f;
   std::int32_t delta_softplus = 0;
   std::int32_t average_directions = 0;
-  std::int64_t columns = 0;
+  std::int32_t columns = 0;
 };
 
 inline Status* new_kernel(const ApiTable* table, const char* name, Kernel** kernel) {

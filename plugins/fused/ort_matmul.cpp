@@ -1,4 +1,6 @@
 // The fused operators with matmuls for ONNX Runtime, each for weights in float32, bfloat16 and int8.
+#include <limits>
+
 #include "ort_kernel.h"
 
 namespace vim_fused {
@@ -6,10 +8,10 @@ namespace {
 
 constexpr InputSpec kX = {"x", 3, "(batch, length, size)"};
 constexpr InputSpec kProjected = {"x", 3, "(batch, length, depth)"};
-constexpr InputSpec kBefore = {"before", 3, "packed (depth, size)"};
+constexpr InputSpec kBefore = {"before", 1, "packed (depth, size)"};
 constexpr InputSpec kResidual = {"residual", 3, "(batch, length, size)"};
 constexpr InputSpec kWeight = {"weight", 1, "(size)"};
-constexpr InputSpec kAfter = {"after", 3, "packed (size, columns)"};
+constexpr InputSpec kAfter = {"after", 1, "packed (size, columns)"};
 constexpr InputSpec kXz = {"xz", 3, "(batch, length, 2 * channels)"};
 constexpr const char* kPackedConv = "packed (channels, columns)";
 
@@ -20,12 +22,10 @@ constexpr InputSpec kBeforeSmoothing = {"before_smoothing", 1, "(depth)"};
   (Type == WeightType::kInt8 ? name "Int8" : Type == WeightType::kBFloat16 ? name "Bfloat16" : name)
 #define VIM_NAME(name) VIM_KIND("vim_deploy.fused::" name)
 
+// The shape of packed weights. `depth` must have been checked.
 template <WeightType Type>
 Shape packed(std::int64_t depth, std::int64_t columns) {
-  const std::int64_t panels = columns / kPanel + (columns % kPanel != 0);  // does not overflow
-  if (Type == WeightType::kInt8) return {3, {panels, kInt8Rows + (depth + 3) / 4, 4 * kPanel}};
-  if (Type == WeightType::kBFloat16) return {3, {panels, (depth + 1) / 2, 2 * kPanel}};
-  return {3, {panels, depth, kPanel}};
+  return {1, {packed_size(Type, depth, columns)}};
 }
 
 constexpr ElementType element_type(WeightType type) {
@@ -42,10 +42,8 @@ Status* create(const ApiTable* table, const KernelInfo* info, const char* name, 
   Kernel* created = nullptr;
   if (Status* failure = new_kernel(table, name, &created)) return failure;
   const Api& api = created->api;
-  Status* failure = api.KernelInfoGetAttribute_int64(info, "columns", &created->columns);
-  if (failure == nullptr && created->columns < 1)
-    failure = refuse(api, name, "attribute columns is %lld, expected 1 or more",
-                     static_cast<long long>(created->columns));
+  constexpr IntegerSpec columns = {"columns", 1, std::numeric_limits<std::int32_t>::max(), "1 to 2147483647"};
+  Status* failure = read_integer(api, name, info, columns, &created->columns);
   if (failure == nullptr && has_norm)
     failure = api.KernelInfoGetAttribute_float(info, "epsilon", &created->epsilon);
   if (failure != nullptr) {
@@ -95,15 +93,15 @@ Status* compute_project(void* state, KernelContext* context) {
   const auto& kernel = *static_cast<const Kernel*>(state);
   const Api& api = kernel.api;
   constexpr const char* name = VIM_NAME("Project");
-  constexpr InputSpec specs[] = {kProjected, {"weights", 3, "packed (depth, columns)"}};
+  constexpr InputSpec specs[] = {kProjected, {"weights", 1, "packed (depth, columns)"}};
   const void* data[2];
   Shape shapes[2];
   if (Status* failure = read_all(api, name, context, specs, data, shapes)) return failure;
   const Shape& x = shapes[0];
   const std::int64_t depth = x.size[2];
+  if (Status* failure = check_depth(api, name, depth)) return failure;
   const Shape expected[] = {x, packed<Type>(depth, kernel.columns)};
   if (Status* failure = expect_shapes(api, name, specs, shapes, expected, "x and columns")) return failure;
-  if (Status* failure = check_depth(api, name, depth)) return failure;
   Project problem = {x.size[0] * x.size[1], floats(data[0]), {depth, kernel.columns, Type, data[1]}, nullptr};
   if constexpr (Type == WeightType::kInt8) {
     constexpr InputSpec smoothing[] = {{"smoothing", 1, "(depth)"}};
@@ -127,9 +125,9 @@ Status* compute_norm_project(void* state, KernelContext* context) {
   if (Status* failure = read_all(api, name, context, specs, data, shapes)) return failure;
   const Shape& x = shapes[0];
   const std::int64_t size = x.size[2];
+  if (Status* failure = check_depth(api, name, size)) return failure;
   const Shape expected[] = {x, {1, {size}}, packed<Type>(size, kernel.columns)};
   if (Status* failure = expect_shapes(api, name, specs, shapes, expected, "x and columns")) return failure;
-  if (Status* failure = check_depth(api, name, size)) return failure;
   NormProject problem = {};
   problem.rows = x.size[0] * x.size[1];
   problem.size = size;
@@ -154,10 +152,10 @@ Status* compute_project_norm_project(void* state, KernelContext* context) {
   if (Status* failure = read_all(api, name, context, specs, data, shapes)) return failure;
   const Shape &x = shapes[0], &residual = shapes[2];
   const std::int64_t depth = x.size[2], size = residual.size[2];
+  if (Status* failure = check_depth(api, name, depth > size ? depth : size)) return failure;
   const Shape expected[] = {x, packed<Type>(depth, size), {3, {x.size[0], x.size[1], size}}, {1, {size}},
                             packed<Type>(size, kernel.columns)};
   if (Status* failure = expect_shapes(api, name, specs, shapes, expected, "x, residual and columns")) return failure;
-  if (Status* failure = check_depth(api, name, depth > size ? depth : size)) return failure;
   NormProject problem = {};
   problem.rows = x.size[0] * x.size[1];
   problem.size = size;
@@ -185,8 +183,8 @@ Status* compute_conv_project(void* state, KernelContext* context) {
   constexpr const char* name = VIM_NAME("ConvProject");
   constexpr InputSpec specs[] = {
       kXz,
-      {"taps", 2, "(width, channels)"},   {"bias", 1, "(channels)"},   {"weights", 3, kPackedConv},
-      {"taps_b", 2, "(width, channels)"}, {"bias_b", 1, "(channels)"}, {"weights_b", 3, kPackedConv},
+      {"taps", 2, "(width, channels)"},   {"bias", 1, "(channels)"},   {"weights", 1, kPackedConv},
+      {"taps_b", 2, "(width, channels)"}, {"bias_b", 1, "(channels)"}, {"weights_b", 1, kPackedConv},
   };
   const void* data[7];
   Shape shapes[7];
@@ -198,12 +196,12 @@ Status* compute_conv_project(void* state, KernelContext* context) {
   conv.length = xz.size[1];
   conv.width = shapes[1].size[0];
   conv.channels = shapes[1].size[1];
+  if (Status* failure = check_depth(api, name, conv.channels)) return failure;
   const Shape taps = {2, {conv.width, conv.channels}}, bias = {1, {conv.channels}};
   const Shape weights = packed<Type>(conv.channels, kernel.columns);
   const Shape expected[] = {{3, {conv.batch, conv.length, 2 * conv.channels}}, taps, bias, weights,
                             taps, bias, weights};
   if (Status* failure = expect_shapes(api, name, specs, shapes, expected, "xz, taps and columns")) return failure;
-  if (Status* failure = check_depth(api, name, conv.channels)) return failure;
   conv.x = floats(data[0]);
   conv.x_pitch = 2 * conv.channels;
   const Shape u = {3, {conv.batch, conv.length, conv.channels}};

@@ -24,6 +24,19 @@ vim_fused::Kernels kernels_named(const char* name) {
   return vim_fused::kernels_of<M>(name);
 }
 
+// Packed weights as README.md specifies them, in lanes of 32 bits: panels of 48 columns, the last one of 16, 32 or 48.
+struct PackedLayout {
+  std::int64_t rows;  // of a panel
+  std::int64_t columns;
+
+  std::size_t size() const { return static_cast<std::size_t>(rows * ((columns + 15) / 16 * 16)); }
+  std::size_t at(std::int64_t row, std::int64_t column) const {
+    const std::int64_t first = column / 48 * 48, left = columns - first;
+    const std::int64_t width = left > 32 ? 48 : left > 16 ? 32 : 16;
+    return static_cast<std::size_t>(first * rows + row * width + column % 48);
+  }
+};
+
 inline std::vector<vim_fused::Kernels> kernels_here() {
   std::vector<vim_fused::Kernels> kernels = {kernels_named<Plain<4>>("4 lanes"), kernels_named<Plain<8>>("8 lanes"),
                                              kernels_named<Plain<16>>("16 lanes"), vim_fused::kPortable};

@@ -163,12 +163,14 @@ struct MatmulWeights {
     const bool half = type == WeightType::kBFloat16;
     if (half)
       for (float& value : values) value = to_bfloat16(value);
-    const std::int64_t panel = vim_fused::kPanel, steps = half ? (depth + 1) / 2 : depth;
-    packed.assign(static_cast<std::size_t>((columns + panel - 1) / panel * steps * panel), 0.0f);
+    const vim_test::PackedLayout layout = {half ? (depth + 1) / 2 : depth, columns};
+    packed.assign(layout.size(), 0.0f);
+    const auto size = static_cast<std::size_t>(vim_fused::packed_size(type, depth, columns));
+    if (size != (half ? 2 : 1) * packed.size()) ++failures;
     for (std::int64_t k = 0; k < depth; ++k)
       for (std::int64_t c = 0; c < columns; ++c) {
         const float value = values[static_cast<std::size_t>(k * columns + c)];
-        float& place = packed[static_cast<std::size_t>((c / panel * steps + (half ? k / 2 : k)) * panel + c % panel)];
+        float& place = packed[layout.at(half ? k / 2 : k, c)];
         const std::uint32_t pair = bits_of(place) | (k % 2 == 0 ? bits_of(value) >> 16 : bits_of(value));
         if (half)
           std::memcpy(&place, &pair, sizeof place);
@@ -356,6 +358,8 @@ int main() {
   check_scan(all, 1, 1025, 97, 16, 3);  // long: wider tasks
   for (std::int64_t state : {1, 2, 3, 7, 8, 15, 17, 31, 33}) check_scan(all, 1, 37, 19, state, 5, state % 2 == 0);
   for (std::int64_t rank : {1, 2, 4, 12, 13, 40}) check_scan(all, 1, 37, 40, 16, rank);
+  for (WeightType type : {WeightType::kFloat32, WeightType::kBFloat16})
+    for (std::int64_t columns = 1; columns <= 100; ++columns) check_project(all, 9, 31, columns, type);
   std::printf("%d comparisons, %d failures\n", runs, failures);
   return failures == 0 ? 0 : 1;
 }

@@ -24,7 +24,7 @@ ONE = {
 }
 XZ = (BATCH, LENGTH, 2 * CHANNELS)
 TAPS, BIAS = (WIDTH, CHANNELS), (CHANNELS,)
-COLUMNS, PANEL = 50, 48
+COLUMNS = 50
 
 
 TYPES = {"": TensorProto.FLOAT, "Bfloat16": TensorProto.BFLOAT16, "Int8": TensorProto.INT8}
@@ -32,12 +32,8 @@ TYPES = {"": TensorProto.FLOAT, "Bfloat16": TensorProto.BFLOAT16, "Int8": Tensor
 
 def packed(depth: int, columns: int, suffix: str) -> tuple[int, ...]:
     """The shape of a matmul's packed weights."""
-    panels = -(-columns // PANEL)
-    return {
-        "": (panels, depth, PANEL),
-        "Bfloat16": (panels, -(-depth // 2), 2 * PANEL),
-        "Int8": (panels, 2 + -(-depth // 4), 4 * PANEL),
-    }[suffix]
+    rows = {"": depth, "Bfloat16": 2 * -(-depth // 2), "Int8": 4 * (2 + -(-depth // 4))}[suffix]
+    return (rows * 16 * -(-columns // 16),)
 
 
 def matmuls(suffix: str) -> dict[str, dict[str, tuple[int, ...]]]:
@@ -158,12 +154,29 @@ def test_empty_sizes_are_refused():
         run(session("CausalConvPair"), ones("CausalConvPair", taps=(0, CHANNELS), taps_b=(0, CHANNELS)))
 
 
-@pytest.mark.parametrize("kind", [kind for kind in SHAPES if "columns" in ATTRIBUTES[plain(kind)]])
-def test_the_number_of_columns_does_not_overflow(kind):
-    columns = 2**63 - 1
+WITH_MATMULS = [kind for kind in SHAPES if "columns" in ATTRIBUTES[plain(kind)]]
+
+
+@pytest.mark.parametrize("kind", WITH_MATMULS)
+def test_the_largest_number_of_columns_does_not_overflow(kind):
+    columns = 2**31 - 1
     opened = session(kind, {**ATTRIBUTES[plain(kind)], "columns": columns})
-    with pytest.raises(Exception, match=rf"expected .* = \({-(-columns // PANEL)}, "):
+    (expected,) = packed(CHANNELS, columns, kind.removeprefix(plain(kind)))
+    with pytest.raises(Exception, match=rf"expected packed .* = \({expected}\) from the shapes of"):
         run(opened, ones(kind))
+
+
+@pytest.mark.parametrize("kind", WITH_MATMULS)
+def test_weights_of_another_size_are_refused(kind):
+    """With a last panel as wide as the others, and with one value less."""
+    opened = session(kind)
+    given = SHAPES[kind]
+    name = next(name for name in ("after", "weights") if name in given)
+    (size,) = given[name]
+    for other in (size // 64 * 96, size - 1):  # 64: columns with padding
+        message = rf"{kind}: input {name} has shape \({other}\), expected packed .* = \({size}\) from"
+        with pytest.raises(Exception, match=message):
+            run(opened, ones(kind, **{name: (other,)}))
 
 
 @pytest.mark.parametrize("kind", ["NormProject", "NormProjectBfloat16", "NormProjectInt8"])
@@ -188,7 +201,8 @@ def test_matmuls_deeper_than_supported_are_refused(kind):
         ),
         ("NormProject", {"columns": 3}, "epsilon"),
         ("ConvProject", {}, "columns"),
-        ("ConvProjectBfloat16", {"columns": 0}, "attribute columns is 0, expected 1 or more"),
+        ("ConvProjectBfloat16", {"columns": 0}, "attribute columns is 0, expected 1 to 2147483647"),
+        ("ProjectInt8", {"columns": 2**31}, "attribute columns is 2147483648, expected 1 to 2147483647"),
     ],
 )
 def test_attributes_are_checked_when_the_session_is_created(kind, attributes, message):

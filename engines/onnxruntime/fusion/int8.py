@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from vim_deploy.engines.onnxruntime.fusion.matmul import PANEL, WeightFormat, packed_tensor, padded
+from vim_deploy.engines.onnxruntime.fusion.matmul import WeightFormat, grouped, packed_tensor
 
 MOST = 127
 SMALLEST = 1e-36  # rows of inputs with no larger value count as 0
@@ -23,21 +23,11 @@ def quantize(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _in_int8(name: str, weights: np.ndarray) -> onnx.TensorProto:
-    """(panels, 2 + a quarter of the depth, groups of 4 values along the depth for each column of a panel).
-
-    The first two rows of a panel have the columns' offsets (int32) and scales (float32).
-    """
+    """The first two rows of a panel have the columns' offsets (int32) and scales (float32)."""
     integers, scales = quantize(weights)
     offsets = -_INPUT_OFFSET * integers.sum(axis=0, dtype=np.int32)
-    steps = -(-len(weights) // _DEPTH)
-    groups = padded(integers, steps * _DEPTH).reshape(steps, _DEPTH, -1, PANEL).transpose(2, 0, 3, 1)
-    heads = [
-        padded(row[None], 1).reshape(-1, 1, PANEL) for row in (offsets.astype("<i4"), scales.astype("<f4"))
-    ]
-    bodies = [np.ascontiguousarray(head).view(np.int8) for head in heads]
-    return packed_tensor(
-        name, TensorProto.INT8, np.concatenate([*bodies, groups.reshape(-1, steps, _DEPTH * PANEL)], 1)
-    )
+    heads = [row[None, :, None].view(np.int8) for row in (offsets.astype("<i4"), scales.astype("<f4"))]
+    return packed_tensor(name, TensorProto.INT8, np.concatenate([*heads, grouped(integers, _DEPTH)]))
 
 
 INT8 = WeightFormat("Int8", _in_int8, smoothing=True)

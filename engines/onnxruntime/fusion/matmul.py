@@ -19,7 +19,8 @@ from vim_deploy.engines.onnxruntime.fusion.smoothing import matmuls_of
 from vim_deploy.onnx_graph.index import GraphIndex, NoMatchError, demand, is_op
 from vim_deploy.ops.signature import OP_DOMAIN, OP_NAME
 
-PANEL = 48  # columns
+_PANEL = 48  # columns
+_LAST_PANEL = 16  # the last panel's columns are a multiple of this
 _MAX_DEPTH = 3072
 _SCAN_PAIR_REDUCED = "ScanPairReduced"
 _PACKED = "/packed"  # end of the name of packed weights, after the name of the matmul's output
@@ -192,30 +193,29 @@ class _Patterns:
 
 
 def _in_float32(name: str, weights: np.ndarray) -> onnx.TensorProto:
-    """(panels, depth, columns of a panel)."""
-    depth = len(weights)
-    panels = padded(weights, depth).reshape(depth, -1, PANEL).transpose(1, 0, 2)
-    return packed_tensor(name, TensorProto.FLOAT, panels)
+    return packed_tensor(name, TensorProto.FLOAT, grouped(weights, 1))
 
 
 def _in_bfloat16(name: str, weights: np.ndarray) -> onnx.TensorProto:
-    """(panels, half the depth, pairs of values along the depth for each column of a panel)."""
-    steps = (len(weights) + 1) // 2
-    pairs = padded(weights, 2 * steps).reshape(steps, 2, -1, PANEL).transpose(2, 0, 3, 1)
-    bits = np.ascontiguousarray(pairs).view(np.uint32)
+    bits = np.ascontiguousarray(grouped(weights, 2)).view(np.uint32)
     rounded = ((bits + (0x7FFF + (bits >> 16 & 1))) >> 16).astype(np.uint16)  # to nearest, ties to even
-    return packed_tensor(name, TensorProto.BFLOAT16, rounded.reshape(-1, steps, 2 * PANEL))
+    return packed_tensor(name, TensorProto.BFLOAT16, rounded)
 
 
-def padded(weights: np.ndarray, depth: int) -> np.ndarray:
-    """Padded with zeros to this depth and to whole panels."""
-    rows, columns = weights.shape
-    return np.pad(weights, ((0, depth - rows), (0, -columns % PANEL)))
+def grouped(weights: np.ndarray, size: int) -> np.ndarray:
+    """(depth / size rounded up, columns, size): neighbors along the depth side by side, padded with zeros."""
+    depth, columns = weights.shape
+    padded = np.pad(weights, ((0, -depth % size), (0, 0)))
+    return padded.reshape(-1, size, columns).transpose(0, 2, 1)
 
 
-def packed_tensor(name: str, kind: int, values: np.ndarray) -> onnx.TensorProto:
-    raw = np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<")).tobytes()
-    return helper.make_tensor(name, kind, values.shape, raw, raw=True)
+def packed_tensor(name: str, kind: int, rows: np.ndarray) -> onnx.TensorProto:
+    """Rows (rows, columns, values of a column) in panels of columns, one after another, without axes."""
+    columns = np.pad(rows, ((0, 0), (0, -rows.shape[1] % _LAST_PANEL), (0, 0)))
+    starts = range(0, columns.shape[1], _PANEL)
+    panels = np.concatenate([columns[:, start : start + _PANEL].ravel() for start in starts])
+    raw = panels.astype(panels.dtype.newbyteorder("<")).tobytes()
+    return helper.make_tensor(name, kind, panels.shape, raw, raw=True)
 
 
 FLOAT32 = WeightFormat("", _in_float32, scan=SCAN_PAIR)
