@@ -16,6 +16,8 @@ from fake_tensorrt_engine import Engine
 from fake_tensorrt_network import ConstantLayer, Network, Parser, ParserRefitter, Refitter
 from fake_tensorrt_recorder import Recorder
 
+from vim_deploy.engines.fusion.domain import FUSED_VERSION
+
 _FLAGS = {
     8: "FP16 INT8 DEBUG GPU_FALLBACK STRICT_TYPES REFIT DISABLE_TIMING_CACHE TF32 SPARSE_WEIGHTS "
     "SAFETY_SCOPE OBEY_PRECISION_CONSTRAINTS PREFER_PRECISION_CONSTRAINTS DIRECT_IO REJECT_EMPTY_ALGORITHMS "
@@ -99,7 +101,7 @@ class _Registry:
         if self._recorder.refuses_plugin:
             return
         plugins = [("vim_deploy", "SelectiveScan", "2")]
-        plugins += [("vim_deploy.fused", name, "5") for name in ("ScanPair", "CausalConvPair")]
+        plugins += [("vim_deploy.fused", name, str(FUSED_VERSION)) for name in ("ScanPair", "CausalConvPair")]
         for name_space, name, version in plugins:
             creator: Any = ModuleType("creator")
             creator.plugin_namespace, creator.name, creator.plugin_version = name_space, name, version

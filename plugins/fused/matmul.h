@@ -161,7 +161,7 @@ void matmul_tile(const typename P::Input* input, int64_t input_pitch, Panel<type
   }
 }
 
-// The last tile of the columns is as narrow as possible: it may be wider than the panel.
+// The last tile of the columns is as narrow as possible: a wider one would read beyond the panel.
 template <class P, int Blocks, int Vectors>
 void matmul_vectors(const typename P::Input* input, int64_t input_pitch, const Panel<typename P::Weight>& panel,
                     const Output& output, int64_t rows, int64_t columns) {

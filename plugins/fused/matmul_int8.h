@@ -172,7 +172,7 @@ void int8_tile(const typename Q::Input* input, const float* row_scales, const In
     }
 }
 
-// The last tile of the columns is as narrow as possible: it may be wider than the panel.
+// The last tile of the columns is as narrow as possible: a wider one would read beyond the panel.
 template <class Q, int Rows, int Vectors>
 void int8_vectors(const typename Q::Input* input, const float* row_scales, const Int8Panel& panel, int64_t steps,
                   const Output& output, int64_t columns) {

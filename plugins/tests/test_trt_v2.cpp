@@ -1,6 +1,7 @@
 // Calls every method of the TensorRT 8.6 plugin as TensorRT does, only through the exported functions.
 #include <memory>
 
+#include "contract_fused.h"
 #include "trt_test.h"
 
 extern "C" nvinfer1::IPluginCreator* const* getPluginCreators(std::int32_t& count);
@@ -164,7 +165,7 @@ void check_fused(int index) {
   FieldSet fields;
   for (int i = 0; i < op.attribute_count; ++i) fields.add(op.attributes[i].name, 1);
   CHECK(std::string(creator(index)->getPluginName()) == op.name);
-  CHECK(std::string(creator(index)->getPluginVersion()) == "5");
+  CHECK(std::string(creator(index)->getPluginVersion()) == vim_fused::kVersionText);
   CHECK(std::string(creator(index)->getPluginNamespace()) == "vim_deploy.fused");
   const Owned made = own(creator(index)->createPlugin("node", fields.get()));
   CHECK(made != nullptr);
