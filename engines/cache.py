@@ -42,12 +42,15 @@ def cached_engine(onnx_path: str | os.PathLike[str], options: BuildOptions) -> t
     }
     key = sha256_of(json.dumps(parts, sort_keys=True).encode())
     entry = cache_subfolder("engines") / f"{key[:40]}.engine"
+
+    def check(manifest: Manifest) -> None:
+        manifest.check_environment(str(entry), module.environment(manifest))
+        if manifest.source.sha256 != source_hash:
+            raise manifest.refuse(str(entry), "source.sha256", manifest.source.sha256, source_hash)
+
     if entry.exists():
         try:
-            manifest, payload = read_engine(entry, share=True)
-            manifest.check_environment(str(entry), module.environment(manifest))
-            if manifest.source.sha256 != source_hash:
-                raise manifest.refuse(str(entry), "source.sha256", manifest.source.sha256, source_hash)
+            manifest, payload = read_engine(entry, share=True, check_manifest=check)
             mark_used(entry)
             _log.debug("the cached engine of %s is %s", os.fspath(onnx_path), entry)
             return entry, manifest, payload

@@ -1,4 +1,4 @@
-"""What is in the cache folder: engines of ONNX files, ONNX files of checkpoints, and weights of engines."""
+"""What is in the cache folder: engines of ONNX files, ONNX files of checkpoints, data of opened engines."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 
 from vim_deploy.engines.base import backend_module
 from vim_deploy.engines.cache_folder import cache_folder
+from vim_deploy.engines.check_records import FOLDER as CHECKS_FOLDER
+from vim_deploy.engines.check_records import SUFFIX
 from vim_deploy.engines.container import read_manifest
 from vim_deploy.engines.shared_weights import FOLDER as WEIGHTS_FOLDER
 from vim_deploy.errors import EngineError, VimDeployError, os_errors
@@ -21,7 +23,9 @@ _NAMES = {
     "engines": re.compile(r"[0-9a-f]{40}\.engine"),
     "exports": re.compile(r".*-[0-9a-f]{40}\.onnx"),
     WEIGHTS_FOLDER: re.compile(r"[0-9a-f]{64}\.weights"),
+    CHECKS_FOLDER: re.compile(rf"[0-9a-f]{{64}}{re.escape(SUFFIX)}"),
 }
+_CONTENTS = {WEIGHTS_FOLDER: "weights of opened engines", CHECKS_FOLDER: "record of a checked graph"}
 
 
 # Unfinished files that were not written to for this long were left by a process that was killed.
@@ -82,7 +86,7 @@ def _described(folder: str, path: Path) -> tuple[str, str | None]:
         return "unfinished file", "the process that wrote it was killed"
     if folder == "engines":
         return _engine(path)
-    return (path.stem[:-41] if folder == "exports" else "weights of opened engines"), None
+    return _CONTENTS.get(folder, path.stem[:-41]), None
 
 
 def _engine(path: Path) -> tuple[str, str | None]:

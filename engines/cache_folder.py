@@ -24,12 +24,12 @@ def cache_folder() -> Path:
         ) from None
 
 
-def cache_subfolder(name: str) -> Path:
-    """A folder in the cache folder, created on first use. Raises EngineError."""
+def cache_subfolder(name: str, mode: int = 0o777) -> Path:
+    """A folder in the cache folder, created on first use with this mode. Raises EngineError."""
     folder = cache_folder() / name
     advice = "Set VIM_DEPLOY_CACHE to a writable folder."
     with os_errors(EngineError, f"the cache folder {folder} cannot be created", advice):
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode, parents=True, exist_ok=True)
     return folder
 
 

@@ -8,25 +8,25 @@ import os
 import re
 import struct
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO
 
-from vim_deploy.engines.graph_check import check_graph, check_sizes, parse_model
 from vim_deploy.engines.manifest import Manifest
 from vim_deploy.engines.payload import Payload
+from vim_deploy.engines.payload_check import PayloadCheck
 from vim_deploy.engines.registry import BACKENDS
 from vim_deploy.engines.selfcheck import example_shapes
 from vim_deploy.engines.shared_weights import DamagedError, Source, private_weights, shared_weights
 from vim_deploy.engines.source import check_interface
-from vim_deploy.engines.stored_tensors import check_offsets
+from vim_deploy.engines.stored_tensors import WEIGHTS_NAME
 from vim_deploy.errors import EngineError
 from vim_deploy.files import atomic_write, open_regular, sha256_of
 from vim_deploy.output_files import FileKind
 from vim_deploy.text import is_printable
 
 MANIFEST_NAME = "manifest.json"
-WEIGHTS_NAME = "weights.bin"
 _MAX_MANIFEST_BYTES = 16 << 20
 _PAGE = 4096
 _LOCAL_HEADER = struct.Struct("<26xHH")  # up to the lengths of the name and the extra fields that follow
@@ -71,7 +71,7 @@ def _write(file: IO[bytes], manifest: Manifest, payload: Payload) -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(MANIFEST_NAME, manifest.to_json())
         archive.writestr(manifest.payload.name, payload.data)
-        if payload.offsets:
+        if payload.tensors:
             archive.writestr(_aligned_weights(file.tell()), payload.weights)
 
 
@@ -81,13 +81,21 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
         return engine.manifest
 
 
-def read_engine(path: str | os.PathLike[str], *, share: bool = False) -> tuple[Manifest, Payload]:
-    """Read manifest and payload and check both hashes. Raises EngineError.
+def read_engine(
+    path: str | os.PathLike[str],
+    *,
+    share: bool = False,
+    check_manifest: Callable[[Manifest], None] = lambda manifest: None,
+) -> tuple[Manifest, Payload]:
+    """Read and check manifest and payload. Raises EngineError.
 
-    `share`: processes share the memory of the weights where possible, see `engines/shared_weights.py`.
+    `share`: to run the engine. Processes share the memory of the weights where possible, see
+    `engines/shared_weights.py`, and a graph that has passed the checks before is not checked again, see
+    `engines/payload_check.py`. `check_manifest` raises an error for a manifest that does not fit, and is
+    called before the weights are read, while the graph is checked.
     """
     with _EngineFile(path) as engine:
-        return engine.manifest, engine.payload(share)
+        return engine.manifest, engine.payload(share, check_manifest)
 
 
 def _aligned_weights(at: int) -> zipfile.ZipInfo:
@@ -134,7 +142,7 @@ class _EngineFile:
         if MANIFEST_NAME not in names:
             raise EngineError(f"{self.path} has no {MANIFEST_NAME}; give a file made by vim-build.")
         manifest = Manifest.from_json(self._read(MANIFEST_NAME, _MAX_MANIFEST_BYTES), self.path)
-        expected = [MANIFEST_NAME, manifest.payload.name, *([WEIGHTS_NAME] if manifest.offsets else [])]
+        expected = [MANIFEST_NAME, manifest.payload.name, *([WEIGHTS_NAME] if manifest.tensors else [])]
         if sorted(names) != sorted(expected):
             raise EngineError(
                 f"{self.path} contains {names[:5]}; expected only {', '.join(expected)}. "
@@ -143,19 +151,17 @@ class _EngineFile:
         _check_manifest(self.path, manifest)
         return manifest
 
-    def payload(self, share: bool) -> Payload:
+    def payload(self, share: bool, check_manifest: Callable[[Manifest], None]) -> Payload:
         """Checked against its hash, and as a graph. Raises EngineError."""
         record = self.manifest.payload
         data = self._read(record.name, record.bytes)
+        place = self._weights_place() if self.manifest.tensors else (0, 0)
+        wait_for_check = self._start_check(data, place[1], share)
+        check_manifest(self.manifest)
         weights: bytes | memoryview = b""
-        found_bytes, found_hash = len(data), sha256_of(data)
-        if WEIGHTS_NAME in self.archive.namelist():
-            offset, size = self._weights_place()
-            found_bytes += size
-            if found_bytes == record.bytes:
-                weights, found_hash = self._weights(
-                    Source(self.file, offset, size, data, record.sha256), share
-                )
+        found_bytes, found_hash = len(data) + place[1], sha256_of(data)
+        if self.manifest.tensors and found_bytes == record.bytes:
+            weights, found_hash = self._weights(Source(self.file, *place, data, record.sha256), share)
         for field, recorded, found in (
             ("payload.bytes", record.bytes, found_bytes),
             ("payload.sha256", record.sha256, found_hash),
@@ -165,11 +171,8 @@ class _EngineFile:
                     f"{self.path} was edited or damaged: {field} is {recorded} in the manifest and "
                     f"{found} in the file. Build it again: {self.manifest.rebuild_command(self.path)}"
                 )
-        payload = Payload(data, weights, self.manifest.offsets)
-        domains = BACKENDS.get(self.manifest.backend).payload_domains
-        if domains is not None:
-            self._check_model(payload, domains)
-        return payload
+        wait_for_check()
+        return Payload(data, weights, self.manifest.tensors)
 
     def _weights(self, source: Source, share: bool) -> tuple[bytes | memoryview, str]:
         """The weights and the hash of the payload; no weights if the hash is wrong."""
@@ -195,12 +198,14 @@ class _EngineFile:
         name_length, extra_length = _LOCAL_HEADER.unpack(header)
         return info.header_offset + len(header) + name_length + extra_length, info.file_size
 
-    def _check_model(self, payload: Payload, domains: Sequence[str]) -> None:
+    def _start_check(self, data: bytes, weights_bytes: int, share: bool) -> Callable[[], None]:
+        """Returns a function that raises EngineError if the payload must not be loaded."""
+        domains = BACKENDS.get(self.manifest.backend).payload_domains
+        if domains is None:
+            return lambda: None
         shapes = example_shapes(self.manifest.inputs, self.manifest.model_metadata(self.path), self.path)
-        model = parse_model(self.path, payload.data)
-        check_graph(self.path, model, len(payload.data) + len(payload.weights), domains)
-        check_offsets(self.path, model, payload)
-        check_sizes(self.path, model, shapes)
+        check = PayloadCheck(data, self.manifest.tensors, weights_bytes, domains, shapes)
+        return check.start(self.path) if share else partial(check.run, self.path)
 
     def _not_stored(self, name: str, size: int, limit: int) -> EngineError:
         return EngineError(
@@ -230,7 +235,7 @@ def _check_manifest(path: str, manifest: Manifest) -> None:
         manifest.payload.sha256
     ):
         raise EngineError(f"{path}: the name or hash of the payload is invalid; the engine was edited.")
-    if manifest.offsets and BACKENDS.get(manifest.backend).payload_domains is None:
+    if manifest.tensors and BACKENDS.get(manifest.backend).payload_domains is None:
         raise EngineError(
             f"{path}: {manifest.backend} engines have no separate weights; the engine was edited."
         )

@@ -1,4 +1,4 @@
-"""How much memory and time the comparison of an engine with its file may take."""
+"""How much memory and time a process that checks or runs an untrusted graph may take."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
+from vim_deploy.engines.payload import StoredTensor
 from vim_deploy.engines.registry import BACKENDS, DEFAULT_BACKEND
 from vim_deploy.engines.spec import BuildOptions
 from vim_deploy.engines.tensors import TensorSpec
@@ -18,7 +19,7 @@ from vim_deploy.options import from_record, to_record, to_words
 from vim_deploy.precision import Precision
 from vim_deploy.text import is_printable
 
-FORMAT = 4
+FORMAT = 5
 MAX_CLASS_NAME_LENGTH = 1000
 _SHOWN = 500  # characters of a value in messages
 
@@ -36,10 +37,10 @@ class FileRecord:
 class Manifest:
     """Everything there is to know about an engine without opening its payload.
 
-    `payload`: size and hash of the graph and its weights together. `offsets`: of tensors in the weights, see
-    `engines/payload.py`. `environment`: what must be the same where the engine runs (runtime version, CPU
-    architecture, instruction set, the operator's contract version ...). `operator`: the implementation of the
-    custom operator. `build_info`: what the build found and chose. `metadata`: the properties of the ONNX
+    `payload`: size and hash of the graph and its weights together. `tensors`: those in the weights, see
+    `engines/stored_tensors.py`. `environment`: what must be the same where the engine runs (runtime version,
+    CPU architecture, instruction set, the operator's contract version ...). `operator`: the implementation of
+    the custom operator. `build_info`: what the build found and chose. `metadata`: the properties of the ONNX
     file, unchanged. The hash over the manifest detects damage and accidental edits; it is not a signature.
     """
 
@@ -56,7 +57,7 @@ class Manifest:
     metadata: dict[str, str]
     created: str  # ISO 8601, UTC
     tool_version: str
-    offsets: dict[str, int] = dataclasses.field(default_factory=dict)
+    tensors: dict[str, StoredTensor] = dataclasses.field(default_factory=dict)
     validation: dict[str, Any] | None = None  # written by vim-validate --sign; see `validated`
     format: int = FORMAT
 
@@ -68,6 +69,7 @@ class Manifest:
             "options": to_record(self.options),
             "inputs": [spec.to_dict() for spec in self.inputs],
             "outputs": [spec.to_dict() for spec in self.outputs],
+            "tensors": {name: tensor.to_dict() for name, tensor in self.tensors.items()},
         }
 
     def to_json(self) -> bytes:
@@ -175,11 +177,11 @@ def _typed(values: dict[str, Any]) -> dict[str, Any]:
         _expect(values, name, str)
     if values.get("validation") is not None:
         _expect(values, "validation", dict)
-    for name in ("options", "environment", "operator", "build_info", "self_check", "metadata", "offsets"):
+    for name in ("options", "environment", "operator", "build_info", "self_check", "metadata", "tensors"):
         _expect(values, name, dict)
-    for name, kind in (("environment", str), ("metadata", str), ("offsets", int)):
+    for name in ("environment", "metadata"):
         for key in values[name]:
-            _expect(values[name], key, kind)
+            _expect(values[name], key, str)
     for key in values["self_check"].keys() & {"max_abs_diff", "max_relative_diff", "tolerance"}:
         _expect(values["self_check"], key, float)
     typed = dict(values)
@@ -193,6 +195,7 @@ def _typed(values: dict[str, Any]) -> dict[str, Any]:
         typed[name] = record
     for name in ("inputs", "outputs"):
         typed[name] = tuple(TensorSpec.from_dict(value) for value in values[name])
+    typed["tensors"] = {name: StoredTensor.from_dict(value) for name, value in values["tensors"].items()}
     if not typed["inputs"]:
         raise ValueError("no inputs")
     return typed
@@ -200,8 +203,10 @@ def _typed(values: dict[str, Any]) -> dict[str, Any]:
 
 def _how(values: dict[str, Any], path: str) -> str:
     """The command that builds an engine of another format again, if its manifest has the same fields."""
+    known = {field.name for field in dataclasses.fields(Manifest)} | {"backend"}
+    common = {name: value for name, value in values.items() if name in known}
     try:
-        manifest = Manifest(**_typed({"offsets": {}, **values}))
+        manifest = Manifest(**_typed({"tensors": {}, **common}))
     except (ValueError, TypeError, KeyError, EngineError):
         return ""
     return f": {manifest.rebuild_command(path)}"

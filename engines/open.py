@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -125,12 +126,10 @@ def open_engine(
     if threads is not None:
         _check_threads(threads)
     if is_engine(name):
-        manifest, payload = read_engine(name, share=True)
-        module = backend_module(manifest.backend)
-        manifest.check_environment(name, module.environment(manifest))
+        manifest, payload = read_engine(name, share=True, check_manifest=partial(_check_environment, name))
     else:
         entry, manifest, payload = cached_engine(name, BACKENDS.get(DEFAULT_BACKEND).default_options(device))
-        module, name = backend_module(manifest.backend), os.fspath(entry)
+        name = os.fspath(entry)
     if device is not None and device != manifest.device:
         raise EngineError(
             f"{name} was built for device {manifest.device}, not {device}; leave out the device, or build an "
@@ -147,7 +146,12 @@ def open_engine(
         ", ".join(f"{key} {value}" for key, value in manifest.environment.items()),
         "as built" if threads is None else threads,
     )
-    return OpenEngine(module.open_payload(payload, manifest, options), manifest, name)
+    runner = backend_module(manifest.backend).open_payload(payload, manifest, options)
+    return OpenEngine(runner, manifest, name)
+
+
+def _check_environment(name: str, manifest: Manifest) -> None:
+    manifest.check_environment(name, backend_module(manifest.backend).environment(manifest))
 
 
 def _check_threads(threads: int) -> None:

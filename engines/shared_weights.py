@@ -7,7 +7,6 @@ their content. They are read-only, and are replaced and removed only by name, wh
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
 import mmap
@@ -107,8 +106,7 @@ def _mapped_copy(source: Source) -> memoryview:
             except OSError as error:
                 _log.warning("copying the weights again: %s", error)
                 path.unlink(missing_ok=True)
-        _write_copy(path, source)
-        return _verified(path, source)
+        return _verified(path, source, _write_copy(path, source))
 
 
 def _check_owner(path: Path) -> None:
@@ -119,19 +117,25 @@ def _check_owner(path: Path) -> None:
         )
 
 
-def _write_copy(path: Path, source: Source) -> None:
-    # Another process may be first. Damage after a power failure is found when the copy is opened.
-    with (
-        contextlib.suppress(FileExistsError),
-        atomic_write(path, replace=False, durable=False) as file,
-    ):
-        for _, block in source.blocks():
-            file.write(block)
-        os.fchmod(file.fileno(), _READ_ONLY)
+def _write_copy(path: Path, source: Source) -> os.stat_result | None:
+    """The new file; None if another process was first."""
+    try:
+        # Damage after a power failure is found when the copy is opened.
+        with atomic_write(path, replace=False, durable=False) as file:
+            for _, block in source.blocks():
+                file.write(block)
+            os.fchmod(file.fileno(), _READ_ONLY)
+            written = os.fstat(file.fileno())
+    except FileExistsError:
+        return None
+    return written
 
 
-def _verified(path: Path, source: Source) -> memoryview:
-    """The mapped copy. Raises OSError if it may be changed by others or differs from the engine."""
+def _verified(path: Path, source: Source, written: os.stat_result | None = None) -> memoryview:
+    """The mapped copy. Raises OSError if it may be changed by others or differs from the engine.
+
+    `written`: a file that this process has just written and hashed, which is not compared again.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         status = os.fstat(descriptor)
@@ -144,6 +148,8 @@ def _verified(path: Path, source: Source) -> memoryview:
         weights = memoryview(_MappedFile(descriptor, source.size, access=mmap.ACCESS_READ))
     finally:
         os.close(descriptor)
+    if written is not None and os.path.samestat(status, written):
+        return weights
     same = True
     for at, block in source.blocks():
         same = same and weights[at : at + len(block)].tobytes() == block

@@ -3,7 +3,7 @@
 Its input is `packed` arrays: `request` (JSON with the arguments of `run_limited`), `model`, `input0`,
 `input1` ... and, if it is to be optimized, `graph`. It writes one line of JSON, which is empty or has an
 error, and `packed` arrays: `expected0`, `expected1` ... are the outputs of the model, `found0`, `found1` ...
-those of the optimized graph, whose payload is `payload`, `weights` and `offsets` (JSON).
+those of the optimized graph, whose payload is `payload`, `weights` and `tensors` (JSON).
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def _run_all(given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         arrays |= run("found", session(payload, optimization="none"))
         for name, content in (("payload", payload.data), ("weights", payload.weights)):
             arrays[name] = np.frombuffer(content, np.uint8)
-        arrays["offsets"] = np.frombuffer(json.dumps(dict(payload.offsets)).encode(), np.uint8)
+        tensors = {name: tensor.to_dict() for name, tensor in payload.tensors.items()}
+        arrays["tensors"] = np.frombuffer(json.dumps(tensors).encode(), np.uint8)
     return arrays
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from vim_deploy import child, errors, machine
 from vim_deploy.engines.limits import MEMORY_VARIABLE, SECONDS_VARIABLE, Limits, limits_for
-from vim_deploy.engines.payload import Payload
+from vim_deploy.engines.payload import Payload, StoredTensor
 from vim_deploy.engines.selfcheck import Arrays
 from vim_deploy.engines.source import SourceModel
 from vim_deploy.errors import EngineError, VimDeployError
@@ -130,9 +130,11 @@ def _runs(name: str, result: child.Result, limits: Limits, outputs: Sequence[str
 
     if "payload" not in arrays:
         return GraphRuns(run("expected"))
-    payload = Payload(
-        arrays["payload"].tobytes(), arrays["weights"].tobytes(), json.loads(arrays["offsets"].tobytes())
-    )
+    tensors = {
+        tensor: StoredTensor.from_dict(values)
+        for tensor, values in json.loads(arrays["tensors"].tobytes()).items()
+    }
+    payload = Payload(arrays["payload"].tobytes(), arrays["weights"].tobytes(), tensors)
     return GraphRuns(run("expected"), payload, run("found"))
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from vim_deploy.engines.onnxruntime.weights import with_weights
+from vim_deploy.engines.onnxruntime.weights import add_weights
 from vim_deploy.engines.payload import Payload
 from vim_deploy.errors import EngineError, MissingDependencyError, OperatorLibraryError
 
@@ -90,7 +90,8 @@ def make_session(
             ) from None
     weights: list[Any] = []
     if isinstance(model, Payload):
-        model, weights = with_weights(onnxruntime, options, model)
+        weights = add_weights(onnxruntime, options, model)
+        model = model.data
     try:
         # The fallback of the Python layer would continue with other providers after a failure.
         session = onnxruntime.InferenceSession(

@@ -24,7 +24,7 @@ from vim_deploy.engines.container import read_engine, read_manifest, write_engin
 from vim_deploy.engines.onnxruntime import backend
 from vim_deploy.engines.onnxruntime import session as onnxruntime_session
 from vim_deploy.engines.onnxruntime.options import OnnxruntimeOptions
-from vim_deploy.engines.payload import Payload
+from vim_deploy.engines.payload import Payload, StoredTensor
 from vim_deploy.errors import EngineError, MissingDependencyError, OperatorLibraryError, OutputError
 from vim_deploy.files import sha256_of_file
 from vim_deploy.ops.library import usable_instruction_sets
@@ -145,8 +145,8 @@ def test_engine_for_another_environment_is_refused_with_the_field(engine, field,
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 5}, "format is 5.*vim-build colors.onnx -o"),
-        ({"offsets": {"x": "0"}}, "malformed"),
+        ({"format": 6}, "format is 6.*vim-build colors.onnx -o"),
+        ({"tensors": {"x": StoredTensor("STRING", (1,), 0)}}, "malformed"),
         ({"metadata": {}}, "has no metadata field"),
         ({"metadata": {"vim_deploy.task": 3}}, "malformed manifest|manifest is malformed"),
         ({"build_info": 5}, "malformed"),

@@ -150,6 +150,14 @@ def test_values_that_no_build_records_are_refused(engine, changes, message):
         Manifest.from_json(hashed({**values, **changes}), "x")
 
 
+def test_an_engine_of_an_earlier_format_is_refused_with_the_command_that_builds_it_again(engine):
+    """Format 4 had `offsets` instead of `tensors`."""
+    values = read_manifest(engine).to_dict()
+    del values["tensors"]
+    with pytest.raises(EngineError, match=r"format is 4; .* reads 5\. .*: vim-build colors\.onnx -o x\."):
+        Manifest.from_json(hashed({**values, "format": 4, "offsets": {"table": 0}}), "x")
+
+
 def test_outputs_that_differ_from_the_manifest_are_refused(engine):
     names = tuple(f"class {index}" for index in range(7))
     promised = (TensorSpec("logits", "float32", (None, 7)),)

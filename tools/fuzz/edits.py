@@ -175,14 +175,14 @@ _GRAPH_EDITS: tuple[_Edit, ...] = (
 
 def _edited_engine(data: bytes, generator: random.Random) -> bytes:
     """Edit the manifest or payload and update all hashes, as a deliberate forgery would."""
-    from vim_deploy.engines.container import WEIGHTS_NAME
     from vim_deploy.engines.manifest import Manifest
+    from vim_deploy.engines.stored_tensors import WEIGHTS_NAME
     from vim_deploy.files import sha256_of
 
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         manifest = Manifest.from_json(archive.read("manifest.json"), "seed")
         payload = archive.read(manifest.payload.name)
-        weights = archive.read(WEIGHTS_NAME) if manifest.offsets else b""
+        weights = archive.read(WEIGHTS_NAME) if manifest.tensors else b""
     values = manifest.to_dict()
     if generator.random() < 0.5:
         edits = _GRAPH_EDITS if generator.random() < 0.7 else None
