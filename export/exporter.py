@@ -126,7 +126,7 @@ def _partial(output: Path) -> Path:
 def _compare(
     path: Path, float32: TaskModule, task: TaskModule, pixels: Inputs, precision: Precision
 ) -> dict[str, Any]:
-    if precision in (Precision.FP32, Precision.INT8):  # a file in int8, before it is quantized
+    if precision.activations == Precision.FP32:  # a file in int8 is compared before it is quantized
         return dict(compare_with_eager(path, task, pixels))
     assert not isinstance(pixels, Mapping)  # networks with named arrays are exported in float32
     return dict(compare_reduced(path, float32, task, pixels, precision))

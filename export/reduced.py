@@ -34,9 +34,10 @@ def in_precision(model: Model, precision: str) -> Model:
     """
     if precision not in FILE_PRECISIONS:
         raise ExportError(f"precision is {precision!r}; expected one of {', '.join(FILE_PRECISIONS)}.")
-    if precision in (Precision.FP32, Precision.INT8):  # the graph is quantized, not the model
+    activations = Precision(precision).activations
+    if activations == Precision.FP32:  # for int8, the graph is quantized, not the model
         return model
-    dtype: torch.dtype = getattr(torch, Precision(precision).dtype)
+    dtype: torch.dtype = getattr(torch, activations.dtype)
     reduced = copy.deepcopy(model)
     reduced.cast_weights(dtype)
     for (name, before), (_, after) in zip(model.named_parameters(), reduced.named_parameters(), strict=True):

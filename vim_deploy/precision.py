@@ -52,6 +52,11 @@ class Precision(str, Enum):
         return _FACTS[self][1]
 
     @property
+    def activations(self) -> Precision:
+        """The precision of everything but matmuls: FP32, FP16 or BF16."""
+        return next(precision for precision in FLOAT_PRECISIONS if precision.dtype == self.dtype)
+
+    @property
     def onnx_type(self) -> int:
         """`dtype` as a value of onnx.TensorProto.DataType."""
         return {"float32": 1, "float16": 10, "bfloat16": 16}[self.dtype]

@@ -40,7 +40,7 @@ from vim_deploy.engines.source import SourceModel
 from vim_deploy.engines.tensors import BatchRange, TensorSpec
 from vim_deploy.errors import EngineError, OperatorLibraryError
 from vim_deploy.files import sha256_of_file
-from vim_deploy.ops.library import instruction_set, ort_cuda_library, ort_library
+from vim_deploy.ops.library import check_fused_version, instruction_set, ort_cuda_library, ort_library
 from vim_deploy.ops.signature import CONTRACT_VERSION
 from vim_deploy.options import to_record
 from vim_deploy.precision import MATMUL_PRECISIONS, Precision
@@ -49,7 +49,6 @@ from vim_deploy.tasks.registry import TASKS
 _log = logging.getLogger("vim_deploy")
 
 PAYLOAD_NAME = "model.onnx"
-_ON_CPU = (Precision.FP32, Precision.INT8)  # precisions of files that the operator library runs on CPUs
 
 
 def build(source: SourceModel, options: OnnxruntimeOptions) -> Built:
@@ -60,6 +59,8 @@ def build(source: SourceModel, options: OnnxruntimeOptions) -> Built:
     uses_library = operator["implementation"] == "library"
     check_cpu_precision(source.record.name, options, uses_library=uses_library)
     graph = _rewritten(source, options, uses_library)
+    if graph.operators and options.device == "cpu":
+        check_fused_version(FUSED_VERSION)
     build_info: dict[str, Any] = {"fused": graph.operators} if graph.operators else {}
     pixels = random_arrays(source.inputs, source.metadata, source.record.name)
     if options.device == "cpu":
@@ -104,7 +105,7 @@ def _rewritten(source: SourceModel, options: OnnxruntimeOptions, uses_library: b
     precision = source.metadata.precision
     fuses = uses_library and options.fuses
     if options.device == "cpu":
-        if not (fuses and precision in _ON_CPU):
+        if not (fuses and precision.activations == Precision.FP32):
             return FusedGraph(source.data)
         data = prepare(source.data, options)
         smoothing = None
@@ -193,6 +194,8 @@ def open_payload(payload: Payload, manifest: Manifest, options: RunOptions) -> O
     library = None
     if manifest.operator.get("implementation") == "library":
         library = _library(manifest.device)
+        if manifest.device == "cpu" and manifest.build_info.get("fused"):
+            check_fused_version(FUSED_VERSION)
         if (found := sha256_of_file(library)) != manifest.operator.get("library_sha256"):
             _log.warning(
                 "this engine was checked with another build of the operator library (%.12s) than the present "
@@ -283,7 +286,7 @@ def _check_precision(source: SourceModel, options: OnnxruntimeOptions) -> None:
             f"{name} is in int8, which --cpu-precision cannot change; leave it out, or export the model with "
             "--precision fp32."
         )
-    if precision in _ON_CPU or not source.uses_operator or options.device != "cpu":
+    if precision.activations == Precision.FP32 or not source.uses_operator or options.device != "cpu":
         return
     if precision == Precision.BF16:
         raise EngineError(

@@ -93,7 +93,7 @@ def _set_precision(
     trt: ModuleType, config: Any, network: Any, request: PlanRequest, typing: str
 ) -> list[str]:
     chosen: list[str] = []
-    if request.precision in (Precision.FP32, Precision.INT8):
+    if request.precision.activations == Precision.FP32:
         # TF32 is on unless cleared; it would round the matmul inputs of a float32 file to 10 bits.
         config.clear_flag(trt.BuilderFlag.TF32)
         if request.precision == Precision.INT8 and typing == "constrained":

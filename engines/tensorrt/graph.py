@@ -199,7 +199,7 @@ def _plugin_problems(node: onnx.NodeProto, types: dict[str, int]) -> Iterator[st
 def _precision_problems(
     scans: list[onnx.NodeProto], types: dict[str, int], precision: Precision
 ) -> Iterator[str]:
-    expected = Precision.FP32 if precision == Precision.INT8 else precision
+    expected = Precision(precision).activations
     for node in scans:
         found = _PRECISIONS.get(types.get(node.input[0] if node.input else "", 0))
         if found != expected:

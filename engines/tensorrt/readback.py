@@ -57,7 +57,7 @@ def check_precision(
     Raises EngineError when a selective scan is missing or has another precision, or when a matmul of a block
     has no tensor in `precision`: an fp16 file must not become an fp32 engine.
     """
-    of_scans = Precision.FP32 if precision == Precision.INT8 else precision
+    of_scans = Precision(precision).activations
     layers = [layer for layer in information["Layers"] if isinstance(layer, dict)]
     plugins = [layer for layer in layers if _is_scan(layer, graph)]
     if len(plugins) != len(graph.scans):

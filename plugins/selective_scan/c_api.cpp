@@ -1,8 +1,10 @@
 #include "c_api.h"
 
-#include "contract.h"
+#include "contract_fused.h"
 
 std::int32_t vim_deploy_contract_version() { return vim_contract::kVersion; }
+
+std::int32_t vim_deploy_fused_version() { return vim_fused::kVersion; }
 
 const char* vim_deploy_instruction_set() { return vim_scan::instruction_set(); }
 

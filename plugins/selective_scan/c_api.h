@@ -11,6 +11,9 @@ extern "C" {
 // The version of the operator's contract that this library implements.
 VIM_EXPORT std::int32_t vim_deploy_contract_version();
 
+// The version of the fused operators, see contract_fused.h.
+VIM_EXPORT std::int32_t vim_deploy_fused_version();
+
 // See the functions of the same names in scan.h.
 VIM_EXPORT const char* vim_deploy_instruction_set();
 VIM_EXPORT const char* vim_deploy_instruction_set_error();

@@ -104,6 +104,21 @@ def usable_instruction_sets() -> tuple[str, ...]:
     return tuple(names.decode().split(", "))
 
 
+def check_fused_version(expected: int) -> None:
+    """Raises OperatorLibraryError if the library has another version of the fused operators."""
+    path, library = ort_library(), load_library()
+    try:
+        found = library.vim_deploy_fused_version()  # an int32, as ctypes assumes
+    except AttributeError:
+        found = None  # older libraries do not have the function
+    if found != expected:
+        version = "an older version" if found is None else f"version {found}"
+        raise OperatorLibraryError(
+            f"{path} has {version} of the fused operators, expected {expected}; it belongs to another "
+            f"release: {_BUILD_HINT}"
+        )
+
+
 @cache
 def _load(path: Path) -> ctypes.CDLL:
     try:

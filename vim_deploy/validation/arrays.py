@@ -44,7 +44,10 @@ class _Given:
 
 
 def validate_arrays(
-    request: ValidationRequest, targets: Sequence[Target], progress: Callable[[str], None]
+    request: ValidationRequest,
+    first: Artifact,
+    others: Sequence[Target],
+    progress: Callable[[str], None],
 ) -> Validation:
     """`vim_deploy.validation.validate.validate` for artifacts with named arrays."""
     if flags := [flag_of(name) for name in _FOR_IMAGES if getattr(request, name)]:
@@ -52,10 +55,9 @@ def validate_arrays(
             f"{', '.join(flags)}: only for models that take images, and {request.artifacts[0]} takes named "
             "arrays (task raw). Leave it out."
         )
-    with open_artifact(targets[0], request.threads) as first:
-        items = example_inputs(first.metadata.config, str(request.artifacts[0]))
-        inputs = _inputs(request, first, items)
-        names = first.output_names
+    items = example_inputs(first.metadata.config, str(request.artifacts[0]))
+    inputs = _inputs(request, first, items)
+    names = first.output_names
     progress("opening the eager model")
     task, origin, notes = _network(request, items, names)
     eager = []
@@ -65,10 +67,15 @@ def validate_arrays(
         eager.append([dict(zip(names, model.run(given.arrays), strict=True)) for given in inputs])
     float32, float64_outputs = eager
     shown = tuple(Input(given.name, given.kind, np.empty(0, np.float32)) for given in inputs)
-    results = []
-    for target in targets:
-        progress(f"{target.label} on {plural(len(inputs), 'input')}")
-        results.append(_result(target, request, shown, inputs, float32, float64_outputs))
+
+    def compared(artifact: Artifact) -> TargetResult:
+        progress(f"{artifact.label} on {plural(len(inputs), 'input')}")
+        return _result(artifact, request, shown, inputs, float32, float64_outputs)
+
+    results = [compared(first)]
+    for target in others:
+        with open_artifact(target, request.threads) as artifact:
+            results.append(compared(artifact))
     return Validation(
         origin,
         shown,
@@ -120,29 +127,27 @@ def _longer(example: Sequence[int], shape: Sequence[int | None], by: int) -> tup
 
 
 def _result(
-    target: Target,
+    artifact: Artifact,
     request: ValidationRequest,
     shown: Sequence[Input],
     inputs: Sequence[_Given],
     float32: Sequence[Outputs],
     float64: Sequence[Outputs],
 ) -> TargetResult:
-    with open_artifact(target, request.threads) as artifact:
-        found = [artifact.run_arrays(given.arrays) for given in inputs]
-        _check_same_form(target, float32[0], found[0])
-        against32, against64 = (
-            _report(expected, found, shown, str(artifact.precision), request)
-            for expected in (float32, float64)
-        )
-        return TargetResult(
-            target,
-            sha256_of_file(target.path),
-            artifact.precision,
-            artifact.metadata.variant,
-            TASKS.get("raw"),
-            against32,
-            against64,
-        )
+    found = [artifact.run_arrays(given.arrays) for given in inputs]
+    _check_same_form(artifact, float32[0], found[0])
+    against32, against64 = (
+        _report(expected, found, shown, str(artifact.precision), request) for expected in (float32, float64)
+    )
+    return TargetResult(
+        artifact.target,
+        sha256_of_file(artifact.target.path),
+        artifact.precision,
+        artifact.metadata.variant,
+        TASKS.get("raw"),
+        against32,
+        against64,
+    )
 
 
 def _report(
@@ -156,11 +161,11 @@ def _report(
     return compare_each(expected, found, shown, TASKS.get("raw").compare, precision, tolerance)
 
 
-def _check_same_form(target: Target, expected: Outputs, found: Outputs) -> None:
+def _check_same_form(artifact: Artifact, expected: Outputs, found: Outputs) -> None:
     shapes, others = ({name: array.shape for name, array in item.items()} for item in (expected, found))
     if shapes != others:
         raise EngineError(
-            f"{target.path} has outputs of shapes {others}, the eager model {shapes}; give the model that "
+            f"{artifact.path} has outputs of shapes {others}, the eager model {shapes}; give the model that "
             "the artifact was exported from."
         )
 

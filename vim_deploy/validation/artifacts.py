@@ -159,18 +159,10 @@ def targets_of(path: str | os.PathLike[str], function_body: bool = True) -> list
             f"{path} is in bf16, for which ONNX Runtime has no CPU kernels; build an engine with "
             "vim-build --backend tensorrt and validate the engine."
         )
-    found = [Target(path, RunMode.LIBRARY)] if precision in (Precision.FP32, Precision.INT8) else []
+    found = [Target(path, RunMode.LIBRARY)] if precision.activations == Precision.FP32 else []
     if function_body or not found:
         found.append(Target(path, RunMode.FUNCTION_BODY))
     return found
-
-
-def metadata_of(target: Target) -> ModelMetadata:
-    """The metadata in a file. An ONNX file is only read, not loaded. Raises the errors of `open_artifact`."""
-    if target.mode != RunMode.ENGINE:
-        return read_source(target.path).metadata
-    with open_artifact(target) as artifact:
-        return artifact.metadata
 
 
 def open_artifact(target: Target, threads: int | None = None) -> Artifact:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from vim_deploy.errors import EngineError
-from vim_deploy.export.eager import EagerModel
 from vim_deploy.tasks.spec import TaskSpec
 from vim_deploy.validation.artifacts import Artifact
 from vim_deploy.validation.compare import Outputs, Report, Tolerance, compare_each, compare_outputs
 from vim_deploy.validation.inputs import Input
+
+if TYPE_CHECKING:  # child processes that run artifacts do not load PyTorch
+    from vim_deploy.export.eager import EagerModel
 
 # The primary output for all images; for tasks that are not batchable, all outputs of each image.
 Found: TypeAlias = "np.ndarray | Sequence[Outputs]"

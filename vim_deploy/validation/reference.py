@@ -20,7 +20,7 @@ from vim_deploy.tasks.options import option_fields
 from vim_deploy.tasks.registry import TASKS
 from vim_deploy.tasks.spec import TaskSpec
 from vim_deploy.text import by, plural
-from vim_deploy.validation.artifacts import Artifact, Target, metadata_of, open_artifact
+from vim_deploy.validation.artifacts import Artifact
 from vim_deploy.validation.inputs import Input, hard_inputs, random_inputs, real_inputs, stacked
 from vim_deploy.validation.outputs import Found, run_eager
 from vim_deploy.validation.request import ValidationRequest
@@ -45,15 +45,14 @@ class Reference:
         return TASKS.get(self.metadata.task)
 
 
-def open_reference(request: ValidationRequest, target: Target, progress: Progress) -> Reference:
-    """The eager model for the task, features and image size of the first target."""
-    metadata = metadata_of(target)
+def open_reference(request: ValidationRequest, first: Artifact, progress: Progress) -> Reference:
+    """The eager model for the task, features and image size of the first artifact."""
+    metadata = first.metadata
     check_task(request, metadata)
     spec, options = TASKS.get(metadata.task), {}
     if option_fields(spec, "export_options"):
         module: type[TaskModule] = load_object(spec.module)
-        with open_artifact(target, request.threads) as first:
-            options = module.options_of(_one_run(first))
+        options = module.options_of(_one_run(first))
     progress("opening the eager model")
     source = request.source
     if source.image_size is None:

@@ -25,7 +25,6 @@ from vim_deploy.validation.artifacts import (
     Artifact,
     RunMode,
     Target,
-    metadata_of,
     open_artifact,
     source_of,
     targets_of,
@@ -57,11 +56,14 @@ def validate(request: ValidationRequest, progress: Progress = lambda stage: None
     _check_engines(targets)
     if request.threads is not None:
         torch.set_num_threads(request.threads)
-    if _takes_arrays(targets[0], request):
-        return validate_arrays(request, targets, progress)
-    reference = open_reference(request, targets[0], progress)
+    with open_artifact(targets[0], request.threads) as first:
+        if _takes_arrays(first, request):
+            return validate_arrays(request, first, targets[1:], progress)
+        reference = open_reference(request, first, progress)
+        compared = _compared(first, request, reference, progress)
+    results = [_with_layers(compared, request, reference, progress)]
+    results += [_result(target, request, reference, progress) for target in targets[1:]]
     eager = report_of(reference.float64, reference.float32, reference.inputs, reference.spec)
-    results = [_result(target, request, reference, progress) for target in targets]
     if request.labels is not None:
         results = _with_accuracy(results, request, request.labels, reference, progress)
     if request.ground_truth is not None:
@@ -84,52 +86,48 @@ def _check_engines(targets: list[Target]) -> None:
             read_manifest(target.path)
 
 
-def _takes_arrays(target: Target, request: ValidationRequest) -> bool:
+def _takes_arrays(artifact: Artifact, request: ValidationRequest) -> bool:
     """Whether the artifact takes named arrays. Raises EngineError for arrays that it does not take."""
-    arrays = TASKS.get(metadata_of(target).task).arrays
+    arrays = TASKS.get(artifact.metadata.task).arrays
     if request.arrays and not arrays:
-        raise EngineError(f"--arrays: {target.path} takes images, not named arrays; give --images.")
+        raise EngineError(f"--arrays: {artifact.path} takes images, not named arrays; give --images.")
     return arrays
 
 
 def _result(
     target: Target, request: ValidationRequest, reference: Reference, progress: Progress
 ) -> TargetResult:
-    progress(f"{target.label} on {plural(len(reference.inputs), 'input')}")
     with open_artifact(target, request.threads) as artifact:
-        _check_same_task(artifact, reference.metadata, request.artifacts[0])
-        outputs = run_artifact(artifact, reference.spec, reference.pixels)
-        check_same_form(artifact, reference.float32, outputs)
-        invariance = None
-        if request.invariance:
-            progress(f"{target.label}: batch sizes, threads, repeats, instruction sets")
-            invariance = check_invariance(artifact, reference.pixels[:INVARIANCE_IMAGES])
-        float32, float64 = (
-            report_of(
-                expected,
-                outputs,
-                reference.inputs,
-                reference.spec,
-                artifact.precision,
-                request.tolerance,
-            )
-            for expected in (reference.float32, reference.float64)
-        )
-        result = TargetResult(
-            target,
-            sha256_of_file(target.path),
-            artifact.precision,
-            artifact.metadata.variant,
-            reference.spec,
-            float32,
-            float64,
-            _notes(artifact, reference.model),
-            invariance=invariance,
-        )
-    if request.layers:
-        progress(f"{target.label}: layers")
-        result = _with_layers(result, request, reference)
-    return result
+        compared = _compared(artifact, request, reference, progress)
+    return _with_layers(compared, request, reference, progress)
+
+
+def _compared(
+    artifact: Artifact, request: ValidationRequest, reference: Reference, progress: Progress
+) -> TargetResult:
+    progress(f"{artifact.label} on {plural(len(reference.inputs), 'input')}")
+    _check_same_task(artifact, reference.metadata, request.artifacts[0])
+    outputs = run_artifact(artifact, reference.spec, reference.pixels)
+    check_same_form(artifact, reference.float32, outputs)
+    invariance = None
+    if request.invariance:
+        progress(f"{artifact.label}: batch sizes, threads, repeats, instruction sets")
+        invariance = check_invariance(artifact, reference.pixels[:INVARIANCE_IMAGES])
+    float32, float64 = (
+        report_of(expected, outputs, reference.inputs, reference.spec, artifact.precision, request.tolerance)
+        for expected in (reference.float32, reference.float64)
+    )
+    return TargetResult(
+        artifact.target,
+        sha256_of_file(artifact.target.path),
+        artifact.precision,
+        artifact.metadata.variant,
+        reference.spec,
+        float32,
+        float64,
+        _notes(artifact, reference.model),
+        invariance=invariance,
+    )
 
 
 def _check_same_task(artifact: Artifact, metadata: ModelMetadata, first: Path) -> None:
@@ -185,7 +183,13 @@ def _with_quality(
     return found
 
 
-def _with_layers(result: TargetResult, request: ValidationRequest, reference: Reference) -> TargetResult:
+def _with_layers(
+    result: TargetResult, request: ValidationRequest, reference: Reference, progress: Progress
+) -> TargetResult:
+    """The result with the comparison of layers, if it is requested."""
+    if not request.layers:
+        return result
+    progress(f"{result.target.label}: layers")
     parts = reference.parts
     pixels = reference.pixels[: LAYER_IMAGES if reference.spec.batchable else 1]
     path = source_of(result.target, list(request.artifacts))

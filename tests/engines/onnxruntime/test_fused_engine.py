@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from plugins.native_programs import compiler
 from small_onnx import finish, metadata, save
 
 import vim_deploy
@@ -13,7 +16,8 @@ from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.fusion.domain import FUSED_VERSION
 from vim_deploy.engines.onnxruntime import backend
 from vim_deploy.engines.onnxruntime.options import OnnxruntimeOptions
-from vim_deploy.errors import EngineError
+from vim_deploy.errors import EngineError, OperatorLibraryError
+from vim_deploy.ops.library import LIBRARY_VARIABLE
 from vim_deploy.ops.signature import CONTRACT_VERSION, OP_DOMAIN
 
 pytest.importorskip("onnxruntime", reason="building engines needs onnxruntime")
@@ -95,6 +99,43 @@ def test_engines_for_another_version_are_refused(file, monkeypatch):
     monkeypatch.setattr(backend, "FUSED_VERSION", FUSED_VERSION + 1)
     with pytest.raises(EngineError, match=f"fused_operators is {FUSED_VERSION} in the engine"):
         vim_deploy.load(engine)
+
+
+LIBRARY = """
+extern "C" {
+int vim_deploy_contract_version() { return CONTRACT; }
+const char* vim_deploy_instruction_set() { return "portable"; }
+const char* vim_deploy_instruction_set_error() { return nullptr; }
+const char* vim_deploy_usable_instruction_sets() { return "portable"; }
+#ifdef FUSED
+int vim_deploy_fused_version() { return FUSED; }
+#endif
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("definitions", "version"),
+    [(["-DFUSED=4"], "version 4"), ([], "an older version")],
+    ids=["states its version", "does not"],
+)
+def test_a_library_of_another_release_is_refused_by_its_version(
+    file, tmp_path, monkeypatch, definitions, version
+):
+    """Before ONNX Runtime reports that an operator is not registered."""
+    engine, _ = built(file)
+    source, library = tmp_path / "library.cpp", tmp_path / "older.so"
+    source.write_text(LIBRARY)
+    definitions = [*definitions, f"-DCONTRACT={CONTRACT_VERSION}"]
+    subprocess.run(
+        [compiler(), "-shared", "-fPIC", *definitions, str(source), "-o", str(library)], check=True
+    )
+    monkeypatch.setenv(LIBRARY_VARIABLE, str(library))
+    message = rf"older\.so has {version} of the fused operators, expected {FUSED_VERSION}; .*cmake --build"
+    with pytest.raises(OperatorLibraryError, match=message):
+        vim_deploy.load(engine)
+    with pytest.raises(OperatorLibraryError, match=message):
+        built(file)
 
 
 def test_the_cache_keeps_fused_and_plain_engines_apart():
