@@ -1,11 +1,11 @@
 // The fused kernels that run on this CPU: of every width without special instructions, and of every instruction set.
 #pragma once
 
-#include <cstring>
+#include <cstddef>
+#include <cstdint>
 #include <vector>
 
-#include "fused_kernel.h"
-#include "scan.h"
+#include "fused.h"
 
 namespace vim_test {
 
@@ -13,16 +13,6 @@ namespace vim_test {
 // Eight lanes with the dot product instruction in the encoding of AVX-512, for CPUs that lack the one of avx2_vnni.
 extern const vim_fused::Kernels kEightLanesDot;
 #endif
-
-namespace {
-
-template <int W>
-struct Plain : vim_scan::Lanes<W, Plain<W>> {};
-
-template <class M>
-vim_fused::Kernels kernels_named(const char* name) {
-  return vim_fused::kernels_of<M>(name);
-}
 
 // Packed weights as README.md specifies them, in lanes of 32 bits: panels of 48 columns, the last one of 16, 32 or 48.
 struct PackedLayout {
@@ -37,28 +27,6 @@ struct PackedLayout {
   }
 };
 
-inline std::vector<vim_fused::Kernels> kernels_here() {
-  std::vector<vim_fused::Kernels> kernels = {kernels_named<Plain<4>>("4 lanes"), kernels_named<Plain<8>>("8 lanes"),
-                                             kernels_named<Plain<16>>("16 lanes"), vim_fused::kPortable};
-  [[maybe_unused]] const char* usable = vim_scan::usable_instruction_sets();
-#if defined(VIM_SCAN_AVX2)
-  if (std::strstr(usable, "avx2") != nullptr) kernels.push_back(vim_fused::kAvx2);
-#if defined(VIM_SCAN_AVX_VNNI)
-  if (std::strstr(usable, "avx2_vnni") != nullptr) kernels.push_back(vim_fused::kAvx2Vnni);
-#endif
-  if (std::strstr(usable, "avx512") != nullptr) kernels.push_back(vim_fused::kAvx512);
-  if (std::strstr(usable, "avx512_vnni") != nullptr) kernels.push_back(vim_fused::kAvx512Vnni);
-#if defined(VIM_TEST_AVX2)
-  if (std::strstr(usable, "avx512_vnni") != nullptr) kernels.push_back(kEightLanesDot);
-#endif
-  if (std::strstr(usable, "avx512_bf16") != nullptr) kernels.push_back(vim_fused::kAvx512BFloat16);
-#endif
-#if defined(VIM_SCAN_NEON)
-  kernels.push_back(vim_fused::kNeon);
-  if (std::strstr(usable, "neon_bf16") != nullptr) kernels.push_back(vim_fused::kNeonBFloat16);
-#endif
-  return kernels;
-}
+std::vector<vim_fused::Kernels> kernels_here();
 
-}  // namespace
 }  // namespace vim_test

@@ -1,11 +1,13 @@
 // Matmuls in int8: every width and instruction set must give the bits of a scalar oracle, which sums in 64 bits. Buffers
 // end with the tensors, so that AddressSanitizer detects accesses beyond them.
+#include "all_kernels.h"
+
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <limits>
 #include <random>
-
-#include "all_kernels.h"
+#include <vector>
 
 namespace {
 

@@ -23,7 +23,7 @@ from vim_deploy.model.synthetic import fill_synthetic
 
 pytest.importorskip("onnxruntime", reason="vim-export compares the file with onnxruntime")
 
-SMALL = {"embed_dim": 32, "depth": 2, "image_size": [32, 48], "num_classes": 5}
+SMALL = {"embed_dim": 32, "depth": 1, "image_size": [32, 48], "num_classes": 5}
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from example_exports import example_export
 from small_onnx import color_model, save, scan_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,6 +40,10 @@ def test_killed_commands_change_no_file_of_the_user_and_can_be_continued(tmp_pat
         pytest.importorskip(package, reason="all commands are killed, also those that need it")
     command = [sys.executable, str(ROOT / "tools/fuzz"), "kills", "--count", "5", "--seed", "7"]
     command += ["--keep", str(tmp_path / "failures")]
+    models = {"scenes": "segment", "detector": "detect"}  # others are exported by the first run
+    for name, task in models.items():
+        (tmp_path / f"{name}.onnx").write_bytes(example_export(name, task))
+    command += ["--model", *(str(tmp_path / f"{name}.onnx") for name in models)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     result = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stdout + result.stderr

@@ -48,7 +48,7 @@ def checkpoint(path: str = "small.safetensors", **changes: Any) -> Path:
         "vim_tiny",
         **{
             "embed_dim": 16,
-            "depth": 2,
+            "depth": 1,
             "image_size": (16, 16),
             "patch_size": 8,
             "stride": 8,
