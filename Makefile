@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up-$(shell find vim_deploy export engines -name "*.py" | sort | cksum | cut -d" " -f1)
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find plugins -type f)
 
-.PHONY: demo test test-scale test-cluster test-networks test-arm wheels test-wheels setup check format clean
+.PHONY: demo test test-scale test-serving test-cluster test-networks test-arm wheels test-wheels setup check format clean
+.PHONY: environments
 
 demo: setup
 	$(BIN)/python examples/demo.py
@@ -17,21 +18,34 @@ test: setup
 # $(call environment,FOLDER,REQUIREMENTS): a virtual environment that also sees the project's packages.
 define environment
 test -x $(1)/bin/python || $(BIN)/python -m venv $(1)
-$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $(2)
+$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps -r $(2)
 $(BIN)/python -c "import os, site; print(f'import site; site.addsitedir({site.getsitepackages()[0]!r})'); \
     print(os.getcwd())" > $(1)/lib/python3.11/site-packages/project.pth
+touch $(1)/.set-up
 endef
 
-# Tests with a real server, in an environment of their own, which also sees the project's.
 SCALE := .venv-scale
-test-scale: setup test-cluster
-	$(call environment,$(SCALE),tools/scale/requirements.txt)
-	$(SCALE)/bin/python -m pytest -p no:cacheprovider tests/serving
+CLUSTER := .venv-cluster
+
+# The environments of test-scale; `make -j 2 check environments` downloads them meanwhile.
+environments: $(SCALE)/.set-up $(CLUSTER)/.set-up
+
+# Tests with real servers, which wait for them most of the time: `make -j 2 test-scale` runs both parts at once.
+test-scale: test-serving test-cluster
+
+# A real Triton server, in an environment of its own, which also sees the project's.
+$(SCALE)/.set-up: tools/scale/requirements.txt $(STAMP)
+	$(call environment,$(SCALE),$<)
+
+# The other tests of the folder need no server: `make test` runs them.
+test-serving: $(SCALE)/.set-up
+	$(SCALE)/bin/python -m pytest -p no:cacheprovider tests/serving/test_server.py tests/serving/test_model_config.py
 
 # The same with Ray and a server of the S3 protocol, whose packages conflict with those of Triton's client.
-CLUSTER := .venv-cluster
-test-cluster: setup
-	$(call environment,$(CLUSTER),tools/cluster/requirements.txt)
+$(CLUSTER)/.set-up: tools/cluster/requirements.txt $(STAMP)
+	$(call environment,$(CLUSTER),$<)
+
+test-cluster: $(CLUSTER)/.set-up
 	$(CLUSTER)/bin/python -m pytest -p no:cacheprovider tests/cluster
 
 # Public networks in an environment of their own, which also sees the project's; needs the package index.
@@ -66,10 +80,11 @@ test-wheels: setup $(WHEELS)/.set-up
 
 setup: $(STAMP)
 
+# --no-compile: Python compiles the modules that are imported, a small part of all.
 $(STAMP): $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --upgrade pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt \
 	    -C cmake.define.VIM_DEPLOY_CUDA=AUTO -C cmake.define.VIM_DEPLOY_TRT=AUTO \
 	    -e '.[cpu,export,torch,parquet,detect,plots,urls,examples,test,dev]'
 	touch $@

@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from click.testing import CliRunner, Result
+import commands
+from click.testing import Result
 from PIL import Image
 from small_engines import save_and_build
 from small_onnx import COLORS, color_model
@@ -36,7 +37,7 @@ def make_images(folder: str, count: int) -> list[str]:
 
 
 def run(*arguments: object, input: bytes | None = None) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments], input=input)
+    return commands.invoke(main, *arguments, input=input)
 
 
 def start(*arguments: object, **options: Any) -> subprocess.Popen[bytes]:

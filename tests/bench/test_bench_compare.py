@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
+import commands
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 from benchmarks import networks
 from benchmarks.candidates import (
@@ -214,6 +214,6 @@ def test_the_floor_runs(opener):
     ],
 )
 def test_mistakes_exit_2(arguments, message):
-    result = CliRunner().invoke(main, list(arguments))
+    result = commands.invoke(main, *arguments)
     assert result.exit_code == 2
     assert message in result.stderr

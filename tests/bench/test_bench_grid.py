@@ -3,8 +3,8 @@
 import json
 from dataclasses import replace
 
+import commands
 import pytest
-from click.testing import CliRunner
 
 from benchmarks import grid as measured_grid
 from benchmarks.budget import within_budget
@@ -69,17 +69,17 @@ def test_the_command_stops_and_resumes(no_candidates, tmp_path):
         "--quiet",
     ]
     arguments += ["--output", str(output)]
-    stopped = CliRunner().invoke(main, [*arguments, "--stop-after", "0"])
+    stopped = commands.invoke(main, *arguments, "--stop-after", "0")
     assert stopped.exit_code == 0, stopped.output
     assert "2 cells left" in stopped.stderr
-    whole = CliRunner().invoke(main, [*arguments, "--resume"])
+    whole = commands.invoke(main, *arguments, "--resume")
     assert whole.exit_code == 0, whole.output
     assert "left" not in whole.stderr
     first = output.read_bytes()
-    again = CliRunner().invoke(main, [*arguments, "--resume"])
+    again = commands.invoke(main, *arguments, "--resume")
     assert again.exit_code == 0, again.output
     assert output.read_bytes() == first
-    other = CliRunner().invoke(main, [*arguments, "--resume", "--repeats", "3"])
+    other = commands.invoke(main, *arguments, "--resume", "--repeats", "3")
     assert other.exit_code == 2
     assert "repeats was 10 and is 3" in other.stderr
 
@@ -113,7 +113,7 @@ def test_only_prepare_makes_the_files_and_measures_nothing(monkeypatch, tmp_path
     )
     output = tmp_path / "made" / "result.json"
     arguments = ["--prepare", "--models", "tiny", "--resolutions", "224,512", "--batch-sizes", "1"]
-    result = CliRunner().invoke(main, [*arguments, "--output", str(output)])
+    result = commands.invoke(main, *arguments, "--output", output)
     assert result.exit_code == 0, result.output
     assert asked == [(224, 1), (512, 1)]
     assert not output.exists()

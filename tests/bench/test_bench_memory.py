@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import commands
 import pytest
-from click.testing import CliRunner
 from small_onnx import color_model, save
 
 from benchmarks.memory import main, measured
@@ -35,7 +35,7 @@ def test_a_small_engine_takes_little_memory(engine):
 
 
 def test_a_row_per_number_of_processes(engine):
-    result = CliRunner().invoke(main, [engine, "--processes", "1,2"])
+    result = commands.invoke(main, engine, "--processes", "1,2")
     assert result.exit_code == 0, result.output
     rows = [line.split("|")[1:4] for line in result.stdout.splitlines()[2:]]
     assert [[cell.strip() for cell in row] for row in rows] == [

@@ -3,10 +3,11 @@
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
+import commands
 import pytest
-from click.testing import CliRunner
 from small_onnx import color_model, save
 
 from vim_deploy import machine
@@ -15,8 +16,7 @@ from vim_deploy.cli.bench import main
 BRIEF = ("--batch-sizes", "1,2", "--warmup", "0", "--repeats", "1", "--cold-starts", "1")
 
 
-def run(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+run = partial(commands.invoke, main)
 
 
 @pytest.fixture(autouse=True)

@@ -6,17 +6,16 @@ import json
 import subprocess
 import sys
 import zipfile
+from functools import partial
 from pathlib import Path
 
+import commands
 import pytest
-from click.testing import CliRunner
 from small_onnx import color_model, save, scan_model
 
 from vim_deploy.cli.build import main
 
-
-def run(*arguments: object):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+run = partial(commands.invoke, main)
 
 
 def test_builds_an_engine(tmp_path):

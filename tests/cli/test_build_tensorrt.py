@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
+import commands
 import pytest
-from click.testing import CliRunner
 from small_exports import small_export
 from tensorrt_environment import Environment
 
@@ -24,8 +25,7 @@ def place(tmp_path, monkeypatch):
     return made
 
 
-def run(*arguments: object):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+run = partial(commands.invoke, main)
 
 
 def test_the_default_device_is_cuda(place):

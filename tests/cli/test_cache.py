@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import time
+from functools import partial
 from pathlib import Path
 
+import commands
 import pytest
 from changed_engine import changed_engine
-from click.testing import CliRunner, Result
 from infer_command import make_images
 from small_onnx import color_model, save
 
@@ -39,8 +40,7 @@ def engines() -> list[Path]:
     return [path for path in Path("cache/engines").glob("*.engine") if not path.is_symlink()]
 
 
-def cache(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+cache = partial(commands.invoke, main)
 
 
 def listed(*arguments: object) -> list[dict]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 
 import click
+import commands
 import pytest
-from click.testing import CliRunner
 
 from vim_deploy.cli.common import command, console, echo, log_to_stderr
 from vim_deploy.errors import EngineError
@@ -41,13 +41,13 @@ def repeats() -> None:
 
 
 def test_a_repeated_line_of_the_log_is_printed_once_without_verbose():
-    found = CliRunner().invoke(repeats).stderr.splitlines()
+    found = commands.invoke(repeats).stderr.splitlines()
     assert found == ["warning: opened 1", "warning: opened 2"]
-    assert len(CliRunner().invoke(repeats, ["--verbose"]).stderr.splitlines()) == 4
+    assert len(commands.invoke(repeats, "--verbose").stderr.splitlines()) == 4
 
 
 @pytest.mark.parametrize("how", ["error", "log", "echo", "console", f"other{TITLE}"])
 def test_control_characters_are_escaped(how: str):
-    result = CliRunner().invoke(shows, [how], color=True)
+    result = commands.invoke(shows, how, color=True)
     assert SHOWN in result.output or repr(f"other{TITLE}") in result.output
     assert not {"\x1b", "\a"} & set(result.output)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
+import commands
 import numpy as np
 import onnx
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
 import vim_deploy
@@ -42,8 +43,7 @@ def config(tmp_path):
     return path
 
 
-def run(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+run = partial(commands.invoke, main)
 
 
 def metadata_of(path: Path) -> ModelMetadata:
@@ -231,7 +231,7 @@ def test_1000_classes_get_the_names_of_imagenet(tmp_path):
     assert metadata.class_names_source == "assumed: ImageNet-1k"
     image = tmp_path / "image.png"
     Image.new("RGB", (60, 40), "teal").save(image)
-    inferred = CliRunner().invoke(infer, [str(output), str(image)])
+    inferred = commands.invoke(infer, output, image)
     assert inferred.exit_code == 0 and "class names are assumed: ImageNet-1k" in inferred.stderr
 
 

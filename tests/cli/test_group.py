@@ -10,9 +10,9 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import commands
 import pytest
 import tomllib
-from click.testing import CliRunner
 from infer_command import make_engine, make_images, run
 
 from vim_deploy.cli.group import COMMANDS, main
@@ -40,10 +40,10 @@ def test_the_package_is_a_program():
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_a_version_and_examples(name):
-    assert CliRunner().invoke(command(name), ["--version"], prog_name=f"vim-{name}").stdout == (
+    assert commands.invoke(command(name), "--version", prog_name=f"vim-{name}").stdout == (
         f"vim-{name} {VERSION}\n"
     )
-    shown = CliRunner().invoke(main, [name, "--help"]).stdout
+    shown = commands.invoke(main, name, "--help").stdout
     assert f"\nExamples:\n  vim-{name}" in shown or f"| vim-{name}" in shown
     assert "--verbose" in shown
 
@@ -122,7 +122,7 @@ def test_completion_offers_models_files_and_options(program, words, expected):
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_one_script_completes_all_commands(shell):
-    shown = CliRunner().invoke(main, ["completion", shell])
+    shown = commands.invoke(main, "completion", shell)
     assert shown.exit_code == 0
     for name in COMMANDS:
         assert f"vim-{name}" in shown.stdout and f"_VIM_{name.upper()}_COMPLETE" in shown.stdout

@@ -7,10 +7,11 @@ import io
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
+import commands
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 from small_engines import save_and_build
 from small_onnx import COLORS, color_model, save
@@ -34,8 +35,7 @@ def place(tmp_path: Path, monkeypatch) -> Path:
     return tmp_path
 
 
-def run(*arguments: object):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+run = partial(commands.invoke, main)
 
 
 def rows(text: str) -> list[dict[str, str]]:

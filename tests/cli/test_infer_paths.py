@@ -6,9 +6,9 @@ import os
 import subprocess
 from pathlib import Path
 
+import commands
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from infer_command import csv_rows, json_rows, make_engine, make_images, run, start
 from PIL import Image
 from small_engines import save_and_build
@@ -74,7 +74,7 @@ def test_unusable_paths_of_options_are_user_errors(option):
 @pytest.mark.parametrize("option", ["--checkpoint", "--class-names", "-o"])
 def test_unusable_paths_of_other_commands_are_user_errors(option):
     output = [] if option == "-o" else ["-o", "m.onnx"]
-    result = CliRunner().invoke(export, ["vim_tiny", option, LONG, *output])
+    result = commands.invoke(export, "vim_tiny", option, LONG, *output)
     assert result.exit_code == 2, result.output
     assert "ile name too long" in result.stderr
 

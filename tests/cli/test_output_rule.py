@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from commands import invoke
 from infer_command import csv_rows, make_engine, make_images, run, start
 from PIL import Image
 from small_detector import color_detector
@@ -31,10 +31,6 @@ PRECIOUS = b"\x89PNG\r\n\x1a\n and more bytes of the user"
 def place(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("precious.png").write_bytes(PRECIOUS)
-
-
-def invoke(main: Any, *arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def refused(main: Any, message: str, *arguments: object) -> None:

@@ -7,11 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import commands
 import numpy as np
 import onnx
 import pytest
 from browser import Browser, needs_browser
-from click.testing import CliRunner
 from PIL import Image
 
 from vim_deploy import load
@@ -20,9 +20,11 @@ from vim_deploy.cli.validate import main
 from vim_deploy.engines.build import build_engine
 from vim_deploy.engines.container import read_manifest, write_engine
 from vim_deploy.engines.onnxruntime.options import OnnxruntimeOptions
+from vim_deploy.engines.open import open_engine
 from vim_deploy.engines.payload import Payload
 from vim_deploy.export.exporter import ExportRequest, export
 from vim_deploy.families.family import ModelSource
+from vim_deploy.validation import artifacts
 
 pytest.importorskip("onnxruntime", reason="vim-validate runs artifacts with onnxruntime")
 
@@ -54,7 +56,7 @@ def photos(tmp_path):
 
 def run(made, *arguments, seed="3"):
     words = [str(made / "small.json"), "--seed", seed, *map(str, arguments)]
-    return CliRunner().invoke(main, words)
+    return commands.invoke(main, *words)
 
 
 def test_all_options_together(made, photos, tmp_path):
@@ -142,6 +144,19 @@ def test_the_page_fits_on_phones_and_desktops(made, tmp_path):
             assert browser.problems() == []
 
 
+def test_every_artifact_is_opened_once(made, monkeypatch):
+    opened = []
+
+    def counting(path, **options):
+        opened.append(path)
+        return open_engine(path, **options)
+
+    monkeypatch.setattr(artifacts, "open_engine", counting)
+    result = run(made, made / "small.engine", made / "small.onnx", "--no-hard", "--no-function-body")
+    assert result.exit_code == 0, result.output
+    assert opened == [made / "small.engine"]
+
+
 def test_other_weights_are_reported(made):
     result = run(made, made / "small.onnx", "--no-function-body", "--no-hard", seed="4")
     assert result.exit_code == 1
@@ -174,7 +189,7 @@ def test_signature_is_shown_and_bound_to_the_payload(made, tmp_path):
     assert set(record["versions"]) >= {"vim_deploy", "torch", "onnxruntime"}
     image = tmp_path / "image.png"
     Image.new("RGB", (60, 40), "teal").save(image)
-    inferred = CliRunner().invoke(infer, [str(engine), str(image)])
+    inferred = commands.invoke(infer, engine, image)
     assert f"{engine}: validated against eager synthetic (seed 3)" in inferred.stderr
     # A record copied to another payload does not apply to it.
     from dataclasses import replace
@@ -228,7 +243,7 @@ def test_all_artifacts_are_looked_at_before_the_first_comparison(made):
 
 
 def test_another_model_is_refused_by_its_input(made):
-    result = CliRunner().invoke(main, ["vim_tiny", str(made / "small.onnx"), "--image-size", "32"])
+    result = commands.invoke(main, "vim_tiny", made / "small.onnx", "--image-size", "32")
     assert result.exit_code == 2
     assert (
         "small.onnx was not exported from vim_tiny: it is a custom model with an input of 3x32x48 and 5"

@@ -7,9 +7,9 @@ import re
 import sys
 from pathlib import Path
 
+import commands
 import pytest
 import tomllib
-from click.testing import CliRunner
 
 from vim_deploy.cli.doctor import main
 from vim_deploy.doctor import Finding
@@ -22,7 +22,7 @@ from vim_deploy.ops.library import ort_library
 
 
 def test_findings_of_this_machine():
-    result = CliRunner().invoke(main, ["--json"])
+    result = commands.invoke(main, "--json")
     values = json.loads(result.stdout)
     findings = {finding["name"]: finding for finding in values["findings"]}
     for name in ("numpy", "pillow", "image formats", "onnxruntime", "onnxruntime CPUExecutionProvider"):
@@ -84,7 +84,7 @@ def test_module_that_crashes_or_hangs_is_a_finding(monkeypatch, tmp_path, body, 
 def test_exit_code_and_text_when_a_required_component_is_missing(monkeypatch):
     found = [Finding("numpy", "ok", "2"), Finding("pillow", "missing", "gone", "get it", required=True)]
     monkeypatch.setattr("vim_deploy.doctor.examine", lambda: iter(found))
-    result = CliRunner().invoke(main)
+    result = commands.invoke(main)
     assert result.exit_code == 1
     assert "MISSING   pillow: gone\n          -> get it" in result.stdout
     assert "does not work on this machine yet" in result.stdout
@@ -97,7 +97,7 @@ def test_an_optional_package_is_not_missing(monkeypatch):
     ]
     assert found[1].status == "absent"
     monkeypatch.setattr("vim_deploy.doctor.examine", lambda: iter(found))
-    result = CliRunner().invoke(main)
+    result = commands.invoke(main)
     assert result.exit_code == 0
     assert "optional  no_such_package: not installed\n          -> x" in result.stdout
     assert "missing" not in result.stdout.lower()

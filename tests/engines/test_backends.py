@@ -7,12 +7,13 @@ import itertools
 import shlex
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import abacus_backend
+import commands
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 from small_onnx import color_model, save
 
@@ -42,8 +43,7 @@ def model(tmp_path: Path) -> Path:
     return save(color_model(), tmp_path / "colors.onnx")
 
 
-def run(*arguments: object):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+run = partial(commands.invoke, main)
 
 
 def test_a_registered_backend_builds_and_opens_engines(abacus, model, tmp_path):

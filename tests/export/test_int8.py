@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import commands
 import numpy as np
 import onnx
 import pytest
-from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from small_exports import BLOCKS, small_batches, small_export
@@ -143,7 +143,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def export_digits(output: Path, *options: str) -> tuple[int, str]:
     card = str(DIGITS / "digits.json")
     given = ["auto", "--checkpoint", str(DIGITS / "digits.safetensors"), "--class-names", card]
-    result = CliRunner().invoke(main, [*given, "--preprocessing", card, "-o", str(output), *options])
+    result = commands.invoke(main, *given, "--preprocessing", card, "-o", output, *options)
     return result.exit_code, " ".join(result.output.split())
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import commands
 import numpy as np
 import onnx
 import pytest
 import torch
-from click.testing import CliRunner
 from golden_data import load_json
 from golden_models import golden_model
 from small_exports import IMAGE_SIZE, small_export, small_model
 
-from vim_deploy.cli.export import main
+from vim_deploy.cli import export
 from vim_deploy.errors import ExportError
 from vim_deploy.export.reduced import compare_reduced, in_precision
 from vim_deploy.onnx_graph.upcast import upcast_to_fp32
@@ -170,10 +170,7 @@ def test_command_records_precision_and_differences(tmp_path):
     config = tmp_path / "config.json"
     config.write_text(json.dumps({**small_model().config.to_dict()}))
     path = tmp_path / "half.onnx"
-    result = CliRunner().invoke(
-        main, [str(config), "-o", str(path), "--precision", "fp16", "--json"], catch_exceptions=False
-    )
-    assert result.exit_code == 0, result.output
+    result = commands.run(export, config, "-o", path, "--precision", "fp16", "--json")
     about = json.loads(result.stdout)["metadata"]
     assert about["precision"] == "fp16"
     assert set(about["parity"]) == {"upcast", "function_body", "images"}

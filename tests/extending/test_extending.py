@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import commands
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from PIL import Image
 from toy_family import TINY, ToyMamba
 
@@ -54,12 +54,6 @@ def images(tmp_path: Path) -> Path:
     return folder
 
 
-def run(command: Any, *arguments: object) -> str:
-    result = CliRunner().invoke(command, [str(argument) for argument in arguments])
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
 def trained_model(path: Path) -> ToyMamba:
     """A model with random weights, and its checkpoint."""
     torch.manual_seed(1)
@@ -84,9 +78,9 @@ def test_registered_task_backend_and_family_work_together(tmp_path, images):
     )
     eager = trained_model(checkpoint)
     arguments = ("--checkpoint", checkpoint, "--task", "certainty", "-o", model)
-    assert "equal to the eager model" in run(export.main, "toy_mamba", *arguments)
-    run(build.main, model, "-o", engine, "--backend", "onnx_reference", "--decimals", 7)
-    run(infer.main, engine, images, "-o", table, "--unit", "percent")
+    assert "equal to the eager model" in commands.run(export, "toy_mamba", *arguments).output
+    commands.run(build, model, "-o", engine, "--backend", "onnx_reference", "--decimals", 7)
+    commands.run(infer, engine, images, "-o", table, "--unit", "percent")
     with table.open() as file:
         rows = list(csv.DictReader(file))
     assert [row["unit"] for row in rows] == ["percent"] * 3
@@ -97,9 +91,9 @@ def test_registered_task_backend_and_family_work_together(tmp_path, images):
 @pytest.mark.parametrize("task", ["classify", "certainty"])
 def test_registered_family_supports_all_tasks_of_its_kind(task, tmp_path, images):
     model, engine = tmp_path / "toy.onnx", tmp_path / "toy.engine"
-    run(export.main, "toy_tiny", "--task", task, "-o", model)
-    run(build.main, model, "-o", engine)
-    lines = run(infer.main, engine, images, "--quiet").splitlines()
+    commands.run(export, "toy_tiny", "--task", task, "-o", model)
+    commands.run(build, model, "-o", engine)
+    lines = commands.run(infer, engine, images, "--quiet").output.splitlines()
     assert len(lines) == 1 + 3
     assert ("top1" if task == "classify" else "certainty") in lines[0]
 
@@ -110,17 +104,17 @@ def test_registered_task_supports_families_of_the_package(tmp_path, images):
         json.dumps({"embed_dim": 16, "depth": 1, "patch_size": 8, "stride": 8, "image_size": [16, 16],
                     "num_classes": 3})
     )  # fmt: skip
-    run(export.main, config, "--task", "certainty", "-o", tmp_path / "vim.onnx")
-    assert "certainty" in run(infer.main, tmp_path / "vim.onnx", images, "--quiet")
+    commands.run(export, config, "--task", "certainty", "-o", tmp_path / "vim.onnx")
+    assert "certainty" in commands.run(infer, tmp_path / "vim.onnx", images, "--quiet").output
 
 
 def test_registered_backend_records_its_options(tmp_path):
     model, engine = tmp_path / "toy.onnx", tmp_path / "toy.engine"
-    run(export.main, "toy_tiny", "-o", model, "--no-check")
-    run(build.main, model, "-o", engine, "--backend", "onnx_reference", "--decimals", 5)
+    commands.run(export, "toy_tiny", "-o", model, "--no-check")
+    commands.run(build, model, "-o", engine, "--backend", "onnx_reference", "--decimals", 5)
     command = read_manifest(engine).rebuild_command(str(engine))
     assert command == f"vim-build toy.onnx -o {engine} --backend onnx_reference --decimals 5"
-    refused = CliRunner().invoke(build.main, [str(model), "-o", str(engine), "--decimals", "5"])
+    refused = commands.invoke(build.main, model, "-o", engine, "--decimals", "5")
     assert refused.exit_code == 2
     assert "only valid with --backend onnx_reference" in refused.output
 
@@ -131,7 +125,7 @@ def test_registered_backend_records_its_options(tmp_path):
     (infer.main, ["--unit"]),
 ])  # fmt: skip
 def test_help_lists_registered_entries(command, words):
-    shown = CliRunner().invoke(command, ["--help"]).output
+    shown = commands.invoke(command, "--help").output
     assert [word for word in words if word not in shown] == []
 
 

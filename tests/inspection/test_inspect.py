@@ -7,9 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import commands
 import pytest
 from changed_engine import changed_engine
-from click.testing import CliRunner, Result
+from click.testing import Result
 from small_engines import save_and_build
 from small_onnx import COLORS, color_model, save
 
@@ -30,7 +31,7 @@ def place(tmp_path, monkeypatch):
 
 
 def inspect(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+    return commands.invoke(main, *arguments)
 
 
 def described(path: object) -> dict:

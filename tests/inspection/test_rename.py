@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
+import commands
 import numpy as np
 import onnx
 import pytest
-from click.testing import CliRunner, Result
 from small_engines import save_and_build
 from small_onnx import color_model
 
@@ -28,8 +29,7 @@ def place(tmp_path, monkeypatch):
     Path("names.txt").write_text("rouge\nvert\nbleu\n")
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+run = partial(commands.invoke, main)
 
 
 def test_an_engine_gets_names_and_keeps_its_payload_and_hashes():

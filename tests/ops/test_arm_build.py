@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 import struct
-import subprocess
 from pathlib import Path
 
 import pytest
+from commands import output_of
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPILER = "aarch64-linux-gnu-g++"
@@ -21,14 +21,8 @@ def test_the_operator_library_compiles_for_64_bit_arm(tmp_path):
             pytest.skip(f"{program} is missing")
     toolchain = f"-DCMAKE_TOOLCHAIN_FILE={ROOT}/tools/arm/aarch64.cmake"
     options = ["-DVIM_DEPLOY_WERROR=ON", "-DVIM_DEPLOY_CUDA=OFF", "-DVIM_DEPLOY_TRT=OFF"]
-    configured = run("cmake", "-S", str(ROOT), "-B", str(tmp_path), toolchain, *options)
+    configured = output_of("cmake", "-S", str(ROOT), "-B", str(tmp_path), toolchain, *options)
     assert "CPU kernels: neon, portable" in configured
-    run("cmake", "--build", str(tmp_path), "--parallel", "2")
+    output_of("cmake", "--build", str(tmp_path), "--parallel", "2")
     header = (tmp_path / "lib" / "libvim_deploy_ort.so").read_bytes()[:20]
     assert struct.unpack_from("<H", header, 18) == (AARCH64,)
-
-
-def run(*command: str) -> str:
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
-    return result.stdout

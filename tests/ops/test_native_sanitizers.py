@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import output_of
 from small_exports import small_export
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,12 +20,6 @@ PROGRAMS = {
     "fused_operators": "vim_fused_test",
     "int8_matmul": "vim_int8_test",
 }
-
-
-def run(*command: str) -> str:
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
-    return result.stdout
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +34,15 @@ def build(tmp_path_factory) -> Path:
         pytest.skip("the compiler has no sanitizer libraries")
     options = ["-DVIM_DEPLOY_TESTS=ON", "-DVIM_DEPLOY_SANITIZE=ON", "-DVIM_DEPLOY_WERROR=ON"]
     options += ["-DVIM_DEPLOY_CUDA=OFF", "-DVIM_DEPLOY_TRT=OFF"]
-    run("cmake", "-S", str(ROOT), "-B", str(folder / "build"), *options)
+    output_of("cmake", "-S", str(ROOT), "-B", str(folder / "build"), *options)
     targets = ("vim_deploy_ort", *PROGRAMS.values())
-    run("cmake", "--build", str(folder / "build"), "--parallel", "2", "--target", *targets)
+    output_of("cmake", "--build", str(folder / "build"), "--parallel", "2", "--target", *targets)
     return folder / "build"
 
 
 @pytest.mark.slow
 def test_native_tests_pass_under_the_sanitizers(build):
-    passed = run("ctest", "--test-dir", str(build), "-R", "|".join(PROGRAMS))
+    passed = output_of("ctest", "--test-dir", str(build), "-R", "|".join(PROGRAMS))
     assert f"100% tests passed, 0 tests failed out of {len(PROGRAMS)}" in passed
 
 

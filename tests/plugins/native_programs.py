@@ -14,7 +14,7 @@ SCAN = PLUGINS / "selective_scan"
 FUSED = PLUGINS / "fused"
 PROGRAMS = PLUGINS / "tests"
 
-SANITIZERS = ("-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+SANITIZERS = ("-Og", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 WARNINGS = ("-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wno-sign-conversion", "-Werror")
 
 

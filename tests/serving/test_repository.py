@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 
+import commands
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from small_detector import color_detector
 from small_exports import CLASSES, IMAGE_SIZE, small_export
 from small_onnx import COLORS, color_model, save
@@ -29,8 +30,7 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def run(*arguments: object):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+run = partial(commands.invoke, main)
 
 
 def built(*arguments: object) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import zipfile
+from functools import partial
 
+import commands
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from small_networks import language_model
 
 import vim_deploy
@@ -50,8 +51,7 @@ def inputs(tmp_path):
     return folder
 
 
-def run(*arguments):
-    return CliRunner().invoke(infer.main, list(map(str, arguments)))
+run = partial(commands.invoke, infer.main)
 
 
 def rows_of(path):

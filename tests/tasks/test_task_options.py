@@ -11,8 +11,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import click
+import commands
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 from small_engines import save_and_build
 from small_onnx import color_model, metadata
@@ -92,12 +92,12 @@ def network(task: str) -> Any:
 
 
 def test_registered_tasks_have_their_options_on_the_command_line(counting):
-    shown = CliRunner().invoke(infer.main, ["--help"]).output
+    shown = commands.invoke(infer.main, "--help").output
     section = shown[shown.index("Options of the task count:") :]
     assert "--minimum INTEGER RANGE" in section
     assert "[default: 3; x>=0]" in section
     assert "--table PATH" in section
-    assert "|count]" in CliRunner().invoke(export.main, ["--help"]).output.replace("\n", "").replace(" ", "")
+    assert "|count]" in commands.invoke(export.main, "--help").output.replace("\n", "").replace(" ", "")
 
 
 def test_registered_tasks_are_opened_with_their_options(counting):
@@ -115,7 +115,7 @@ def test_registered_tasks_run(counting, tmp_path, monkeypatch):
     save_and_build(color_model(task="count"), "count.onnx", "count.engine")
     for index, color in enumerate(("red", "yellow", "black")):
         Image.new("RGB", (8, 8), color).save(f"{index}.png")
-    result = CliRunner().invoke(infer.main, ["count.engine", ".", "-o", "out.csv", "--minimum", "2"])
+    result = commands.invoke(infer.main, "count.engine", ".", "-o", "out.csv", "--minimum", "2")
     assert result.exit_code == 0, result.output
     assert [row.result for row in read_rows(Path("out.csv"), Format.CSV, CountColumns())] == [1, 2, 0]
     with load("count.engine") as engine:
@@ -124,7 +124,7 @@ def test_registered_tasks_run(counting, tmp_path, monkeypatch):
         assert found.to_dict()["path"] == "1.png" and repr(found) == "Result('1.png', 0)"
         with pytest.raises(EngineError, match="'table' is an option of the command vim-infer for files"):
             engine.predict(["1.png"], table=Path("t.csv"))
-    assert CliRunner().invoke(infer.main, ["count.engine", ".", "--tile"]).exit_code == 2
+    assert commands.invoke(infer.main, "count.engine", ".", "--tile").exit_code == 2
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
+import commands
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from safetensors.numpy import save_file
 
 pytest.importorskip("onnxruntime", reason="running exported files needs onnxruntime")
@@ -55,7 +55,7 @@ def folder(tmp_path, monkeypatch):
 
 def test_table_of_a_case_and_its_failure(folder):
     path, tensors = folder
-    result = CliRunner().invoke(golden_command, [str(path)])
+    result = commands.invoke(golden_command, path)
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[:2] == list(golden.HEADER)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
+import commands
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from dense.golden_detector import golden_config, golden_weights
 from PIL import Image
 from small_detector import annotations
@@ -32,7 +32,7 @@ def place(tmp_path_factory):
         "-o",
         folder / "small.onnx",
     )
-    done = CliRunner().invoke(export, [str(folder / "small.json"), *map(str, options)])
+    done = commands.invoke(export, folder / "small.json", *options)
     assert done.exit_code == 0, done.output
     build_engine(folder / "small.onnx", folder / "small.engine")
     return folder
@@ -40,7 +40,7 @@ def place(tmp_path_factory):
 
 def run(place, *options):
     arguments = [place / "small.json", place / "small.onnx", "--checkpoint", place / "model.pth", *options]
-    return CliRunner().invoke(validate, [str(argument) for argument in arguments])
+    return commands.invoke(validate, *arguments)
 
 
 def test_a_correct_export_passes(place):

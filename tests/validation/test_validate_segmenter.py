@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
+import commands
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from golden_segmenter import golden_segmenter
 from PIL import Image
 
@@ -22,7 +22,7 @@ def place(tmp_path_factory):
     weights, model = folder / "weights.safetensors", folder / "model.onnx"
     save_checkpoint(golden_segmenter(), weights)
     options = ("--task", "segment", "--checkpoint", weights, "--no-check", "-o", model)
-    done = CliRunner().invoke(export, ["auto", *map(str, options)])
+    done = commands.invoke(export, "auto", *options)
     assert done.exit_code == 0, done.output
     return weights, model
 
@@ -30,7 +30,7 @@ def place(tmp_path_factory):
 def run(place, *options):
     weights, model = place
     arguments = ["auto", str(model), "--checkpoint", str(weights), "--random", "1", "--no-hard", *options]
-    return CliRunner().invoke(validate, arguments)
+    return commands.invoke(validate, *arguments)
 
 
 def test_a_correct_export_passes(place):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
+import commands
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from small_exports import IMAGE_SIZE, small_export
 from small_onnx import color_model, save
 
@@ -103,11 +103,9 @@ def test_the_cache_keeps_precisions_apart():
 
 def test_the_option_is_only_valid_for_onnxruntime(file, tmp_path):
     output = tmp_path / "x.engine"
-    result = CliRunner().invoke(main, [str(file), "-o", str(output), "--cpu-precision", "bf16"])
+    result = commands.invoke(main, file, "-o", output, "--cpu-precision", "bf16")
     assert result.exit_code == 0, result.output
     assert Precision.BF16_MATMUL.value in result.output
-    result = CliRunner().invoke(
-        main, [str(file), "-o", str(output), "--backend", "tensorrt", "--cpu-precision", "bf16"]
-    )
+    result = commands.invoke(main, file, "-o", output, "--backend", "tensorrt", "--cpu-precision", "bf16")
     assert result.exit_code == 2
     assert "--cpu-precision: only valid with --backend onnxruntime" in result.output

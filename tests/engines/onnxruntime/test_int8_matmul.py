@@ -7,10 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import commands
 import numpy as np
 import onnx
 import pytest
-from click.testing import CliRunner
 from small_exports import IMAGE_SIZE, small_export
 
 import vim_deploy
@@ -175,6 +175,6 @@ def test_int8_is_refused_for_tensorrt(file, tmp_path):
         "--cpu-precision",
         "int8",
     ]
-    result = CliRunner().invoke(main, arguments)
+    result = commands.invoke(main, *arguments)
     assert result.exit_code == 2
     assert "--cpu-precision: only valid with --backend onnxruntime" in result.output

@@ -232,7 +232,9 @@ def test_all_model_variants_pass_for_every_version():
     cases = [case for case in load_json("models")["cases"] if case["name"] in FORMS]
     assert len(cases) == len(FORMS)
     for case in cases:
-        model = VisionMamba(VimConfig.from_reference(case["flags"])).eval()
+        config = VimConfig.from_reference(case["flags"])
+        # More blocks have the same operators.
+        model = VisionMamba(config.replace(depth=2 if config.paired else 1)).eval()
         data = to_onnx(ClassifyModule(in_precision(model, "fp16"))).SerializeToString()
         for major in MAJORS:
             assert prepare(case["name"], data, "fp16", major).scans

@@ -5,11 +5,11 @@ The tests use fakes of TensorRT, the driver and pycuda (tests/fake_*.py).
 
 from __future__ import annotations
 
+import commands
 import numpy as np
 import onnx
 import pytest
 from changed_engine import changed_engine
-from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 from small_onnx import finish, metadata, save
 from tensorrt_environment import Environment
@@ -121,10 +121,10 @@ def test_the_command_accepts_sizes(place, monkeypatch):
     monkeypatch.chdir(place.folder)
     save(open_model(), place.folder / "open.onnx")
     arguments = ["open.onnx", "-o", "x.engine", "--backend", "tensorrt", "--min-size", "4", "--max-size"]
-    result = CliRunner().invoke(main, [*arguments, "16x32"])
+    result = commands.invoke(main, *arguments, "16x32")
     assert result.exit_code == 0, result.output
     assert read_manifest("x.engine").build_info["sizes"] == [[4, 4], [8, 8], [16, 32]]
-    result = CliRunner().invoke(main, [*arguments, "16by32"])
+    result = commands.invoke(main, *arguments, "16by32")
     assert result.exit_code == 2 and "expected N or HEIGHTxWIDTH" in result.output
-    result = CliRunner().invoke(main, ["open.onnx", "-o", "x.engine", "--opt-size", "8"])
+    result = commands.invoke(main, "open.onnx", "-o", "x.engine", "--opt-size", "8")
     assert result.exit_code == 2 and "--opt-size: only valid with --backend tensorrt" in result.output

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 
+import commands
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import task_exports
 import torch
-from click.testing import CliRunner
 from dense.golden_detector import (
     TOLERANCE,
     assert_same_set,
@@ -52,7 +52,7 @@ def export(folder, name, *options):
     given = [str(folder / text) if text.endswith((".pth", ".txt", ".onnx")) else text for text in options]
     if "-o" not in options:
         given += ["-o", str(folder / "small.onnx")]
-    return CliRunner().invoke(main, [name, "--task", "detect", *given])
+    return commands.invoke(main, name, "--task", "detect", *given)
 
 
 def session(path, library=True):
@@ -100,7 +100,7 @@ def test_command_gives_the_reference_detections(place):
     image = Image.fromarray(load_tensors("detector")["image"].transpose(1, 2, 0))
     image.save(place / "image.png")
     given = [place / "small.onnx", place / "image.png", "-o", place / "rows.jsonl", "--quiet"]
-    result = CliRunner().invoke(infer, [str(value) for value in given])
+    result = commands.invoke(infer, *given)
     assert result.exit_code == 0, result.output
     objects = json.loads((place / "rows.jsonl").read_text())["objects"]
     rows = np.array([[*found["box"], found["score"], found["index"]] for found in objects])

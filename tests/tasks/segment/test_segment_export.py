@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import commands
 import numpy as np
 import onnx
 import pytest
@@ -31,7 +32,6 @@ from vim_deploy.tasks.segment.export import SegmentModule
 from vim_deploy.tasks.segment.mapper import _scores
 
 ort = pytest.importorskip("onnxruntime", reason="running exported files needs onnxruntime")
-click_testing = pytest.importorskip("click.testing")
 
 TOLERANCE = 3e-5  # recommended by the golden data for float32
 DEPTH = 4
@@ -137,7 +137,7 @@ def test_every_mixer_and_norm_is_fused(exported, exported_rotary):
 
 
 def invoke(*arguments):
-    return click_testing.CliRunner().invoke(main, [str(argument) for argument in arguments])
+    return commands.invoke(main, *arguments)
 
 
 def test_the_command_verifies_its_file_and_an_engine_runs_it(rotary, tmp_path):
