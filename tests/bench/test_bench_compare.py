@@ -29,6 +29,7 @@ from benchmarks.grid import Grid, compare
 from benchmarks.measure import Timing, measure
 from benchmarks.networks import Pair, pairs
 from benchmarks.report import format_result
+from vim_deploy.dense.segmentation import LEVELS
 from vim_deploy.model.config import preset
 from vim_deploy.ops.library import LIBRARY_VARIABLE, ort_library
 from vim_deploy.precision import Precision
@@ -168,10 +169,9 @@ def test_exports_and_engines_are_reused_until_their_sources_change(comparison, m
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("head", ["map", "upernet"])
-def test_dense_heads_agree_with_the_eager_models(head, tmp_path):
-    vim = SMALL.vim.replace(depth=4)
-    pair = Pair("dense", vim, {**SMALL.deit, "depth": 4}).under(head).at(64)
+@pytest.mark.parametrize(("head", "depth"), [("map", 1), ("upernet", LEVELS)])
+def test_dense_heads_agree_with_the_eager_models(head, depth, tmp_path):
+    pair = Pair("dense", SMALL.vim.replace(depth=depth), {**SMALL.deit, "depth": depth}).under(head).at(64)
     only = frozenset((ENGINE, REFERENCE, ONNXRUNTIME, PYTORCH))
     results = measure(candidates(pair, 1, Choice(1, tmp_path, 64, only)), (1, 3, 64, 64), BRIEF)
     assert {entry["status"] for entry in results} == {"measured"}
