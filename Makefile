@@ -12,8 +12,9 @@ SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find plugins -t
 demo: setup
 	$(BIN)/python examples/demo.py
 
+# Small models compute faster in one thread of PyTorch, most of all when another process computes on the other core.
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # $(call environment,FOLDER,REQUIREMENTS): a virtual environment that also sees the project's packages.
 define environment

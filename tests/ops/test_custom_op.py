@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -162,8 +163,18 @@ def test_a_function_replaces_the_operator_and_its_gradient():
     assert (gradient == 3).all()
 
 
+@pytest.fixture
+def set_threads() -> Iterator[Callable[[int], None]]:
+    """Changes the number of PyTorch's threads for one test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("reverse", [False, True])
-def test_kernel_equals_the_reference(reverse):
+def test_kernel_equals_the_reference(reverse, threads, set_threads):
+    set_threads(threads)
     inputs = scan_inputs(batch=2, length=197, channels=70, state=16)
     flags = {"delta_softplus": True, "reverse": reverse}
     with use_scan("kernel"):
