@@ -20,7 +20,9 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2])]
 
-PRECISION = "fp16"
+from vim_deploy.precision import Precision  # noqa: E402
+
+PRECISION = Precision.FP16
 
 
 def activation_bytes(engine: Any) -> int:
