@@ -52,7 +52,10 @@ def test_an_engine():
     assert manifest["source"]["sha256"] == sha256_of_file("colors.onnx")
     assert set(manifest["environment"]) >= {"onnxruntime", "architecture"}
     assert manifest["self_check"]["max_abs_diff"] < 1e-4
+    command = values["build_command"]
+    assert command.startswith("vim-build colors.onnx -o colors.engine")
     text = inspect("colors.engine").stdout
+    assert f"built with    {command}" in " ".join(text.split("\n")).replace(" " * 16, " ")
     assert "usable here   yes" in text
     assert "3 classes: red, green, blue" in text
     assert "not validated" in text

@@ -12,8 +12,8 @@ from vim_deploy.inspection.model import describe_file, describe_model
 
 
 def describe_engine(path: str) -> dict[str, Any]:
-    """`manifest`: as stored. `validated`: by vim-validate. `usable`: whether the engine can be opened here,
-    with the `problem` if it cannot.
+    """`manifest`: as stored. `build_command`: what builds the engine again. `validated`: by vim-validate.
+    `usable`: whether the engine can be opened here, with the `problem` if it cannot.
 
     Raises EngineError for a file that is damaged or was edited.
     """
@@ -25,6 +25,7 @@ def describe_engine(path: str) -> dict[str, Any]:
         **describe_file("engine", path),
         "model": describe_model(manifest.model_metadata(path), manifest.outputs),
         "manifest": stored,
+        "build_command": manifest.rebuild_command(path),
         "validated": manifest.validated,
         "usable": problem is None,
         "problem": problem,

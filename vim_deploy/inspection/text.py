@@ -65,6 +65,7 @@ def _engine(description: Mapping[str, Any]) -> Iterator[Fact]:
     yield "self-check", _self_check(manifest["self_check"])
     yield "validation", description["validated"]
     yield "built", f"{manifest['created']} by vim-deploy {manifest['tool_version']}"
+    yield "built with", description["build_command"]
     yield "SHA-256", description["sha256"]
 
 
