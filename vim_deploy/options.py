@@ -226,5 +226,10 @@ def _expected(kind: click.ParamType) -> str:
         return f"{kind.min} or more" if kind.max is None else f"{kind.min} to {kind.max}"
     if isinstance(kind, TextType):
         return kind.expected
-    names = {"boolean": "true or false", "size": "two numbers of 1 or more", "integer": "an integer"}
+    names = {
+        "boolean": "true or false",
+        "path": "a path",
+        "size": "two numbers of 1 or more",
+        "integer": "an integer",
+    }
     return names.get(kind.name, kind.name)

@@ -101,6 +101,10 @@ def test_invalid_builds():
         vim_deploy.build("colors.onnx", "x.engine", backend="openvino")
     with pytest.raises(EngineError, match="threads is 0"):
         vim_deploy.build("colors.onnx", "x.engine", threads=0)
+    with pytest.raises(EngineError, match="calibrate is 3; expected a path"):
+        vim_deploy.build("colors.onnx", "x.engine", calibrate=3)
+    with pytest.raises(EngineError, match="--calibrate is for --cpu-precision int8"):
+        vim_deploy.build("colors.onnx", "x.engine", calibrate="photos")  # a path may be text
     with pytest.raises(EngineError, match="device is 'tpu'; expected one of cpu, cuda"):
         vim_deploy.build("colors.onnx", "x.engine", device="tpu")
     Path("mine.txt").write_text("mine")

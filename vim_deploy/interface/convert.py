@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -15,6 +16,7 @@ from vim_deploy.engines.registry import BACKENDS, DEFAULT_BACKEND
 from vim_deploy.errors import ConfigError, EngineError, needs_extra
 from vim_deploy.families.family import ModelSource
 from vim_deploy.metadata import EXPORTED_FILE
+from vim_deploy.options import converted
 from vim_deploy.output_files import OutputFile, check_output_files, input_paths
 from vim_deploy.precision import FILE_PRECISIONS, Precision
 
@@ -165,19 +167,17 @@ def build(
     `cpu_precision="bf16"`. `device` defaults to the first one of the backend. `force` replaces an `output`
     that is not an engine.
 
-    Returns the engine's manifest. Raises EngineError for an invalid file or option, OutputError,
-    OperatorLibraryError or MissingDependencyError.
+    Returns the engine's manifest. Raises EngineError for an invalid file or option, ImageError for images
+    that cannot be used, OutputError, OperatorLibraryError or MissingDependencyError.
     """
     spec = BACKENDS.get(backend)
-    try:
-        chosen = spec.options(device or spec.devices[0], **options)
-    except TypeError:
-        names = [name for name in spec.options.__dataclass_fields__ if name != "device"]
-        unknown = next((name for name in options if name not in names), "device")
+    known = {item.name: item for item in fields(spec.options) if item.name != "device"}
+    if unknown := [name for name in options if name not in known]:
         raise EngineError(
-            f"{unknown!r} is not an option of the backend {backend}, which has {', '.join(names)}."
-        ) from None
-    return build_engine(onnx, output, chosen, force=force)
+            f"{unknown[0]!r} is not an option of the backend {backend}, which has {', '.join(known)}."
+        )
+    values = {name: converted(known[name], value, EngineError) for name, value in options.items()}
+    return build_engine(onnx, output, spec.options(device or spec.devices[0], **values), force=force)
 
 
 def _check_positive(name: str, values: Sequence[int]) -> None:
