@@ -13,7 +13,14 @@ import pytest
 from small_onnx import color_model, save
 
 import vim_deploy
-from vim_deploy import ConfigError, EngineError, ExportError, MissingDependencyError, OutputError
+from vim_deploy import (
+    ConfigError,
+    EngineError,
+    ExportError,
+    ImageError,
+    MissingDependencyError,
+    OutputError,
+)
 from vim_deploy.data.preprocess import Preprocessing
 from vim_deploy.metadata import ModelMetadata
 
@@ -81,6 +88,7 @@ def test_options_of_tasks_and_files():
         ({"task": "classification"}, EngineError, "unknown task 'classification'"),
         ({"features": "tokens"}, EngineError, "features"),
         ({"class_names": ["one"]}, ExportError, "1 class name for a model with 3 classes"),
+        ({"check": True, "check_images": "none"}, ImageError, "input 'none' does not exist"),
         ({"output": "missing/x.onnx"}, OutputError, r"output missing/x.onnx cannot be written: the folder"),
         ({"output": "small.json"}, OutputError, r"output small\.json is an input of this run"),
         ({"output": "names.txt"}, OutputError, r"names\.txt exists and is not an ONNX file"),

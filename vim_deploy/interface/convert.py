@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vim_deploy.export.exporter import ExportResult
 
 _PATH = (str, os.PathLike)
+Paths: TypeAlias = "str | os.PathLike[str] | Sequence[str | os.PathLike[str]]"
 ClassNames: TypeAlias = "Sequence[str] | os.PathLike[str] | str | None"
 GivenPreprocessing: TypeAlias = "Preprocessing | Mapping[str, Any] | os.PathLike[str] | str | None"
 
@@ -45,8 +46,8 @@ def export(
     position_rule: Literal["geometric", "reference"] = "geometric",
     seed: int = 0,
     check: bool = True,
-    check_images: Sequence[str | os.PathLike[str]] = (),
-    calibrate: Sequence[str | os.PathLike[str]] = (),
+    check_images: Paths = (),
+    calibrate: Paths = (),
     force: bool = False,
     **task_options: Any,
 ) -> ExportResult:
@@ -55,8 +56,9 @@ def export(
     The arguments are the options of vim-export. `model` is a named model, a JSON file with a configuration,
     or "auto" to use the configuration of the checkpoint. `checkpoint` is a file or hf://owner/repo[/file];
     without it, weights are synthetic, from `seed`. `image_size` is N or (height, width); `class_names` a list
-    or a file, `preprocessing` its values or a file. `batch_size` None: dynamic. `task_options` are those of
-    the task, e.g. `features="tokens"`. `force` replaces an `output` that was not written by vim-export.
+    or a file, `preprocessing` its values or a file. `check_images` and `calibrate` are one path or several.
+    `batch_size` None: dynamic. `task_options` are those of the task, e.g. `features="tokens"`. `force`
+    replaces an `output` that was not written by vim-export.
 
     Returns the path, the metadata with the figures of the comparison, and notes on what was assumed. Raises
     CheckpointError, ConfigError, ExportError, ImageError or OutputError, and MissingDependencyError without
@@ -105,14 +107,14 @@ def export_source(
     class_names: ClassNames,
     preprocessing: GivenPreprocessing,
     check: bool,
-    check_images: Sequence[str | os.PathLike[str]],
-    calibrate: Sequence[str | os.PathLike[str]],
+    check_images: Paths,
+    calibrate: Paths,
     force: bool,
     output_name: str = "output",
     report: Callable[[str], None] = lambda stage: None,
 ) -> ExportResult:
     """`export` with valid values. `output_name`: the output in errors; `report` is called with each stage."""
-    images, calibration = (tuple(os.fspath(path) for path in given) for given in (check_images, calibrate))
+    images, calibration = _paths(check_images), _paths(calibrate)
     files = [path for path in (class_names, preprocessing) if isinstance(path, _PATH)]
     inputs = input_paths([source.name, source.checkpoint or "", *files, *images, *calibration])
     check_output_files([OutputFile(output_name, output, EXPORTED_FILE)], inputs, force)
@@ -134,6 +136,10 @@ def export_source(
         calibration=calibration,
     )
     return export_request(request, report)
+
+
+def _paths(given: Paths) -> tuple[str, ...]:
+    return tuple(os.fspath(path) for path in ([given] if isinstance(given, _PATH) else given))
 
 
 def _class_names(given: ClassNames) -> tuple[str, ...] | None:
