@@ -163,7 +163,7 @@ def _check_tensor(name: str, tensor: onnx.TensorProto, size: int) -> None:
 
 def _check_function(name: str, function: onnx.FunctionProto, nodes: Sequence[onnx.NodeProto]) -> None:
     scans = [node for node in nodes if _is_scan(node)]
-    if function.SerializeToString(deterministic=True) not in _function_bodies(scans):
+    if function.SerializeToString(deterministic=True) not in _function_bodies(scans, function):
         raise EngineError(
             f"{name} defines the function {function.domain}::{function.name}, which is not the function body "
             f"of {OP_DOMAIN}::{OP_NAME} that this vim-deploy writes for such scans. Export the model again."
@@ -227,11 +227,12 @@ def _known_types() -> frozenset[int]:
     return frozenset(onnx.helper.get_all_tensor_dtypes())
 
 
-def _function_bodies(scans: Sequence[onnx.NodeProto]) -> list[bytes]:
-    """The function body that fits the scans, if there is one."""
+def _function_bodies(scans: Sequence[onnx.NodeProto], function: onnx.FunctionProto) -> list[bytes]:
+    """The function body that fits the scans, in the opset of `function`, if there is one."""
     from vim_deploy.ops.function_body import body_for
 
+    opset = next((entry.version for entry in function.opset_import if not entry.domain), 0)
     try:
-        return [body_for(scans).SerializeToString(deterministic=True)]
+        return [body_for(scans, opset).SerializeToString(deterministic=True)]
     except ValueError:
         return []

@@ -19,9 +19,11 @@ from vim_deploy.data.discover import Discovery
 from vim_deploy.data.loading import decode_path
 from vim_deploy.data.preprocess import NoPreprocessing, Preprocessing
 from vim_deploy.errors import ExportError, ImageError, os_errors
-from vim_deploy.export.int8.graph import quantize
 from vim_deploy.export.model import ExportModel, open_export_model
 from vim_deploy.export.onnx import to_onnx
+from vim_deploy.export.opset import OPSET
+from vim_deploy.export.quantization.formats import FORMATS
+from vim_deploy.export.quantization.graph import quantize
 from vim_deploy.export.reduced import compare_reduced, in_precision
 from vim_deploy.export.task import INPUT_NAME, Inputs, TaskModule
 from vim_deploy.export.verify import compare_quantized, compare_with_eager
@@ -29,7 +31,7 @@ from vim_deploy.families.family import ModelSource
 from vim_deploy.metadata import ASSUMED, FROM_CHECKPOINT, GIVEN, PRODUCER, ModelMetadata
 from vim_deploy.ops.signature import CONTRACT_VERSION, OP_DOMAIN, OP_NAME
 from vim_deploy.package import VERSION
-from vim_deploy.precision import Precision
+from vim_deploy.precision import QUANTIZED_PRECISIONS, Precision
 from vim_deploy.text import by, plural
 
 _CHECK_SEED = 0
@@ -43,8 +45,8 @@ class ExportRequest:
     `task_options`: keyword arguments of the task's module. `batch` None: dynamic. `preprocessing` None: the
     reference's for the model's image size. `check` False skips the comparison, and the metadata says so.
     `check_images`: files, folders and globs of images to compare on, at most `check_count`; random pixels
-    without them. `calibration`: the same for the ranges of a file in int8, at most `calibration_count`;
-    without `check_images`, the file is also compared on them.
+    without them. `calibration`: the same for the ranges of a file in int8 or fp8, at most
+    `calibration_count`; without `check_images`, the file is also compared on them.
     """
 
     source: ModelSource
@@ -93,7 +95,9 @@ def export_opened(
     pixels = _check_pixels(request, opened.task, preprocessing) if request.check else None
     task = opened.task.of(in_precision(opened.task.model, request.precision))
     report("tracing the graph")
-    graph = to_onnx(task, batch=request.batch)
+    quantized = request.precision.is_quantized
+    opset = FORMATS[request.precision].opset if quantized else OPSET
+    graph = to_onnx(task, batch=request.batch, opset=opset)
     metadata = _metadata(request, opened, preprocessing)
     partial = _partial(request.output)
     try:
@@ -103,13 +107,13 @@ def export_opened(
             figures = _compare(partial, opened.task, task, pixels, request.precision)
             figures["images"] = "real" if request.check_images or request.calibration else "random"
             metadata = replace(metadata, parity=figures)
-        if request.precision is Precision.INT8:
-            report("finding the ranges of matmul inputs")
-            metadata = replace(metadata, quantization=_quantize(graph, request, task, preprocessing))
+        if quantized:
+            facts = _quantize(graph, request, task, preprocessing, report)
+            metadata = replace(metadata, quantization=facts)
             if pixels is not None:
-                report(f"comparing the int8 file with the eager model on {_described(pixels)}")
+                report(f"comparing the {request.precision} file with the eager model on {_described(pixels)}")
                 _write(graph, metadata, partial)
-                figures["int8"] = compare_quantized(partial, task, pixels)
+                figures[str(request.precision)] = compare_quantized(partial, task, pixels, request.precision)
         _write(graph, metadata, partial)
         partial.replace(request.output)
     finally:
@@ -126,7 +130,7 @@ def _partial(output: Path) -> Path:
 def _compare(
     path: Path, float32: TaskModule, task: TaskModule, pixels: Inputs, precision: Precision
 ) -> dict[str, Any]:
-    if precision.activations == Precision.FP32:  # a file in int8 is compared before it is quantized
+    if precision.activations == Precision.FP32:  # a quantized file is compared before that
         return dict(compare_with_eager(path, task, pixels))
     assert not isinstance(pixels, Mapping)  # networks with named arrays are exported in float32
     return dict(compare_reduced(path, float32, task, pixels, precision))
@@ -196,42 +200,55 @@ def _check_pixels(request: ExportRequest, task: TaskModule, preprocessing: Prepr
     if task.spec.arrays or not images:
         return task.random_inputs(np.random.default_rng(_CHECK_SEED))
     paths = [item.path for item in islice(Discovery(images), request.check_count)]
-    _check_found(paths, images)
+    _check_found(paths, images, option)
     return np.stack([_pixels_of(path, task, preprocessing, option) for path in paths])
 
 
-def _check_found(paths: list[str], given: tuple[str, ...]) -> None:
+def _check_found(paths: list[str], given: tuple[str, ...], option: str) -> None:
     if not paths:
-        raise ExportError(f"no images found in {', '.join(given)}; give files or folders with images.")
+        raise ExportError(
+            f"no images found in {', '.join(given)}; expected image files, or folders of them, in {option}."
+        )
 
 
 def _pixels_of(path: str, task: TaskModule, preprocessing: Preprocessing, option: str) -> np.ndarray:
     try:
         return task.pixels(decode_path(path).image, preprocessing)
     except ImageError as error:
-        raise ExportError(f"{path}: {error}; give other images with {option}.") from None
+        raise ExportError(f"{path}: {error}; remove it or give other images with {option}.") from None
 
 
 def _check_calibration(request: ExportRequest, task: TaskModule) -> None:
-    """Raises ExportError for int8 without images, and for images without int8."""
-    if request.precision is Precision.INT8 and task.spec.arrays:
+    """Raises ExportError for a quantized file without images, and for images without one."""
+    precision, images = request.precision, request.calibration
+    if precision.is_quantized and task.spec.arrays:
         raise ExportError(
-            "--precision int8 finds its ranges on images, and this network takes named arrays; export it "
-            "with --precision fp32."
+            f"--precision {precision} finds its ranges on images, and this network takes named arrays; "
+            "export it with --precision fp32."
         )
-    if (request.precision is Precision.INT8) != bool(request.calibration):
+    if precision.is_quantized and not images:
         raise ExportError(
-            "--precision int8 and --calibrate belong together: the ranges of the integers are those of the "
-            "images in --calibrate. Give both, or neither."
+            f"--precision {precision} needs images like those of the application, for the ranges of its "
+            "matmul inputs; give them with --calibrate."
+        )
+    if images and not precision.is_quantized:
+        raise ExportError(
+            f"--calibrate is for --precision {' and '.join(QUANTIZED_PRECISIONS)}, and the precision is "
+            f"{precision}; leave it out, or choose one of these precisions."
         )
 
 
 def _quantize(
-    graph: onnx.ModelProto, request: ExportRequest, task: TaskModule, preprocessing: Preprocessing
+    graph: onnx.ModelProto,
+    request: ExportRequest,
+    task: TaskModule,
+    preprocessing: Preprocessing,
+    report: Callable[[str], None],
 ) -> dict[str, Any]:
     """Quantize the graph in place. Returns the facts for the metadata."""
     paths = calibration_images(request.calibration, request.calibration_count)
-    _check_found(paths, request.calibration)
+    _check_found(paths, request.calibration, "--calibrate")
+    report(f"finding the ranges of matmul inputs on {plural(len(paths), 'image')}")
     size = task.fixed_batch or request.batch or 1
     settings = {name: np.array(value, np.float32) for name, value in task.settings.items()}
 
@@ -240,7 +257,7 @@ def _quantize(
             pixels = _pixels_of(path, task, preprocessing, "--calibrate")
             yield {INPUT_NAME: np.repeat(pixels[None], size, axis=0), **settings}
 
-    return {"images": len(paths), **asdict(quantize(graph, batches(), len(paths)))}
+    return {"images": len(paths), **asdict(quantize(graph, request.precision, batches(), len(paths)))}
 
 
 def _metadata(request: ExportRequest, opened: ExportModel, preprocessing: Preprocessing) -> ModelMetadata:

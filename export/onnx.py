@@ -1,4 +1,4 @@
-"""Export of an eager model to an ONNX graph in opset 17, with the scan as one operator."""
+"""Export of an eager model to an ONNX graph, with the scan as one operator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import vim_deploy.ops.mamba  # noqa: F401  (registers the PyTorch operators)
 from vim_deploy.errors import ExportError
 from vim_deploy.export.clean import name_after_modules, simplify, tidy
 from vim_deploy.export.gate import gate_after_scan
-from vim_deploy.export.opset import IR_VERSION, lower_to_opset_17
+from vim_deploy.export.opset import IR_VERSION, OPSET, lower_to_opset_17, raise_opset
 from vim_deploy.export.problems import FixedSizeError, explained, last_state_message
 from vim_deploy.export.symbolic_int import symbolic_int
 from vim_deploy.export.task import TaskModule
@@ -41,19 +41,22 @@ _EXPORTER_OPSET = 18  # the exporter's lowest
 _FLOATS = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"]
 
 
-def to_onnx(task: TaskModule, *, batch: int | None = None) -> onnx.ModelProto:
+def to_onnx(task: TaskModule, *, batch: int | None = None, opset: int = OPSET) -> onnx.ModelProto:
     """The graph of `task` with its weights; its inputs are `pixels` and the task's settings.
 
-    `batch` None makes the batch size dynamic, unless the task fixes it. Raises ExportError if the exporter
-    fails.
+    `batch` None makes the batch size dynamic, unless the task fixes it. `opset`: 17 to 19. Raises ExportError
+    if the exporter fails.
     """
     batch = _batch(task, batch)
     try:
-        return _model(task, batch)
+        model = _model(task, batch)
     except FixedSizeError:
         with symbolic_int(task.model) as lines:
             model = _model(task, batch)
-    _log.info("int() of a dynamic size was kept symbolic during the export, in %s", ", ".join(lines))
+        _log.info("int() of a dynamic size was kept symbolic during the export, in %s", ", ".join(lines))
+    if opset > OPSET:
+        raise_opset(model, opset)
+    onnx.checker.check_model(model, full_check=False)
     return model
 
 
@@ -82,7 +85,6 @@ def _model(task: TaskModule, batch: int | None) -> onnx.ModelProto:
     model.graph.initializer.extend(
         onnx.numpy_helper.from_array(inputs[name].numpy(), name) for name in task.settings
     )
-    onnx.checker.check_model(model, full_check=False)
     return model
 
 

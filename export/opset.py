@@ -1,7 +1,7 @@
-"""Conversion from opset 18, the exporter's lowest, to opset 17 and IR 8.
+"""Conversion from opset 18, the exporter's lowest, to opset 17 and IR 8, and from there to later ones.
 
-Such files work with ONNX Runtime 1.17 and later, and TensorRT 8.6 and later. The version converter of onnx
-cannot be used, because it has no adapter for Split from 18 to 17.
+Files in opset 17 work with ONNX Runtime 1.17 and later, and TensorRT 8.6 and later. The version converter of
+onnx cannot be used: it has no adapter for Split from 18 to 17, and on its way up it drops functions.
 """
 
 from __future__ import annotations
@@ -55,6 +55,34 @@ def lower_to_opset_17(model: onnx.ModelProto) -> None:
         if entry.domain in ("", "ai.onnx"):
             entry.version = OPSET
     model.ir_version = IR_VERSION
+
+
+def raise_opset(model: onnx.ModelProto, opset: int) -> None:
+    """Convert `model` from opset 17 to 18 or 19 in place, without a change of its results.
+
+    What `lower_to_opset_17` leaves needs a change only where 18 moved attributes to inputs or requires new
+    ones; 19 only added types and attributes with the old behavior as their default.
+    """
+    for node in model.graph.node:
+        if node.op_type in _REDUCTIONS and (axes := _pop_axes(node)) is not None:
+            name = f"{node.output[0]}/axes"
+            model.graph.initializer.append(numpy_helper.from_array(np.array(axes, np.int64), name))
+            node.input.append(name)
+        elif node.op_type == "Split" and len(node.input) < 2:
+            node.attribute.append(helper.make_attribute("num_outputs", len(node.output)))
+    for part in (model, *model.functions):
+        for entry in part.opset_import:
+            if entry.domain in ("", "ai.onnx"):
+                entry.version = opset
+    model.ir_version = max(model.ir_version, helper.find_min_ir_version_for(model.opset_import, True))
+
+
+def _pop_axes(node: onnx.NodeProto) -> list[int] | None:
+    for attribute in node.attribute:
+        if attribute.name == "axes":
+            node.attribute.remove(attribute)
+            return list(attribute.ints)
+    return None
 
 
 def _inputs_of_nodes(graph: onnx.GraphProto) -> Iterator[str]:

@@ -28,14 +28,14 @@ Model = TypeVar("Model", bound=Network)
 
 
 def in_precision(model: Model, precision: str) -> Model:
-    """The model itself for fp32 and int8, else a copy whose mixers compute in the precision.
+    """The model itself for fp32, int8 and fp8, else a copy whose mixers compute in the precision.
 
     Raises ExportError for a precision that files cannot have, and if a weight is out of its range.
     """
     if precision not in FILE_PRECISIONS:
         raise ExportError(f"precision is {precision!r}; expected one of {', '.join(FILE_PRECISIONS)}.")
     activations = Precision(precision).activations
-    if activations == Precision.FP32:  # for int8, the graph is quantized, not the model
+    if activations == Precision.FP32:  # quantized files: the graph is quantized, not the model
         return model
     dtype: torch.dtype = getattr(torch, activations.dtype)
     reduced = copy.deepcopy(model)

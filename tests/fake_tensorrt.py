@@ -136,8 +136,9 @@ class _Builder:
         cannot_obey = self._recorder.cannot_obey and "OBEY_PRECISION_CONSTRAINTS" in self._recorder.flags
         if self._recorder.fails_to_build or cannot_obey:
             return None
-        # Without the flag 8.6 builds fp32; so did newer versions with outdated packages.
-        keeps_types = (network.strong or "FP16" in self._recorder.flags) and not self._recorder.ignores_types
+        # Without a flag 8.6 builds fp32; so did newer versions with outdated packages.
+        typed = network.strong or not self._recorder.flags.isdisjoint(("FP16", "INT8"))
+        keeps_types = typed and not self._recorder.ignores_types
         return bytes([keeps_types]) + network.data
 
 

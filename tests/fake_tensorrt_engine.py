@@ -12,7 +12,7 @@ from fake_tensorrt_network import OUR_PLUGINS, element_types
 from fake_tensorrt_recorder import Recorder
 from prepared_graph import runner
 
-_SPELLED = {1: "Float", 10: "Half", 16: "BFloat16"}
+_SPELLED = {1: "Float", 3: "Int8", 10: "Half", 16: "BFloat16", 17: "FP8"}
 
 
 class Engine:
@@ -88,10 +88,10 @@ class _Inspector:
             fields = self._engine.recorder.tensor_fields or (lambda text: {"Format/Datatype": text})
             return {"Name": name, **fields(text)}
 
-        # TensorRT fuses the casts around a matmul that accumulates in float32.
+        # TensorRT fuses a matmul with the casts for accumulation in float32, and with DequantizeLinear.
         fused = {}
         for node in model.graph.node:
-            if "/Cast_input" in node.name:
+            if node.op_type == "DequantizeLinear" or "/Cast_input" in node.name:
                 fused[node.output[0]] = node.input[0]
             elif "/Cast_output" in node.name:
                 fused[node.input[0]] = node.output[0]

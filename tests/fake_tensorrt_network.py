@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 from fake_tensorrt_recorder import Recorder
+from prepared_graph import opset_of
 
 from vim_deploy.engines.fusion.domain import CONV_PAIR, FUSED_DOMAIN, SCAN_PAIR
 from vim_deploy.ops.function_body import function_body
@@ -43,7 +44,7 @@ def element_types(model: onnx.ModelProto) -> dict[str, int]:
     """ONNX element types of all tensors."""
     complete = onnx.ModelProto()
     complete.CopyFrom(model)
-    complete.functions.append(function_body())
+    complete.functions.append(function_body(opset=opset_of(model)))
     fused = [node for node in model.graph.node if node.domain == FUSED_DOMAIN]
     while True:
         graph = onnx.shape_inference.infer_shapes(complete).graph

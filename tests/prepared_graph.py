@@ -11,10 +11,12 @@ import numpy as np
 import onnx
 
 from vim_deploy.engines.fusion.domain import FUSED_DOMAIN
+from vim_deploy.engines.onnxruntime.session import unsuitable_optimizers
 from vim_deploy.onnx_graph.upcast import upcast_to_fp32
 from vim_deploy.ops.function_body import body_for
 from vim_deploy.ops.library import ort_library
 from vim_deploy.ops.signature import ATTRIBUTES, GATE, OP_NAME
+from vim_deploy.precision import Precision
 
 
 def runner(model: onnx.ModelProto) -> Callable[[np.ndarray], list[np.ndarray]]:
@@ -34,8 +36,16 @@ def runner(model: onnx.ModelProto) -> Callable[[np.ndarray], list[np.ndarray]]:
     if any(node.domain == FUSED_DOMAIN for node in upcast.graph.node):
         options.register_custom_ops_library(str(ort_library()))
     if scans:
-        upcast.functions.append(body_for(scans))
+        upcast.functions.append(body_for(scans, opset_of(upcast)))
     session = onnxruntime.InferenceSession(
-        upcast.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        upcast.SerializeToString(),
+        options,
+        providers=["CPUExecutionProvider"],
+        disabled_optimizers=list(unsuitable_optimizers(Precision.FP8)),
     )
     return lambda pixels: session.run(None, {"pixels": pixels})
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """The version of the standard operators."""
+    return next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))

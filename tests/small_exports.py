@@ -10,17 +10,20 @@ from shared_files import made_once
 from small_onnx import metadata
 
 from vim_deploy.data.preprocess import Preprocessing
-from vim_deploy.export.int8.graph import quantize
 from vim_deploy.export.onnx import to_onnx
+from vim_deploy.export.opset import OPSET
+from vim_deploy.export.quantization.formats import FORMATS
+from vim_deploy.export.quantization.graph import quantize
 from vim_deploy.export.reduced import in_precision
 from vim_deploy.model import VisionMamba, create_model
 from vim_deploy.model.synthetic import fill_synthetic
+from vim_deploy.precision import Precision
 from vim_deploy.tasks.classify.export import ClassifyModule
 
 IMAGE_SIZE = (16, 32)
 CLASSES = ("a", "b", "c", "d", "e")
 BLOCKS = 2
-IMAGES = 4  # for the ranges of a file in int8
+IMAGES = 4  # for the ranges of quantized files
 
 
 @cache
@@ -44,9 +47,13 @@ def small_export(precision: str, batch: int | None = None) -> bytes:
 
 
 def _small_export(precision: str, batch: int | None) -> bytes:
-    graph = to_onnx(ClassifyModule(in_precision(small_model(), precision)), batch=batch)
-    if precision == "int8":
-        quantize(graph, ({"pixels": pixels} for pixels in small_batches(batch or 1)), IMAGES)
+    form = FORMATS.get(Precision(precision))
+    opset = form.opset if form else OPSET
+    graph = to_onnx(ClassifyModule(in_precision(small_model(), precision)), batch=batch, opset=opset)
+    if form:
+        quantize(
+            graph, Precision(precision), ({"pixels": pixels} for pixels in small_batches(batch or 1)), IMAGES
+        )
     about = metadata(
         precision=precision, preprocessing=Preprocessing(IMAGE_SIZE), class_names=CLASSES, variant="small"
     )

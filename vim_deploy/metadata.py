@@ -45,7 +45,8 @@ class ModelMetadata:
     "model_ema" or null) and `seed` (for synthetic weights). `parity` has the result of the comparison
     with the eager model after the export, or is None if no comparison was made. `class_names_source`:
     GIVEN, FROM_CHECKPOINT, or ASSUMED and a dataset with as many classes; files of earlier versions do not
-    have it. `quantization`: of a file in int8, see export/int8, and the number of `images` it is based on.
+    have it. `quantization`: of a file in int8 or fp8, see export/quantization, and the number
+    of `images` it is based on.
     """
 
     task: str

@@ -73,7 +73,7 @@ def match_norm(graph: GraphIndex, scaled: onnx.NodeProto) -> Norm:
     add = graph.producer(sqrt.input[0], "Add")
     mean, epsilon = graph.with_constant(add)
     reduce = graph.producer(mean, "ReduceMean")
-    demand(integers(reduce, "axes") == [-1] and integer(reduce, "keepdims") == 1)
+    demand(_axes(graph, reduce) == [-1] and integer(reduce, "keepdims") == 1)
     square = graph.producer(reduce.input[0], "Pow")
     demand(square.input[0] == x and _is_scalar(graph, square.input[1], 2.0))
     shape = graph.shape(x)
@@ -83,6 +83,13 @@ def match_norm(graph: GraphIndex, scaled: onnx.NodeProto) -> Norm:
     demand(graph.is_closed(norm.nodes, exposed=[norm.y]))
     _add_residual(graph, norm)
     return norm
+
+
+def _axes(graph: GraphIndex, reduce: onnx.NodeProto) -> list[int]:
+    """An attribute up to opset 17, and an input from 18 on."""
+    if len(reduce.input) < 2:
+        return integers(reduce, "axes")
+    return [int(axis) for axis in graph.constant(reduce.input[1])]
 
 
 def _add_residual(graph: GraphIndex, norm: Norm) -> None:

@@ -32,7 +32,12 @@ from vim_deploy.engines.onnxruntime.options import OnnxruntimeOptions
 from vim_deploy.engines.onnxruntime.placement import check_on_cuda, read_profile
 from vim_deploy.engines.onnxruntime.providers import check_device, providers_of
 from vim_deploy.engines.onnxruntime.reference import reference_outputs
-from vim_deploy.engines.onnxruntime.session import make_session, run_session, runtime
+from vim_deploy.engines.onnxruntime.session import (
+    make_session,
+    run_session,
+    runtime,
+    unsuitable_optimizers,
+)
 from vim_deploy.engines.payload import Payload
 from vim_deploy.engines.selfcheck import Arrays, compare, compare_quantized, random_arrays
 from vim_deploy.engines.shared_weights import release_pages
@@ -156,6 +161,7 @@ def _built_for_cuda(
         providers=providers_of(options.device, tf32=tf32),
         library=_library(options.device) if uses_library else None,
         threads=options.threads or machine.usable_cpus(),
+        disabled=unsuitable_optimizers(source.metadata.precision),
     )
     settings = TASKS.get(source.metadata.task).settings
     with tempfile.TemporaryDirectory(prefix="vim-build-") as folder:
@@ -281,10 +287,10 @@ def _library(device: str) -> Path:
 def _check_precision(source: SourceModel, options: OnnxruntimeOptions) -> None:
     """Refuses what the runtime would refuse later with a less clear message."""
     precision, name = source.metadata.precision, source.record.name
-    if precision == Precision.INT8 and options.cpu_precision != Precision.FP32:
+    if precision.is_quantized and options.cpu_precision != Precision.FP32:
         raise EngineError(
-            f"{name} is in int8, which --cpu-precision cannot change; leave it out, or export the model with "
-            "--precision fp32."
+            f"{name} is in {precision}, which --cpu-precision cannot change; leave it out, or export the "
+            "model with --precision fp32."
         )
     if precision.activations == Precision.FP32 or not source.uses_operator or options.device != "cpu":
         return

@@ -49,12 +49,15 @@ def _run_all(given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         library=None if library is None else Path(library),
         threads=request["threads"],
         quiet=True,
+        disabled=request["disabled"],
     )
     feeds = {input: given[f"input{number}"] for number, input in enumerate(request["inputs"])}
     run = partial(_run, pixels=feeds, outputs=request["outputs"], settings=request["settings"])
     arrays = run("expected", session(given["model"].tobytes(), optimization=request["model_optimization"]))
     if "graph" in given:
-        optimized = _optimized(given["graph"].tobytes(), request["optimization"], session)
+        optimized = _optimized(
+            given["graph"].tobytes(), request["optimization"], session, request["disabled"]
+        )
         del given["graph"]
         payload = split_weights(optimized)
         arrays |= run("found", session(payload, optimization="none"))
@@ -76,12 +79,11 @@ def _run(
     return {f"{prefix}{number}": found[output] for number, output in enumerate(outputs)}
 
 
-def _optimized(graph: bytes, level: str, session: Callable[..., Any]) -> bytes:
+def _optimized(graph: bytes, level: str, session: Callable[..., Any], disabled: Sequence[str]) -> bytes:
     if level == "none":
         return graph
-    optimize = partial(
-        session, graph, optimization=level, disabled=[] if needs_blocks(graph) else [BLOCKING_OPTIMIZER]
-    )
+    blocking = [] if needs_blocks(graph) else [BLOCKING_OPTIMIZER]
+    optimize = partial(session, graph, optimization=level, disabled=[*disabled, *blocking])
     if not hasattr(os, "memfd_create"):
         with tempfile.TemporaryDirectory(prefix="vim-build-") as folder:
             path = Path(folder) / "model.onnx"

@@ -16,6 +16,7 @@ import numpy as np
 
 from vim_deploy import child, errors, machine
 from vim_deploy.engines.limits import MEMORY_VARIABLE, SECONDS_VARIABLE, Limits, limits_for
+from vim_deploy.engines.onnxruntime.session import unsuitable_optimizers
 from vim_deploy.engines.payload import Payload, StoredTensor
 from vim_deploy.engines.selfcheck import Arrays
 from vim_deploy.engines.source import SourceModel
@@ -67,6 +68,7 @@ def run_limited(
         "threads": threads,
         "model_optimization": model_optimization,
         "optimization": optimization,
+        "disabled": list(unsuitable_optimizers(source.metadata.precision)),
         "inputs": list(given),
         "outputs": outputs,
         "settings": dict(TASKS.get(source.metadata.task).settings),

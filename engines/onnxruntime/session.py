@@ -15,6 +15,7 @@ import numpy as np
 from vim_deploy.engines.onnxruntime.weights import add_weights
 from vim_deploy.engines.payload import Payload
 from vim_deploy.errors import EngineError, MissingDependencyError, OperatorLibraryError
+from vim_deploy.precision import Precision
 
 _log = logging.getLogger("vim_deploy")
 
@@ -28,6 +29,9 @@ _OPTIMIZATIONS = {
     "extended": "ORT_ENABLE_EXTENDED",
     "all": "ORT_ENABLE_ALL",
 }
+# Fuses quantized matmuls without looking at their type, into operators for integers (1.31: a file in fp8 does
+# not load).
+_QDQ_OPTIMIZER = "QDQSelectorActionTransformer"
 # Warnings would include every initializer that runs can override.
 _LOG_ERRORS, _LOG_FATAL = 3, 4
 
@@ -54,6 +58,11 @@ def runtime() -> ModuleType:
             "remove both and install one."
         )
     return onnxruntime
+
+
+def unsuitable_optimizers(precision: Precision) -> tuple[str, ...]:
+    """The optimizers that must be left out (`disabled`) when a file in this precision is optimized."""
+    return (_QDQ_OPTIMIZER,) if precision is Precision.FP8 else ()
 
 
 def make_session(

@@ -38,7 +38,7 @@ _GATED = "gated"
 PLUGIN_FIELDS = (*ATTRIBUTES, _GATED)
 _PRECISIONS = {precision.onnx_type: precision for precision in FLOAT_PRECISIONS}
 
-# Operators of exported models (opset 17) that the parsers of 8.6 and later support.
+# Operators of exported models (opset 17, in fp8 19) that the parsers of 8.6 and later support.
 _PARSED = {
     "Abs", "Add", "And", "ArgMax", "BatchNormalization", "Cast", "Clip", "Concat", "Constant",
     "ConstantOfShape", "Conv", "ConvTranspose", "Cos", "DequantizeLinear", "Div", "Equal", "Erf", "Exp",
@@ -52,6 +52,11 @@ _PARSED = {
 _PARSED_FROM_10 = {"Gelu"}
 _INT64 = 7  # onnx.TensorProto.DataType
 _LAST_OPSET = {8: 17, 10: 20, 11: 20}
+# ONNX types that only 10 and later have.
+_FROM_10 = {
+    16: "bfloat16 tensors, which it does not support (use --precision fp16)",
+    17: "float8 tensors, which only TensorRT 10 and later support (use --precision int8)",
+}
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class PreparedGraph:
 
     `types`: precision of every floating-point tensor; `scans`: names of our plugin's nodes; `other_plugins`:
     names of the nodes that run as plugins of TensorRT; `fused`: the number of fused operators of each kind,
-    which are plugins too and part of `scans`; `quantized`: names of the matmuls whose inputs are int8.
+    which are plugins too and part of `scans`; `quantized`: names of the matmuls whose inputs are quantized.
     """
 
     data: bytes
@@ -128,7 +133,7 @@ def prepare(
 
 
 def quantized_matmuls(model: onnx.ModelProto) -> tuple[str, ...]:
-    """Names of the matmuls that TensorRT computes with 8-bit integers: both inputs are dequantized."""
+    """Names of the matmuls that TensorRT computes in an 8-bit type: both inputs are dequantized."""
     dequantized = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
     return tuple(
         node.name
@@ -151,12 +156,12 @@ def lint(model: onnx.ModelProto, types: dict[str, int], major: int) -> Iterator[
     """The rules of TensorRT `major`'s parser that the graph violates; `types` are ONNX element types."""
     for function in model.functions:
         yield f"local function {function.name}, which hides the plugin from TensorRT 10 and later"
+    if major < 10:
+        yield from (problem for kind, problem in _FROM_10.items() if kind in types.values())
     last = _LAST_OPSET[max(key for key in _LAST_OPSET if key <= max(major, 8))]
     for entry in model.opset_import:
         if entry.domain in ("", "ai.onnx") and entry.version > last:
             yield f"opset {entry.version}, but its parser supports at most {last}"
-    if major < 10 and 16 in types.values():
-        yield "bfloat16 tensors, which it does not support (use --precision fp16)"
     known = _PARSED if major < 10 else _PARSED | _PARSED_FROM_10
     constants = _constants(model)
     for node in model.graph.node:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -16,6 +17,7 @@ from vim_deploy.text import plural
 # Type names in the inspectors of 8.6, 10 and 11. Longer names come first: they contain the shorter ones.
 _SPELLINGS = {
     Precision.INT8: ("int8",),
+    Precision.FP8: ("fp8", "float8"),
     Precision.BF16: ("bf16", "bfloat16"),
     Precision.FP16: ("fp16", "half", "float16"),
     Precision.FP32: ("fp32", "float"),
@@ -52,7 +54,7 @@ def check_precision(
 
     Also the names of the tactics of these matmuls, which show the type that they accumulate in.
 
-    Of a file in int8, the selective scans are in float32, and only the quantized matmuls are looked at.
+    Of a quantized file, the selective scans are in float32, and only the quantized matmuls are looked at.
 
     Raises EngineError when a selective scan is missing or has another precision, or when a matmul of a block
     has no tensor in `precision`: an fp16 file must not become an fp32 engine.
@@ -104,12 +106,13 @@ def _names(layer: dict[str, Any]) -> str:
 
 
 def _is_block_matmul(layer: dict[str, Any], graph: PreparedGraph) -> bool:
-    """Whether the layer is a matmul of a block; of a file in int8, whether it is a quantized matmul."""
+    """Whether the layer is a matmul of a block; of a quantized file, whether it is a quantized matmul."""
     name = _names(layer)
     if layer.get("LayerType") in ("Reformat", "Constant"):
         return False
     if graph.quantized:
-        return any(f"{matmul}" in name for matmul in graph.quantized)
+        # Not those that quantize its inputs and weights, whose names begin with that of the matmul.
+        return any(re.search(rf"{re.escape(matmul)}(?![\w/])", name) for matmul in graph.quantized)
     return ".mixer" in name and "MatMul" in name
 
 

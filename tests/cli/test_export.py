@@ -105,8 +105,8 @@ def test_other_image_size_resizes_the_position_embedding(checkpoint, tmp_path):
 def test_a_file_that_disagrees_is_deleted(config, tmp_path, monkeypatch):
     import vim_deploy.export.exporter as export_run
 
-    def broken(task, *, batch):
-        graph = to_onnx(task, batch=batch)
+    def broken(task, **options):
+        graph = to_onnx(task, **options)
         for node in graph.graph.node:
             for attribute in node.attribute:
                 if attribute.name == "reverse":

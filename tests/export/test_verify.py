@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,10 @@ from torch import nn
 
 import vim_deploy
 from vim_deploy.errors import ExportError
-from vim_deploy.export.verify import compare_with_eager
+from vim_deploy.export import verify
+from vim_deploy.export.verify import compare_quantized, compare_with_eager
+from vim_deploy.parity.detections import detections_difference
+from vim_deploy.precision import Precision
 from vim_deploy.tasks.raw.export import RawModule
 
 
@@ -35,3 +40,15 @@ def test_a_size_that_the_file_fixes_is_found_at_other_sizes(tmp_path):
     other = RawModule(Scaled(limit=7), examples=examples, axes=axes)
     with pytest.raises(ExportError, match="disagrees with the eager model"):
         compare_with_eager(path, other, inputs)
+
+
+def test_detections_that_cannot_be_matched_are_left_to_validation(monkeypatch):
+    def found(count: int) -> list[np.ndarray]:
+        values = np.ones((count, 1), np.float32)
+        return [np.ones((count, 4), np.float32), values[:, 0], np.zeros(count, np.int64), values[..., None]]
+
+    task = SimpleNamespace(difference=lambda a, b: detections_difference(tuple(a), tuple(b)))
+    monkeypatch.setattr(verify, "EagerModel", lambda task: SimpleNamespace(run=lambda pixels: found(9)))
+    monkeypatch.setattr(verify, "run_file", lambda *arguments, **options: found(3))
+    with pytest.raises(ExportError, match=r"the detections of the int8 file .* vim-validate \(--images with"):
+        compare_quantized("x.onnx", task, np.zeros(1), Precision.INT8)

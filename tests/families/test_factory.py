@@ -16,7 +16,7 @@ from torch import nn
 import vim_deploy
 from vim_deploy.cli import build, export, infer, validate
 from vim_deploy.errors import ConfigError
-from vim_deploy.export.int8 import sites
+from vim_deploy.export.quantization import sites
 from vim_deploy.families.factory_network import open_factory
 from vim_deploy.families.family import FACTORY, ModelSource
 from vim_deploy.ops import use_scan

@@ -60,11 +60,17 @@ def test_fused_classifiers(recorder, plugins, tmp_path, precision):
         assert (layer.plugin["workspace"] > 0) == (layer.plugin["name"] == SCAN_PAIR)
 
 
-def test_quantized_classifiers(recorder, plugins, tmp_path):
-    parsed, _ = checked(recorder, plugins, small_export("int8"), tmp_path, fuse=True)
+@pytest.mark.parametrize("precision", ["int8", "fp8"])
+def test_quantized_classifiers(recorder, plugins, tmp_path, precision):
+    if precision == "fp8" and recorder.installation.major < 10:
+        pytest.skip("TensorRT 8.6 has no fp8")
+    parsed, _ = checked(recorder, plugins, small_export(precision), tmp_path, fuse=True)
     kinds = Counter(layer.kind for layer in parsed.recording.layers)
     assert kinds["Quantize"] == 3 * BLOCKS  # of inputs; weights are stored as integers
     assert kinds["Dequantize"] == 6 * BLOCKS
+    expected = {"int8": "int8", "fp8": "float8_e4m3fn"}[precision]
+    quantized = [layer.outputs[0].type for layer in parsed.recording.layers if layer.kind == "Quantize"]
+    assert set(quantized) == {expected}
 
 
 @pytest.mark.parametrize("task", ["features", "segment"])

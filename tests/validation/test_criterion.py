@@ -65,7 +65,7 @@ def test_outputs_without_classes_are_judged_by_their_cosine(noise, passes):
     assert (judge(False, report(noise), None, None).reason is None) is passes
 
 
-@pytest.mark.parametrize("precision", ["int8", "int8-matmul"])
+@pytest.mark.parametrize("precision", ["int8", "int8-matmul", "fp8"])
 def test_differences_of_any_size_are_within_the_tolerance_but_not_nan(precision):
     assert report(10.0, precision).passed
     assert not report(float("nan"), precision).passed

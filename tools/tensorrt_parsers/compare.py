@@ -11,6 +11,7 @@ import onnx
 from tensorrt_parsers.compute import compute
 from tensorrt_parsers.installation import Recorder
 from tensorrt_parsers.recording import Recording, record
+from vim_deploy.engines.onnxruntime.session import unsuitable_optimizers
 from vim_deploy.engines.tensorrt.graph import prepare
 from vim_deploy.onnx_graph.upcast import upcast_to_fp32
 from vim_deploy.precision import FLOAT_PRECISIONS, Precision
@@ -41,8 +42,10 @@ def precision_of(data: bytes) -> Precision:
     """The precision of an exported file: the reduced type that any of its weights has."""
     model = onnx.load_model_from_string(data)
     kinds = {item.data_type for item in model.graph.initializer}
-    if onnx.TensorProto.INT8 in kinds:
-        return Precision.INT8
+    quantized = {onnx.TensorProto.INT8: Precision.INT8, onnx.TensorProto.FLOAT8E4M3FN: Precision.FP8}
+    for kind, precision in quantized.items():
+        if kind in kinds:
+            return precision
     reduced = [each for each in FLOAT_PRECISIONS if each != Precision.FP32 and each.onnx_type in kinds]
     return reduced[0] if reduced else Precision.FP32
 
@@ -62,7 +65,12 @@ def differences(parsed: Parsed, batch: int = 2, seed: int = 0) -> dict[str, floa
     options = onnxruntime.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 3, 1
     upcast = upcast_to_fp32(model).SerializeToString()
-    session = onnxruntime.InferenceSession(upcast, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        upcast,
+        options,
+        providers=["CPUExecutionProvider"],
+        disabled_optimizers=list(unsuitable_optimizers(parsed.precision)),
+    )
     names = [output.name for output in session.get_outputs()]
     expected = dict(zip(names, session.run(None, {pixels.name: values}), strict=True))
     found = compute(parsed.recording, {pixels.name: values})

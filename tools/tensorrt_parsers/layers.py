@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from tensorrt_parsers.detection import suppression
-from tensorrt_parsers.recording import Layer, Recording, UnsupportedLayerError
+from tensorrt_parsers.recording import INTEGERS, Layer, Recording, UnsupportedLayerError
 
 Function = Callable[..., torch.Tensor | tuple[torch.Tensor, ...]]
 
@@ -48,7 +48,7 @@ def axes_of(mask: int) -> list[int]:
 def weights_of(network: Recording, setting: dict[str, Any]) -> torch.Tensor:
     """Weights in their own type."""
     values = torch.from_numpy(network.weights(setting).copy())
-    return values.view(torch.bfloat16) if setting["type"] == "bfloat16" else values
+    return values.view(getattr(torch, setting["type"])) if setting["type"] in INTEGERS else values
 
 
 def _padding(settings: dict[str, Any], rank: int) -> tuple[list[int], list[int]]:
@@ -203,7 +203,10 @@ def _scale_of(layer: Layer, x: torch.Tensor, scale: torch.Tensor) -> torch.Tenso
 def _quantize(
     network: Recording, layer: Layer, x: torch.Tensor, scale: torch.Tensor, *zero: torch.Tensor
 ) -> torch.Tensor:
-    return torch.round(x.float() / _scale_of(layer, x, scale)).clamp(-128, 127).to(torch.int8)
+    values = x.float() / _scale_of(layer, x, scale)
+    if layer.outputs[0].type == "int8":
+        return torch.round(values).clamp(-128, 127).to(torch.int8)
+    return values.clamp(-448, 448).to(torch.float8_e4m3fn)
 
 
 def _dequantize(

@@ -12,6 +12,9 @@ import numpy as np
 
 from tensorrt_parsers.installation import Recorder
 
+# Types that numpy does not have, with integers of the same width.
+INTEGERS = {"bfloat16": "int16", "float8_e4m3fn": "uint8"}
+
 
 class UnsupportedLayerError(Exception):
     """A form of a layer that this tool does not compute, since no exported file has it."""
@@ -19,7 +22,7 @@ class UnsupportedLayerError(Exception):
 
 @dataclass(frozen=True)
 class Tensor:
-    """`dims`: sizes, -1 for open ones; `type`: the name of a numpy type, or "bfloat16"."""
+    """`dims`: sizes, -1 for open ones; `type`: the name of a type of numpy or ml_dtypes."""
 
     id: int
     name: str
@@ -73,8 +76,8 @@ class Recording:
         return [*refused, *missing, *self.mismatches]
 
     def weights(self, setting: dict[str, Any]) -> np.ndarray:
-        """The values of weights; those of type bfloat16 as 16-bit integers."""
-        kind = "int16" if setting["type"] == "bfloat16" else setting["type"]
+        """The values of weights; those of types that numpy does not have as integers."""
+        kind = INTEGERS.get(setting["type"], setting["type"])
         return np.frombuffer(self.weight_bytes, kind, setting["count"], setting["offset"])
 
 

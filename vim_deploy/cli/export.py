@@ -73,15 +73,15 @@ class _ExportCommand(TaskOptionsCommand):
     type=click.Choice([str(precision) for precision in FILE_PRECISIONS]),
     default=str(Precision.FP32),
     help="Type of the blocks' weights and activations, for runtimes that take it from the file (TensorRT). "
-    "Inputs, outputs, norms and the residual stream are always float32. int8 applies to the large matmuls, "
-    "and needs --calibrate.",
+    "Inputs, outputs, norms and the residual stream are always float32. int8 and fp8 apply to the large "
+    "matmuls, and need --calibrate; fp8 is for TensorRT 10 and later.",
 )
 @click.option(
     "--calibrate",
     multiple=True,
     shell_complete=complete_files,
-    help="Calibration images for --precision int8, representative of the application: file, folder or glob; "
-    "repeatable. At most 128 are used, evenly spaced.",
+    help="Calibration images for --precision int8 and fp8, representative of the application: file, folder "
+    "or glob; repeatable. At most 128 are used, evenly spaced.",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="Fixed batch size.  [default: dynamic]")
 @path_option(
@@ -143,7 +143,7 @@ def _named_model(model: str | None, factory: str | None) -> str:
 
 
 def _report(result: ExportResult, as_json: bool, quiet: bool) -> None:
-    from vim_deploy.inspection.text import parity_in_words
+    from vim_deploy.inspection.text import parity_in_words, precision_in_words
 
     metadata = result.metadata
     if as_json:
@@ -154,6 +154,7 @@ def _report(result: ExportResult, as_json: bool, quiet: bool) -> None:
     if not quiet:
         echo(
             f"{result.path}: {metadata.variant}, {by(metadata.preprocessing.image_size)}, "
-            f"{metadata.precision}, {parity_in_words(metadata.parity)}",
+            f"{precision_in_words(metadata.precision, metadata.quantization)}, "
+            f"{parity_in_words(metadata.parity)}",
             err=True,
         )

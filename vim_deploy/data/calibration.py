@@ -1,4 +1,4 @@
-"""The images that ranges of int8 matmuls are computed from."""
+"""The images that ranges of quantized matmuls are computed from."""
 
 from __future__ import annotations
 

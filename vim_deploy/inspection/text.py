@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from vim_deploy.precision import QUANTIZED_PRECISIONS
 from vim_deploy.text import by, listed, plural
 
 Fact: TypeAlias = "tuple[str, str]"  # what it is, and its value
@@ -25,8 +26,9 @@ def parity_in_words(parity: Mapping[str, Any] | None) -> str:
     """The comparison with the eager model that vim-export made."""
     if parity is None:
         return "NOT compared with the eager model (--no-check)"
-    if (found := parity.get("int8")) is not None:
-        # Not a judgment: vim-validate judges int8 files, by accuracy.
+    found = next((parity[each] for each in QUANTIZED_PRECISIONS if each in parity), None)
+    if found is not None:
+        # Not a judgment: vim-validate judges quantized files, by accuracy.
         agreement = "compared with the eager float32 model"
     elif (found := parity.get("library")) is not None:
         agreement = "equal to the eager model"
@@ -36,6 +38,16 @@ def parity_in_words(parity: Mapping[str, Any] | None) -> str:
     return (
         f"{agreement} on {plural(found['images'], parity['images'] + ' image')}: largest difference "
         f"{found['max_abs']:.1e} on values up to {found['max_reference']:.2g}"
+    )
+
+
+def precision_in_words(precision: str, quantization: Mapping[str, Any] | None) -> str:
+    """The precision; of a quantized file also what was quantized, and from how many images."""
+    if quantization is None:
+        return precision
+    return (
+        f"{precision} in {plural(quantization['matmuls'], 'matmul')} with ranges from "
+        f"{plural(quantization['images'], 'image')}"
     )
 
 
@@ -104,7 +116,7 @@ def _model(model: Mapping[str, Any], precision: str) -> Iterator[Fact]:
     yield "task", model["task"]
     yield "model", ", ".join([model["variant"], *_image_size(model["preprocessing"])])
     yield "classes", _classes(model)
-    yield "precision", precision
+    yield "precision", precision_in_words(precision, model.get("quantization"))
     if model["preprocessing"]:
         yield "preprocessing", _preprocessing(model["preprocessing"])
     hashed = f", SHA-256 {checkpoint['sha256']}" if checkpoint.get("sha256") else ""

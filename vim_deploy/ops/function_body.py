@@ -13,8 +13,10 @@ import onnx.parser
 
 from vim_deploy.ops.signature import ATTRIBUTES, INPUT_NAMES, OP_DOMAIN, OP_NAME, is_gated
 
+# Opsets in which the body's operators are the same.
+OPSETS = range(17, 20)
 _BODY = """
-<opset_import: ["" : 17], domain: "{domain}">
+<opset_import: ["" : {opset}], domain: "{domain}">
 {name} <{attributes}> ({inputs}) => (y)
 {{
   axis_time = Constant <value_ints: ints = [1]> ()
@@ -133,13 +135,14 @@ _NO_GATE = """
 """
 
 
-def function_body(*, gated: bool = True, grouped: bool = False) -> onnx.FunctionProto:
-    """The operator's body, opset 17; inputs and attributes as the contract says, any of its types.
+def function_body(*, gated: bool = True, grouped: bool = False, opset: int = OPSETS[0]) -> onnx.FunctionProto:
+    """The operator's body in one of OPSETS; inputs and attributes as the contract says, any of its types.
 
     A function cannot test whether an optional input is there, so there is one body for nodes with `z` and
     one for those without. `grouped` False: for nodes whose `groups` is 1, without the views of groups.
     """
     text = _BODY.format(
+        opset=opset,
         domain=OP_DOMAIN,
         name=OP_NAME,
         attributes=", ".join(ATTRIBUTES),
@@ -154,15 +157,20 @@ def function_body(*, gated: bool = True, grouped: bool = False) -> onnx.Function
     )
 
 
-def body_for(nodes: Sequence[onnx.NodeProto]) -> onnx.FunctionProto:
-    """The body for all scans of a file. Raises ValueError if only some of them have a gate."""
+def body_for(nodes: Sequence[onnx.NodeProto], opset: int = OPSETS[0]) -> onnx.FunctionProto:
+    """The body for all scans of a file, in the file's opset.
+
+    Raises ValueError if only some of them have a gate, and for an opset that is not one of OPSETS.
+    """
+    if opset not in OPSETS:
+        raise ValueError(f"opset {opset}; expected {OPSETS[0]} to {OPSETS[-1]}")
     gates = {is_gated(node) for node in nodes}
     if len(gates) > 1:
         raise ValueError("scans with and without z in one file, which cannot have the same function body")
     grouped = any(
         attribute.name == "groups" and attribute.i != 1 for node in nodes for attribute in node.attribute
     )
-    return function_body(gated=gates != {False}, grouped=grouped)
+    return function_body(gated=gates != {False}, grouped=grouped, opset=opset)
 
 
 def _lines(text: str) -> str:

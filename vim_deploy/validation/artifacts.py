@@ -16,7 +16,11 @@ from vim_deploy.engines.class_names import class_names_of
 from vim_deploy.engines.container import read_manifest
 from vim_deploy.engines.manifest import Manifest
 from vim_deploy.engines.onnxruntime.backend import OrtRunner
-from vim_deploy.engines.onnxruntime.session import make_session, run_session
+from vim_deploy.engines.onnxruntime.session import (
+    make_session,
+    run_session,
+    unsuitable_optimizers,
+)
 from vim_deploy.engines.open import OpenEngine, open_engine
 from vim_deploy.engines.source import SourceModel, read_source
 from vim_deploy.engines.tensors import BatchRange, TensorSpec
@@ -178,7 +182,13 @@ def open_artifact(target: Target, threads: int | None = None) -> Artifact:
 def open_source_model(target: Target, source: SourceModel, threads: int | None = None) -> Artifact:
     """An ONNX file in a plain session of ONNX Runtime, without graph rewrites."""
     library = ort_library() if target.mode == RunMode.LIBRARY else None
-    session = make_session(source.data, name=str(target.path), library=library, threads=threads)
+    session = make_session(
+        source.data,
+        name=str(target.path),
+        library=library,
+        threads=threads,
+        disabled=unsuitable_optimizers(source.metadata.precision),
+    )
     network = OrtRunner(session, source.input, source.outputs)
     return Artifact(target, network, source.metadata, source.metadata.precision, inputs=source.inputs)
 

@@ -45,23 +45,28 @@ def test_an_exported_file_passes_for_every_version(precision, major):
     onnx.shape_inference.infer_shapes(model, check_type=True)
 
 
-@pytest.mark.parametrize("major", MAJORS)
-def test_quantized_matmuls_of_a_file_in_int8_pass_for_every_version(major):
-    prepared = prepare("model.onnx", small_export("int8"), "int8", major, fuse=True)
+@pytest.mark.parametrize(
+    ("precision", "major"), [*(("int8", major) for major in MAJORS), ("fp8", 10), ("fp8", 11)]
+)
+def test_quantized_matmuls_pass(precision, major):
+    prepared = prepare("model.onnx", small_export(precision), precision, major, fuse=True)
     assert len(prepared.quantized) == 3 * BLOCKS
     assert prepared.fused == prepare("model.onnx", small_export("fp32"), "fp32", major, fuse=True).fused
 
 
-def test_matmuls_of_a_file_in_int8_must_have_integers():
-    prepared = prepare("model.onnx", small_export("int8"), "int8", 10)
+@pytest.mark.parametrize(("precision", "spelling"), [("int8", "Int8"), ("fp8", "FP8")])
+def test_matmuls_of_a_quantized_file_must_be_in_its_type(precision, spelling):
+    prepared = prepare("model.onnx", small_export(precision), precision, 10)
     scans = [layer(name, "PluginV3", "Float") for name in prepared.scans]
-    matmuls = [layer(name, "MatrixMultiply", "Int8") for name in prepared.quantized]
+    matmuls = [layer(name, "MatrixMultiply", spelling) for name in prepared.quantized]
     others = [layer("layers.0.mixer/MatMul", "MatrixMultiply", "Float")]
-    figures = check_precision({"Layers": [*scans, *matmuls, *others]}, prepared, "int8")
+    figures = check_precision({"Layers": [*scans, *matmuls, *others]}, prepared, precision)
     assert figures["block_matmuls"] == len(matmuls)
     matmuls[0] = layer(prepared.quantized[0], "MatrixMultiply", "Float")
-    with pytest.raises(EngineError, match=r"the file is in int8, but TensorRT built .*MatMul in fp32"):
-        check_precision({"Layers": [*scans, *matmuls, *others]}, prepared, "int8")
+    with pytest.raises(
+        EngineError, match=rf"the file is in {precision}, but TensorRT built .*MatMul in fp32"
+    ):
+        check_precision({"Layers": [*scans, *matmuls, *others]}, prepared, precision)
 
 
 def layer(name: str, kind: str, type: str) -> dict[str, object]:

@@ -109,6 +109,26 @@ def test_bfloat16(place):
         place.build("bf16")
 
 
+@pytest.mark.parametrize(
+    ("precision", "major", "flags"),
+    [("int8", 8, {"INT8"}), ("int8", 10, set()), ("int8", 11, set()), ("fp8", 10, set()), ("fp8", 11, set())],
+)
+def test_quantized_files_are_typed_by_the_graph(place, precision, major, flags):
+    """Only 8.6, where the network is not strongly typed, needs a flag that allows 8-bit types."""
+    place.install(major)
+    manifest = read_manifest(place.build(precision))
+    assert manifest.precision == precision
+    assert manifest.build_info["typing"] == ("constrained" if major == 8 else "strong")
+    assert manifest.build_info["layers"]["block_matmuls"] == 3 * BLOCKS
+    assert (place.recorder.flags, place.recorder.cleared) == (flags, {"TF32"})
+
+
+def test_fp8_is_refused_by_8_6(place):
+    place.install(8)
+    with pytest.raises(EngineError, match="float8 tensors, which only TensorRT 10 and later support"):
+        place.build("fp8")
+
+
 def test_8_6_prefers_types_that_it_cannot_obey_with_a_warning(place, caplog):
     place.install(8)
     place.recorder.cannot_obey = True

@@ -121,7 +121,7 @@ def test_comparisons_use_a_score_threshold_of_zero(place):
 
 def test_comparison_uses_batches_of_one_image(place, monkeypatch):
     """Two images, whose objects must not be mixed up."""
-    monkeypatch.setattr(exporter, "to_onnx", lambda task, *, batch: task_exports.detector())
+    monkeypatch.setattr(exporter, "to_onnx", lambda task, **options: task_exports.detector())
     image = Image.fromarray(load_tensors("detector")["image"].transpose(1, 2, 0))
     for name, flipped in (("a.png", image), ("b.png", image.transpose(Image.Transpose.FLIP_LEFT_RIGHT))):
         (place / "check").mkdir(exist_ok=True)

@@ -38,6 +38,7 @@ const char* name_of(nvinfer1::DataType type) {
     case 3: return "int32";
     case 4: return "bool";
     case 5: return "uint8";
+    case 6: return "float8_e4m3fn";
     case 7: return "bfloat16";
     case 8: return "int64";
     default: return "other";

@@ -193,15 +193,20 @@ void check_scale(const LayerRecord& layer, int axis) {
 
 }  // namespace
 
+// The type is set after the layer is added; without one it is int8.
 void quantize(LayerRecord& layer) {
   same_as_input(layer);
   layer.out().type = DataType::kINT8;
+#if NV_TENSORRT_MAJOR >= 10
+  if (settings_of<QuantizeLayerRecord>(layer).to_type == DataType::kFP8) layer.out().type = DataType::kFP8;
+#endif
   check_scale(layer, settings_of<QuantizeLayerRecord>(layer).axis);
 }
 
 void dequantize(LayerRecord& layer) {
   same_as_input(layer);
-  if (layer.in(0).type != DataType::kINT8) layer.mismatch("an input that is not int8");
+  if (layer.in(0).type != DataType::kINT8 && layer.in(0).type != DataType::kFP8)
+    layer.mismatch("an input that is neither int8 nor fp8");
   layer.out().type = DataType::kFLOAT;
   check_scale(layer, settings_of<DequantizeLayerRecord>(layer).axis);
 }

@@ -1,4 +1,4 @@
-"""The matmuls of a graph that are computed in int8."""
+"""The matmuls of a graph that are quantized."""
 
 from __future__ import annotations
 

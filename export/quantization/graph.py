@@ -10,17 +10,20 @@ import onnx
 from onnx import helper, numpy_helper
 
 from vim_deploy.errors import ExportError
-from vim_deploy.export.int8.samples import sample
-from vim_deploy.export.int8.scales import Scales, choose_scales, quantize_weights
-from vim_deploy.export.int8.sites import Site, find_sites
+from vim_deploy.export.quantization.formats import FORMATS, Format
+from vim_deploy.export.quantization.samples import sample
+from vim_deploy.export.quantization.scales import Scales, choose_scales
+from vim_deploy.export.quantization.sites import Site, find_sites
+from vim_deploy.precision import Precision
 
 
 @dataclass(frozen=True)
 class Quantization:
     """How a graph was quantized, for its metadata.
 
-    `matmuls`: in int8. `smoothed`: those whose inputs are divided by factors, `multiplied` with an operator
-    of their own. `error`: the mean over the matmuls of the squared error relative to the squared output.
+    `matmuls`: their number. `smoothed`: those whose inputs are divided by factors, `multiplied` with an
+    operator of their own. `error`: the mean over the matmuls of the squared error relative to the squared
+    output.
     """
 
     matmuls: int
@@ -29,23 +32,27 @@ class Quantization:
     error: float
 
 
-def quantize(graph: onnx.ModelProto, batches: Iterable[Mapping[str, np.ndarray]], count: int) -> Quantization:
+def quantize(
+    graph: onnx.ModelProto, precision: Precision, batches: Iterable[Mapping[str, np.ndarray]], count: int
+) -> Quantization:
     """Quantize the graph in place, with scales from `count` batches of inputs.
 
-    Raises ExportError for a graph without a matmul that is large enough.
+    Its opset must be that of the precision's format or later. Raises ExportError for a graph without a matmul
+    that is large enough.
     """
+    form = FORMATS[precision]
     sites = find_sites(graph.graph)
     if not sites:
         raise ExportError(
-            "the network has no matmul with constant weights that int8 applies to; export with --precision "
-            "fp32."
+            f"the network has no matmul with constant weights that {precision} applies to; export with "
+            "--precision fp32."
         )
     samples = sample(graph, sorted({site.value for site in sites}), batches, count)
     chosen = {
-        site.node.name: choose_scales(site.weights, samples[site.value], foldable=bool(site.foldable))
+        site.node.name: choose_scales(form, site.weights, samples[site.value], foldable=bool(site.foldable))
         for site in sites
     }
-    _rewrite(graph.graph, sites, chosen)
+    _rewrite(graph.graph, form, sites, chosen)
     smoothed = [site for site in sites if chosen[site.node.name].factors is not None]
     return Quantization(
         matmuls=len(sites),
@@ -55,7 +62,7 @@ def quantize(graph: onnx.ModelProto, batches: Iterable[Mapping[str, np.ndarray]]
     )
 
 
-def _rewrite(graph: onnx.GraphProto, sites: list[Site], chosen: dict[str, Scales]) -> None:
+def _rewrite(graph: onnx.GraphProto, form: Format, sites: list[Site], chosen: dict[str, Scales]) -> None:
     by_name = {site.node.name: site for site in sites}
     constants = {item.name: item for item in graph.initializer}
     unused = {site.node.input[1] for site in sites}
@@ -63,7 +70,7 @@ def _rewrite(graph: onnx.GraphProto, sites: list[Site], chosen: dict[str, Scales
     for node in graph.node:
         site = by_name.get(node.name)
         if site is not None:
-            nodes += _quantized(graph, constants, site, chosen[node.name])
+            nodes += _quantized(graph, form, constants, site, chosen[node.name])
         nodes.append(node)
     used = {name for node in nodes for name in node.input}
     kept = [item for item in graph.initializer if item.name in used or item.name not in unused]
@@ -74,7 +81,11 @@ def _rewrite(graph: onnx.GraphProto, sites: list[Site], chosen: dict[str, Scales
 
 
 def _quantized(
-    graph: onnx.GraphProto, constants: dict[str, onnx.TensorProto], site: Site, scales: Scales
+    graph: onnx.GraphProto,
+    form: Format,
+    constants: dict[str, onnx.TensorProto],
+    site: Site,
+    scales: Scales,
 ) -> list[onnx.NodeProto]:
     """The nodes before a matmul, whose inputs are replaced in place."""
     name, weights, value = site.node.name, site.weights, site.value
@@ -89,8 +100,8 @@ def _quantized(
             smooth = _constant(graph, f"{name}/smoothing", 1 / scales.factors)
             nodes.append(helper.make_node("Mul", [value, smooth], [f"{name}/smooth"], name=f"{name}/Smooth"))
             value = f"{name}/smooth"
-    integers, columns = quantize_weights(weights)
-    zero = _constant(graph, f"{name}/zero", np.int8(0))
+    quantized, weight_scales = form.quantize_weights(weights)
+    zero = _constant(graph, f"{name}/zero", np.zeros((), form.dtype))
     scale = _constant(graph, f"{name}/input_scale", np.float32(scales.inputs))
     nodes += [
         helper.make_node(
@@ -105,9 +116,9 @@ def _quantized(
         helper.make_node(
             "DequantizeLinear",
             [
-                _constant(graph, f"{name}/weight", integers),
-                _constant(graph, f"{name}/weight_scale", columns),
-                _constant(graph, f"{name}/weight_zero", np.zeros(len(columns), np.int8)),
+                _constant(graph, f"{name}/weight", quantized),
+                _constant(graph, f"{name}/weight_scale", weight_scales),
+                _constant(graph, f"{name}/weight_zero", np.zeros(weight_scales.shape, form.dtype)),
             ],
             [f"{name}/weight_float"],
             name=f"{name}/DequantizeWeight",
