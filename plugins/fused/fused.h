@@ -53,18 +53,32 @@ constexpr std::int64_t kPanelMultiple = 16;  // lanes of the widest vectors; row
 constexpr std::int64_t kInt8Rows = 2;
 constexpr std::int64_t kInt8Depth = 4;  // values of a column in one 32-bit lane
 
+// The largest rank of a scan's time steps with `reduced`.
+constexpr std::int64_t kMaxReducedRank = 64;
+
 // The largest supported depth of a matmul.
 constexpr std::int64_t kMaxDepth = 3072;
 
 // The number of values of packed weights. `columns` must be less than 2^40, so that it does not overflow.
 std::int64_t packed_size(WeightType type, std::int64_t depth, std::int64_t columns);
 
+// Patches of images (channels, height, width) that do not overlap, row by row. Values in the order (channels, height,
+// width).
+struct Patches {
+  std::int64_t channels;
+  std::int64_t height;        // of an image
+  std::int64_t width;
+  std::int64_t patch_height;  // divides the height
+  std::int64_t patch_width;
+};
+
 // y = x @ weights.
 struct Project {
   std::int64_t rows;
-  const float* x;   // (rows, weights.depth)
+  const float* x;   // (rows, weights.depth); with patches images, whose patches are the rows
   Weights weights;  // (depth, columns)
   float* y;         // (rows, columns)
+  const Patches* patches = nullptr;
 };
 
 // sum = x, or residual + x @ before; y = RMSNorm(sum) @ after.
@@ -97,15 +111,15 @@ struct ScanPair {
   std::int64_t state;
   std::int64_t rank;
   bool delta_softplus;
-  bool short_decays;  // decays with less accuracy, if the instruction set has them
-  float scale;        // factor of the output
+  bool reduced;   // less accurate functions, if the instruction set has them; delta_weight is bfloat16
+  float scale;    // factor of the output
   const float* z;  // (batch, length, channels), rows z_pitch floats apart
   std::int64_t z_pitch;
   float* y;  // (batch, length, channels)
   struct Direction {
     const float* u;             // (batch, length, channels)
     const float* projection;    // (batch, length, rank + 2 * state): time step, B, C
-    const float* delta_weight;  // (rank, channels)
+    const void* delta_weight;   // (rank, channels); reduced: ((rank + 1) / 2, channels, 2)
     const float* A;             // (state, channels)
     const float* D;             // (channels)
     const float* delta_bias;    // (channels)

@@ -148,14 +148,35 @@ void project(const float* x, int64_t pitch, int64_t rows, const Weights& weights
     matmul<typename P::ForFloat32>(x, pitch, rows, weights, output, scratch.inputs);
 }
 
+// Copies a patch to a row.
+template <class M>
+void copy_patch(const Patches& patches, const float* images, int64_t index, float* row) {
+  const int64_t down = patches.height / patches.patch_height, across = patches.width / patches.patch_width;
+  const int64_t image = index / (down * across), y = index / across % down, x = index % across;
+  const float* corner = images + image * patches.channels * patches.height * patches.width +
+                        y * patches.patch_height * patches.width + x * patches.patch_width;
+  for (int64_t channel = 0; channel < patches.channels; ++channel)
+    for (int64_t line = 0; line < patches.patch_height; ++line, row += patches.patch_width) {
+      const float* from = corner + (channel * patches.height + line) * patches.width;
+      for_vectors<M>(patches.patch_width, [&](int64_t at, int lanes, auto full) {
+        store_lanes<M, full.value>(row + at, load_lanes<M, full.value>(from + at, lanes), lanes);
+      });
+    }
+}
+
 template <class P>
 void project_tasks(const Project& problem, int64_t first, int64_t last) {
   Scratch scratch;
+  float* patches = scratch.normalized;  // unused here otherwise
   const int64_t tasks = task_count(problem), depth = problem.weights.depth, columns = problem.weights.columns;
   for (int64_t task = first; task < last; ++task) {
     const int64_t from = problem.rows * task / tasks, to = problem.rows * (task + 1) / tasks;
+    if (problem.patches != nullptr)
+      for (int64_t row = from; row < to; ++row)
+        copy_patch<typename P::Lanes>(*problem.patches, problem.x, row, patches + (row - from) * depth);
+    const float* x = problem.patches != nullptr ? patches : problem.x + from * depth;
     const Output y = {problem.y + from * columns, columns, nullptr};
-    project<P>(problem.x + from * depth, depth, to - from, problem.weights, y, scratch);
+    project<P>(x, depth, to - from, problem.weights, y, scratch);
   }
 }
 
@@ -187,7 +208,10 @@ void conv_project_tasks(const ConvProject& problem, int64_t first, int64_t last)
   for (int64_t task = first; task < last; ++task) {
     const int64_t part = task % per_element, element_row = task / per_element * conv.length;
     const int64_t from = conv.length * part / per_element, to = conv.length * (part + 1) / per_element;
-    convolve_tokens<typename P::Lanes>(conv, element_row, from, to);
+    if (problem.directions[0].weights.type == WeightType::kFloat32)
+      convolve_tokens<typename P::Lanes>(conv, element_row, from, to);
+    else
+      convolve_tokens<typename P::Lanes::Reduced>(conv, element_row, from, to);
     for (int index = 0; index < 2; ++index) {
       const Weights& weights = problem.directions[index].weights;
       float* projection = problem.directions[index].projection + (element_row + from) * weights.columns;
@@ -229,30 +253,31 @@ vim_scan::Pass pass_of(const ScanPair& scan, int index) {
   return pass;
 }
 
-template <class M>
-void scan_tasks(const ScanPair& scan, int64_t first, int64_t last) {
+template <class M, class T>
+void sweep_both(const ScanPair& scan, int64_t first, int64_t last) {
   const vim_scan::Pass forward = pass_of(scan, 0), backward = pass_of(scan, 1);
-  const auto run = [&](auto lanes) {
-    using Lanes = decltype(lanes);
-    for (int64_t task = first; task < last; ++task) {
-      vim_scan::sweep<Lanes>(forward, task);
-      vim_scan::sweep<Lanes>(backward, task);
-    }
-  };
-  if (scan.short_decays)
-    run(typename M::Short());
-  else
-    run(M());
+  for (int64_t task = first; task < last; ++task) {
+    vim_scan::sweep<M, T>(forward, task);
+    vim_scan::sweep<M, T>(backward, task);
+  }
 }
 
-// H, Q: the policies for matmuls in bfloat16 and int8.
-template <class M, class H = BFloat16<M>, class Q = Int8Pairs<M>>
+template <class M, class S>
+void scan_tasks(const ScanPair& scan, int64_t first, int64_t last) {
+  if (scan.reduced)
+    sweep_both<typename M::Reduced, vim_scan::Projected<S, kMaxReducedRank>>(scan, first, last);
+  else
+    sweep_both<M, vim_scan::Projected<Float32<M>, 1>>(scan, first, last);  // uses no memory for inputs
+}
+
+// H, Q: the policies for matmuls in bfloat16 and int8; S: for the scan's time steps in bfloat16, one row at a time.
+template <class M, class H = BFloat16<M>, class Q = Int8Pairs<M>, class S = H>
 constexpr Kernels kernels_of(const char* name) {
   using P = Policies<M, H, Q>;
   return {name,
           norm_tasks<M>,
           conv_tasks<M>,
-          scan_tasks<M>,
+          scan_tasks<M, S>,
           project_tasks<P>,
           norm_project_tasks<P>,
           conv_project_tasks<P>};

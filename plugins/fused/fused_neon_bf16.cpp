@@ -65,6 +65,6 @@ struct NativeBFloat16 {
 
 }  // namespace
 
-constexpr Kernels kNeonBFloat16 = kernels_of<vim_scan::Neon, NativeBFloat16>("neon_bf16");
+constexpr Kernels kNeonBFloat16 = kernels_of<vim_scan::Neon, NativeBFloat16, Int8Pairs<vim_scan::Neon>, BFloat16<vim_scan::Neon>>("neon_bf16");
 
 }  // namespace vim_fused

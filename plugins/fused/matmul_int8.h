@@ -162,7 +162,10 @@ void int8_tile(const typename Q::Input* input, const float* row_scales, const In
 #pragma GCC unroll 4
     for (int v = 0; v < Vectors; ++v) {
       const Float scale = M::load(panel.scales + v * M::width) * row_scales[row];
-      const Float y = __builtin_convertvector(sum[row][v], Float) * scale;
+      Float y = __builtin_convertvector(sum[row][v], Float) * scale;
+      // Opaque: the compiler may fuse this multiplication with an addition to y in some tiles and not in others, so that
+      // results would depend on the number of rows.
+      asm("" : "+m"(y));
       const int64_t remaining = columns - v * M::width;
       const Output to = output.at(row, v * M::width);
       if (remaining >= M::width)

@@ -92,10 +92,21 @@ Status* compute_conv(void* state, KernelContext* context) {
 }
 
 // ScanPair(xz, then for each direction u, projection, delta_weight, A, D, delta_bias), and ScanPairReduced, the same with
-// shorter decays.
+// delta_weight in bfloat16 and less accurate functions.
 
 constexpr char kScanPair[] = "vim_deploy.fused::ScanPair";
 constexpr char kScanPairReduced[] = "vim_deploy.fused::ScanPairReduced";
+constexpr char kReducedWeightShape[] = "(half of rank, rounded up, 2 * channels)";
+
+// After xz: the third input of each direction.
+constexpr bool is_delta_weight(std::size_t input) { return input % kDirectionInputs == 3; }
+
+template <bool Reduced>
+InputSpec scan_spec(std::size_t input) {
+  InputSpec spec = spec_of(kScanPairSpecs[input]);
+  if (Reduced && is_delta_weight(input)) spec.shape_text = kReducedWeightShape;
+  return spec;
+}
 
 template <const char* Name>
 Status* create_scan(const CustomOp*, const ApiTable* table, const KernelInfo* info, void** kernel) {
@@ -117,31 +128,42 @@ Status* compute_scan(void* state, KernelContext* context) {
   constexpr const char* name = Reduced ? kScanPairReduced : kScanPair;
   const auto& kernel = *static_cast<const Kernel*>(state);
   const Api& api = kernel.api;
-  const float* data[kScanPairInputs];
+  const void* data[kScanPairInputs];
   Shape shapes[kScanPairInputs];
-  if (Status* failure = read_inputs(api, name, context, kScanPairSpecs, data, shapes)) return failure;
+  InputSpec specs[kScanPairInputs];
+  const Value* value = nullptr;
+  for (std::size_t i = 0; i < kScanPairInputs; ++i) {
+    specs[i] = scan_spec<Reduced>(i);
+    Status* failure = read_value(api, name, context, i, specs[i], &value, &data[i], &shapes[i]);
+    if (failure != nullptr) return failure;
+  }
   ScanPair scan = {};
   scan.batch = shapes[1].size[0];
   scan.length = shapes[1].size[1];
   scan.channels = shapes[1].size[2];
-  scan.rank = shapes[3].size[0];
   scan.state = shapes[4].size[0];
+  scan.rank = Reduced ? shapes[2].size[2] - 2 * scan.state : shapes[3].size[0];
+  if (Reduced && (scan.rank < 1 || scan.rank > kMaxReducedRank))
+    return refuse(api, name, "rank %lld, from %lld columns of projection and a state size of %lld; expected 1 to %lld",
+                  static_cast<long long>(scan.rank), static_cast<long long>(shapes[2].size[2]),
+                  static_cast<long long>(scan.state), static_cast<long long>(kMaxReducedRank));
   const Shape u = {3, {scan.batch, scan.length, scan.channels}}, channels = {1, {scan.channels}};
   const Shape projection = {3, {scan.batch, scan.length, scan.rank + 2 * scan.state}};
-  const Shape weight = {2, {scan.rank, scan.channels}}, A = {2, {scan.state, scan.channels}};
+  const Shape weight = Reduced ? Shape{2, {(scan.rank + 1) / 2, 2 * scan.channels}} : Shape{2, {scan.rank, scan.channels}};
+  const Shape A = {2, {scan.state, scan.channels}};
   const Shape expected[kScanPairInputs] = {{3, {scan.batch, scan.length, 2 * scan.channels}},
                                        u, projection, weight, A, channels, channels,
                                        u, projection, weight, A, channels, channels};
-  if (Status* failure = expect_shapes(api, name, kScanPairSpecs, shapes, expected, "u, delta_weight and A"))
-    return failure;
+  const char* from = Reduced ? "u, projection and A" : "u, delta_weight and A";
+  if (Status* failure = expect_shapes(api, name, specs, shapes, expected, from)) return failure;
   scan.delta_softplus = kernel.delta_softplus != 0;
-  scan.short_decays = Reduced;
+  scan.reduced = Reduced;
   scan.scale = kernel.average_directions != 0 ? 0.5f : 1.0f;
-  scan.z = data[0] + scan.channels;
+  scan.z = floats(data[0]) + scan.channels;
   scan.z_pitch = 2 * scan.channels;
   for (std::size_t i = 0; i < 2; ++i) {
-    const float* const* in = data + 1 + i * kDirectionInputs;
-    scan.directions[i] = {in[0], in[1], in[2], in[3], in[4], in[5]};
+    const void* const* in = data + 1 + i * kDirectionInputs;
+    scan.directions[i] = {floats(in[0]), floats(in[1]), in[2], floats(in[3]), floats(in[4]), floats(in[5])};
   }
   if (Status* failure = make_output(api, context, 0, u, &scan.y)) return failure;
   return run<ScanPair, &Kernels::scan>(api, context, scan);
@@ -182,6 +204,7 @@ CustomOp describe_scan() {
 CustomOp describe_reduced_scan() {
   CustomOp op = describe<kScanPairInputs, 1>();
   op.GetName = [](const CustomOp*) { return "ScanPairReduced"; };
+  op.GetInputType = [](const CustomOp*, std::size_t i) { return is_delta_weight(i) ? kBFloat16 : kFloat; };
   op.CreateKernelV2 = create_scan<kScanPairReduced>;
   op.KernelComputeV2 = compute_scan<true>;
   return op;
@@ -197,8 +220,9 @@ const CustomOp* const kOperators[] = {&kNormOperator, &kAddNormOperator, &kConvO
                                       kMatmulOperators[0], kMatmulOperators[1], kMatmulOperators[2],
                                       kMatmulOperators[3], kMatmulOperators[4], kMatmulOperators[5],
                                       kMatmulOperators[6], kMatmulOperators[7], kMatmulOperators[8],
-                                      kMatmulOperators[9], kMatmulOperators[10], kMatmulOperators[11]};
-static_assert(kMatmulOperatorCount == 12, "");
+                                      kMatmulOperators[9], kMatmulOperators[10], kMatmulOperators[11],
+                                      kMatmulOperators[12], kMatmulOperators[13]};
+static_assert(kMatmulOperatorCount == 14, "");
 
 }  // namespace
 

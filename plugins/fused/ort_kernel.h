@@ -19,6 +19,9 @@ struct Kernel {
   std::int32_t delta_softplus = 0;
   std::int32_t average_directions = 0;
   std::int32_t columns = 0;
+  std::int32_t channels = 0;
+  std::int32_t patch_height = 0;
+  std::int32_t patch_width = 0;
 };
 
 inline Status* new_kernel(const ApiTable* table, const char* name, Kernel** kernel) {
@@ -34,6 +37,8 @@ inline void destroy_kernel(void* kernel) { std::free(kernel); }
 // The description of an input in contract_fused.h, for messages.
 inline InputSpec spec_of(const TensorSpec& spec) { return {spec.name, spec.shape.rank, spec.shape_text}; }
 inline InputSpec spec_of(const InputSpec& spec) { return spec; }
+
+inline const float* floats(const void* data) { return static_cast<const float*>(data); }
 
 template <class Spec, std::size_t N>
 Status* read_inputs(const Api& api, const char* name, const KernelContext* context, const Spec (&specs)[N],
@@ -82,7 +87,7 @@ CustomOp describe() {
 }
 
 // The operators of ort_matmul.cpp.
-constexpr std::size_t kMatmulOperatorCount = 12;
+constexpr std::size_t kMatmulOperatorCount = 14;
 extern const CustomOp* const kMatmulOperators[kMatmulOperatorCount];
 
 }  // namespace vim_fused

@@ -38,14 +38,26 @@ constexpr std::size_t inputs(std::size_t common, std::size_t smoothing) {
   return Type == WeightType::kInt8 ? common + smoothing : common;
 }
 
-Status* create(const ApiTable* table, const KernelInfo* info, const char* name, bool has_norm, void** kernel) {
+// What an operator's nodes have besides `columns`.
+enum class Attributes { kNone, kNorm, kPatches };
+
+Status* read_size(const Api& api, const char* name, const KernelInfo* info, const char* attribute, std::int32_t* value) {
+  const IntegerSpec spec = {attribute, 1, std::numeric_limits<std::int32_t>::max(), "1 to 2147483647"};
+  return read_integer(api, name, info, spec, value);
+}
+
+Status* create(const ApiTable* table, const KernelInfo* info, const char* name, Attributes attributes, void** kernel) {
   Kernel* created = nullptr;
   if (Status* failure = new_kernel(table, name, &created)) return failure;
   const Api& api = created->api;
-  constexpr IntegerSpec columns = {"columns", 1, std::numeric_limits<std::int32_t>::max(), "1 to 2147483647"};
-  Status* failure = read_integer(api, name, info, columns, &created->columns);
-  if (failure == nullptr && has_norm)
+  Status* failure = read_size(api, name, info, "columns", &created->columns);
+  if (failure == nullptr && attributes == Attributes::kNorm)
     failure = api.KernelInfoGetAttribute_float(info, "epsilon", &created->epsilon);
+  if (attributes == Attributes::kPatches) {
+    if (failure == nullptr) failure = read_size(api, name, info, "channels", &created->channels);
+    if (failure == nullptr) failure = read_size(api, name, info, "patch_height", &created->patch_height);
+    if (failure == nullptr) failure = read_size(api, name, info, "patch_width", &created->patch_width);
+  }
   if (failure != nullptr) {
     destroy_kernel(created);
     return failure;
@@ -64,8 +76,6 @@ Status* read_all(const Api& api, const char* name, const KernelContext* context,
       return failure;
   return nullptr;
 }
-
-const float* floats(const void* data) { return static_cast<const float*>(data); }
 
 // Reads the smoothing factors of inputs of matmuls, of `depth` values each, from input `first` on.
 template <std::size_t N>
@@ -109,6 +119,45 @@ Status* compute_project(void* state, KernelContext* context) {
     if (failure != nullptr) return failure;
   }
   const Shape y = {3, {x.size[0], x.size[1], kernel.columns}};
+  if (Status* failure = make_output(api, context, 0, y, &problem.y)) return failure;
+  return run<Project, &Kernels::project>(api, context, problem);
+}
+
+// PatchProject(images, weights). The depth of weights is at most kMaxDepth, so that the products of the attributes do not
+// overflow once each is at most that.
+template <WeightType Type>
+Status* compute_patch_project(void* state, KernelContext* context) {
+  const auto& kernel = *static_cast<const Kernel*>(state);
+  const Api& api = kernel.api;
+  constexpr const char* name = VIM_NAME("PatchProject");
+  constexpr InputSpec specs[] = {{"images", 3, "(batch, channels * height, width)"},
+                                 {"weights", 1, "packed (channels * patch_height * patch_width, columns)"}};
+  const void* data[2];
+  Shape shapes[2];
+  if (Status* failure = read_all(api, name, context, specs, data, shapes)) return failure;
+  const Shape& images = shapes[0];
+  std::int64_t depth = 1;
+  const std::int64_t sizes[] = {kernel.channels, kernel.patch_height, kernel.patch_width};
+  for (const std::int64_t size : sizes) {
+    depth *= size;
+    if (Status* failure = check_depth(api, name, depth)) return failure;
+  }
+  const std::int64_t height = images.size[1] / kernel.channels, width = images.size[2];
+  if (height < 1 || width < 1 || images.size[1] % kernel.channels != 0 || height % kernel.patch_height != 0 ||
+      width % kernel.patch_width != 0)
+    return refuse(api, name, "input images has shape %s, which is not a multiple of %d channels and patches of %d x %d",
+                  ShapeText(images).text, kernel.channels, kernel.patch_height, kernel.patch_width);
+  const Shape expected[] = {images, packed<Type>(depth, kernel.columns)};
+  if (Status* failure = expect_shapes(api, name, specs, shapes, expected, "images and columns")) return failure;
+  const Patches patches = {kernel.channels, height, width, kernel.patch_height, kernel.patch_width};
+  const std::int64_t length = height / kernel.patch_height * (width / kernel.patch_width);
+  Project problem = {images.size[0] * length, floats(data[0]), {depth, kernel.columns, Type, data[1]}, nullptr, &patches};
+  if constexpr (Type == WeightType::kInt8) {
+    constexpr InputSpec smoothing[] = {{"smoothing", 1, "(channels * patch_height * patch_width)"}};
+    Status* failure = read_smoothing(api, name, context, 2, smoothing, depth, {&problem.weights});
+    if (failure != nullptr) return failure;
+  }
+  const Shape y = {3, {images.size[0], length, kernel.columns}};
   if (Status* failure = make_output(api, context, 0, y, &problem.y)) return failure;
   return run<Project, &Kernels::project>(api, context, problem);
 }
@@ -229,9 +278,20 @@ CustomOp describe_project() {
   op.GetName = [](const CustomOp*) { return VIM_KIND("Project"); };
   op.GetInputType = [](const CustomOp*, std::size_t i) { return i == 1 ? element_type(Type) : kFloat; };
   op.CreateKernelV2 = [](const CustomOp*, const ApiTable* table, const KernelInfo* info, void** kernel) {
-    return create(table, info, VIM_NAME("Project"), false, kernel);
+    return create(table, info, VIM_NAME("Project"), Attributes::kNone, kernel);
   };
   op.KernelComputeV2 = compute_project<Type>;
+  return op;
+}
+
+template <WeightType Type>
+CustomOp describe_patch_project() {
+  CustomOp op = describe_project<Type>();
+  op.GetName = [](const CustomOp*) { return VIM_KIND("PatchProject"); };
+  op.CreateKernelV2 = [](const CustomOp*, const ApiTable* table, const KernelInfo* info, void** kernel) {
+    return create(table, info, VIM_NAME("PatchProject"), Attributes::kPatches, kernel);
+  };
+  op.KernelComputeV2 = compute_patch_project<Type>;
   return op;
 }
 
@@ -241,7 +301,7 @@ CustomOp describe_norm_project() {
   op.GetName = [](const CustomOp*) { return VIM_KIND("NormProject"); };
   op.GetInputType = [](const CustomOp*, std::size_t i) { return i == 2 ? element_type(Type) : kFloat; };
   op.CreateKernelV2 = [](const CustomOp*, const ApiTable* table, const KernelInfo* info, void** kernel) {
-    return create(table, info, VIM_NAME("NormProject"), true, kernel);
+    return create(table, info, VIM_NAME("NormProject"), Attributes::kNorm, kernel);
   };
   op.KernelComputeV2 = compute_norm_project<Type>;
   return op;
@@ -255,7 +315,7 @@ CustomOp describe_project_norm_project() {
     return i == 1 || i == 4 ? element_type(Type) : kFloat;
   };
   op.CreateKernelV2 = [](const CustomOp*, const ApiTable* table, const KernelInfo* info, void** kernel) {
-    return create(table, info, VIM_NAME("ProjectNormProject"), true, kernel);
+    return create(table, info, VIM_NAME("ProjectNormProject"), Attributes::kNorm, kernel);
   };
   op.KernelComputeV2 = compute_project_norm_project<Type>;
   return op;
@@ -269,7 +329,7 @@ CustomOp describe_conv_project() {
     return i == 3 || i == 6 ? element_type(Type) : kFloat;
   };
   op.CreateKernelV2 = [](const CustomOp*, const ApiTable* table, const KernelInfo* info, void** kernel) {
-    return create(table, info, VIM_NAME("ConvProject"), false, kernel);
+    return create(table, info, VIM_NAME("ConvProject"), Attributes::kNone, kernel);
   };
   op.KernelComputeV2 = compute_conv_project<Type>;
   return op;
@@ -280,15 +340,18 @@ const CustomOp kOfFloat32[] = {describe_project<WeightType::kFloat32>(), describ
                                describe_conv_project<WeightType::kFloat32>()};
 const CustomOp kOfBFloat16[] = {describe_project<WeightType::kBFloat16>(), describe_norm_project<WeightType::kBFloat16>(),
                                 describe_project_norm_project<WeightType::kBFloat16>(),
-                                describe_conv_project<WeightType::kBFloat16>()};
+                                describe_conv_project<WeightType::kBFloat16>(),
+                                describe_patch_project<WeightType::kBFloat16>()};
 const CustomOp kOfInt8[] = {describe_project<WeightType::kInt8>(), describe_norm_project<WeightType::kInt8>(),
                             describe_project_norm_project<WeightType::kInt8>(),
-                            describe_conv_project<WeightType::kInt8>()};
+                            describe_conv_project<WeightType::kInt8>(),
+                            describe_patch_project<WeightType::kInt8>()};
 
 }  // namespace
 
 const CustomOp* const kMatmulOperators[] = {&kOfFloat32[0],  &kOfFloat32[1],  &kOfFloat32[2],  &kOfFloat32[3],
                                             &kOfBFloat16[0], &kOfBFloat16[1], &kOfBFloat16[2], &kOfBFloat16[3],
-                                            &kOfInt8[0],     &kOfInt8[1],     &kOfInt8[2],     &kOfInt8[3]};
+                                            &kOfBFloat16[4], &kOfInt8[0],     &kOfInt8[1],     &kOfInt8[2],
+                                            &kOfInt8[3],     &kOfInt8[4]};
 
 }  // namespace vim_fused

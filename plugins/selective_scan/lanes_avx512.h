@@ -10,10 +10,10 @@ namespace {
 
 // The masked intrinsics with all lanes selected compile to the unmasked instructions; for the unmasked intrinsics,
 // GCC 12 warns about its own header.
-struct ShortAvx512;
+struct ReducedAvx512;
 
 struct Avx512 : Lanes<16, Avx512> {
-  using Short = ShortAvx512;
+  using Reduced = ReducedAvx512;
   static constexpr int registers = 32;
   static constexpr __mmask16 all = 0xffff;
 
@@ -98,22 +98,36 @@ struct Avx512 : Lanes<16, Avx512> {
   }
 };
 
-// With decays by 2^x = 2^i * 2^(j/16) * c * ((f + a)^2 + b), |f| <= 1/32: two multiplications fewer, relative error 2.6e-6
+// With powers by 2^x = 2^i * 2^(j/16) * c * ((f + a)^2 + b), |f| <= 1/32: two multiplications fewer, relative error 2.6e-6
 // plus rounding. Value and slope at 0 are those of 2^x, except for rounding. a is near 1 / ln 2, the best one, and a
 // multiple of 1/16, so that f + a needs no further addition.
-struct ShortAvx512 : Avx512 {
+struct ReducedAvx512 : Avx512 {
   static constexpr float safe_exponent = 120.0f;  // the table contains c
 
   template <bool Clamped, int K>
   static void decays(Float dt, const float* rate, Float (&x)[K]) {
     if (Clamped) return Avx512::decays<Clamped>(dt, rate, x);
+    for (int k = 0; k < K; ++k) x[k] = dt * load(rate + k * width);
+    for (int k = 0; k < K; ++k) asm("" : "+v"(x[k]));  // as in table_exp2
+    short_exp2(x);
+  }
+
+  // 2^-120 for x <= -83.2, 2^120 for x >= 83.2.
+  static Float exponential(Float x) {
+    Float power[1] = {at_most(at_least(x * splat(kLog2E), -safe_exponent), safe_exponent)};
+    short_exp2(power);
+    return power[0];
+  }
+  static Float log_one_plus(Float e) { return short_log_one_plus(e); }
+
+ private:
+  template <int K>
+  static void short_exp2(Float (&x)[K]) {
     constexpr Int table = {
         0x3e76e186, 0x3e78e7d9, 0x3e769ce0, 0x3e749296, 0x3e72cbd9, 0x3e714ba7, 0x3e70151e, 0x3e6f2b81,
         0x3e6e9239, 0x3e6e4cd4, 0x3e6e5f09, 0x3e6eccb8, 0x3e6f99ef, 0x3e70cae8, 0x3e72640d, 0x3e7469fc};
     constexpr float a = 1.4375f, b = 2.08134199f;
     Float power[K];
-    for (int k = 0; k < K; ++k) x[k] = dt * load(rate + k * width);
-    for (int k = 0; k < K; ++k) asm("" : "+v"(x[k]));  // as in table_exp2
     for (int k = 0; k < K; ++k) power[k] = x[k] + splat(kSixteenths);
     for (int k = 0; k < K; ++k) x[k] -= power[k] - splat(kSixteenths + a);
     for (int k = 0; k < K; ++k) x[k] = scaled_entry(table, power[k]) * (x[k] * x[k] + splat(b));

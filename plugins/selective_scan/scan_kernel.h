@@ -18,10 +18,10 @@ constexpr int kProjected = 4;  // tokens whose time steps are projected interlea
 
 // One sweep over a sequence: the operator's arguments, and further ones of the fused operators.
 struct Pass : Arguments {
-  int64_t A_channel_step;               // floats from one channel to the next in A, and
-  int64_t A_state_step = 1;             // from one state to the next
-  const float* delta_weight = nullptr;  // (rank, channels), dense; null: delta's rows are time steps,
-  int64_t rank = 0;                     // else `rank` numbers to multiply with it
+  int64_t A_channel_step;              // floats from one channel to the next in A, and
+  int64_t A_state_step = 1;            // from one state to the next
+  const void* delta_weight = nullptr;  // see `Projected`
+  int64_t rank = 0;
   bool accumulate = false;              // add to y, before the gate
   float scale = 1.0f;                   // of the gated output
 
@@ -68,43 +68,77 @@ struct Slot {
   int lanes;
 };
 
-// Time steps of `Tokens` tokens before softplus: the bias, plus a matmul whose weights are loaded once for all of these
-// tokens.
-template <class M, bool Full, int Tokens>
-void project(float* dt, typename M::Float bias, const Pass& pass, const Sequence& rows, Slot slot, int64_t first) {
-  using Float = typename M::Float;
-  const float* from[Tokens];
-  Float sum[Tokens];
-  for (int t = 0; t < Tokens; ++t) from[t] = rows.delta.at(first + t), sum[t] = bias;
-  const float* weight = pass.delta_weight + slot.channel;
-  for (int64_t k = 0; k < pass.rank; ++k, weight += pass.channels) {
-    const Float w = load_lanes<M, Full>(weight, slot.lanes);
-    for (int t = 0; t < Tokens; ++t) sum[t] = M::splat(from[t][k]) * w + sum[t];
-  }
-  for (int t = 0; t < Tokens; ++t) M::store(dt + t * M::width, sum[t]);
-}
+// The source of a chunk's time steps before softplus. Here: the rows of delta.
+struct Given {
+  static constexpr int scratch_floats = 1;
 
-template <class M, bool Full>
-void time_steps(float* dt, typename M::Float bias, const Pass& pass, const Sequence& rows, Slot slot, int64_t first,
-                int tokens) {
-  int t = 0;
-  if (pass.delta_weight == nullptr)
-    for (; t < tokens; ++t)
+  Given(const Pass&, const Sequence&, int64_t, int, float*) {}
+
+  template <class M, bool Full>
+  void compute(float* dt, typename M::Float bias, const Pass&, const Sequence& rows, Slot slot, int64_t first,
+               int tokens) const {
+    for (int t = 0; t < tokens; ++t)
       M::store(dt + t * M::width, load_lanes<M, Full>(rows.delta.at(first + t) + slot.channel, slot.lanes) + bias);
-  for (; t + kProjected <= tokens; t += kProjected)
-    project<M, Full, kProjected>(dt + t * M::width, bias, pass, rows, slot, first + t);
-  for (; t < tokens; ++t) project<M, Full, 1>(dt + t * M::width, bias, pass, rows, slot, first + t);
-}
+  }
+};
+
+// A matmul of the rows of delta, `rank` numbers each, with delta_weight, (rank, channels), in the arithmetic P of its
+// type; P is a policy like those of ../fused/matmul.h. `Floats`: the memory for a row of inputs in P's type.
+template <class P, int Floats>
+struct Projected {
+  static constexpr int scratch_floats = kChunk * Floats;
+
+  const typename P::Input* inputs;
+  int64_t pitch;
+
+  Projected(const Pass& pass, const Sequence& rows, int64_t first, int tokens, float* scratch)
+      : inputs(P::prepare(rows.delta.at(first), rows.delta.pitch, tokens, pass.rank, scratch)),
+        pitch(P::input_pitch(rows.delta.pitch, pass.rank)) {}
+
+  template <class M, bool Full>
+  void compute(float* dt, typename M::Float bias, const Pass& pass, const Sequence&, Slot slot, int64_t,
+               int tokens) const {
+    int t = 0;
+    for (; t + kProjected <= tokens; t += kProjected)
+      project<M, Full, kProjected>(dt + t * M::width, bias, pass, slot, inputs + t * pitch);
+    for (; t < tokens; ++t) project<M, Full, 1>(dt + t * M::width, bias, pass, slot, inputs + t * pitch);
+  }
+
+ private:
+  using Weight = typename P::Weight;
+
+  // Of `Tokens` tokens, for which the weights are loaded once.
+  template <class M, bool Full, int Tokens>
+  void project(float* dt, typename M::Float sum_before, const Pass& pass, Slot slot,
+               const typename P::Input* input) const {
+    typename M::Float sum[Tokens];
+    for (int t = 0; t < Tokens; ++t) sum[t] = sum_before;
+    const Weight* weight = static_cast<const Weight*>(pass.delta_weight) + slot.channel;
+    const int64_t steps = (pass.rank + P::panel_depth - 1) / P::panel_depth;
+    for (int64_t k = 0; k < steps; ++k, weight += pass.channels) {
+      const auto w = weights<M, Full>(weight, slot.lanes);
+      for (int t = 0; t < Tokens; ++t) sum[t] = P::multiply_add(sum[t], P::broadcast(input[t * pitch + k]), w);
+    }
+    for (int t = 0; t < Tokens; ++t) M::store(dt + t * M::width, sum[t]);
+  }
+  template <class M, bool Full>
+  static auto weights(const Weight* from, int lanes) {
+    if constexpr (Full) return P::template load<true>(from, M::width);
+    alignas(64) Weight padded[M::width] = {};
+    for (int lane = 0; lane < lanes; ++lane) padded[lane] = from[lane];
+    return P::template load<true>(padded, M::width);
+  }
+};
 
 // First pass: the time steps, the input of each token to the states, and the initial sums: D * u, plus the contents of
 // y (the output of an earlier sweep, the sums over earlier groups of states, or both).
-template <class M, bool Full>
-void start(Chunk<M>& chunk, const Carry<M>& carry, int vector, const Pass& pass, const Sequence& rows, Slot slot,
-           int64_t first, int tokens, bool first_group) {
+template <class M, bool Full, class T>
+void start(Chunk<M>& chunk, const Carry<M>& carry, int vector, const Pass& pass, const Sequence& rows, const T& time_steps,
+           Slot slot, int64_t first, int tokens, bool first_group) {
   using Float = typename M::Float;
   const Float skip = M::load(carry.skip[vector]);
   const bool add_to_y = pass.accumulate || !first_group;
-  time_steps<M, Full>(chunk.dt, M::load(carry.bias[vector]), pass, rows, slot, first, tokens);
+  time_steps.template compute<M, Full>(chunk.dt, M::load(carry.bias[vector]), pass, rows, slot, first, tokens);
   // In a separate loop: dependency chains are half as long, so that the CPU overlaps twice as many tokens.
   if (pass.delta_softplus != 0)
     for (int t = 0; t < tokens; ++t)
@@ -251,11 +285,11 @@ void prepare(Carry<M>& carry, const Pass& pass, int vector, Slot slot, int64_t f
   }
 }
 
-template <class M, int States, bool Full>
-void scan_chunk(Carry<M>& carry, Chunk<M>& chunk, const Pass& pass, const Sequence& rows, int vector, Slot slot,
-                int64_t first, int tokens, int64_t first_state) {
+template <class M, int States, bool Full, class T>
+void scan_chunk(Carry<M>& carry, Chunk<M>& chunk, const Pass& pass, const Sequence& rows, const T& time_steps, int vector,
+                Slot slot, int64_t first, int tokens, int64_t first_state) {
   const bool last_group = first_state + States == pass.state;
-  start<M, Full>(chunk, carry, vector, pass, rows, slot, first, tokens, first_state == 0);
+  start<M, Full>(chunk, carry, vector, pass, rows, time_steps, slot, first, tokens, first_state == 0);
   const float* rate = carry.rate[vector];
   const NextRows next_rows(rows, slot.channel, first + tokens < pass.length ? first + tokens : 0);
   if (!chunk.safe)
@@ -267,8 +301,9 @@ void scan_chunk(Carry<M>& carry, Chunk<M>& chunk, const Pass& pass, const Sequen
 
 // One task, one group of states: all tokens, chunk by chunk, and for each chunk all vectors of channels, so that cache
 // lines are used completely.
-template <class M, int States>
+template <class M, class T, int States>
 void scan_group(const Pass& pass, const Sequence& rows, int64_t first_channel, int channels, int64_t first_state) {
+  alignas(64) float scratch[T::scratch_floats];
   Carry<M> carry;
   Chunk<M> chunk;
   const int vectors = (channels + M::width - 1) / M::width;
@@ -282,12 +317,13 @@ void scan_group(const Pass& pass, const Sequence& rows, int64_t first_channel, i
   for (int64_t first = 0; first < pass.length; first += kChunk) {
     const int64_t left = pass.length - first;
     const int tokens = left < kChunk ? static_cast<int>(left) : kChunk;
+    const T time_steps(pass, rows, first, tokens, scratch);
     for (int vector = 0; vector < vectors; ++vector) {
       const Slot slot = slot_of(vector);
       if (slot.lanes == M::width)
-        scan_chunk<M, States, true>(carry, chunk, pass, rows, vector, slot, first, tokens, first_state);
+        scan_chunk<M, States, true>(carry, chunk, pass, rows, time_steps, vector, slot, first, tokens, first_state);
       else
-        scan_chunk<M, States, false>(carry, chunk, pass, rows, vector, slot, first, tokens, first_state);
+        scan_chunk<M, States, false>(carry, chunk, pass, rows, time_steps, vector, slot, first, tokens, first_state);
     }
   }
 }
@@ -300,8 +336,8 @@ Rows<T> rows_of(T* tensor, int64_t pitch, int64_t element, const Arguments& argu
   return {start + (arguments.length - 1) * pitch, static_cast<ptrdiff_t>(-pitch)};
 }
 
-// One sweep of a task's channels, all of one group, over its batch element.
-template <class M>
+// One sweep of a task's channels, all of one group, over its batch element. T: the source of the time steps.
+template <class M, class T>
 void sweep(const Pass& pass, int64_t task) {
   const int64_t group_channels = pass.channels / pass.groups;
   const int64_t blocks = channel_blocks(group_channels, pass.length);
@@ -318,18 +354,18 @@ void sweep(const Pass& pass, int64_t task) {
       rows_of(pass.z, pass.z_pitch, element, pass), rows_of(pass.y, pass.y_pitch, element, pass),
   };
   int64_t n = 0;
-  for (; pass.state - n >= 16; n += 16) scan_group<M, 16>(pass, rows, first_channel, channels, n);
+  for (; pass.state - n >= 16; n += 16) scan_group<M, T, 16>(pass, rows, first_channel, channels, n);
   const int64_t rest = pass.state - n;
-  if (rest & 8) scan_group<M, 8>(pass, rows, first_channel, channels, n), n += 8;
-  if (rest & 4) scan_group<M, 4>(pass, rows, first_channel, channels, n), n += 4;
-  if (rest & 2) scan_group<M, 2>(pass, rows, first_channel, channels, n), n += 2;
-  if (rest & 1) scan_group<M, 1>(pass, rows, first_channel, channels, n);
+  if (rest & 8) scan_group<M, T, 8>(pass, rows, first_channel, channels, n), n += 8;
+  if (rest & 4) scan_group<M, T, 4>(pass, rows, first_channel, channels, n), n += 4;
+  if (rest & 2) scan_group<M, T, 2>(pass, rows, first_channel, channels, n), n += 2;
+  if (rest & 1) scan_group<M, T, 1>(pass, rows, first_channel, channels, n);
 }
 
 template <class M>
 void scan_tasks(const Arguments& arguments, int64_t first, int64_t last) {
   const Pass pass(arguments);
-  for (int64_t task = first; task < last; ++task) sweep<M>(pass, task);
+  for (int64_t task = first; task < last; ++task) sweep<M, Given>(pass, task);
 }
 
 }  // namespace

@@ -25,9 +25,10 @@ using Doubles = std::vector<double>;
 // few products, with at most one exponential; the largest error measured is 5e-7.
 constexpr double kTolerance = 2e-6;
 constexpr double kScanTolerance = 3e-6;
-// Of the scan with shorter decays, whose relative error is up to 1.4e-5 and adds up over the tokens that a state remembers;
-// the largest error measured is 2.3e-5, with AVX2.
-constexpr double kShortScanTolerance = 5e-5;
+// With less accurate functions: quotients of AVX-512 have a relative error of 6.1e-5, and the scan's decays one of up to
+// 1.4e-5, which adds up over the tokens that a state remembers. The largest errors measured are 3.8e-5 and 4.0e-5.
+constexpr double kReducedTolerance = 8e-5;
+constexpr double kReducedScanTolerance = 8e-5;
 // A normalized value may be rounded to another bfloat16 value than in the oracle.
 constexpr double kFlipTolerance = 2e-3;
 constexpr float kUntouched = 123.25f;
@@ -152,6 +153,12 @@ float to_bfloat16(double x) {
   return static_cast<float>(std::ldexp(std::nearbyint(std::ldexp(fraction, 8)), exponent - 8));
 }
 
+// Puts a bfloat16 value into the half of `place` for index k.
+void add_to_pair(float& place, std::int64_t k, float value) {
+  const std::uint32_t pair = bits_of(place) | (k % 2 == 0 ? bits_of(value) >> 16 : bits_of(value));
+  std::memcpy(&place, &pair, sizeof place);
+}
+
 // The weights of a matmul, plain and packed.
 struct MatmulWeights {
   std::int64_t depth, columns;
@@ -171,9 +178,8 @@ struct MatmulWeights {
       for (std::int64_t c = 0; c < columns; ++c) {
         const float value = values[static_cast<std::size_t>(k * columns + c)];
         float& place = packed[layout.at(half ? k / 2 : k, c)];
-        const std::uint32_t pair = bits_of(place) | (k % 2 == 0 ? bits_of(value) >> 16 : bits_of(value));
         if (half)
-          std::memcpy(&place, &pair, sizeof place);
+          add_to_pair(place, k, value);
         else
           place = value;
       }
@@ -209,6 +215,31 @@ void check_project(const std::vector<Kernels>& all, std::int64_t rows, std::int6
   for (const Kernels& kernels : all) {
     run(kernels, "matmul", kernels.project, problem, {&y});
     compare(kernels, "matmul", y, expected, kTolerance);
+  }
+}
+
+// The rows of patches must have the bits of rows that are given.
+void check_patches(const std::vector<Kernels>& all, const vim_fused::Patches& patches, WeightType type) {
+  const std::int64_t batch = 2, across = patches.width / patches.patch_width;
+  const std::int64_t length = patches.height / patches.patch_height * across, rows = batch * length;
+  const std::int64_t depth = patches.channels * patches.patch_height * patches.patch_width, columns = 20;
+  const Floats images = random(batch * patches.channels * patches.height * patches.width);
+  Floats x;
+  for (std::int64_t row = 0; row < rows; ++row)
+    for (std::int64_t channel = 0; channel < patches.channels; ++channel)
+      for (std::int64_t line = 0; line < patches.patch_height; ++line)
+        for (std::int64_t column = 0; column < patches.patch_width; ++column) {
+          const std::int64_t token = row % length, plane = row / length * patches.channels + channel;
+          const std::int64_t y = token / across * patches.patch_height + line;
+          x.push_back(images[static_cast<std::size_t>((plane * patches.height + y) * patches.width +
+                                                      token % across * patches.patch_width + column)]);
+        }
+  const MatmulWeights weights(depth, columns, type);
+  Floats expected(static_cast<std::size_t>(rows * columns)), y(expected.size());
+  for (const Kernels& kernels : all) {
+    run(kernels, "matmul", kernels.project, {rows, x.data(), weights.weights(), expected.data()}, {&expected});
+    run(kernels, "matmul of patches", kernels.project, {rows, images.data(), weights.weights(), y.data(), &patches}, {&y});
+    compare(kernels, "matmul of patches", y, Doubles(expected.begin(), expected.end()), 0.0);
   }
 }
 
@@ -262,7 +293,8 @@ void check_conv_project(const std::vector<Kernels>& all, std::int64_t length, st
     run(kernels, "convolution and matmul", kernels.conv_project, problem,
         {&u[0], &u[1], &projection[0], &projection[1]});
     for (int i = 0; i < 2; ++i) {
-      compare(kernels, "convolution before a matmul", u[i], Doubles(separate[i].begin(), separate[i].end()), 0.0);
+      compare(kernels, "convolution before a matmul", u[i], Doubles(separate[i].begin(), separate[i].end()),
+              type == WeightType::kFloat32 ? 0.0 : kReducedTolerance);
       compare(kernels, "matmul of a convolution", projection[i], weights[i].matmul(u[i]), kTolerance);
     }
   }
@@ -270,15 +302,22 @@ void check_conv_project(const std::vector<Kernels>& all, std::int64_t length, st
 
 // One direction's inputs, and its part of the sum, from the scan's oracle.
 struct Direction {
-  Floats u, projection, weight, A, D, bias;
+  Floats u, projection, weight, packed_weight, A, D, bias;
 
   Direction(std::int64_t rows, std::int64_t channels, std::int64_t state, std::int64_t rank)
       : u(random(rows * channels)), projection(random(rows * (rank + 2 * state))),
         weight(random(rank * channels, 0.5f)), A(random(state * channels)), D(random(channels)),
         bias(random(channels)) {
     for (float& value : A) value = -std::exp(value);
+    for (float& value : weight) value = to_bfloat16(value);
+    packed_weight.assign(static_cast<std::size_t>((rank + 1) / 2 * channels), 0.0f);
+    for (std::int64_t k = 0; k < rank; ++k)
+      for (std::int64_t channel = 0; channel < channels; ++channel)
+        add_to_pair(packed_weight[static_cast<std::size_t>(k / 2 * channels + channel)], k,
+                    weight[static_cast<std::size_t>(k * channels + channel)]);
   }
 
+  // With `reduced`, the inputs of the time steps are rounded to bfloat16.
   Doubles oracle(const ScanPair& scan, int index, const Floats& xz) const {
     const std::int64_t rows = scan.batch * scan.length;
     const std::int64_t pitch = scan.rank + 2 * scan.state;
@@ -286,9 +325,11 @@ struct Direction {
     for (std::int64_t row = 0; row < rows; ++row)
       for (std::int64_t channel = 0; channel < scan.channels; ++channel) {
         double sum = 0.0;
-        for (std::int64_t k = 0; k < scan.rank; ++k)
-          sum += double{projection[static_cast<std::size_t>(row * pitch + k)]} *
+        for (std::int64_t k = 0; k < scan.rank; ++k) {
+          const float input = projection[static_cast<std::size_t>(row * pitch + k)];
+          sum += double{scan.reduced ? to_bfloat16(input) : input} *
                  weight[static_cast<std::size_t>(k * scan.channels + channel)];
+        }
         delta[static_cast<std::size_t>(row * scan.channels + channel)] = static_cast<float>(sum);
       }
     for (std::int64_t channel = 0; channel < scan.channels; ++channel)
@@ -310,22 +351,25 @@ void check_scan(const std::vector<Kernels>& all, std::int64_t batch, std::int64_
   const Floats xz = random(rows * 2 * channels);
   const Direction ahead(rows, channels, state, rank), back(rows, channels, state, rank);
   Floats y(static_cast<std::size_t>(rows * channels));
-  const auto pointers = [](const Direction& d) {
-    return ScanPair::Direction{d.u.data(), d.projection.data(), d.weight.data(), d.A.data(), d.D.data(), d.bias.data()};
+  const auto problem = [&](bool reduced) {
+    const auto pointers = [&](const Direction& d) {
+      return ScanPair::Direction{d.u.data(), d.projection.data(), reduced ? d.packed_weight.data() : d.weight.data(),
+                                 d.A.data(), d.D.data(), d.bias.data()};
+    };
+    return ScanPair{batch, length, channels, state, rank, true, reduced, average ? 0.5f : 1.0f, xz.data() + channels,
+                    2 * channels, y.data(), {pointers(ahead), pointers(back)}};
   };
-  ScanPair scan = {batch, length, channels, state, rank, true, false, average ? 0.5f : 1.0f, xz.data() + channels,
-                   2 * channels, y.data(), {pointers(ahead), pointers(back)}};
-  Doubles expected = ahead.oracle(scan, 0, xz);
-  const Doubles other = back.oracle(scan, 1, xz);
-  for (std::size_t i = 0; i < expected.size(); ++i) expected[i] = (expected[i] + other[i]) * (average ? 0.5 : 1.0);
-  for (const Kernels& kernels : all) {
-    run(kernels, "scan", kernels.scan, scan, {&y});
-    compare(kernels, "scan", y, expected, kScanTolerance);
-  }
-  scan.short_decays = true;
-  for (const Kernels& kernels : all) {
-    run(kernels, "scan with short decays", kernels.scan, scan, {&y});
-    compare(kernels, "scan with short decays", y, expected, kShortScanTolerance);
+  for (bool reduced : {false, true}) {
+    if (reduced && rank > vim_fused::kMaxReducedRank) continue;
+    const ScanPair scan = problem(reduced);
+    Doubles expected = ahead.oracle(scan, 0, xz);
+    const Doubles other = back.oracle(scan, 1, xz);
+    for (std::size_t i = 0; i < expected.size(); ++i) expected[i] = (expected[i] + other[i]) * (average ? 0.5 : 1.0);
+    const char* what = reduced ? "reduced scan" : "scan";
+    for (const Kernels& kernels : all) {
+      run(kernels, what, kernels.scan, scan, {&y});
+      compare(kernels, what, y, expected, reduced ? kReducedScanTolerance : kScanTolerance);
+    }
   }
 }
 
@@ -348,6 +392,10 @@ int main() {
     for (std::int64_t rows : {1, 9, 70})
       for (std::int64_t columns : {1, 48, 100}) check_project(all, rows, 65, columns, type);
     check_project(all, 20, vim_fused::kMaxDepth, 50, type);
+    check_patches(all, {1, 1, 1, 1, 1}, type);
+    check_patches(all, {3, 32, 48, 16, 16}, type);
+    check_patches(all, {2, 10, 63, 5, 21}, type);
+    check_patches(all, {3, 64, 32, 32, 32}, type);  // of the maximum depth
     check_norm_project(all, 10, vim_fused::kMaxDepth, 3, 5, type);
     check_norm_project(all, 10, 5, 3, vim_fused::kMaxDepth, type);
     for (std::int64_t length : {1, 3, 8, 33, 70})
@@ -357,7 +405,7 @@ int main() {
     for (std::int64_t channels : {1, 5, 16, 31, 32, 33, 65}) check_scan(all, 2, length, channels, 16, 3);
   check_scan(all, 1, 1025, 97, 16, 3);  // long: wider tasks
   for (std::int64_t state : {1, 2, 3, 7, 8, 15, 17, 31, 33}) check_scan(all, 1, 37, 19, state, 5, state % 2 == 0);
-  for (std::int64_t rank : {1, 2, 4, 12, 13, 40}) check_scan(all, 1, 37, 40, 16, rank);
+  for (std::int64_t rank : {1, 2, 4, 12, 13, 40, 64, 65}) check_scan(all, 1, 37, 40, 16, rank);
   for (WeightType type : {WeightType::kFloat32, WeightType::kBFloat16})
     for (std::int64_t columns = 1; columns <= 100; ++columns) check_project(all, 9, 31, columns, type);
   std::printf("%d comparisons, %d failures\n", runs, failures);

@@ -22,12 +22,20 @@ ONE = {
     "D": (CHANNELS,),
     "delta_bias": (CHANNELS,),
 }
+REDUCED = ONE | {"delta_weight": (-(-RANK // 2), 2 * CHANNELS)}
 XZ = (BATCH, LENGTH, 2 * CHANNELS)
 TAPS, BIAS = (WIDTH, CHANNELS), (CHANNELS,)
 COLUMNS = 50
+PATCH = (1, 3)  # of 2 channels: as deep as CHANNELS
+IMAGES = (BATCH, 2 * LENGTH * PATCH[0], PATCH[1])  # LENGTH patches, one below the other
 
 
-TYPES = {"": TensorProto.FLOAT, "Bfloat16": TensorProto.BFLOAT16, "Int8": TensorProto.INT8}
+TYPES = {
+    "": TensorProto.FLOAT,
+    "Bfloat16": TensorProto.BFLOAT16,
+    "Reduced": TensorProto.BFLOAT16,
+    "Int8": TensorProto.INT8,
+}
 
 
 def packed(depth: int, columns: int, suffix: str) -> tuple[int, ...]:
@@ -47,7 +55,10 @@ def matmuls(suffix: str) -> dict[str, dict[str, tuple[int, ...]]]:
         "ProjectNormProject": {"x": XZ, "before": packed(XZ[-1], CHANNELS, suffix), **norm},
         "ConvProject": {"xz": XZ, **conv, **{f"{name}_b": shape for name, shape in conv.items()}},
     }
+    if suffix:
+        shapes["PatchProject"] = {"images": IMAGES, "weights": after}
     if suffix == "Int8":
+        shapes["PatchProject"]["smoothing"] = BIAS
         shapes["Project"]["smoothing"] = BIAS
         shapes["ProjectNormProject"]["before_smoothing"] = (XZ[-1],)
         shapes["ConvProject"] |= {"smoothing": BIAS, "smoothing_b": BIAS}
@@ -59,12 +70,13 @@ SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
     "AddRMSNorm": {"x": ONE["u"], "residual": ONE["u"], "weight": BIAS},
     "CausalConvPair": {"xz": XZ, "taps": TAPS, "bias": BIAS, "taps_b": TAPS, "bias_b": BIAS},
     "ScanPair": {"xz": XZ, **ONE, **{f"{name}_b": shape for name, shape in ONE.items()}},
-    "ScanPairReduced": {"xz": XZ, **ONE, **{f"{name}_b": shape for name, shape in ONE.items()}},
+    "ScanPairReduced": {"xz": XZ, **REDUCED, **{f"{name}_b": shape for name, shape in REDUCED.items()}},
     **matmuls(""),
     **matmuls("Bfloat16"),
     **matmuls("Int8"),
 }
-PACKED = ("before", "after", "weights", "weights_b")  # of the type at the end of the operator's name
+# Of the type at the end of the operator's name.
+PACKED = ("before", "after", "weights", "weights_b", "delta_weight", "delta_weight_b")
 ATTRIBUTES: dict[str, dict[str, Any]] = {
     "RMSNorm": {"epsilon": 1e-5},
     "AddRMSNorm": {"epsilon": 1e-5},
@@ -74,10 +86,11 @@ ATTRIBUTES: dict[str, dict[str, Any]] = {
     "NormProject": {"epsilon": 1e-5, "columns": COLUMNS},
     "ProjectNormProject": {"epsilon": 1e-5, "columns": COLUMNS},
     "ConvProject": {"columns": COLUMNS},
+    "PatchProject": {"columns": COLUMNS, "channels": 2, "patch_height": PATCH[0], "patch_width": PATCH[1]},
 }
 OUTPUTS = {
     "RMSNorm": 1, "AddRMSNorm": 2, "CausalConvPair": 2, "ScanPair": 1,
-    "Project": 1, "NormProject": 1, "ProjectNormProject": 2, "ConvProject": 4,
+    "Project": 1, "PatchProject": 1, "NormProject": 1, "ProjectNormProject": 2, "ConvProject": 4,
 }  # fmt: skip
 
 
@@ -208,6 +221,14 @@ def test_matmuls_deeper_than_supported_are_refused(kind):
 def test_attributes_are_checked_when_the_session_is_created(kind, attributes, message):
     with pytest.raises(Exception, match=message):
         session(kind, attributes)
+
+
+@pytest.mark.parametrize("rank", [-1, 0, 65])
+def test_ranks_of_reduced_scans_are_checked(rank):
+    columns = dict.fromkeys(("projection", "projection_b"), (BATCH, LENGTH, rank + 2 * STATE))
+    message = f"rank {rank}, from {rank + 2 * STATE} columns of projection .* expected 1 to 64"
+    with pytest.raises(Exception, match=message):
+        run(session("ScanPairReduced"), ones("ScanPairReduced", **columns))
 
 
 def test_norm_of_a_sum():

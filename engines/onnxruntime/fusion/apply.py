@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class FusedGraph:
     """A graph, its number of fused operators of each kind, and its precision if it is not the file's.
 
-    `quantized`: for matmuls in int8, the file's graph with the same matmuls in standard operators.
+    `quantized`: for matmuls in int8, the file's graph with the same rounding in standard operators.
     """
 
     payload: bytes
@@ -100,13 +100,15 @@ def fuse_graph(
 
 
 def _quantized(data: bytes, fused: onnx.ModelProto, smoothing: Mapping[str, np.ndarray]) -> bytes:
-    """The file's graph with the matmuls that the fused graph has in int8."""
+    """The file's graph with the matmuls that the fused graph has in int8 and bfloat16."""
     import onnx
 
     from vim_deploy.engines.onnxruntime.fusion.int8_reference import quantize_matmuls
     from vim_deploy.engines.onnxruntime.fusion.matmul import matmul_of_packed
+    from vim_deploy.engines.onnxruntime.fusion.reduced_scan import round_time_steps, rounded_weights
 
     names = filter(None, (matmul_of_packed(tensor.name) for tensor in fused.graph.initializer))
     model = onnx.load_model_from_string(data)
     quantize_matmuls(model, set(names), smoothing)
+    round_time_steps(model, rounded_weights(fused))
     return model.SerializeToString()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -18,6 +19,8 @@ from vim_deploy.onnx_graph.index import GraphIndex, NoMatchError, demand, intege
 
 _TOKENS = 1  # the axis of a sequence's tokens
 _IMAGE_RANK = 4  # (batch, channels, height, width)
+# From (batch, channels, rows, patch height, columns, patch width) to (batch, rows, columns, channels, ...).
+_PATCH_ORDER = [0, 2, 4, 1, 3, 5]
 
 
 def rewrite_ends(model: onnx.ModelProto, *, patches: bool) -> None:
@@ -144,13 +147,46 @@ def _rewrite_patches(graph: onnx.GraphProto, conv: onnx.NodeProto) -> None:
     matrix = _constant(graph, f"{y}/weights", weights.reshape(columns, -1).T)
     new = [
         helper.make_node("Reshape", [x, split], [f"{y}/pieces"]),
-        helper.make_node("Transpose", [f"{y}/pieces"], [f"{y}/ordered"], perm=[0, 2, 4, 1, 3, 5]),
+        helper.make_node("Transpose", [f"{y}/pieces"], [f"{y}/ordered"], perm=_PATCH_ORDER),
         helper.make_node("Reshape", [f"{y}/ordered", joined], [f"{y}/patches"]),
         helper.make_node("MatMul", [f"{y}/patches", matrix], [f"{y}/MatMul"]),
         helper.make_node("Add", [f"{y}/MatMul", bias], [y]),
     ]
     _declare(graph, f"{y}/patches", (batch, rows * across, math.prod(weights.shape[1:])))
     _replace(graph, [conv, reshape, transpose], {y: new})
+
+
+@dataclass(frozen=True)
+class Patches:
+    """The nodes that `rewrite_ends` puts before the matmul of patches.
+
+    `x`: the images (batch, channels, height, width). `image`: the shape (batch, channels * height, width) as
+    an input of Reshape. `attributes`: those of the fused operator.
+    """
+
+    nodes: list[onnx.NodeProto]
+    x: str
+    image: np.ndarray
+    attributes: dict[str, int]
+
+
+def match_patches(index: GraphIndex, matmul: onnx.NodeProto) -> Patches:
+    """Raises NoMatchError if the input of `matmul` is something else."""
+    join = index.producer(matmul.input[0], "Reshape")
+    transpose = index.producer(join.input[0], "Transpose")
+    demand(integers(transpose, "perm") == _PATCH_ORDER)
+    split = index.producer(transpose.input[0], "Reshape")
+    shape = index.constant(split.input[1]).tolist()
+    demand(len(shape) == len(_PATCH_ORDER) and shape[0] == 0 and min(shape[1:]) > 0)
+    _, channels, rows, height, across, width = shape
+    joined = [0, rows * across, channels * height * width]
+    demand(index.constant(join.input[1]).tolist() == joined)
+    return Patches(
+        nodes=[split, transpose, join],
+        x=split.input[0],
+        image=np.array([0, channels * rows * height, across * width]),
+        attributes={"channels": channels, "patch_height": height, "patch_width": width},
+    )
 
 
 def _only_consumer(index: GraphIndex, node: onnx.NodeProto, kind: str) -> onnx.NodeProto:

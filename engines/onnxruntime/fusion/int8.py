@@ -6,7 +6,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from vim_deploy.engines.onnxruntime.fusion.matmul import WeightFormat, grouped, packed_tensor
+from vim_deploy.engines.onnxruntime.fusion.matmul import WeightFormat
+from vim_deploy.engines.onnxruntime.fusion.packing import grouped, packed_tensor
 
 MOST = 127
 SMALLEST = 1e-36  # rows of inputs with no larger value count as 0

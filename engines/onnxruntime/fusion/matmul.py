@@ -6,23 +6,24 @@ This is a second pass over graphs from `rewrite.fuse`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from vim_deploy.engines.fusion.domain import FUSED_DOMAIN, SCAN_PAIR
 from vim_deploy.engines.fusion.edit import Edit
+from vim_deploy.engines.onnxruntime.fusion.ends import match_patches
+from vim_deploy.engines.onnxruntime.fusion.packing import grouped, packed_tensor, to_bfloat16
+from vim_deploy.engines.onnxruntime.fusion.reduced_scan import reduce_scans
 from vim_deploy.engines.onnxruntime.fusion.smoothing import matmuls_of
 from vim_deploy.onnx_graph.index import GraphIndex, NoMatchError, demand, is_op
 from vim_deploy.ops.signature import OP_DOMAIN, OP_NAME
 
-_PANEL = 48  # columns
-_LAST_PANEL = 16  # the last panel's columns are a multiple of this
 _MAX_DEPTH = 3072
-_SCAN_PAIR_REDUCED = "ScanPairReduced"
 _PACKED = "/packed"  # end of the name of packed weights, after the name of the matmul's output
 # Indices of ScanPair's inputs: the sequence of each direction, and its projection.
 _DIRECTIONS = ((1, 2), (7, 8))
@@ -33,14 +34,14 @@ class WeightFormat:
     """How operators have the weights of their matmuls.
 
     `suffix`: of the operators' names. `pack`: a function of a name and weights (depth, columns) that returns
-    the packed tensor. `smoothing`: whether matmul inputs are multiplied by smoothing factors. `scan`: the
-    operator of the scans.
+    the packed tensor. `smoothing`: whether matmul inputs are multiplied by smoothing factors.
+    `reduced_scan`: whether the scans have less accurate functions and time steps in bfloat16.
     """
 
     suffix: str
     pack: Callable[[str, np.ndarray], onnx.TensorProto]
     smoothing: bool = False
-    scan: str = _SCAN_PAIR_REDUCED
+    reduced_scan: bool = True
 
 
 def fuse_matmuls(
@@ -62,11 +63,9 @@ def fuse_matmuls(
                 continue
     patterns.others()
     edit.apply()
-    fused = [node for node in model.graph.node if node.domain == FUSED_DOMAIN]
-    for node in fused:
-        if node.op_type == SCAN_PAIR:
-            node.op_type = weights.scan
-    return dict(Counter(node.op_type for node in fused))
+    if weights.reduced_scan:
+        reduce_scans(model)
+    return dict(Counter(node.op_type for node in model.graph.node if node.domain == FUSED_DOMAIN))
 
 
 def matmul_of_packed(name: str) -> str | None:
@@ -87,7 +86,7 @@ class _Patterns:
         x, weight = norm.input
         after = self._matmul_of(norm.output[0])
         inputs = [x, self._norm_weight(weight, after), self._packed(after)]
-        self._replace("NormProject", [norm, after], inputs, [after.output[0]], after, norm)
+        self._replace("NormProject", [norm, after], inputs, [after.output[0]], after, _attributes(norm))
 
     def add_norm(self, norm: onnx.NodeProto) -> None:
         first, second, weight = norm.input
@@ -100,7 +99,7 @@ class _Patterns:
         inputs = [before.input[0], self._packed(before), residual, norm_weight, self._packed(after)]
         inputs += self._smoothing_inputs(before)
         outputs = [after.output[0], norm.output[1]]
-        self._replace("ProjectNormProject", [before, norm, after], inputs, outputs, after, norm)
+        self._replace("ProjectNormProject", [before, norm, after], inputs, outputs, after, _attributes(norm))
 
     def conv(self, scan: onnx.NodeProto) -> None:
         conv = self._index.producer(scan.input[_DIRECTIONS[0][0]], "CausalConvPair", FUSED_DOMAIN)
@@ -127,8 +126,20 @@ class _Patterns:
         for output, matmul in matmuls_of(self._index).items():
             if output in self._fused or self._index.constant(matmul.input[1]).shape[0] > _MAX_DEPTH:
                 continue
-            inputs = [matmul.input[0], self._packed(matmul), *self._smoothing_inputs(matmul)]
-            self._replace("Project", [matmul], inputs, [output], matmul)
+            weights = [self._packed(matmul), *self._smoothing_inputs(matmul)]
+            try:
+                self._patch_project(matmul, weights)
+            except NoMatchError:
+                self._replace("Project", [matmul], [matmul.input[0], *weights], [output], matmul)
+
+    def _patch_project(self, matmul: onnx.NodeProto, weights: list[str]) -> None:
+        patches = match_patches(self._index, matmul)
+        demand(bool(self._weights.suffix))  # there is no such operator for float32
+        image = self._edit.tensor(numpy_helper.from_array(patches.image, f"{matmul.output[0]}/image"))
+        rows = helper.make_node("Reshape", [patches.x, image], [patches.nodes[0].output[0]])
+        nodes, outputs = [*patches.nodes, matmul], [matmul.output[0]]
+        inputs = [rows.output[0], *weights]
+        self._replace("PatchProject", nodes, inputs, outputs, matmul, patches.attributes, before=[rows])
 
     def _matmul_of(self, value: str) -> onnx.NodeProto:
         """The matmul that is the only consumer of `value`."""
@@ -178,18 +189,23 @@ class _Patterns:
         inputs: list[str],
         outputs: list[str],
         last: onnx.NodeProto,
-        norm: onnx.NodeProto | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        before: Sequence[onnx.NodeProto] = (),
     ) -> None:
-        """`last`: the matmul that sets the attribute `columns`; `norm`: the node with further attributes."""
+        """`last`: the matmul that sets `columns`; `before`: new nodes that compute inputs."""
         demand(self._index.is_closed(nodes, exposed=outputs))
         self._fused |= {node.output[0] for node in nodes}
-        attributes = {"columns": self._index.constant(last.input[1]).shape[1]}
-        if norm is not None:
-            attributes |= {item.name: helper.get_attribute_value(item) for item in norm.attribute}
+        columns = self._index.constant(last.input[1]).shape[1]
         kind += self._weights.suffix
         name = f"{outputs[0].rpartition('/')[0]}/{kind}"
-        node = helper.make_node(kind, inputs, outputs, name=name, domain=FUSED_DOMAIN, **attributes)
-        self._edit.replace(nodes, [node])
+        node = helper.make_node(
+            kind, inputs, outputs, name=name, domain=FUSED_DOMAIN, columns=columns, **(attributes or {})
+        )
+        self._edit.replace(nodes, [*before, node])
+
+
+def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    return {item.name: helper.get_attribute_value(item) for item in node.attribute}
 
 
 def _in_float32(name: str, weights: np.ndarray) -> onnx.TensorProto:
@@ -197,26 +213,8 @@ def _in_float32(name: str, weights: np.ndarray) -> onnx.TensorProto:
 
 
 def _in_bfloat16(name: str, weights: np.ndarray) -> onnx.TensorProto:
-    bits = np.ascontiguousarray(grouped(weights, 2)).view(np.uint32)
-    rounded = ((bits + (0x7FFF + (bits >> 16 & 1))) >> 16).astype(np.uint16)  # to nearest, ties to even
-    return packed_tensor(name, TensorProto.BFLOAT16, rounded)
+    return packed_tensor(name, TensorProto.BFLOAT16, to_bfloat16(grouped(weights, 2)))
 
 
-def grouped(weights: np.ndarray, size: int) -> np.ndarray:
-    """(depth / size rounded up, columns, size): neighbors along the depth side by side, padded with zeros."""
-    depth, columns = weights.shape
-    padded = np.pad(weights, ((0, -depth % size), (0, 0)))
-    return padded.reshape(-1, size, columns).transpose(0, 2, 1)
-
-
-def packed_tensor(name: str, kind: int, rows: np.ndarray) -> onnx.TensorProto:
-    """Rows (rows, columns, values of a column) in panels of columns, one after another, without axes."""
-    columns = np.pad(rows, ((0, 0), (0, -rows.shape[1] % _LAST_PANEL), (0, 0)))
-    starts = range(0, columns.shape[1], _PANEL)
-    panels = np.concatenate([columns[:, start : start + _PANEL].ravel() for start in starts])
-    raw = panels.astype(panels.dtype.newbyteorder("<")).tobytes()
-    return helper.make_tensor(name, kind, panels.shape, raw, raw=True)
-
-
-FLOAT32 = WeightFormat("", _in_float32, scan=SCAN_PAIR)
+FLOAT32 = WeightFormat("", _in_float32, reduced_scan=False)
 BFLOAT16 = WeightFormat("Bfloat16", _in_bfloat16)

@@ -14,7 +14,7 @@ from small_exports import BLOCKS, IMAGE_SIZE, small_export
 from vim_deploy.engines.fusion.rewrite import fuse
 from vim_deploy.engines.onnxruntime.fusion.ends import rewrite_ends
 from vim_deploy.engines.onnxruntime.fusion.int8 import INT8
-from vim_deploy.engines.onnxruntime.fusion.matmul import FLOAT32, fuse_matmuls
+from vim_deploy.engines.onnxruntime.fusion.matmul import BFLOAT16, FLOAT32, fuse_matmuls
 from vim_deploy.ops.library import ort_library
 
 ort = pytest.importorskip("onnxruntime", reason="running graphs needs onnxruntime")
@@ -53,7 +53,7 @@ def test_every_matmul_is_fused_and_only_the_scan_keeps_matrices_in_float32(model
     rewrite_ends(model, patches=True)
     fuse(model)
     assert fuse_matmuls(model, INT8) == {
-        "ProjectInt8": 1,
+        "PatchProjectInt8": 1,
         "NormProjectInt8": 1,
         "ConvProjectInt8": BLOCKS,
         "ScanPairReduced": BLOCKS,
@@ -67,6 +67,16 @@ def test_every_matmul_is_fused_and_only_the_scan_keeps_matrices_in_float32(model
     of_scans = {name for node in model.graph.node if node.op_type == "ScanPairReduced" for name in node.input}
     taps = {name for name in matrices if name.endswith("/taps")}
     assert set(matrices) - {"cls_token"} <= of_scans | taps
+
+
+@pytest.mark.parametrize(("weights", "tolerance"), [(BFLOAT16, 3e-2), (INT8, 1e-1)])
+def test_patches_are_read_from_the_images(model, weights, tolerance):
+    expected = run(model, 3)
+    rewrite_ends(model, patches=True)
+    fuse(model)
+    assert fuse_matmuls(model, weights)[f"PatchProject{weights.suffix}"] == 1
+    assert "Transpose" not in kinds(model)
+    np.testing.assert_allclose(run(model, 3), expected, rtol=0, atol=tolerance * np.abs(expected).max())
 
 
 def test_the_last_projection_and_norm_compute_only_the_token_of_the_classifier(model):
