@@ -8,7 +8,7 @@ from statistics import mean
 
 import click
 
-from vim_deploy.bench import memory, openers
+from vim_deploy.bench import openers
 from vim_deploy.bench.process import Worker
 from vim_deploy.bench.table import table
 from vim_deploy.engines.container import read_manifest
@@ -17,10 +17,9 @@ from vim_deploy.engines.selfcheck import example_shapes
 _HEAD = ("engine", "weights", "processes", "peak", "anonymous", "proportional", "all processes")
 
 
-def imported(path: str) -> dict[str, int]:
-    """In a worker: import the runtime of an engine, and return the memory before the engine is opened."""
+def imported(path: str) -> None:
+    """In a worker: import the runtime of an engine."""
     openers.engine(path, threads=1)
-    return memory.shares()
 
 
 def measured(path: str, processes: int) -> dict[str, float]:
@@ -30,7 +29,10 @@ def measured(path: str, processes: int) -> dict[str, float]:
     shape = (manifest.input.shape[0] or 1, *example[1:])
     with contextlib.ExitStack() as stack:
         workers = [stack.enter_context(Worker(f"process {index}")) for index in range(processes)]
-        starts = [worker.call("benchmarks.memory:imported", {"path": path}) for worker in workers]
+        for worker in workers:
+            worker.call("benchmarks.memory:imported", {"path": path})
+        # After all of them share the runtime's pages.
+        starts = [worker.call("vim_deploy.bench.memory:shares", {}) for worker in workers]
         peaks = []
         for worker in workers:
             worker.open("vim_deploy.bench.openers:engine", {"path": path, "threads": 1}, shape, seed=0)
